@@ -1,0 +1,32 @@
+# Two commands do all the set-up: `make run` (the main lane on the built-in sample) and `make test` (all checks and tests).
+SHELL := /bin/bash
+PYTHON ?= python3
+HERE := . ./activate &&
+
+.PHONY: run test check environment ui mlflow clean
+
+environment: .venv/.complete
+
+.venv/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"ProxyAno needs Python 3.11 or newer, got {v}: set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+run: environment
+	$(HERE) proxyano run
+
+check: environment
+	$(HERE) ruff check . && ruff format --check . && mypy && lint-imports
+
+test: check
+	$(HERE) pytest
+
+ui: environment
+	$(HERE) dagster dev
+
+mlflow: environment
+	$(HERE) proxyano mlflow
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

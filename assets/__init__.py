@@ -1,0 +1,1 @@
+"""What exists: thin declarations, one file a stage."""

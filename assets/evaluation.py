@@ -1,0 +1,104 @@
+"""``<dataset>/evaluation``: the method, its controls and shortcuts on test images, with intervals."""
+
+import json
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from assets.lane import LaneAssets, flat
+from assets.materialize import picture
+from pipeline.steps.evaluation import LaneInputs, evaluate_lane
+from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.store import Store, Version
+from pipeline.wiring.resources import StoreResource, TrackerResource
+from pipeline.wiring.tracking import Tracker
+
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2")
+SHOWN = ("auroc", "auroc_heldout", "ap")
+
+
+def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
+    """Evaluation of one lane."""
+
+    @dg.asset(
+        **lane.declare("evaluation", kinds={"scikitlearn", "parquet"}),
+        ins={stage: lane.into(stage) for stage in STAGES},
+        description="Image and pixel scores, metrics with 95 % intervals, controls and shortcuts, pictures of cases.",
+    )
+    def evaluation(
+        context: dg.AssetExecutionContext,
+        images: Version,
+        tiles: Version,
+        proxies: Version,
+        stage1: Version,
+        stage2: Version,
+        store: StoreResource,
+        tracker: TrackerResource,
+    ) -> dg.MaterializeResult[Version]:
+        inputs = LaneInputs(
+            dataset=lane.dataset, images=images, tiles=tiles, proxies=proxies, stage1=stage1, stage2=stage2
+        )
+        versions = [images, tiles, proxies, stage1, stage2]
+
+        def build(run: Any) -> Version:
+            made = evaluate_lane(
+                inputs,
+                lane.lane.evaluation,
+                store.open(),
+                preset=lane.preset,
+                method=lane.lane.training.method,
+                seed=lane.seed,
+                code_version=lane.lane.code_version("evaluation"),
+                facts=_facts(lane, versions, store.open(), tracker.open()),
+            )
+            run.artifact(made.path, "evaluation")
+            return made
+
+        return lane.run(
+            context,
+            "evaluation",
+            tracker=tracker.open(),
+            store=store.open(),
+            inputs=versions,
+            parameters=flat(lane.lane.evaluation)
+            | flat({stage: lane.lane.of_stage(stage) for stage in STAGES if stage != "stage1"})
+            | {"preset": lane.preset, "seed": lane.seed},
+            build=build,
+            describe=lambda version: _describe(version, lane.lane.training.method),
+        )
+
+    return evaluation
+
+
+def _facts(lane: LaneAssets, versions: list[Version], store: Store, tracker: Tracker) -> dict[str, Any]:
+    """Minutes, memory and run links of the versions the evaluation stands on; they are no part of its data version."""
+    notes = {version.asset.rpartition("/")[2]: store.noted(version) for version in versions}
+    links = {}
+    for version in versions:
+        run_id = tracker.find(lane.dataset.name, version)
+        if run_id is not None:
+            links[version.asset.rpartition("/")[2]] = tracker.url(lane.dataset.name, run_id)
+    return {
+        "config": flat({stage: lane.lane.of_stage(stage) for stage in (*STAGES, "evaluation")}),
+        "minutes": {stage: note["minutes"] for stage, note in notes.items() if note},
+        "peak_memory_gib": max((note["peak_gib"] for note in notes.values() if note), default=None),
+        "mlflow": links,
+    }
+
+
+def _describe(version: Version, method: str) -> dict[str, Any]:
+    lane = load_evaluation(version.path)
+    records = pd.DataFrame(lane.records)
+    key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
+    own = records[(records["method"] == method) & (records["subset"] == "all") & records["value"].notna()]
+    described: dict[str, Any] = {
+        f"{row.level}_{row.metric}_{row.score}": float(row.value) for row in own.itertuples()
+    }
+    table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
+    described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
+    described["quarantined"] = len(lane.about("quarantine"))
+    described["counts"] = dg.MetadataValue.json(json.loads(json.dumps(lane.about("counts"))))
+    for panel in lane.panels[:2]:
+        described[panel.file.removesuffix(".png")] = picture(panel.png, caption=panel.caption)
+    return described

@@ -1,0 +1,74 @@
+"""One data set's lane: what its assets share, so that each asset file holds only what that stage adds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import dagster as dg
+
+from assets.materialize import materialize
+from pipeline.experiments.preset import Lane
+from pipeline.steps.datasets import Dataset
+from pipeline.wiring.tracking import Origin
+
+OWNERS = ["team:proxyano"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneAssets:
+    """A data set with the preset in force."""
+
+    dataset: Dataset
+    lane: Lane
+    preset: str
+    seed: int
+    scheduler: str | None = None
+
+    def key(self, stage: str) -> dg.AssetKey:
+        """``<dataset>/<stage>``."""
+        return dg.AssetKey([self.dataset.name, stage])
+
+    def into(self, stage: str) -> dg.AssetIn:
+        """Input from an earlier stage of the lane."""
+        return dg.AssetIn(key=self.key(stage), input_manager_key="versions")
+
+    def declare(self, stage: str, *, kinds: set[str], checks: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+        """Arguments of ``dg.asset`` that every stage has."""
+        key = self.key(stage)
+        return {
+            "key": key,
+            "group_name": self.dataset.name,
+            "owners": OWNERS,
+            "kinds": kinds,
+            "io_manager_key": "versions",
+            "code_version": self.lane.code_version(stage),
+            "check_specs": [dg.AssetCheckSpec(name=name, asset=key) for name in checks],
+            **more,
+        }
+
+    def run(self, context: dg.AssetExecutionContext, stage: str, **how: Any) -> dg.MaterializeResult[Version]:
+        """Materialize one stage, tracked."""
+        origin = Origin(
+            dataset=self.dataset.name,
+            stage=stage,
+            dagster_run=context.run_id,
+            code_version=self.lane.code_version(stage),
+            preset=self.preset,
+            seed=self.seed,
+        )
+        how.setdefault("parameters", flat(self.lane.of_stage(stage)) | {"preset": self.preset, "seed": self.seed})
+        return materialize(context, origin=origin, **how)
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A configuration as dotted names and plain values, for parameters people compare."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return flat({item.name: getattr(value, item.name) for item in fields(value)}, prefix)
+    if isinstance(value, dict) or hasattr(value, "items"):
+        joined: dict[str, Any] = {}
+        for name, part in value.items():
+            joined |= flat(part, f"{prefix}.{name}" if prefix else str(name))
+        return joined
+    if isinstance(value, list | tuple) and any(is_dataclass(part) or isinstance(part, dict) for part in value):
+        return flat({str(number): part for number, part in enumerate(value)}, prefix)
+    return {prefix or "value": value}

@@ -1,0 +1,44 @@
+"""``<dataset>/proxies``: the superpixel image of every tile."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.lane import LaneAssets
+from assets.materialize import check_result, picture
+from pipeline.steps import tile_checks
+from pipeline.steps.contact_sheet import proxy_sheet
+from pipeline.steps.proxies import build_proxies
+from pipeline.steps.store import Version
+from pipeline.wiring.resources import StoreResource, TrackerResource
+
+
+def proxies_asset(lane: LaneAssets) -> dg.AssetsDefinition:
+    """Proxies of one data set, computed with dask."""
+    config = lane.lane.proxies
+
+    @dg.asset(
+        **lane.declare("proxies", kinds={"zarr", "dask", "scikitlearn"}, checks=("proxy_values",)),
+        ins={"tiles": lane.into("tiles")},
+        description=f"Proxy `{config.kind}` of every tile: {config.segments} superpixels, each its mean (paper, III-B).",
+    )
+    def proxies(
+        context: dg.AssetExecutionContext, tiles: Version, store: StoreResource, tracker: TrackerResource
+    ) -> dg.MaterializeResult[Version]:
+        def build(run: Any) -> Version:
+            version = lane.lane.code_version("proxies")
+            return build_proxies(tiles, config, store.open(), code_version=version, scheduler_address=lane.scheduler)
+
+        return lane.run(
+            context,
+            "proxies",
+            tracker=tracker.open(),
+            store=store.open(),
+            inputs=[tiles],
+            build=build,
+            describe=lambda version: dict(version.meta)
+            | {"preview": picture(proxy_sheet(tiles, version), caption="tile beside its proxy")},
+            checks=lambda version: [check_result("proxy_values", tile_checks.proxy_values(tiles, version))],
+        )
+
+    return proxies

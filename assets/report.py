@@ -1,0 +1,89 @@
+"""``evaluation_report``: one report over all data sets that have an evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.lane import OWNERS
+from assets.materialize import materialize
+from pipeline.steps.errors import NeverMaterialized
+from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.reports.publish import publish_report
+from pipeline.steps.store import Store, Version
+from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
+from pipeline.wiring.tracking import Origin, git_commit
+
+CODE_VERSION = "1"
+
+
+def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefinition:
+    """The report; a lane without an evaluation is named as not run."""
+
+    @dg.asset(
+        key="evaluation_report",
+        group_name="reports",
+        owners=OWNERS,
+        kinds={"plotly"},
+        io_manager_key="versions",
+        code_version=CODE_VERSION,
+        deps=[dg.AssetKey([name, "evaluation"]) for name in datasets],
+        description="Results of every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
+    )
+    def evaluation_report(
+        context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource, reports: ReportResource
+    ) -> dg.MaterializeResult[Version]:
+        lanes = _existing(store.open(), datasets)
+        if not lanes:
+            line = "dagster asset materialize --select '*evaluation_report'"
+            raise dg.Failure(f"No data set has been evaluated yet; run: {line}", allow_retries=False)
+        folder = Path(reports.folder) / "evaluation_report"
+        provenance = {"git commit": git_commit(), "preset": preset, "seed": seed, "Dagster run": context.run_id}
+
+        def build(run: Any) -> Version:
+            made = publish_report(lanes, datasets, store.open(), folder, provenance, code_version=CODE_VERSION)
+            run.artifact(made.path, "report")
+            return made
+
+        origin = Origin(
+            dataset="reports",
+            stage="evaluation_report",
+            dagster_run=context.run_id,
+            code_version=CODE_VERSION,
+            preset=preset,
+            seed=seed,
+        )
+        return materialize(
+            context,
+            tracker.open(),
+            store.open(),
+            origin,
+            inputs=lanes,
+            parameters={"preset": preset, "seed": seed},
+            build=build,
+            describe=lambda version: _describe(version, folder, lanes),
+        )
+
+    return evaluation_report
+
+
+def _existing(store: Store, datasets: list[str]) -> list[Version]:
+    found = []
+    for name in datasets:
+        try:
+            found.append(store.current(f"{name}/evaluation"))
+        except NeverMaterialized:
+            continue
+    return found
+
+
+def _describe(version: Version, folder: Path, lanes: list[Version]) -> dict[str, Any]:
+    evaluations = [load_evaluation(lane.path) for lane in lanes]
+    text = (version.path / "report.md").read_text()
+    return {
+        "report": dg.MetadataValue.path(folder / "index.html"),
+        "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
+        "opening": dg.MetadataValue.md(text[:6000]),
+        "records": sum(len(lane.records) for lane in evaluations),
+        "data sets": len(evaluations),
+    }

@@ -1,0 +1,96 @@
+"""``<dataset>/stage1`` and ``<dataset>/stage2``: the checkpoints of the two modules."""
+
+import json
+from typing import Any
+
+import dagster as dg
+
+from assets.lane import LaneAssets
+from pipeline.steps.store import Version
+from pipeline.steps.training import train_stage
+from pipeline.wiring.resources import StoreResource, TrackerResource
+
+DESCRIPTIONS = {
+    "stage1": "Proxy Extraction Module: image → memory → predicted proxy (Eq. 7).",
+    "stage2": "Image Reconstruction Module: proxy → image, repairing pseudo-abnormal proxies (Eq. 8-11).",
+}
+
+
+def stage1_asset(lane: LaneAssets) -> dg.AssetsDefinition:
+    """Stage 1 of the lane's method."""
+
+    @dg.asset(
+        **lane.declare("stage1", kinds={"pytorch"}),
+        ins={"tiles": lane.into("tiles"), "proxies": lane.into("proxies")},
+        description=DESCRIPTIONS["stage1"],
+    )
+    def stage1(
+        context: dg.AssetExecutionContext,
+        tiles: Version,
+        proxies: Version,
+        store: StoreResource,
+        tracker: TrackerResource,
+    ) -> dg.MaterializeResult[Version]:
+        return _train(lane, context, "stage1", (tiles, proxies, None), store, tracker)
+
+    return stage1
+
+
+def stage2_asset(lane: LaneAssets) -> dg.AssetsDefinition:
+    """Stage 2, on top of a frozen stage 1."""
+
+    @dg.asset(
+        **lane.declare("stage2", kinds={"pytorch"}),
+        ins={"tiles": lane.into("tiles"), "proxies": lane.into("proxies"), "stage1": lane.into("stage1")},
+        description=DESCRIPTIONS["stage2"],
+    )
+    def stage2(
+        context: dg.AssetExecutionContext,
+        tiles: Version,
+        proxies: Version,
+        stage1: Version,
+        store: StoreResource,
+        tracker: TrackerResource,
+    ) -> dg.MaterializeResult[Version]:
+        return _train(lane, context, "stage2", (tiles, proxies, stage1), store, tracker)
+
+    return stage2
+
+
+def _train(
+    lane: LaneAssets,
+    context: dg.AssetExecutionContext,
+    stage: str,
+    inputs: tuple[Version, Version, Version | None],
+    store: StoreResource,
+    tracker: TrackerResource,
+) -> dg.MaterializeResult[Version]:
+    def build(run: Any) -> Version:
+        version = lane.lane.code_version(stage)
+        plan = lane.lane.training
+        made = train_stage(
+            stage, *inputs, plan, store.open(), seed=lane.seed, code_version=version, log=run.metrics
+        )
+        if run.run_id is not None:
+            run.artifact(made.path, "checkpoint")
+        return made
+
+    return lane.run(
+        context,
+        stage,
+        tracker=tracker.open(),
+        store=store.open(),
+        inputs=[version for version in inputs if version is not None],
+        build=build,
+        describe=_describe,
+    )
+
+
+def _describe(version: Version) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for canvas in version.meta["canvases"]:
+        history = json.loads((version.path / canvas / "history.json").read_text())
+        described[f"{canvas}_validation"] = float(min(entry["validation"] for entry in history))
+        described[f"{canvas}_steps"] = int(history[-1]["step"])
+    card = (version.path / "model_card.md").read_text()
+    return described | {"seed": version.meta["seed"], "model_card": dg.MetadataValue.md(card)}

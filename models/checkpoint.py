@@ -1,0 +1,64 @@
+"""A trained method on disk: `weights.safetensors` and `method.json` (name, configuration, stages, content hash)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.files import content_hash, read_tensors, write_bytes, write_tensors
+from models.method import Method
+from models.methods import METHODS, build
+
+_WEIGHTS = "weights.safetensors"
+_METHOD = "method.json"
+FORMAT = 1
+
+
+def weights_hash(method: Method) -> str:
+    """Content hash of all weights and buffers (the checkpoint's data version)."""
+    return content_hash(method.state_dict())
+
+
+def save_method(method: Method, folder: Path, *, stage: str, extra: Mapping[str, Any] | None = None) -> str:
+    """Write the whole method after a stage (a later stage holds the earlier ones' modules); returns the hash.
+
+    `method.json` comes last: where it is, the weights are complete.
+    """
+    version = weights_hash(method)
+    write_tensors(folder / _WEIGHTS, method.state_dict(), {"format": FORMAT})
+    described = {
+        "format": FORMAT,
+        "method": method.name,
+        "config": method.config.to_json(),
+        "stage": method.stage(stage).name,
+        "weights": version,
+        "extra": dict(extra or {}),
+    }
+    write_bytes(folder / _METHOD, (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
+    return version
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of `method.json`; a FileNotFoundError says that the folder holds no complete checkpoint."""
+    path = folder / _METHOD
+    if not path.is_file():
+        raise FileNotFoundError(f"no complete checkpoint in {folder}: {_METHOD} is missing; train the stage first")
+    described: dict[str, Any] = json.loads(path.read_text())
+    if described.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {described.get('format')}, this code reads format {FORMAT}")
+    return described
+
+
+def load_method(folder: Path) -> Method:
+    """The method in eval mode on the CPU, its weights checked against the recorded hash."""
+    described = read_description(folder)
+    name = described["method"]
+    if name not in METHODS:
+        raise ValueError(f"{folder} holds method {name!r}; this code has {', '.join(sorted(METHODS))}")
+    method = build(name, METHODS[name].config_type.from_json(described["config"]), seed=0)
+    tensors, _ = read_tensors(folder / _WEIGHTS)
+    found = content_hash(tensors)
+    if found != described["weights"]:
+        raise ValueError(f"weights in {folder} have hash {found}, expected {described['weights']}: restore or retrain")
+    method.load_state_dict(tensors)
+    return method.eval()

@@ -1,0 +1,49 @@
+"""Losses over valid pixels; every one is a mean, which differs from the paper's sums by a constant factor only.
+
+Legend: B images, C channels, H, W pixels; masks are (B, 1, H, W) of zeros and ones.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def masked_square(value: Tensor, target: Tensor, mask: Tensor, over: Tensor | None = None) -> Tensor:
+    """Squared error summed inside `mask`, divided by the number of values inside `over` (default: the mask)."""
+    square = (value.float() - target.float()).square() * mask
+    count = (mask if over is None else over).sum() * value.shape[1]
+    return square.sum() / count.clamp(min=1)
+
+
+def log_probability(logits: Tensor) -> Tensor:
+    """E[log D] from logits."""
+    return functional.logsigmoid(logits.float()).mean()
+
+
+def log_rejection(logits: Tensor) -> Tensor:
+    """E[log(1 − D)] from logits."""
+    return functional.logsigmoid(-logits.float()).mean()
+
+
+def generator_adversarial(fake: Tensor, *, saturating: bool) -> Tensor:
+    """What a generator minimises: E[log(1 − D)] as in Eq. 8-10, or the non-saturating −E[log D].
+
+    The equations' other term, E[log D(I)], does not depend on the generator.
+    """
+    return log_rejection(fake) if saturating else -log_probability(fake)
+
+
+def discriminator_adversarial(real: Tensor, fake: Tensor) -> Tensor:
+    """What a discriminator minimises: −E[log D(real)] − E[log(1 − D(fake))] (Eq. 8-10, maximised)."""
+    return -log_probability(real) - log_rejection(fake)
+
+
+def frobenius(difference: Tensor, mask: Tensor, *, corrected: bool) -> Tensor:
+    """Frobenius norm (B,) of (B, D, h, w) inside a mask or weight (B, 1, h, w) in [0, 1].
+
+    Corrected: divided by the root of the mask's mean, so that an image is not more normal for showing less.
+    """
+    total = (difference.float().square() * mask).flatten(1).sum(dim=1)
+    if corrected:
+        total = total / mask.flatten(1).mean(dim=1).clamp(min=1e-6)
+    return torch.sqrt(total)

@@ -1,0 +1,91 @@
+"""Pseudo-abnormal proxies: patches of another normal image pasted on a normal proxy (the paper's PAPC, III-D).
+
+Legend: B images, C channels, H, W pixels; all draws come from the generator, on the CPU, whatever the device.
+"""
+
+import torch
+from torch import Tensor
+
+
+def pseudo_abnormal(
+    image: Tensor,
+    proxy: Tensor,
+    valid: Tensor,
+    generator: torch.Generator,
+    *,
+    count: tuple[int, int],
+    side: tuple[float, float],
+    other_image: bool,
+) -> tuple[Tensor, Tensor]:
+    """Proxies P' (B, C, H, W) and their paste masks M (B, 1, H, W).
+
+    `count` is the range of patches an image, `side` the range of their height and of their width as shares of the
+    image's side. A patch is cut around a random valid pixel of the source image and pasted around a random valid
+    pixel of the proxy; what falls on or comes from pixels without data, or leaves the frame, is left out.
+    """
+    total = len(image)
+    device = image.device
+    source = _sources(total, generator, other_image).to(device)
+    draws = torch.rand(count[1], 6, total, generator=generator).to(device)
+    wanted = torch.randint(count[0], count[1] + 1, (total,), generator=generator).to(device)
+    donor, donor_valid = image[source], valid[source]
+    altered = proxy.clone()
+    mask = torch.zeros_like(valid)
+    for number, draw in enumerate(draws):
+        active = (number < wanted)[:, None, None]
+        patch, where = _patch(donor, donor_valid, valid, draw, side)
+        where = (where & active[:, None]).to(valid.dtype)
+        altered = torch.where(where > 0, patch.to(altered.dtype), altered)
+        mask = torch.maximum(mask, where)
+    return altered, mask
+
+
+def _sources(total: int, generator: torch.Generator, other_image: bool) -> Tensor:
+    """Index (B,) of the image each patch comes from; never the image itself if there is another."""
+    own = torch.arange(total)
+    if not other_image or total < 2:
+        return own
+    return (own + torch.randint(1, total, (total,), generator=generator)) % total
+
+
+def _patch(
+    donor: Tensor, donor_valid: Tensor, valid: Tensor, draw: Tensor, side: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Donor pixels moved to their target (B, C, H, W), and where they land (B, 1, H, W) bool."""
+    total, channels, height, width = donor.shape
+    low, span = side[0], side[1] - side[0]
+    tall = ((low + span * draw[0]) * height).round().clamp(min=1, max=height).long()
+    wide = ((low + span * draw[1]) * width).round().clamp(min=1, max=width).long()
+    to_row, to_column = _valid_pixel(valid, draw[2], draw[3])
+    from_row, from_column = _valid_pixel(donor_valid, draw[4], draw[5])
+    rows = torch.arange(height, device=donor.device)[None, :, None]
+    columns = torch.arange(width, device=donor.device)[None, None, :]
+    top, left = (to_row - tall // 2)[:, None, None], (to_column - wide // 2)[:, None, None]
+    inside = (rows >= top) & (rows < top + tall[:, None, None])
+    inside = inside & (columns >= left) & (columns < left + wide[:, None, None])
+    donor_top = (from_row - tall // 2).clamp(min=0).minimum(height - tall)[:, None, None]
+    donor_left = (from_column - wide // 2).clamp(min=0).minimum(width - wide)[:, None, None]
+    from_rows = (rows - top + donor_top).clamp(0, height - 1)
+    from_columns = (columns - left + donor_left).clamp(0, width - 1)
+    index = (from_rows * width + from_columns).reshape(total, 1, height * width)
+    moved = donor.reshape(total, channels, -1).gather(2, index.expand(-1, channels, -1)).reshape_as(donor)
+    known = donor_valid.reshape(total, 1, -1).gather(2, index).reshape_as(donor_valid) > 0
+    return moved, inside[:, None] & known & (valid > 0)
+
+
+def _valid_pixel(valid: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (B,) of a valid pixel: a row in proportion to its valid pixels, then one of those."""
+    pixels = valid[:, 0] > 0
+    in_row = pixels.sum(dim=2)
+    in_row = torch.where(in_row.sum(dim=1, keepdim=True) > 0, in_row, torch.ones_like(in_row))
+    row = _pick(in_row, first)
+    line = pixels[torch.arange(len(pixels), device=pixels.device), row].long()
+    line = torch.where(line.sum(dim=1, keepdim=True) > 0, line, torch.ones_like(line))
+    return row, _pick(line, second)
+
+
+def _pick(weights: Tensor, draw: Tensor) -> Tensor:
+    """Index (B,) drawn in proportion to whole-number weights (B, n), from draws (B,) in [0, 1)."""
+    running = weights.cumsum(dim=1)
+    target = (draw * running[:, -1]).floor().clamp(max=running[:, -1] - 1)
+    return (running <= target[:, None]).sum(dim=1)

@@ -1,0 +1,171 @@
+"""Pixel-level metrics in bounded memory: one histogram an image and subset, never the pixels themselves.
+
+Legend: H, W pixels, L lesion types, B bins, R resamples. Subsets are ``all`` (any lesion) and each lesion type; the
+negatives of every subset are the scored pixels of no lesion at all. An image costs (3 + 2 L) · 4 B bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.metrics import Floats, best_f1, bootstrap_weights, percentiles, precision_area, roc_area
+
+PIXEL_METRICS = ("auroc", "ap", "dice_best", "aupro", "auroc_image_mean", "ap_image_mean")
+"""``dice_best`` is an oracle: its threshold is the best one on the very pixels it judges."""
+
+
+def region_area(overlap: Floats, fp: Floats, limit: float) -> Floats:
+    """AUPRO: mean per-region overlap (..., B) integrated over false-positive rates 0..``limit``, divided by it.
+
+    ``overlap`` is cumulative in descending thresholds and ends at 1; ``fp`` holds cumulative false positives.
+    """
+    fpr = fp / np.maximum(fp[..., -1:], 1e-12)
+    left = np.concatenate([np.zeros_like(fpr[..., :1]), fpr[..., :-1]], axis=-1)
+    low = np.concatenate([np.zeros_like(overlap[..., :1]), overlap[..., :-1]], axis=-1)
+    width = np.clip(fpr, None, limit) - np.clip(left, None, limit)
+    share = np.where(fpr > left, width / np.where(fpr > left, fpr - left, 1.0), 0.0)
+    height = low + share * (overlap - low) / 2
+    area: Floats = (width * height).sum(-1) / limit
+    return area
+
+
+class PixelCurve:
+    """Streaming ROC, precision-recall and region-overlap curves of one pixel score over many images.
+
+    Scores are binned on asinh(score / scale), fixed beforehand: linear near zero, logarithmic in the tails.
+    ``scale`` is the typical size of a score (such as the median |score| of validation normals; 1 for z-scores);
+    scores beyond ``reach`` scales share the outermost bins.
+    """
+
+    def __init__(
+        self,
+        lesions: Sequence[str],
+        *,
+        scale: float,
+        bins: int = 8192,
+        reach: float = 1e3,
+        fpr_limit: float = 0.3,
+    ) -> None:
+        """Prepare an empty curve for the named lesion types; ValueError for a scale that is not positive."""
+        if not scale > 0 or not reach > 0 or bins < 2 or not 0 < fpr_limit <= 1:
+            raise ValueError(f"PixelCurve: scale {scale}, reach {reach}, bins {bins}, fpr_limit {fpr_limit}")
+        self.lesions = tuple(lesions)
+        self.subsets = ("all", *self.lesions)
+        self.scale, self.bins, self.reach, self.fpr_limit = scale, bins, reach, fpr_limit
+        self.groups: list[str] = []
+        self._negative: list[NDArray[np.uint32]] = []
+        self._positive: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in self.subsets}
+        self._overlap: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.subsets}
+        self._regions: dict[str, list[int]] = {name: [] for name in self.subsets}
+
+    def __len__(self) -> int:
+        """Images added so far."""
+        return len(self.groups)
+
+    def n_images(self, subset: str = "all") -> int:
+        """Images that show the subset's lesion inside the scored region."""
+        return sum(count > 0 for count in self._regions[subset])
+
+    def binned(self, scores: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Bin of each score, 0 = the most anomalous."""
+        place = np.arcsinh(np.asarray(scores, float) / self.scale) / np.arcsinh(self.reach)
+        rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
+        descending: NDArray[np.int64] = self.bins - 1 - np.minimum(rising, self.bins - 1)
+        return descending
+
+    def add(
+        self,
+        scores: NDArray[np.floating],
+        lesions: NDArray[np.bool_],
+        scored: NDArray[np.bool_],
+        *,
+        group: str,
+    ) -> None:
+        """Add one image: scores (H, W), lesion masks (L, H, W), scored pixels (H, W), patient or image ``group``."""
+        inside, masks = np.asarray(scored, bool), np.asarray(lesions, bool)
+        if scores.shape != inside.shape or masks.shape != (len(self.lesions), *inside.shape):
+            raise ValueError(
+                f"expected scores and scored (H, W) and {len(self.lesions)} lesion masks, "
+                f"got {scores.shape}, {inside.shape} and {masks.shape}"
+            )
+        if not np.isfinite(scores[inside]).all():
+            raise ValueError(f"scored pixels of group {group!r} hold values that are not finite")
+        bins = self.binned(np.where(inside, scores, 0.0))
+        union = masks.any(axis=0)
+        self.groups.append(group)
+        self._negative.append(np.bincount(bins[inside & ~union], minlength=self.bins).astype(np.uint32))
+        for name, mask in zip(self.subsets, (union, *masks), strict=True):
+            self._add_subset(name, bins, mask & inside)
+
+    def _add_subset(self, name: str, bins: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
+        regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        labels, places = regions[mask], bins[mask]
+        share = 1.0 / np.maximum(np.bincount(labels, minlength=count + 1), 1)
+        self._positive[name].append(np.bincount(places, minlength=self.bins).astype(np.uint32))
+        self._overlap[name].append(np.bincount(places, share[labels], minlength=self.bins).astype(np.float32))
+        self._regions[name].append(int(count))
+
+    def _arrays(self, subset: str) -> tuple[Floats, Floats, Floats, Floats]:
+        """Positives, negatives, overlaps (images, used bins) and regions (images,)."""
+        if not self.groups:
+            raise ValueError("PixelCurve holds no image yet: call add() first")
+        stacked = [np.stack(kept[subset]) for kept in (self._positive, self._overlap)]
+        negative = np.stack(self._negative)
+        used = (stacked[0].sum(0) + negative.sum(0)) > 0
+        positive, overlap = (array[:, used].astype(float) for array in stacked)
+        return positive, negative[:, used].astype(float), overlap, np.asarray(self._regions[subset], float)
+
+    def _values(self, subset: str, weights: Floats) -> dict[str, Floats]:
+        """Every metric for every row of image weights (R, images)."""
+        positive, negative, overlap, regions = self._arrays(subset)
+        tp, fp = np.cumsum(weights @ positive, axis=1), np.cumsum(weights @ negative, axis=1)
+        found = np.cumsum(weights @ overlap, axis=1) / np.maximum(weights @ regions, 1e-12)[:, None]
+        defined = (tp[:, -1] > 0) & (fp[:, -1] > 0)
+        pooled = {
+            "auroc": roc_area(tp, fp),
+            "ap": precision_area(tp, fp),
+            "dice_best": best_f1(tp, fp),
+            "aupro": region_area(found, fp, self.fpr_limit),
+        }
+        single_tp, single_fp = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
+        single = {
+            "auroc_image_mean": roc_area(single_tp, single_fp),
+            "ap_image_mean": precision_area(single_tp, single_fp),
+        }
+        values = {name: np.where(defined, value, np.nan) for name, value in pooled.items()}
+        for name, value in single.items():
+            seen = np.isfinite(value)
+            mass = weights[:, seen].sum(1)
+            mean = weights[:, seen] @ value[seen] / np.maximum(mass, 1e-12)
+            values[name] = np.where(mass > 0, mean, np.nan)
+        return values
+
+    def values(self, subset: str = "all") -> dict[str, float]:
+        """The metrics of ``PIXEL_METRICS`` over all images; NaN where the subset has no pixel."""
+        return {name: float(value[0]) for name, value in self._values(subset, np.ones((1, len(self)))).items()}
+
+    def intervals(
+        self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator, rows: int = 100
+    ) -> dict[str, tuple[float, float]]:
+        """95 % intervals drawing whole groups of images; NaN where there is a single group. ``rows`` bounds memory."""
+        if len(set(self.groups)) < 2:
+            return {name: (float("nan"), float("nan")) for name in PIXEL_METRICS}
+        weights = bootstrap_weights(self.groups, n, rng)
+        chunks = [self._values(subset, weights[start : start + rows]) for start in range(0, n, rows)]
+        return {name: percentiles(np.concatenate([chunk[name] for chunk in chunks])) for name in PIXEL_METRICS}
+
+    def curves(self, subset: str = "all", points: int = 200) -> Mapping[str, list[float]]:
+        """Points of the pooled curves for drawing: fpr, tpr, recall, precision; empty lists without lesion pixels."""
+        positive, negative, _, _ = self._arrays(subset)
+        tp, fp = np.cumsum(positive.sum(0)), np.cumsum(negative.sum(0))
+        if tp[-1] == 0 or fp[-1] == 0:
+            return {"fpr": [], "tpr": [], "recall": [], "precision": []}
+        tpr, fpr = tp / tp[-1], fp / fp[-1]
+        wanted = np.linspace(0, 1, points // 2)
+        keep = np.unique(np.r_[np.searchsorted(tpr, wanted), np.searchsorted(fpr, wanted), 0, tp.size - 1])
+        keep = keep[keep < tp.size]
+        precision = tp[keep] / np.maximum(tp[keep] + fp[keep], 1e-12)
+        shown = {"fpr": np.r_[0, fpr[keep]], "tpr": np.r_[0, tpr[keep]], "recall": tpr[keep], "precision": precision}
+        return {name: [round(float(v), 5) for v in values] for name, values in shown.items()}

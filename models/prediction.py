@@ -1,0 +1,35 @@
+"""Scores of many images: batches, one device, results on the CPU."""
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from models.method import Method, Scores
+from models.source import TensorSource
+
+
+def predict(
+    method: Method,
+    source: TensorSource,
+    *,
+    batch_size: int = 32,
+    precision: str = "32-true",
+    device: str = "auto",
+    progress: bool = False,
+) -> Scores:
+    """Scores of every image of the source, in its order, as CPU float32 tensors; the method is left in eval mode."""
+    fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    method = method.to(fabric.device).eval()
+    found: list[Scores] = []
+    starts = range(0, len(source), batch_size)
+    for start in tqdm(starts, desc="score", unit="batch", disable=not progress, leave=False):
+        rows = torch.arange(start, min(start + batch_size, len(source)))
+        batch = source.batch(rows).to(fabric.device, channels_last=True)
+        with fabric.autocast():
+            found.append(method.score(batch))
+    return Scores(*(_joined(found, name) for name in ("latent", "image", "residual", "reconstruction", "proxy")))
+
+
+def _joined(found: list[Scores], name: str) -> Tensor:
+    return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])

@@ -1,0 +1,72 @@
+"""How a stage is trained: the configuration, and the learning rate as a function of the step."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEDULES = ("constant", "one_cycle", "cosine")
+PRECISIONS = ("32-true", "bf16-mixed")
+_RISE = 0.3  # share of the steps in which one_cycle rises
+_START = 1 / 25  # one_cycle's first learning rate, share of the highest
+_END = 1e-4  # last learning rate of one_cycle and cosine, share of the highest
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Budget and optimiser of one stage; Adam, as in the paper."""
+
+    steps: int = 1000  # optimiser steps of each phase, ≥ 1
+    batch_size: int = 32  # images
+    learning_rate: float = 1e-3  # highest of the schedule; the paper's is 1e-3, constant
+    schedule: str = "constant"  # constant | one_cycle | cosine
+    precision: str = "32-true"  # 32-true | bf16-mixed
+    device: str = "auto"  # accelerator as Lightning Fabric names it: auto | cpu | cuda | mps
+    channels_last: bool = True  # memory layout; faster on CPU and tensor cores, same results up to rounding
+    flip: bool = True  # mirror each image left to right with probability 1/2
+    gradient_clip: float = 0.0  # largest gradient norm of a phase; 0 = no clipping
+    weight_average: float = 0.0  # decay of an exponential average of the weights used for validation; 0 = off
+    evaluate_every: int = 100  # steps between evaluations on normal validation images
+    patience: int = 0  # evaluations without improvement before stopping; 0 = train to the end
+    keep_best: bool = True  # end with the weights that validated best instead of the last
+    checkpoint_every: int = 500  # steps between resumable states
+    log_every: int = 20  # steps between log lines (means of the steps since the last)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TrainConfig.{name} is at least 1, got {getattr(self, name)}")
+        for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"TrainConfig.{name} is one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"TrainConfig.learning_rate is above 0, got {self.learning_rate}")
+        if not 0 <= self.weight_average < 1:
+            raise ValueError(f"TrainConfig.weight_average is a decay in [0, 1), got {self.weight_average}")
+        if self.patience < 0 or self.gradient_clip < 0:
+            raise ValueError("TrainConfig.patience and gradient_clip are at least 0 (0 = off)")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """Inverse of `to_json`; unknown names raise a TypeError."""
+        return cls(**values)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Learning rate of step 0 … steps − 1."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    rise = _RISE * config.steps if config.schedule == "one_cycle" else 0.0
+    if step < rise:
+        return config.learning_rate * _between(_START, 1.0, step / rise)
+    return config.learning_rate * _between(1.0, _END, (step - rise) / max(config.steps - 1 - rise, 1))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

@@ -1,0 +1,158 @@
+"""From a residual to a score: standardise by held-out normals, slot by slot and pixel by pixel.
+
+Legend: n images, P parts (1, or 2 where the sign matters), H, W canvas pixels. Higher = more anomalous.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """How a residual becomes one map and one number; chosen a data set, never on test images."""
+
+    signed: bool = False  # split the residual in its positive and its negative part (bright and dark lesions)
+    sigma: float = 1.0  # Gaussian, px of the residual's own resolution ("one cell")
+    worst: float = 0.01  # share of the scored pixels with the largest values, (0, 1]
+    minus_mean: bool = False  # subtract the mean of the map (where overall contrast differs between files)
+    mirrored: bool = True  # statistics also from the mirrored residuals
+    floor: float = 0.1  # share of the mean sd added to every sd
+    smooth: float = 0.0  # Gaussian over the sums behind the statistics, px; steadies them where normals are few
+    rare: float = 0.0  # a place seen by less than this share of the normals takes the nearest place's statistics, [0, 1)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.worst <= 1:
+            raise ValueError(f"ScoreConfig.worst is a share in (0, 1], got {self.worst}")
+        if min(self.sigma, self.smooth, self.floor) < 0 or not 0 <= self.rare < 1:
+            raise ValueError(f"ScoreConfig: sigma, smooth and floor are at least 0 and rare in [0, 1), got {self}")
+
+
+@dataclass(frozen=True)
+class NormalStatistics:
+    """Mean and sd of smoothed residual parts over held-out normals, each (P, H, W)."""
+
+    mean: Array
+    sd: Array
+
+
+@dataclass(frozen=True)
+class NormalSums:
+    """Running sums over normals; sums of one image can be taken away again, so that it is not its own reference."""
+
+    total: NDArray[np.float64]  # (P, H, W)
+    square: NDArray[np.float64]
+    count: NDArray[np.float64]  # (H, W)
+
+    def __add__(self, other: "NormalSums") -> "NormalSums":
+        return NormalSums(self.total + other.total, self.square + other.square, self.count + other.count)
+
+    def __sub__(self, other: "NormalSums") -> "NormalSums":
+        return NormalSums(self.total - other.total, self.square - other.square, self.count - other.count)
+
+    def statistics(self, config: ScoreConfig) -> NormalStatistics:
+        """Mean and sd; places that (nearly) no normal showed take the nearest place that enough of them did."""
+        enough = self.count > max(0.5, config.rare * self.count.max())
+        if not enough.any():
+            raise ValueError("statistics of normals need at least one normal image with scored pixels, got none")
+        total, square, count = self.total, self.square, self.count
+        if config.smooth > 0:
+            spread = (0, config.smooth, config.smooth)
+            total, square = ndimage.gaussian_filter(total, spread), ndimage.gaussian_filter(square, spread)
+            count = ndimage.gaussian_filter(count, config.smooth)
+        safe = np.maximum(count, 1e-6)
+        mean = total / safe
+        sd = np.sqrt(np.maximum(square / safe - mean**2, 0))
+        if not enough.all():
+            rows, cols = ndimage.distance_transform_edt(~enough, return_distances=False, return_indices=True)
+            mean, sd = mean[:, rows, cols], sd[:, rows, cols]
+        return NormalStatistics(mean.astype(np.float32), sd.astype(np.float32))
+
+
+def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
+    """Smoothed parts (n, P, H, W) of signed residuals (n, H, W); pixels that are not scored count as zero weight."""
+    split = [np.maximum(residual, 0), np.maximum(-residual, 0)] if config.signed else [np.abs(residual)]
+    weight = scored.astype(np.float32)
+    sigma = (0, config.sigma, config.sigma)
+    norm = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
+    smoothed = [ndimage.gaussian_filter(part * weight, sigma) / norm * weight for part in split]
+    return np.stack(smoothed, axis=1).astype(np.float32)
+
+
+def shifted(values: Array, offset: tuple[float, float]) -> Array:
+    """Move the last two axes by whole pixels (rows, cols); the border is repeated."""
+    rows, cols = (round(step) for step in offset)
+    if rows == cols == 0:
+        return values
+    height, width = values.shape[-2:]
+    r = np.clip(np.arange(height) - rows, 0, height - 1)
+    c = np.clip(np.arange(width) - cols, 0, width - 1)
+    moved: Array = values[..., r[:, None], c[None, :]]
+    return moved
+
+
+def sums(smoothed: Array, scored: NDArray[np.bool_], offset: tuple[float, float], config: ScoreConfig) -> NormalSums:
+    """What one normal image adds: its parts (P, H, W) brought to the reference place, mirrored too where configured."""
+    back = (-offset[0], -offset[1])
+    value = shifted(smoothed, back).astype(np.float64)
+    weight = shifted(scored.astype(np.float32), back).astype(np.float64)
+    one = NormalSums(value * weight, np.square(value) * weight, weight)
+    if not config.mirrored:
+        return one
+    return one + NormalSums(one.total[..., ::-1], one.square[..., ::-1], one.count[..., ::-1])
+
+
+def fit_statistics(
+    smoothed: Iterable[Array],
+    scored: Iterable[NDArray[np.bool_]],
+    offsets: Iterable[NDArray[np.float64]],
+    config: ScoreConfig,
+) -> NormalStatistics:
+    """Statistics of held-out normals: parts (P, H, W), masks (H, W) and offsets (2,) in canvas px, image by image."""
+    images = zip(smoothed, scored, offsets, strict=True)
+    total = reduce(add, (sums(image, mask, (o[0], o[1]), config) for image, mask, o in images))
+    return total.statistics(config)
+
+
+def standardise_one(
+    smoothed: Array, statistics: NormalStatistics, offset: tuple[float, float], config: ScoreConfig
+) -> Array:
+    """Pixel scores (H, W) of one image: (r − μ)/(sd + floor·mean sd), statistics shifted to it, largest part."""
+    floor = config.floor * statistics.sd.mean(axis=(1, 2), keepdims=True)
+    z = (smoothed - shifted(statistics.mean, offset)) / (shifted(statistics.sd, offset) + floor)
+    largest: Array = z.max(axis=0).astype(np.float32)
+    return largest
+
+
+def standardise(
+    smoothed: Array, statistics: NormalStatistics, offsets: NDArray[np.float64], config: ScoreConfig
+) -> Array:
+    """Pixel scores (n, H, W) of parts (n, P, H, W), each image by ``standardise_one``."""
+    return np.stack(
+        [standardise_one(s, statistics, (o[0], o[1]), config) for s, o in zip(smoothed, offsets, strict=True)]
+    )
+
+
+def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
+    """Image scores (n,): mean of the worst share of scored pixels, minus the map's mean where configured."""
+    scores = np.empty(len(maps), np.float32)
+    for i, (values, mask) in enumerate(zip(maps, scored, strict=True)):
+        inside = values[mask]
+        if inside.size == 0:
+            raise ValueError(f"image {i} of {len(maps)} has no scored pixel: quarantine it before scoring")
+        keep = max(1, round(config.worst * inside.size))
+        worst = np.partition(inside, inside.size - keep)[-keep:].mean()
+        scores[i] = worst - (inside.mean() if config.minus_mean else 0.0)
+    return scores
+
+
+def z_score(scores: Array, normal: Array) -> Array:
+    """Scores in units of the sd of validation normals, so that slots and members can be added."""
+    return ((scores - normal.mean()) / max(float(normal.std()), 1e-12)).astype(np.float32)

@@ -1,0 +1,86 @@
+"""Training data in memory: uint8 images, proxies and validity, and the order in which they are drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.method import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSource:
+    """Images kept as uint8; float32 in [0, 1] is made batch by batch."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    proxies: Tensor | None = None  # (N, C, H, W) uint8
+    valid: Tensor | None = None  # (N, H, W) bool or integer, non-zero where the image holds data; None = everywhere
+    scored: Tensor | None = None  # (N, H, W) the same, where image scores look; None = wherever there is data
+
+    def __post_init__(self) -> None:
+        """Check shapes and types."""
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8 or len(self.images) == 0:
+            shape, kind = tuple(self.images.shape), self.images.dtype
+            raise ValueError(f"TensorSource.images is (N, C, H, W) uint8 with N ≥ 1, got {shape} {kind}")
+        if self.proxies is not None and (self.proxies.shape != self.images.shape or self.proxies.dtype != torch.uint8):
+            raise ValueError(
+                f"TensorSource.proxies is uint8 like the images {tuple(self.images.shape)}, "
+                f"got {tuple(self.proxies.shape)} {self.proxies.dtype}"
+            )
+        count, _, height, width = self.images.shape
+        for name, mask in (("valid", self.valid), ("scored", self.scored)):
+            if mask is not None and mask.shape != (count, height, width):
+                raise ValueError(f"TensorSource.{name} is {(count, height, width)}, got {tuple(mask.shape)}")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: NDArray[np.uint8],
+        proxies: NDArray[np.uint8] | None = None,
+        valid: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+        scored: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+    ) -> "TensorSource":
+        """Share the memory of numpy arrays where they are contiguous."""
+
+        def shared(array: NDArray[np.uint8] | NDArray[np.bool_]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array))
+
+        return cls(
+            images=shared(images),
+            proxies=None if proxies is None else shared(proxies),
+            valid=None if valid is None else shared(valid),
+            scored=None if scored is None else shared(scored),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The images of those rows (int64), on the CPU."""
+        image = self.images[rows].float() / 255
+        proxy = None if self.proxies is None else self.proxies[rows].float() / 255
+        valid = torch.ones_like(image[:, :1]) if self.valid is None else (self.valid[rows] != 0).float()[:, None]
+        scored = None if self.scored is None else (self.scored[rows] != 0).float()[:, None]
+        return Batch(image, proxy, valid, scored)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows step t sees: epochs of shuffled rows laid end to end; a pure function of seed and step."""
+
+    count: int
+    batch_size: int
+    seed: int
+
+    def rows(self, step: int) -> Tensor:
+        """Rows (batch_size,) of step 0, 1, …; every row comes once before any comes again."""
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = {place // self.count for place in places}
+        shuffled = {epoch: self._permutation(epoch) for epoch in epochs}
+        return torch.stack([shuffled[place // self.count][place % self.count] for place in places])
+
+    def _permutation(self, epoch: int) -> Tensor:
+        seed = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
+        return torch.randperm(self.count, generator=torch.Generator().manual_seed(int(seed) >> 1))

@@ -1,0 +1,271 @@
+"""One trainer for every method: device and precision from Lightning Fabric, a budget in steps, exact resume.
+
+One process, one device. A step draws a batch and runs the stage's phases on it, one optimiser each.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import Adam
+from tqdm import tqdm
+
+from models.files import content_hash
+from models.method import Batch, Method, Phase, Stage
+from models.schedule import TrainConfig, learning_rate
+from models.source import Order, TensorSource
+from models.training_state import Progress, TrainingState
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a stage's training ended; the method passed to `fit` holds the resulting weights, in eval mode."""
+
+    steps: int  # steps done
+    best_step: int  # step of the lowest validation loss
+    best_value: float  # that loss
+    stopped_early: bool
+    seconds: float  # over all processes that worked on it
+    weights: str  # content hash of the whole method
+    history: list[dict[str, float]]  # evaluations: step, validation losses, their sum as "validation"
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss is not finite any more."""
+
+
+def fit(
+    method: Method,
+    stage: str,
+    train: TensorSource,
+    validation: TensorSource,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    seed: int,
+    log: Log | None = None,
+    data: str = "",
+    progress: bool = True,
+) -> TrainResult:
+    """Train one stage of a method in place and return how it went.
+
+    `validation` holds normal images only. `folder` keeps the resumable state: a call with the same arguments goes on
+    from it, and a finished one only reloads the result. `data` names the data's version; a state made of other data,
+    configuration or seed raises a ValueError. `log` gets (steps done, figures); after a kill it may get some steps
+    a second time. A loss that is not finite raises TrainingDivergedError.
+    """
+    with torch.random.fork_rng(), _deterministic():
+        torch.manual_seed(seed)
+        return _Run(method, method.stage(stage), train, validation, config, folder, seed, data).train(
+            log or (lambda step, figures: None), progress=progress
+        )
+
+
+class _Run:
+    """One stage in training."""
+
+    def __init__(
+        self,
+        method: Method,
+        stage: Stage,
+        train: TensorSource,
+        validation: TensorSource,
+        config: TrainConfig,
+        folder: Path,
+        seed: int,
+        data: str,
+    ) -> None:
+        self.fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)  # type: ignore[arg-type]
+        self.stage, self.config, self.folder = stage, config, folder
+        self.train_source, self.validation_source = train, validation
+        self.order = Order(len(train), config.batch_size, seed)
+        self.fingerprint: dict[str, Any] = {
+            "method": method.name,
+            "method_config": method.config.to_json(),
+            "stage": stage.name,
+            "train_config": config.to_json(),
+            "seed": seed,
+            "data": data,
+            "shape": [list(train.images.shape), list(validation.images.shape)],
+            "start": content_hash(method.state_dict()),
+        }
+        method.to(self.fabric.device)
+        if config.channels_last:
+            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method = method
+        self.optimisers = {phase.name: self._optimiser(phase) for phase in stage.phases}
+        generator = torch.Generator().manual_seed(seed)
+        self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
+
+    def train(self, log: Log, *, progress: bool) -> TrainResult:
+        """All steps that are still to do."""
+        if not self.state.load(self.folder, self.fingerprint) and self.config.weight_average:
+            self.state.average = {name: value.detach().clone() for name, value in self._trained().items()}
+        done = self.state.progress
+        self.started = time.perf_counter() - done.seconds
+        self.logged_at = (time.perf_counter(), done.step)
+        bar = tqdm(total=self.config.steps, initial=done.step, desc=self.stage.name, unit="step", disable=not progress)
+        with bar:
+            while not done.done:
+                self._step()
+                done.step += 1
+                bar.update()
+                if done.step % self.config.log_every == 0:
+                    log(done.step, self._figures())
+                self._after_step(log)
+        return self._result()
+
+    def _after_step(self, log: Log) -> None:
+        done, config = self.state.progress, self.config
+        last = done.step >= config.steps
+        if last or done.step % config.evaluate_every == 0:
+            log(done.step, self._evaluate())
+        done.stopped_early = not last and 0 < config.patience <= done.bad
+        done.done = last or done.stopped_early
+        if done.done or done.step % config.checkpoint_every == 0:
+            done.seconds = time.perf_counter() - self.started
+            self.state.save(self.folder, self.fingerprint)
+
+    def _step(self) -> None:
+        done, config, generator = self.state.progress, self.config, self.state.generator
+        batch = self.train_source.batch(self.order.rows(done.step)).to(
+            self.fabric.device, channels_last=config.channels_last
+        )
+        if config.flip:
+            flips = torch.rand(len(batch.image), generator=generator) < 0.5
+            batch = batch.mirrored(flips.to(self.fabric.device))
+        for phase in self.stage.phases:
+            if done.step % phase.every == 0:
+                for name, value in self._update(phase, batch).items():
+                    done.window[name] = done.window.get(name, 0.0) + value * phase.every
+        done.window_steps += 1
+        self._average()
+
+    def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
+        config, optimiser = self.config, self.optimisers[phase.name]
+        self.method.activate(phase)
+        rate = learning_rate(config, self.state.progress.step) * phase.rate
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with self.fabric.autocast():
+            named = self.method.losses(self.stage.name, phase.name, batch, self.state.generator)
+            total = torch.stack([value.float() for value in named.values()]).sum()
+        figures = {name: float(value.detach()) for name, value in named.items()}
+        if not math.isfinite(sum(figures.values())):
+            raise TrainingDivergedError(
+                f"{self.method.name} {self.stage.name}/{phase.name}, step {self.state.progress.step + 1}: "
+                f"losses {figures}; lower the learning rate ({rate:.2g}) or set gradient_clip"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip:
+            parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+        optimiser.step()
+        return figures
+
+    def _optimiser(self, phase: Phase) -> Adam:
+        parameters = [
+            parameter for module in phase.modules for parameter in self.method.get_submodule(module).parameters()
+        ]
+        return Adam(parameters, lr=self.config.learning_rate, betas=phase.betas)
+
+    def _figures(self) -> dict[str, float]:
+        """Mean losses since the last log line, learning rate, speed, the method's own diagnostics."""
+        done = self.state.progress
+        figures = {f"train/{name}": value / done.window_steps for name, value in done.window.items()}
+        done.window, done.window_steps = {}, 0
+        now, (before, step) = time.perf_counter(), self.logged_at
+        figures["images_per_second"] = (done.step - step) * self.config.batch_size / max(now - before, 1e-9)
+        self.logged_at = (now, done.step)
+        figures["learning_rate"] = learning_rate(self.config, done.step - 1)
+        return figures | self.method.diagnostics(self.stage.name)
+
+    def _evaluate(self) -> dict[str, float]:
+        """Validation losses (with averaged weights where configured), and the best-so-far kept."""
+        done = self.state.progress
+        with self._averaged():
+            figures = self._validation()
+            value = figures["validation"]
+            if done.best_value is None or value < done.best_value:
+                done.best_value, done.best_step, done.bad = value, done.step, 0
+                self.state.best = {name: tensor.cpu().clone() for name, tensor in self._trained().items()}
+            else:
+                done.bad += 1
+        done.history.append({"step": float(done.step), **figures})
+        return {name if name == "validation" else f"validation/{name}": value for name, value in figures.items()}
+
+    def _validation(self) -> dict[str, float]:
+        self.method.eval()
+        source, total = self.validation_source, dict[str, float]()
+        with torch.no_grad(), self.fabric.autocast():
+            for rows in torch.split(torch.arange(len(source)), self.config.batch_size):
+                batch = source.batch(rows).to(self.fabric.device, channels_last=self.config.channels_last)
+                for name, value in self.method.validation(self.stage.name, batch).items():
+                    total[name] = total.get(name, 0.0) + float(value) * len(rows) / len(source)
+        return total | {"validation": sum(total.values())}
+
+    def _trained(self) -> dict[str, Tensor]:
+        """Weights and buffers that this stage changes, by their full names."""
+        prefixes = tuple(f"{module}." for module in self.method.modules_of(self.stage.name))
+        return {name: value for name, value in self.method.state_dict().items() if name.startswith(prefixes)}
+
+    def _average(self) -> None:
+        decay = min(self.config.weight_average, (self.state.progress.step + 1) / (self.state.progress.step + 10))
+        own = self._trained() if self.state.average else {}
+        for name, value in self.state.average.items():
+            if value.is_floating_point():
+                value.lerp_(own[name], 1 - decay)
+            else:
+                value.copy_(own[name])
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The method with its averaged weights, where there are any."""
+        held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
+        self._put(self.state.average)
+        try:
+            yield
+        finally:
+            self._put(held)
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        own = self.method.state_dict()
+        for name, value in weights.items():
+            own[name].copy_(value)
+
+    def _result(self) -> TrainResult:
+        done = self.state.progress
+        if done.best_value is None:
+            raise ValueError(f"{self.folder} holds a finished training without an evaluation: delete it, train again")
+        self._put(self.state.best if self.config.keep_best else self.state.average)
+        self.method.eval().requires_grad_(True)
+        return TrainResult(
+            steps=done.step,
+            best_step=done.best_step,
+            best_value=done.best_value,
+            stopped_early=done.stopped_early,
+            seconds=done.seconds,
+            weights=content_hash(self.method.state_dict()),
+            history=done.history,
+        )
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Deterministic kernels where there are any, for as long as a training lasts."""
+    before, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn)

@@ -1,0 +1,96 @@
+"""All that a killed training needs to go on exactly where its last state was written."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from models.files import read_tensors, write_tensors
+from models.method import Method
+
+STATE_FILE = "training_state.safetensors"
+
+
+@dataclass
+class Progress:
+    """What has happened so far, besides tensors."""
+
+    step: int = 0  # steps done
+    best_value: float | None = None  # lowest validation loss
+    best_step: int = 0
+    bad: int = 0  # evaluations since the best
+    done: bool = False
+    stopped_early: bool = False
+    seconds: float = 0.0  # spent in this stage, over all its processes
+    window: dict[str, float] = field(default_factory=dict)  # sums of losses since the last log line
+    window_steps: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)  # evaluations: step and losses
+
+
+@dataclass
+class TrainingState:
+    """Method, optimisers, generator and progress of one stage; `save` and `load` are exact inverses."""
+
+    method: Method
+    optimisers: dict[str, Adam]
+    generator: torch.Generator
+    average: dict[str, Tensor]  # averaged weights by name; empty when off
+    best: dict[str, Tensor]  # weights that validated best; empty before the first evaluation
+    progress: Progress
+
+    def save(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
+        """Write everything as one file, at once."""
+        tensors = {f"method/{name}": value for name, value in self.method.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors["random/generator"] = self.generator.get_state()
+        tensors["random/global"] = torch.get_rng_state()
+        for phase, optimiser in self.optimisers.items():
+            for number, values in optimiser.state_dict()["state"].items():
+                tensors |= {f"adam/{phase}/{number}/{name}": value for name, value in values.items()}
+        meta = {"fingerprint": dict(fingerprint), "progress": asdict(self.progress)}
+        write_tensors(folder / STATE_FILE, tensors, meta)
+
+    def load(self, folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+        """Take up the state in a folder; False where there is none, a ValueError where it is of another training."""
+        path = folder / STATE_FILE
+        if not path.is_file():
+            return False
+        tensors, meta = read_tensors(path)
+        if meta["fingerprint"] != dict(fingerprint):
+            differing = [name for name, value in fingerprint.items() if meta["fingerprint"].get(name) != value]
+            raise ValueError(
+                f"{path} belongs to another training (it differs in {', '.join(differing)}): "
+                "take another folder, or delete this one to start anew"
+            )
+        self.method.load_state_dict(_under(tensors, "method/"))
+        self.average = self._placed(_under(tensors, "average/"))
+        self.best = _under(tensors, "best/")
+        self.generator.set_state(tensors["random/generator"])
+        torch.set_rng_state(tensors["random/global"])
+        for phase, optimiser in self.optimisers.items():
+            _restore(optimiser, _under(tensors, f"adam/{phase}/"))
+        self.progress = Progress(**meta["progress"])
+        return True
+
+    def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        own = self.method.state_dict()
+        return {name: torch.empty_like(own[name]).copy_(value) for name, value in tensors.items()}
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _restore(optimiser: Adam, tensors: Mapping[str, Tensor]) -> None:
+    """Adam's moments, laid out in memory like the parameters they belong to."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for name, value in tensors.items():
+        number, key = name.split("/")
+        parameter = parameters[int(number)]
+        placed = value if value.ndim == 0 else torch.empty_like(parameter).detach().copy_(value)
+        optimiser.state[parameter][key] = placed

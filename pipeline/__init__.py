@@ -1,0 +1,1 @@
+"""How it runs, and what each step does."""

@@ -1,0 +1,1 @@
+"""Which runs exist: frozen data, no logic."""

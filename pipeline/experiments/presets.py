@@ -1,0 +1,157 @@
+"""The presets: ``sample`` for a first look, ``quick`` for real data on two CPU cores, ``paper`` for the paper's figures."""
+
+from collections.abc import Mapping
+
+from models.methods.proxyano_config import ProxyAnoConfig
+from models.schedule import TrainConfig
+from models.scoring import ScoreConfig
+from pipeline.experiments.preset import Lane, Preset
+from pipeline.steps.controls.registry import Control
+from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.proxies import ProxyConfig
+from pipeline.steps.tiles import TilesConfig
+from pipeline.steps.training import CanvasTraining, TrainingPlan
+
+OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
+MRI_SCORE = ScoreConfig(sigma=1.0, worst=0.03)
+PATCH_SCORE = ScoreConfig(sigma=1.0, worst=0.05)
+FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
+FUNDUS = (256, 256)
+
+OCT_CONTROLS = (
+    Control(
+        name="pca", canvas="wide", size=(40, 64), score=OCT_SCORE, options={"components": 800, "mirrored": True}
+    ),
+    Control(
+        name="pca",
+        canvas="tight",
+        size=(32, 128),
+        score=OCT_SCORE,
+        options={"components": 200, "mirrored": True, "shifts": (-2, -1, 1, 2)},
+    ),
+    Control(name="nearest", canvas="wide", size=(40, 64), score=OCT_SCORE),
+    Control(name="nearest", canvas="tight", size=(32, 128), score=OCT_SCORE),
+    Control(name="brightness", canvas="wide", size=(64, 64)),
+)
+MRI_CONTROLS = (
+    Control(name="pca", canvas="head", size=(64, 64), score=MRI_SCORE, options={"components": 24, "mirrored": True}),
+    Control(name="patch_neighbour", canvas="head", size=(64, 64), score=PATCH_SCORE),
+    Control(name="nearest", canvas="head", size=(64, 64), score=MRI_SCORE),
+    Control(name="brightness", canvas="head", size=(64, 64)),
+)
+FUNDUS_IMAGE_CONTROLS = (Control(name="brightness", canvas="field", size=(64, 64)),)
+FUNDUS_PIXEL_CONTROLS = (
+    Control(name="line_blob", canvas="field", size=FUNDUS, score=FUNDUS_SCORE),
+    Control(name="canonical", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"neutral": 128}),
+    Control(name="median", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"window": 61, "raw": True}),
+    Control(name="slic", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"raw": True}),
+    Control(name="brightness", canvas="field", size=FUNDUS),
+    Control(name="darkness", canvas="field", size=FUNDUS),
+    Control(name="centre", canvas="field", size=FUNDUS),
+)
+
+
+def _stages(steps: tuple[int, int], **common: object) -> dict[str, TrainConfig]:
+    """Both stages with one optimiser and their own budgets."""
+    return {f"stage{i}": TrainConfig(steps=n, **common) for i, n in enumerate(steps, start=1)}  # type: ignore[arg-type]
+
+
+def _plan(canvases: Mapping[str, CanvasTraining]) -> TrainingPlan:
+    return TrainingPlan(method="proxyano", canvases=canvases)
+
+
+SMALL = ProxyAnoConfig(widths=(24, 48, 64), adversarial=False)
+TINY = ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discriminator_widths=(8, 16))
+PAPER = ProxyAnoConfig()
+ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
+SAMPLE_BUDGET = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 20, "checkpoint_every": 20, "log_every": 10}
+
+
+def _tiny(size: tuple[int, int] = (64, 64)) -> CanvasTraining:
+    return CanvasTraining(size=size, model=TINY, stages=_stages((60, 40), **SAMPLE_BUDGET))
+
+
+def _small(size: tuple[int, int], steps: tuple[int, int], **budget: object) -> CanvasTraining:
+    return CanvasTraining(size=size, model=SMALL, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
+
+
+def _full() -> CanvasTraining:
+    return CanvasTraining(
+        size=(256, 256), model=PAPER, stages=_stages((20000, 20000), batch_size=16, learning_rate=1e-3, patience=20)
+    )
+
+
+OCT_EVALUATION = EvaluationConfig(scores={"wide": OCT_SCORE, "tight": OCT_SCORE}, controls=OCT_CONTROLS)
+MRI_EVALUATION = EvaluationConfig(scores={"head": MRI_SCORE}, controls=MRI_CONTROLS)
+FUNDUS_EVALUATION = EvaluationConfig(
+    scores={"field": FUNDUS_SCORE}, controls=FUNDUS_IMAGE_CONTROLS, pixel_controls=FUNDUS_PIXEL_CONTROLS
+)
+PLAIN_CONTROLS = (
+    Control(
+        name="pca", canvas="image", size=(64, 64), score=MRI_SCORE, options={"components": 128, "mirrored": True}
+    ),
+    Control(name="nearest", canvas="image", size=(64, 64), score=MRI_SCORE),
+    Control(name="brightness", canvas="image", size=(64, 64)),
+)
+PLAIN_EVALUATION = EvaluationConfig(scores={"image": MRI_SCORE}, controls=PLAIN_CONTROLS)
+
+PRESETS: dict[str, Preset] = {
+    "sample": Preset(
+        name="sample",
+        reason="the built-in sample in minutes: every step is real, the budget is far too small to learn much",
+        lanes={
+            "brain_mri": Lane(
+                tiles=TilesConfig(form="inner_head"), training=_plan({"head": _tiny()}), evaluation=MRI_EVALUATION
+            ),
+            "oct": Lane(
+                tiles=TilesConfig(form="bruch_membrane"),
+                training=_plan({"wide": _tiny(), "tight": _tiny()}),
+                evaluation=OCT_EVALUATION,
+            ),
+            "idrid": Lane(
+                tiles=TilesConfig(form="flat_field"), training=_plan({"field": _tiny()}), evaluation=FUNDUS_EVALUATION
+            ),
+        },
+    ),
+    "quick": Preset(
+        name="quick",
+        reason="real data on two CPU cores within the hour: canonical forms, 64 px training, no adversarial loss",
+        lanes={
+            "brain_mri": Lane(
+                tiles=TilesConfig(form="inner_head"),
+                training=_plan({"head": _small((64, 64), (1500, 1500))}),
+                evaluation=MRI_EVALUATION,
+            ),
+            "oct": Lane(
+                tiles=TilesConfig(form="bruch_membrane"),
+                proxies=ProxyConfig(),
+                training=_plan(
+                    {"wide": _small((64, 64), (1000, 1200)), "tight": _small((64, 64), (600, 600))}
+                ),
+                evaluation=OCT_EVALUATION,
+            ),
+            "idrid": Lane(
+                tiles=TilesConfig(form="flat_field"),
+                training=_plan({"field": _small((128, 128), (400, 300), batch_size=16)}),
+                evaluation=FUNDUS_EVALUATION,
+            ),
+        },
+    ),
+    "paper": Preset(
+        name="paper",
+        reason="the paper's sizes and weights, canonical forms off; meant for a GPU",
+        lanes={
+            "brain_mri": Lane(
+                tiles=TilesConfig(form="plain"), training=_plan({"image": _full()}), evaluation=PLAIN_EVALUATION
+            ),
+            "oct": Lane(
+                tiles=TilesConfig(form="plain"), training=_plan({"image": _full()}), evaluation=PLAIN_EVALUATION
+            ),
+            "idrid": Lane(
+                tiles=TilesConfig(form="field_of_view"),
+                training=_plan({"field": _full()}),
+                evaluation=FUNDUS_EVALUATION,
+            ),
+        },
+    ),
+}

@@ -1,0 +1,1 @@
+"""What happens: plain functions that know neither Dagster nor MLflow."""

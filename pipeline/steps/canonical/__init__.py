@@ -1,0 +1,20 @@
+"""Canonical forms by name: what a detector sees of an image."""
+
+from pipeline.steps.canonical.form import Form
+from pipeline.steps.canonical.fundus import FieldOfViewForm, FlatFieldForm
+from pipeline.steps.canonical.head import InnerHeadForm
+from pipeline.steps.canonical.oct import BruchMembraneForm
+from pipeline.steps.canonical.plain import PlainForm
+
+FORMS: dict[str, Form] = {
+    form.name: form
+    for form in (
+        BruchMembraneForm(),
+        FlatFieldForm(),
+        FlatFieldForm(rgb=True),
+        InnerHeadForm(),
+        FieldOfViewForm(),
+        PlainForm(),
+    )
+}
+"""Name → form; ``plain`` and ``field_of_view`` are the paper's, with the canonical form off."""

@@ -1,0 +1,115 @@
+"""The controls by name: from training normals and the images to be scored to parts of a residual, image by image.
+
+Every control is scored by ``scorers.score_canvas`` exactly as a learned method is. ``raw`` controls are shown as they
+are, as the paper shows |I − Î|.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from models.scoring import Array, ScoreConfig
+from pipeline.steps.controls.line_blob import iterate_line_blob, median_residual
+from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
+from pipeline.steps.controls.pca import pca_residual
+from pipeline.steps.errors import ConfigError
+from pipeline.steps.scorers import CanvasImages, PartsOf, residual_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One control on one canvas; controls of one name are added over their canvases."""
+
+    name: str  # key of CONTROLS
+    canvas: str
+    size: tuple[int, int]  # rows and columns of a tile, px
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in CONTROLS:
+            raise ConfigError(f"Control.name is one of {sorted(CONTROLS)}, got {self.name!r}")
+
+
+ControlFunction = Callable[[CanvasImages, CanvasImages, Control], PartsOf]
+"""(training normals, images to be scored, control) → parts of row i."""
+
+
+def _pca(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    options = dict(control.options)
+    residual = pca_residual(train.gray, images.gray, train_mask=train.seen, query_mask=images.seen, **options)
+    return residual_parts(residual, images, control.score)
+
+
+def _nearest(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    residual = nearest_residual(train.gray, images.gray, query_mask=images.scored)
+    return residual_parts(residual, images, control.score)
+
+
+def _patch_neighbour(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    config = NeighbourConfig(**control.options)
+    found = patch_neighbour_map(
+        train.gray, images.gray, train_mask=train.seen, query_mask=images.scored, config=config
+    )
+    return lambda row: found[row][None]
+
+
+def _line_blob(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    sigma = control.score.sigma
+
+    def parts_of(row: int) -> Array:
+        maps = next(iterate_line_blob(images.gray[row][None], images.seen[row][None]))
+        smoothed: Array = ndimage.gaussian_filter(maps, (0, sigma, sigma)) if sigma > 0 else maps
+        return smoothed
+
+    return parts_of
+
+
+def _median(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    residual = median_residual(images.gray, int(control.options.get("window", 61)))
+    return residual_parts(residual, images, control.score)
+
+
+def _superpixels(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    if images.proxies is None:
+        raise ConfigError("the control 'slic' needs the proxies of the images")
+    return residual_parts(images.gray - images.proxies.mean(axis=1, dtype=np.float32), images, control.score)
+
+
+def _canonical(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    neutral = float(control.options["neutral"]) / 255
+    return residual_parts(images.gray - neutral, images, control.score)
+
+
+def _brightness(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    return lambda row: images.gray[row][None]
+
+
+def _darkness(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    return lambda row: 1 - images.gray[row][None]
+
+
+def _centre(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    height, width = images.validity.shape[1:]
+    rows, cols = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    closeness = (2 - np.hypot(rows, cols)).astype(np.float32)
+    return lambda row: closeness[None]
+
+
+CONTROLS: dict[str, ControlFunction] = {
+    "pca": _pca,
+    "nearest": _nearest,
+    "patch_neighbour": _patch_neighbour,
+    "line_blob": _line_blob,
+    "median": _median,
+    "slic": _superpixels,
+    "canonical": _canonical,
+    "brightness": _brightness,
+    "darkness": _darkness,
+    "centre": _centre,
+}
+RAW = frozenset({"brightness", "darkness", "centre"})
+"""Controls whose values are shown as they are: statistics of normals would change what they stand for."""

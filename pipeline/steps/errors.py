@@ -1,0 +1,33 @@
+"""What can go wrong, as one tree; every message says what, where, expected, got and the next step.
+
+ProxyAnoError
+├── DatasetUnusable      a raw folder or archive holds nothing the lane can use
+├── UnusableImage        one image or mask cannot be used; it is quarantined by name and the lane goes on
+├── NeverMaterialized    a store has no published version yet
+├── StoreCorrupt         a published store does not hold what its marker says
+└── ConfigError          a configuration value is outside its range
+"""
+
+
+class ProxyAnoError(Exception):
+    """Root of the errors this project raises on purpose."""
+
+
+class DatasetUnusable(ProxyAnoError):
+    """A raw folder or archive holds nothing the lane can use."""
+
+
+class UnusableImage(ProxyAnoError):
+    """One image or mask cannot be used; the text is the reason shown in the quarantine list."""
+
+
+class NeverMaterialized(ProxyAnoError):
+    """A store has no published version yet."""
+
+
+class StoreCorrupt(ProxyAnoError):
+    """A published store does not hold what its completion marker says."""
+
+
+class ConfigError(ProxyAnoError, ValueError):
+    """A configuration value is outside its range."""

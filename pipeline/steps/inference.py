@@ -1,0 +1,59 @@
+"""A trained method's scores and residuals of the images of one canvas."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.checkpoint import load_method, read_description
+from models.prediction import predict
+from models.scoring import Array
+from models.source import TensorSource
+from pipeline.steps.canonical.form import NO_DATA, SCORED
+from pipeline.steps.loading import canvases, load_tiles
+from pipeline.steps.scorers import CanvasImages, canvas_images
+from pipeline.steps.store import Version
+from pipeline.steps.training import checkpoint_folder
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of one canvas; rows are aligned with ``images``."""
+
+    images: CanvasImages
+    latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
+    image: Array  # (n,) ‖I − Î‖_F (Table V), the same way
+    residual: Array  # (n, H, W) signed I − Î, mean over channels
+    proxy: Array  # (n, H, W) predicted proxy
+    reconstruction: Array  # (n, H, W)
+
+
+def predict_canvas(
+    stage: Version, tiles: Version, *, canvas: str, splits: tuple[str, ...], batch_size: int = 64, progress: bool = True
+) -> Prediction:
+    """Run a stage's checkpoint over the images of some splits, at the size it was trained at."""
+    folder = checkpoint_folder(stage, canvas)
+    height, width = read_description(folder)["extra"]["size"]
+    size = (int(height), int(width))
+    held = load_tiles(tiles, None, splits=splits, canvas=canvas, size=size)
+    source = TensorSource.from_arrays(held.pixels, None, held.validity != NO_DATA, held.validity == SCORED)
+    scores = predict(load_method(folder), source, batch_size=batch_size, progress=progress)
+    planes = {name: getattr(scores, name).numpy().mean(axis=1) for name in ("residual", "proxy", "reconstruction")}
+    stitched = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
+    images = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size)
+    single = held.index["image_id"].to_numpy()
+    order = images.images["image_id"].to_numpy()
+    return Prediction(
+        images=images,
+        latent=_over_tiles(scores.latent.numpy(), single, order),
+        image=_over_tiles(scores.image.numpy(), single, order),
+        **stitched,
+    )
+
+
+def _over_tiles(norms: Array, tile_images: np.ndarray, order: np.ndarray) -> Array:  # type: ignore[type-arg]
+    """Frobenius norm over all tiles of an image, in the order of the images."""
+    place = {image: row for row, image in enumerate(order)}
+    rows = np.array([place[image] for image in tile_images])
+    squares = np.bincount(rows, weights=np.square(norms, dtype=float), minlength=len(order))
+    total: Array = np.sqrt(squares).astype(np.float32)
+    return total

@@ -1,0 +1,123 @@
+"""One way from residuals to scores, for methods and controls alike.
+
+Statistics come from validation normals only; a validation image is scored by the statistics of the *others*
+(leave one out), so that the label-free threshold is not set by images the statistics already know.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.scoring import Array, NormalSums, ScoreConfig, parts, standardise_one, sums, worst_mean, z_score
+from pipeline.steps.canonical.form import NO_DATA, SCORED
+from pipeline.steps.errors import DatasetUnusable
+from pipeline.steps.loading import canvases, load_tiles
+from pipeline.steps.store import Version
+
+PartsOf = Callable[[int], Array]
+"""Row of the images → smoothed, non-negative parts (P, H, W) of its residual."""
+
+
+@dataclass(frozen=True)
+class CanvasImages:
+    """One canvas of the images of some splits at one resolution; rows of all fields are aligned."""
+
+    images: pd.DataFrame  # image_id, split, label, klass, group, offset_row, offset_col (px of this resolution)
+    pixels: Array  # (n, C, H, W) in [0, 1]
+    proxies: Array | None  # (n, C, H, W) in [0, 1]
+    validity: NDArray[np.uint8]  # (n, H, W)
+
+    @property
+    def gray(self) -> Array:
+        """(n, H, W): the mean over channels."""
+        mean: Array = self.pixels.mean(axis=1, dtype=np.float32)
+        return mean
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """(n, H, W): where scores count."""
+        return self.validity == SCORED
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(n, H, W): where something was imaged."""
+        return self.validity != NO_DATA
+
+    def rows(self, split: str) -> NDArray[np.intp]:
+        """Rows of one split."""
+        return np.flatnonzero((self.images["split"] == split).to_numpy())
+
+    def offset(self, row: int) -> tuple[float, float]:
+        """By how many (rows, cols) the statistics of normals move for this image."""
+        image = self.images.iloc[row]
+        return float(image["offset_row"]), float(image["offset_col"])
+
+
+def canvas_images(
+    tiles: Version, proxies: Version | None, *, canvas: str, splits: Sequence[str], size: tuple[int, int]
+) -> CanvasImages:
+    """Load and stitch one canvas; offsets are scaled from tile pixels to ``size``."""
+    held = load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size)
+    if not len(held.index):
+        raise DatasetUnusable(f"{tiles.asset} {tiles.data_version}: no tiles of canvas {canvas} in {list(splits)}")
+    images, pixels = canvases(held.pixels, held.index, canvas)
+    _, validity = canvases(held.validity, held.index, canvas)
+    proxy = None if held.proxies is None else canvases(held.proxies, held.index, canvas)[1].astype(np.float32) / 255
+    scale = np.array([size[0], size[1]], float) / 256
+    images = images.assign(offset_row=images["offset_row"] * scale[0], offset_col=images["offset_col"] * scale[1])
+    return CanvasImages(images, pixels.astype(np.float32) / 255, proxy, validity)
+
+
+@dataclass(frozen=True)
+class CanvasScore:
+    """Scores of one canvas: one number an image, and its map on demand (maps are made anew, so memory stays bounded)."""
+
+    image: Array  # (n,), z-scored on validation normals
+    map_of: Callable[[int], Array]  # row → (H, W) standardised pixel scores
+
+
+def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -> CanvasScore:
+    """Standardise by validation normals, take the worst share of pixels, z-score on validation normals."""
+    scored = images.scored
+    validation = images.rows("val")
+    if len(validation) < 2:
+        raise DatasetUnusable(f"scores need two validation normals or more, got {len(validation)}")
+
+    def own(row: int) -> NormalSums:
+        return sums(parts_of(row), scored[row], images.offset(row), config)
+
+    total = own(int(validation[0]))
+    for row in validation[1:]:
+        total = total + own(int(row))
+    everyone = total.statistics(config)
+    held_out = set(validation.tolist())
+
+    def map_of(row: int) -> Array:
+        statistics = (total - own(row)).statistics(config) if row in held_out else everyone
+        return standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
+
+    raw = np.concatenate([worst_mean(map_of(row)[None], scored[row][None], config) for row in range(len(scored))])
+    return CanvasScore(z_score(raw, raw[validation]), map_of)
+
+
+def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -> PartsOf:
+    """Parts of signed residuals (n, H, W), smoothed image by image."""
+    scored = images.scored
+
+    def parts_of(row: int) -> Array:
+        smoothed: Array = parts(residual[row][None], scored[row][None], config)[0]
+        return smoothed
+
+    return parts_of
+
+
+def enlarge(values: Array, shape: tuple[int, int]) -> Array:
+    """A map (H, W) at another resolution, bilinear."""
+    if values.shape == shape:
+        return values
+    larger: Array = cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return larger

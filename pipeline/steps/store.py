@@ -1,0 +1,239 @@
+"""Immutable, versioned folders: written beside their place, hashed, renamed, and the marker comes last.
+
+Layout below ``root``, an asset being ``oct/tiles`` or the like:
+
+    work/<asset>/<key>/             one build in progress; survives a kill, so that the next run resumes it
+    versions/<asset>/<version>/     finished content, named by its content hash; COMPLETE.json means whole
+    built/<asset>/<key>.json        which version a finished build gave, so that an equal build is not done twice
+    current/<asset>.json            the version that readers get
+    notes/<asset>/<version>.json    minutes and memory of the build that made it
+    locks/<asset>/<name>.lock       one builder at a time
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
+
+MARKER = "COMPLETE.json"
+_ASSET = re.compile(r"[A-Za-z0-9_\-]+(/[A-Za-z0-9_\-]+)*")
+_NAME = re.compile(r"[A-Za-z0-9_\-]+")
+_VERSION = re.compile(r"[0-9a-f]{16,64}")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One published version of an asset; ``path`` is its folder, ``meta`` what its builder recorded (JSON)."""
+
+    asset: str
+    path: Path
+    data_version: str
+    meta: dict[str, Any]
+
+
+class Store:
+    """The versions of all assets below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def work(self, asset: str, key: str) -> Path:
+        """Scratch folder of one build, kept over a kill; ``key`` is the fingerprint of inputs, config and code."""
+        folder = self.root / "work" / _checked(asset, _ASSET) / _checked(key, _NAME)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def building(self, asset: str, key: str) -> Iterator[Path]:
+        """Hold the one build of (asset, key) and give its work folder; a second builder waits, and says so."""
+        with self._locked(asset, f"build-{_checked(key, _NAME)}"):
+            work = self.work(asset, key)
+            yield work
+            if work.exists() and not any(work.iterdir()):
+                work.rmdir()
+
+    def built(self, asset: str, key: str) -> Version | None:
+        """What an equal build has given before, or None if there was none or its version was removed since."""
+        record = self.root / "built" / _checked(asset, _ASSET) / f"{_checked(key, _NAME)}.json"
+        if not record.is_file():
+            return None
+        data_version = json.loads(record.read_text())["data_version"]
+        return self.get(asset, data_version) if (self._folder(asset, data_version) / MARKER).is_file() else None
+
+    def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
+        """Turn a work folder, or a folder inside it, into an immutable version and drop the rest of the work folder.
+
+        A version with the same data version that is complete is kept as it is, its ``meta`` too.
+        """
+        target = self._folder(asset, data_version)
+        build = self._build_of(asset, work)
+        with self._locked(asset, f"publish-{data_version}"):
+            if (target / MARKER).is_file():
+                shutil.rmtree(work)
+            else:
+                for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
+                    leftover.unlink()
+                files = _seal(work)
+                if not files:
+                    raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
+                content = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files}
+                content["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+                text = json.dumps(content, indent=1)
+                if target.exists():  # a run was killed between the rename and the marker
+                    shutil.rmtree(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                work.rename(target)
+                _sync_folder(target.parent)
+                write_file(target / MARKER, text.encode())
+            if build is not None:
+                record = self.root / "built" / asset / f"{build.name}.json"
+                write_file(record, json.dumps({"data_version": data_version}).encode())
+                if build.exists():
+                    shutil.rmtree(build)
+        return self.get(asset, data_version)
+
+    def point(self, version: Version) -> None:
+        """Make it the version that readers get; they see the old or the new one, never neither."""
+        record = {"data_version": self.get(version.asset, version.data_version).data_version}
+        write_file(self.root / "current" / f"{version.asset}.json", json.dumps(record).encode())
+
+    def current(self, asset: str) -> Version:
+        """The version that readers get; raises ``NeverMaterialized`` where there is none yet."""
+        pointer = self.root / "current" / f"{_checked(asset, _ASSET)}.json"
+        if not pointer.is_file():
+            line = "dagster asset materialize --select '*evaluation_report'"
+            raise NeverMaterialized(f"{asset} has never been materialized; run: {line}")
+        return self.get(asset, json.loads(pointer.read_text())["data_version"])
+
+    def get(self, asset: str, data_version: str) -> Version:
+        """One version by its hash; raises ``StoreCorrupt`` where it has no completion marker."""
+        folder = self._folder(asset, data_version)
+        if not (folder / MARKER).is_file():
+            what = f"{asset} {data_version}: expected {folder / MARKER}, got none"
+            raise StoreCorrupt(f"{what}; materialize {asset} again")
+        meta = json.loads((folder / MARKER).read_text())["meta"]
+        return Version(asset=asset, path=folder, data_version=data_version, meta=meta)
+
+    def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Remember what is known of a version but no part of it (minutes, memory); the first note stays."""
+        path = self.root / "notes" / version.asset / f"{version.data_version}.json"
+        if not path.is_file():
+            write_file(path, json.dumps(dict(values)).encode())
+        return self.noted(version)
+
+    def noted(self, version: Version) -> dict[str, Any]:
+        """What was noted of a version; empty where nothing was."""
+        path = self.root / "notes" / version.asset / f"{version.data_version}.json"
+        noted: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        return noted
+
+    def verify(self, version: Version) -> None:
+        """Hash every file again; raises ``StoreCorrupt`` naming the files that differ from the marker."""
+        expected = json.loads((version.path / MARKER).read_text())["files"]
+        got = {name: _describe(version.path / name) for name in _names(version.path) if name != MARKER}
+        wrong = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
+        if wrong:
+            what = ", ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:3])
+            where = f"{version.asset} {version.data_version} in {version.path}"
+            raise StoreCorrupt(f"{where}: {len(wrong)} files differ ({what}); delete the folder and materialize again")
+
+    def _build_of(self, asset: str, folder: Path) -> Path | None:
+        """The work folder, root/work/<asset>/<key>, that holds ``folder``; None for a folder from elsewhere."""
+        builds = self.root / "work" / _checked(asset, _ASSET)
+        return builds / folder.relative_to(builds).parts[0] if folder.is_relative_to(builds) else None
+
+    def _folder(self, asset: str, data_version: str) -> Path:
+        return self.root / "versions" / _checked(asset, _ASSET) / _checked(data_version, _VERSION)
+
+    @contextmanager
+    def _locked(self, asset: str, name: str) -> Iterator[None]:
+        path = self.root / "locks" / _checked(asset, _ASSET) / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("%s: another run holds %s; waiting until it has finished", asset, path)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def fingerprint(*parts: Any) -> str:
+    """First 16 hex digits of the SHA-256 of the parts as canonical JSON; dataclasses count as their fields."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that readers and a kill see all of it or nothing: temporary sibling, fsync, replace."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"a fingerprint takes JSON values and dataclasses, got {type(value).__name__}: {value!r}")
+
+
+def _checked(text: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"expected a name like {pattern.pattern!r}, got {text!r}")
+    return text
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _seal(folder: Path) -> dict[str, dict[str, Any]]:
+    """Bring every file and folder to disk; their sizes and hashes by relative path."""
+    files = {}
+    for name in _names(folder):
+        files[name] = _describe(folder / name)
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        _sync_folder(path)
+    return files
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Adapters to the outside: settings, IO manager, run tracking, jobs."""

@@ -1,0 +1,29 @@
+"""What an asset hands to the next: a published version; the pointer moves when Dagster records the output."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline.steps.errors import NeverMaterialized
+from pipeline.steps.store import Store, Version
+
+
+class VersionIOManager(dg.ConfigurableIOManager):
+    """Outputs and inputs are ``Version`` objects; the arrays themselves stay in the store."""
+
+    root: str
+
+    def handle_output(self, context: dg.OutputContext, obj: Version) -> None:
+        """Make the published version the current one."""
+        expected = context.asset_key.to_user_string()
+        if obj.asset != expected:
+            raise dg.DagsterInvariantViolationError(f"{expected} handed over a version of {obj.asset}")
+        Store(Path(self.root)).point(obj)
+
+    def load_input(self, context: dg.InputContext) -> Version:
+        """The current version of the upstream asset; one sentence says what to run where there is none."""
+        try:
+            return Store(Path(self.root)).current(context.asset_key.to_user_string())
+        except NeverMaterialized as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+

@@ -1,0 +1,48 @@
+"""Where everything lies and which preset runs, from the variables users know."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from the environment once; an empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME")
+    raw: Path | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
+    preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: sample, or quick on own data
+    seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SEED")
+    mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")
+    scheduler: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        object.__setattr__(self, "home", self.home.resolve())
+        if self.raw is not None:
+            object.__setattr__(self, "raw", self.raw.resolve())
+        return self
+
+    @property
+    def stores(self) -> Path:
+        """Published versions and work in progress."""
+        return self.home / "stores"
+
+    @property
+    def raw_root(self) -> Path:
+        """Folder with ``oct/``, ``idrid/`` and ``brain_mri/``; the generated sample where none is set."""
+        return self.raw or self.home / "sample"
+
+    @property
+    def preset_name(self) -> str:
+        """The preset in force: ``sample`` on the generated sample, ``quick`` on own data, unless one is named."""
+        return self.preset or ("sample" if self.raw is None else "quick")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's store: sqlite under the home unless the user names another."""
+        return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"

@@ -1,0 +1,63 @@
+"""Neighbours explain what normals show and nothing else."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
+from pipeline.steps.errors import ConfigError
+
+
+@pytest.fixture
+def normals() -> NDArray[np.float32]:
+    noise = np.random.default_rng(0).normal(size=(8, 32, 32))
+    smooth = ndimage.gaussian_filter(noise, (0, 2, 2))
+    return (0.5 + 0.1 * smooth / smooth.std()).astype(np.float32)
+
+
+def test_a_training_image_and_its_mirror_have_no_residual(normals: NDArray[np.float32]) -> None:
+    assert np.abs(nearest_residual(normals, normals[2:4])).max() == 0
+    assert np.abs(nearest_residual(normals, normals[2:4, :, ::-1])).max() == 0
+    assert np.abs(nearest_residual(normals, normals[2:4, :, ::-1], mirrored=False)).max() > 0
+
+
+def test_the_residual_keeps_its_sign(normals: NDArray[np.float32]) -> None:
+    query = normals[:1].copy()
+    query[0, 10, 10] += 0.3
+    query[0, 20, 20] -= 0.3
+    residual = nearest_residual(normals, query)
+    assert residual[0, 10, 10] == pytest.approx(0.3, abs=1e-6)
+    assert residual[0, 20, 20] == pytest.approx(-0.3, abs=1e-6)
+
+
+def test_small_shifts_cost_nothing_and_a_spot_stands_out(normals: NDArray[np.float32]) -> None:
+    query = np.roll(normals[:1], (1, -2), axis=(1, 2))
+    plain = patch_neighbour_map(normals, query)
+    assert plain[0, 6:-6, 6:-6].max() < 1e-6
+    query[0, 14:18, 14:18] += 0.5
+    spotted = patch_neighbour_map(normals, query)
+    assert np.hypot(*(np.subtract(np.unravel_index(spotted[0].argmax(), (32, 32)), 15.5))) < 3
+
+
+def test_what_is_masked_out_cannot_score(normals: NDArray[np.float32]) -> None:
+    query, asked = normals[:1] * 0 + 5, np.zeros((1, 32, 32), bool)
+    asked[0, :10] = True
+    maps = patch_neighbour_map(normals, query, query_mask=asked)
+    assert (maps[0, 10:] == 0).all()
+    assert (maps[0, :10] > 1).all()
+
+
+def test_places_no_normal_knows_still_have_a_value(normals: NDArray[np.float32]) -> None:
+    known = np.zeros(normals.shape, bool)
+    maps = patch_neighbour_map(normals, normals + 1, train_mask=known)
+    assert np.isfinite(maps).all()
+
+
+def test_settings_and_shapes_are_checked(normals: NDArray[np.float32]) -> None:
+    with pytest.raises(ConfigError, match="odd patch"):
+        NeighbourConfig(patch=4)
+    with pytest.raises(ConfigError, match="size"):
+        patch_neighbour_map(normals, normals[:, :16])
+    with pytest.raises(ConfigError, match="size"):
+        nearest_residual(normals[:0], normals)
