@@ -35,7 +35,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         stage2: Version,
         store: StoreResource,
         tracker: TrackerResource,
-    ) -> dg.MaterializeResult[Version]:
+    ) -> dg.MaterializeResult:
         inputs = LaneInputs(
             dataset=lane.dataset, images=images, tiles=tiles, proxies=proxies, stage1=stage1, stage2=stage2
         )

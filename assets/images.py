@@ -35,7 +35,7 @@ def images_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     )
     def images(
         context: dg.AssetExecutionContext, raw: RawResource, store: StoreResource, tracker: TrackerResource
-    ) -> dg.MaterializeResult[Version]:
+    ) -> dg.MaterializeResult:
         folder = raw.folder(dataset.name)
 
         def build(run: Any) -> Version:

@@ -9,9 +9,11 @@ import dagster as dg
 from assets.materialize import materialize
 from pipeline.experiments.preset import Lane
 from pipeline.steps.datasets import Dataset
+from pipeline.steps.store import Version
 from pipeline.wiring.tracking import Origin
 
 OWNERS = ["team:proxyano"]
+VERSION = dg.PythonObjectDagsterType(Version, name="Version", description="One published version in the store.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,13 @@ class LaneAssets:
             "owners": OWNERS,
             "kinds": kinds,
             "io_manager_key": "versions",
+            "dagster_type": VERSION,
             "code_version": self.lane.code_version(stage),
             "check_specs": [dg.AssetCheckSpec(name=name, asset=key) for name in checks],
             **more,
         }
 
-    def run(self, context: dg.AssetExecutionContext, stage: str, **how: Any) -> dg.MaterializeResult[Version]:
+    def run(self, context: dg.AssetExecutionContext, stage: str, **how: Any) -> dg.MaterializeResult:
         """Materialize one stage, tracked."""
         origin = Origin(
             dataset=self.dataset.name,

@@ -25,7 +25,7 @@ def materialize(
     build: Build,
     describe: Callable[[Version], Described],
     checks: Callable[[Version], Sequence[dg.AssetCheckResult]] = lambda version: (),
-) -> dg.MaterializeResult[Version]:
+) -> dg.MaterializeResult:
     """Build one version inside a tracked run; metadata carries versions, counts, picture and the run's link."""
     with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
         with Meter() as meter:

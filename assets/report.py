@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.lane import OWNERS
+from assets.lane import OWNERS, VERSION
 from assets.materialize import materialize
 from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.lanes import load_evaluation
@@ -26,13 +26,14 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         owners=OWNERS,
         kinds={"plotly"},
         io_manager_key="versions",
+        dagster_type=VERSION,
         code_version=CODE_VERSION,
         deps=[dg.AssetKey([name, "evaluation"]) for name in datasets],
         description="Results of every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
     )
     def evaluation_report(
         context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource, reports: ReportResource
-    ) -> dg.MaterializeResult[Version]:
+    ) -> dg.MaterializeResult:
         lanes = _existing(store.open(), datasets)
         if not lanes:
             line = "dagster asset materialize --select '*evaluation_report'"

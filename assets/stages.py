@@ -30,7 +30,7 @@ def stage1_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         proxies: Version,
         store: StoreResource,
         tracker: TrackerResource,
-    ) -> dg.MaterializeResult[Version]:
+    ) -> dg.MaterializeResult:
         return _train(lane, context, "stage1", (tiles, proxies, None), store, tracker)
 
     return stage1
@@ -51,7 +51,7 @@ def stage2_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         stage1: Version,
         store: StoreResource,
         tracker: TrackerResource,
-    ) -> dg.MaterializeResult[Version]:
+    ) -> dg.MaterializeResult:
         return _train(lane, context, "stage2", (tiles, proxies, stage1), store, tracker)
 
     return stage2
@@ -64,7 +64,7 @@ def _train(
     inputs: tuple[Version, Version, Version | None],
     store: StoreResource,
     tracker: TrackerResource,
-) -> dg.MaterializeResult[Version]:
+) -> dg.MaterializeResult:
     def build(run: Any) -> Version:
         version = lane.lane.code_version(stage)
         plan = lane.lane.training

@@ -29,7 +29,7 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         raw: RawResource,
         store: StoreResource,
         tracker: TrackerResource,
-    ) -> dg.MaterializeResult[Version]:
+    ) -> dg.MaterializeResult:
         def build(run: Any) -> Version:
             version = lane.lane.code_version("tiles")
             folder = raw.folder(lane.dataset.name)
