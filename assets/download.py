@@ -1,5 +1,7 @@
 """``<dataset>/download``: the raw files on disk, known by their content."""
 
+import warnings
+
 import dagster as dg
 
 from assets.lane import LaneAssets
@@ -10,14 +12,16 @@ from pipeline.wiring.resources import RawResource
 def download_source(lane: LaneAssets) -> dg.SourceAsset:
     """Observable source whose data version is the fingerprint of the raw folder or archive."""
 
-    @dg.observable_source_asset(
-        key=lane.key("download"),
-        group_name=lane.dataset.name,
-        description=f"{lane.dataset.title}: the files as downloaded. {lane.dataset.licence}. {lane.dataset.url}",
-        metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
-        tags={"dagster/kind/file": ""},
-    )
     def download(raw: RawResource) -> dg.DataVersion:
         return dg.DataVersion(fingerprint(raw.folder(lane.dataset.name), raw.cache_folder()))
 
-    return download
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # the decorator is beta in the locked version, and works
+        declare = dg.observable_source_asset(
+            key=lane.key("download"),
+            group_name=lane.dataset.name,
+            description=f"{lane.dataset.title}: the files as downloaded. {lane.dataset.licence}. {lane.dataset.url}",
+            metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
+            tags={"dagster/kind/file": ""},
+        )
+        return declare(download)

@@ -92,9 +92,7 @@ def _describe(version: Version, method: str) -> dict[str, Any]:
     records = pd.DataFrame(lane.records)
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
     own = records[(records["method"] == method) & (records["subset"] == "all") & records["value"].notna()]
-    described: dict[str, Any] = {
-        f"{row.level}_{row.metric}_{row.score}": float(row.value) for row in own.itertuples()
-    }
+    described: dict[str, Any] = {f"{row.level}_{row.metric}_{row.score}": float(row.value) for row in own.itertuples()}
     table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
     described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
     described["quarantined"] = len(lane.about("quarantine"))

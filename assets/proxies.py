@@ -36,8 +36,9 @@ def proxies_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             store=store.open(),
             inputs=[tiles],
             build=build,
-            describe=lambda version: dict(version.meta)
-            | {"preview": picture(proxy_sheet(tiles, version), caption="tile beside its proxy")},
+            describe=lambda version: (
+                dict(version.meta) | {"preview": picture(proxy_sheet(tiles, version), caption="tile beside its proxy")}
+            ),
             checks=lambda version: [check_result("proxy_values", tile_checks.proxy_values(tiles, version))],
         )
 

@@ -11,6 +11,7 @@ from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.publish import publish_report
 from pipeline.steps.store import Store, Version
+from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
 from pipeline.wiring.tracking import Origin, git_commit
 
@@ -37,7 +38,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         lanes = _existing(store.open(), datasets)
         if not lanes:
             line = "dagster asset materialize --select '*evaluation_report'"
-            raise dg.Failure(f"No data set has been evaluated yet; run: {line}", allow_retries=False)
+            raise one_sentence(f"No data set has been evaluated yet; run: {line}")
         folder = Path(reports.folder) / "evaluation_report"
         provenance = {"git commit": git_commit(), "preset": preset, "seed": seed, "Dagster run": context.run_id}
 

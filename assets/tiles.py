@@ -33,7 +33,9 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         def build(run: Any) -> Version:
             version = lane.lane.code_version("tiles")
             folder = raw.folder(lane.dataset.name)
-            return build_tiles(images, folder, lane.dataset, FORMS[config.form], config, store.open(), code_version=version)
+            return build_tiles(
+                images, folder, lane.dataset, FORMS[config.form], config, store.open(), code_version=version
+            )
 
         return lane.run(
             context,
@@ -42,8 +44,9 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             store=store.open(),
             inputs=[images],
             build=build,
-            describe=lambda version: dict(version.meta)
-            | {"preview": picture(tile_sheet(version), caption="20 random tiles a slot")},
+            describe=lambda version: (
+                dict(version.meta) | {"preview": picture(tile_sheet(version), caption="20 random tiles a slot")}
+            ),
             checks=lambda version: [
                 check_result("tile_coverage", tile_checks.tile_coverage(version, images)),
                 check_result("tile_values", tile_checks.tile_values(version)),

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Array = NDArray[np.float32]
+LEAST_SD = 1e-4
+"""Smallest sd that a residual is divided by (residual units): a part that no normal shows has sd 0, and no 0/0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,8 @@ def standardise_one(
 ) -> Array:
     """Pixel scores (H, W) of one image: (r − μ)/(sd + floor·mean sd), statistics shifted to it, largest part."""
     floor = config.floor * statistics.sd.mean(axis=(1, 2), keepdims=True)
-    z = (smoothed - shifted(statistics.mean, offset)) / (shifted(statistics.sd, offset) + floor)
+    spread = np.maximum(shifted(statistics.sd, offset) + floor, LEAST_SD)
+    z = (smoothed - shifted(statistics.mean, offset)) / spread
     largest: Array = z.max(axis=0).astype(np.float32)
     return largest
 

@@ -13,9 +13,11 @@ from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
-MRI_SCORE = ScoreConfig(sigma=1.0, worst=0.03)
+MRI_SCORE = ScoreConfig(sigma=1.0, worst=0.03, minus_mean=True)
 PATCH_SCORE = ScoreConfig(sigma=1.0, worst=0.05)
 FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
+FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
+FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=4.0, rare=0.15)
 FUNDUS = (256, 256)
 
 OCT_CONTROLS = (
@@ -83,9 +85,15 @@ def _full() -> CanvasTraining:
 
 OCT_EVALUATION = EvaluationConfig(scores={"wide": OCT_SCORE, "tight": OCT_SCORE}, controls=OCT_CONTROLS)
 MRI_EVALUATION = EvaluationConfig(scores={"head": MRI_SCORE}, controls=MRI_CONTROLS)
-FUNDUS_EVALUATION = EvaluationConfig(
-    scores={"field": FUNDUS_SCORE}, controls=FUNDUS_IMAGE_CONTROLS, pixel_controls=FUNDUS_PIXEL_CONTROLS
-)
+
+
+def _fundus(score: ScoreConfig) -> EvaluationConfig:
+    """The score is in px of the training size, the controls run at full size."""
+    return EvaluationConfig(
+        scores={"field": score}, controls=FUNDUS_IMAGE_CONTROLS, pixel_controls=FUNDUS_PIXEL_CONTROLS
+    )
+
+
 PLAIN_CONTROLS = (
     Control(
         name="pca", canvas="image", size=(64, 64), score=MRI_SCORE, options={"components": 128, "mirrored": True}
@@ -109,7 +117,7 @@ PRESETS: dict[str, Preset] = {
                 evaluation=OCT_EVALUATION,
             ),
             "idrid": Lane(
-                tiles=TilesConfig(form="flat_field"), training=_plan({"field": _tiny()}), evaluation=FUNDUS_EVALUATION
+                tiles=TilesConfig(form="flat_field"), training=_plan({"field": _tiny()}), evaluation=_fundus(FUNDUS_SCORE_64)
             ),
         },
     ),
@@ -119,21 +127,21 @@ PRESETS: dict[str, Preset] = {
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head"),
-                training=_plan({"head": _small((64, 64), (1500, 1500))}),
+                training=_plan({"head": _small((64, 64), (1000, 1000))}),
                 evaluation=MRI_EVALUATION,
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane"),
                 proxies=ProxyConfig(),
                 training=_plan(
-                    {"wide": _small((64, 64), (1000, 1200)), "tight": _small((64, 64), (600, 600))}
+                    {"wide": _small((64, 64), (700, 800)), "tight": _small((32, 128), (500, 600))}
                 ),
                 evaluation=OCT_EVALUATION,
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field"),
                 training=_plan({"field": _small((128, 128), (400, 300), batch_size=16)}),
-                evaluation=FUNDUS_EVALUATION,
+                evaluation=_fundus(FUNDUS_SCORE_128),
             ),
         },
     ),
@@ -150,7 +158,7 @@ PRESETS: dict[str, Preset] = {
             "idrid": Lane(
                 tiles=TilesConfig(form="field_of_view"),
                 training=_plan({"field": _full()}),
-                evaluation=FUNDUS_EVALUATION,
+                evaluation=_fundus(FUNDUS_SCORE),
             ),
         },
     ),

@@ -159,7 +159,7 @@ def _method_scores(board: _Board, method: str, progress: bool) -> list[Case]:
         for name, values in (("latent", found.latent), ("image", found.image), ("worst", raw)):
             board.add(f"{method}:{name}", table, z_score(values, values[validation]))
         standardised = score_canvas(found.images, residual_parts(found.residual, found.images, score), score)
-        board.add(f"{method}:standardised", table, standardised.image)
+        board.add(f"{method}:standardised", table, standardised.image())
         typical = float(np.median(np.abs(found.residual[validation][scored[validation]]))) or 1e-3
         board.pixels(f"{method}:residual", canvas, table, lambda row, f=found: np.abs(f.residual[row]), typical)
         board.pixels(f"{method}:standardised", canvas, table, standardised.map_of, 1.0)
@@ -190,7 +190,7 @@ def _control_scores(board: _Board) -> None:
             continue
         score: CanvasScore = score_canvas(images, parts_of, control.score)
         if control in board.config.controls:
-            board.add(f"{column}:standardised", images.images, score.image)
+            board.add(f"{column}:standardised", images.images, score.image())
         board.pixels(f"{column}:standardised", control.canvas, images.images, score.map_of, 1.0)
         if control.options.get("raw"):
             board.pixels(f"{column}:residual", control.canvas, images.images, lambda r, p=parts_of: p(r).max(0), 0.01)

@@ -74,14 +74,22 @@ def canvas_images(
 
 @dataclass(frozen=True)
 class CanvasScore:
-    """Scores of one canvas: one number an image, and its map on demand (maps are made anew, so memory stays bounded)."""
+    """Scores of one canvas, made on demand and not kept, so that memory stays bounded."""
 
-    image: Array  # (n,), z-scored on validation normals
+    images: CanvasImages
     map_of: Callable[[int], Array]  # row → (H, W) standardised pixel scores
+    config: ScoreConfig
+
+    def image(self) -> Array:
+        """Image scores (n,): mean of the worst share of pixels, z-scored on validation normals."""
+        scored = self.images.scored
+        raw = [worst_mean(self.map_of(row)[None], scored[row][None], self.config) for row in range(len(scored))]
+        joined = np.concatenate(raw)
+        return z_score(joined, joined[self.images.rows("val")])
 
 
 def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -> CanvasScore:
-    """Standardise by validation normals, take the worst share of pixels, z-score on validation normals."""
+    """Standardise by validation normals; a validation image is left out of its own statistics."""
     scored = images.scored
     validation = images.rows("val")
     if len(validation) < 2:
@@ -100,8 +108,7 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
         statistics = (total - own(row)).statistics(config) if row in held_out else everyone
         return standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
 
-    raw = np.concatenate([worst_mean(map_of(row)[None], scored[row][None], config) for row in range(len(scored))])
-    return CanvasScore(z_score(raw, raw[validation]), map_of)
+    return CanvasScore(images, map_of, config)
 
 
 def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -> PartsOf:

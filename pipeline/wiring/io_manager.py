@@ -6,6 +6,7 @@ import dagster as dg
 
 from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.store import Store, Version
+from pipeline.wiring.failure import one_sentence
 
 
 class VersionIOManager(dg.ConfigurableIOManager):
@@ -25,5 +26,4 @@ class VersionIOManager(dg.ConfigurableIOManager):
         try:
             return Store(Path(self.root)).current(context.asset_key.to_user_string())
         except NeverMaterialized as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from None
-
+            raise one_sentence(str(error)) from None

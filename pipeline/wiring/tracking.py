@@ -125,9 +125,7 @@ class Tracker:
         return MlflowClient(tracking_uri=self.uri)
 
     @contextmanager
-    def stage(
-        self, origin: Origin, *, parameters: Mapping[str, Any], inputs: Sequence[Version]
-    ) -> Iterator[StageRun]:
+    def stage(self, origin: Origin, *, parameters: Mapping[str, Any], inputs: Sequence[Version]) -> Iterator[StageRun]:
         """A run for one materialization: FINISHED at the end, FAILED where the body raises."""
         self._close_abandoned(origin)
         run = StageRun(self, origin, parameters, inputs)
@@ -176,7 +174,9 @@ class Tracker:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _search(self, dataset: str, where: str) -> list[Run]:
-        return list(self.client.search_runs([self._experiment(dataset)], where, order_by=["attributes.start_time DESC"]))
+        return list(
+            self.client.search_runs([self._experiment(dataset)], where, order_by=["attributes.start_time DESC"])
+        )
 
     def _start(self, dataset: str, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
         run = self.client.create_run(self._experiment(dataset), run_name=name, start_time=started)

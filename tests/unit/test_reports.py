@@ -221,7 +221,7 @@ def test_the_verdict_says_that_proxyano_is_ahead_when_it_is():
     assert lead([judged]) == "ProxyAno is ahead of every control on BRAIN_MRI."
     assert "behind" not in said
     assert "shortcut" not in said
-    assert "the best ProxyAno score (standardised)" in said
+    assert "ProxyAno (score: standardised)" in said
 
 
 def test_overlapping_intervals_are_no_victory():

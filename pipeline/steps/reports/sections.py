@@ -60,7 +60,7 @@ def notes(lane: LaneEvaluation) -> list[str]:
             "The paper says 69 IDRiD test images, the official set has 81 with lesion masks, "
             f"and here are {_test_images(lane)}.",
         )
-    said.append("The best score of each kind is picked on the test data, for ProxyAno and for the controls alike.")
+    said.append("ProxyAno is judged by the score fixed beforehand (standardised); the control named is the best on these test data.")
     return said
 
 

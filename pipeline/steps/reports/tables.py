@@ -167,7 +167,7 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
     columns = (
         "data set",
         "ProxyAno is",
-        "ProxyAno’s best score",
+        "ProxyAno’s score",
         "AUROC [95 %]",
         "best control",
         "AUROC [95 %]",
@@ -238,7 +238,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def summary_table(records: list[Record]) -> RichTable:
-    """The terminal's summary: one row a data set, the best score beside the best control and the paper."""
+    """The terminal's summary: one row a data set, the primary score beside the best control and the paper."""
     table = RichTable(title="evaluation_report", title_justify="left")
     for name in ("data set", "method", "score", "AUROC \\[95 %]", "best control", "paper"):
         right = name.startswith("AUROC") or name == "paper"

@@ -1,10 +1,13 @@
-"""What the numbers say, in plain words: the best score of the method beside controls, shortcuts and the paper."""
+"""What the numbers say, in plain words: the primary score of the method beside controls, shortcuts and the paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import Record, find, kind
+
+PRIMARY = "standardised"
+"""The score a method is judged by, fixed before any test; another of its scores is shown, but never chosen."""
 
 SHORTCUT_MARGIN = 0.05
 """A shortcut explains a result where its AUROC is above the method's minus this."""
@@ -76,9 +79,14 @@ def level_of(records: Sequence[Record], dataset: str) -> str:
 
 
 def best(records: list[Record], dataset: str, level: str, of: str, metric: str = "auroc") -> Record | None:
-    """Best record of a kind (method, control, shortcut) over all images of a data set, or None."""
+    """Best record of a kind (method, control, shortcut) over all images of a data set, or None.
+
+    A method enters with its primary score alone, where it has one; controls enter with whatever is best for them.
+    """
     rows = find(records, dataset=dataset, level=level, metric=metric, subset="all")
     rows = [row for row in rows if kind(row["method"]) == of]
+    if of == "method":
+        rows = [row for row in rows if row["score"] == PRIMARY] or rows
     return max(rows, key=lambda row: float(row["value"]), default=None)
 
 
@@ -98,7 +106,7 @@ class Verdict:
 
     @property
     def behind(self) -> bool:
-        """The best control is better than the best score of the method."""
+        """The best control is better than the method's primary score."""
         return bool(self.method and self.control and self.method["value"] < self.control["value"])
 
     @property
@@ -177,7 +185,7 @@ def headline(v: Verdict) -> list[str]:
     if v.method is None:
         return [f"{v.title}: no AUROC of a learned method was measured."]
     unit = "image" if v.level == "image" else "pixel"
-    text = f"{v.title}: the best ProxyAno score ({v.method['score']}) has {unit} AUROC {with_interval(v.method)}"
+    text = f"{v.title}: ProxyAno (score: {v.method['score']}) has {unit} AUROC {with_interval(v.method)}"
     if v.control is None:
         said = [f"{text}; no control was measured beside it, so this says little."]
     else:
