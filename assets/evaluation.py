@@ -8,8 +8,9 @@ import pandas as pd
 
 from assets.lane import LaneAssets, flat
 from assets.materialize import picture
-from pipeline.steps.evaluation import LaneInputs, evaluate_lane
+from pipeline.steps.evaluation import evaluate_lane
 from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.scoreboard import LaneInputs
 from pipeline.steps.store import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 from pipeline.wiring.tracking import Tracker
@@ -91,8 +92,8 @@ def _describe(version: Version, method: str) -> dict[str, Any]:
     lane = load_evaluation(version.path)
     records = pd.DataFrame(lane.records)
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
-    own = records[(records["method"] == method) & (records["subset"] == "all") & records["value"].notna()]
-    described: dict[str, Any] = {f"{row.level}_{row.metric}_{row.score}": float(row.value) for row in own.itertuples()}
+    own = [r for r in lane.records if r["method"] == method and r["subset"] == "all" and r["value"] is not None]
+    described: dict[str, Any] = {f"{r['level']}_{r['metric']}_{r['score']}": float(r["value"]) for r in own}
     table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
     described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
     described["quarantined"] = len(lane.about("quarantine"))

@@ -7,8 +7,9 @@ import dagster as dg
 import pandas as pd
 
 from assets.lane import LaneAssets
-from assets.materialize import check_result
+from assets.materialize import check_result, picture
 from pipeline.steps import checks
+from pipeline.steps.charts import split_chart
 from pipeline.steps.manifest import build_manifest
 from pipeline.steps.raw import RawFolder, fingerprint
 from pipeline.steps.store import Version
@@ -31,7 +32,7 @@ def images_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     @dg.asset(
         **lane.declare("images", kinds={"pandas", "parquet"}, checks=CHECKS),
         deps=[lane.key("download")],
-        description=f"{dataset.title}: one row an image (path, hash, class, group, split, masks) and the quarantine list.",
+        description=f"{dataset.title}: one row an image (path, hash, class, group, split) and the quarantine.",
     )
     def images(
         context: dg.AssetExecutionContext, raw: RawResource, store: StoreResource, tracker: TrackerResource
@@ -70,6 +71,7 @@ def _describe(version: Version) -> dict[str, Any]:
     columns = [dg.TableColumn(str(name), str(kind)) for name, kind in table.dtypes.items()]
     return {
         "images": len(table),
+        "preview": picture(split_chart(table), caption="images by split and class"),
         "quarantined": len(quarantine),
         "splits": dg.MetadataValue.md(splits.to_markdown(index=False)),
         "quarantine": dg.MetadataValue.md(quarantine.head(20).to_markdown(index=False)),

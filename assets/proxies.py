@@ -20,7 +20,7 @@ def proxies_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     @dg.asset(
         **lane.declare("proxies", kinds={"zarr", "dask", "scikitlearn"}, checks=("proxy_values",)),
         ins={"tiles": lane.into("tiles")},
-        description=f"Proxy `{config.kind}` of every tile: {config.segments} superpixels, each its mean (paper, III-B).",
+        description=f"Proxy `{config.kind}` of every tile: {config.segments} superpixels, each its mean (III-B).",
     )
     def proxies(
         context: dg.AssetExecutionContext, tiles: Version, store: StoreResource, tracker: TrackerResource

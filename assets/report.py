@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.lane import OWNERS, VERSION
-from assets.materialize import materialize
+from assets.materialize import materialize, picture
 from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.publish import publish_report
@@ -30,7 +30,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         dagster_type=VERSION,
         code_version=CODE_VERSION,
         deps=[dg.AssetKey([name, "evaluation"]) for name in datasets],
-        description="Results of every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
+        description="Every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
     )
     def evaluation_report(
         context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource, reports: ReportResource
@@ -85,6 +85,7 @@ def _describe(version: Version, folder: Path, lanes: list[Version]) -> dict[str,
     return {
         "report": dg.MetadataValue.path(folder / "index.html"),
         "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
+        "preview": picture(evaluations[0].panels[0].png, caption=evaluations[0].panels[0].caption),
         "opening": dg.MetadataValue.md(text[:6000]),
         "records": sum(len(lane.records) for lane in evaluations),
         "data sets": len(evaluations),

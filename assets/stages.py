@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 
 from assets.lane import LaneAssets
+from assets.materialize import picture
+from pipeline.steps.charts import training_chart
 from pipeline.steps.store import Version
 from pipeline.steps.training import train_stage
 from pipeline.wiring.resources import StoreResource, TrackerResource
@@ -85,9 +87,11 @@ def _train(
 
 
 def _describe(version: Version) -> dict[str, Any]:
-    described: dict[str, Any] = {}
-    for canvas in version.meta["canvases"]:
-        history = json.loads((version.path / canvas / "history.json").read_text())
+    histories = {
+        canvas: json.loads((version.path / canvas / "history.json").read_text()) for canvas in version.meta["canvases"]
+    }
+    described: dict[str, Any] = {"preview": picture(training_chart(histories), caption="validation loss")}
+    for canvas, history in histories.items():
         described[f"{canvas}_validation"] = float(min(entry["validation"] for entry in history))
         described[f"{canvas}_steps"] = int(history[-1]["step"])
     card = (version.path / "model_card.md").read_text()

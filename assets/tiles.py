@@ -21,7 +21,7 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     @dg.asset(
         **lane.declare("tiles", kinds={"zarr", "dask"}, checks=("tile_coverage", "tile_values")),
         ins={"images": lane.into("images")},
-        description=f"256x256 uint8 tiles of {lane.dataset.title} in the form `{config.form}`, with validity and masks.",
+        description=f"256x256 uint8 tiles of {lane.dataset.title}, form `{config.form}`, with validity and masks.",
     )
     def tiles(
         context: dg.AssetExecutionContext,

@@ -28,7 +28,7 @@ class ScoreConfig:
     mirrored: bool = True  # statistics also from the mirrored residuals
     floor: float = 0.1  # share of the mean sd added to every sd
     smooth: float = 0.0  # Gaussian over the sums behind the statistics, px; steadies them where normals are few
-    rare: float = 0.0  # a place seen by less than this share of the normals takes the nearest place's statistics, [0, 1)
+    rare: float = 0.0  # [0, 1): where fewer normals than this share were seen, the nearest place's statistics
 
     def __post_init__(self) -> None:
         if not 0 < self.worst <= 1:
@@ -138,9 +138,10 @@ def standardise(
     smoothed: Array, statistics: NormalStatistics, offsets: NDArray[np.float64], config: ScoreConfig
 ) -> Array:
     """Pixel scores (n, H, W) of parts (n, P, H, W), each image by ``standardise_one``."""
-    return np.stack(
+    maps: Array = np.stack(
         [standardise_one(s, statistics, (o[0], o[1]), config) for s, o in zip(smoothed, offsets, strict=True)]
     )
+    return maps
 
 
 def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
@@ -158,4 +159,5 @@ def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> A
 
 def z_score(scores: Array, normal: Array) -> Array:
     """Scores in units of the sd of validation normals, so that slots and members can be added."""
-    return ((scores - normal.mean()) / max(float(normal.std()), 1e-12)).astype(np.float32)
+    z: Array = ((scores - normal.mean()) / max(float(normal.std()), 1e-12)).astype(np.float32)
+    return z

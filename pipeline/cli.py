@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import dagster as dg
 import typer
@@ -39,7 +39,7 @@ def run(
 
     with dg.DagsterInstance.get() as instance:
         result = dg.materialize(
-            list(defs.assets or []),
+            cast(list[dg.AssetsDefinition | dg.AssetSpec | dg.SourceAsset], list(defs.assets or [])),
             resources=dict(defs.resources or {}),
             instance=instance,
             selection=select,

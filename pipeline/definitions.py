@@ -10,6 +10,8 @@ from assets.proxies import proxies_asset
 from assets.report import report_asset
 from assets.stages import stage1_asset, stage2_asset
 from assets.tiles import tiles_asset
+from pipeline.experiments.options import in_colour, with_protocol
+from pipeline.experiments.preset import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ConfigError
@@ -28,7 +30,7 @@ def build(settings: Settings) -> dg.Definitions:
     lanes = [
         LaneAssets(
             dataset=dataset,
-            lane=preset.lanes[name],
+            lane=_chosen(preset.lanes[name], settings),
             preset=preset.name,
             seed=settings.seed,
             scheduler=settings.scheduler,
@@ -42,6 +44,12 @@ def build(settings: Settings) -> dg.Definitions:
         jobs=jobs(names),
         executor=dg.in_process_executor,
     )
+
+
+def _chosen(lane: Lane, settings: Settings) -> Lane:
+    """The preset's lane with the user's options."""
+    lane = with_protocol(lane, settings.protocol)
+    return in_colour(lane) if settings.rgb else lane
 
 
 defs = build(Settings())

@@ -1,4 +1,4 @@
-"""The presets: ``sample`` for a first look, ``quick`` for real data on two CPU cores, ``paper`` for the paper's figures."""
+"""The presets: ``sample`` for a first look, ``quick`` for real data on two CPU cores, ``paper`` as in the paper."""
 
 from collections.abc import Mapping
 
@@ -21,9 +21,7 @@ FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=Fals
 FUNDUS = (256, 256)
 
 OCT_CONTROLS = (
-    Control(
-        name="pca", canvas="wide", size=(40, 64), score=OCT_SCORE, options={"components": 800, "mirrored": True}
-    ),
+    Control(name="pca", canvas="wide", size=(40, 64), score=OCT_SCORE, options={"components": 800, "mirrored": True}),
     Control(
         name="pca",
         canvas="tight",
@@ -95,9 +93,7 @@ def _fundus(score: ScoreConfig) -> EvaluationConfig:
 
 
 PLAIN_CONTROLS = (
-    Control(
-        name="pca", canvas="image", size=(64, 64), score=MRI_SCORE, options={"components": 128, "mirrored": True}
-    ),
+    Control(name="pca", canvas="image", size=(64, 64), score=MRI_SCORE, options={"components": 128, "mirrored": True}),
     Control(name="nearest", canvas="image", size=(64, 64), score=MRI_SCORE),
     Control(name="brightness", canvas="image", size=(64, 64)),
 )
@@ -117,7 +113,9 @@ PRESETS: dict[str, Preset] = {
                 evaluation=OCT_EVALUATION,
             ),
             "idrid": Lane(
-                tiles=TilesConfig(form="flat_field"), training=_plan({"field": _tiny()}), evaluation=_fundus(FUNDUS_SCORE_64)
+                tiles=TilesConfig(form="flat_field"),
+                training=_plan({"field": _tiny()}),
+                evaluation=_fundus(FUNDUS_SCORE_64),
             ),
         },
     ),
@@ -133,9 +131,7 @@ PRESETS: dict[str, Preset] = {
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane"),
                 proxies=ProxyConfig(),
-                training=_plan(
-                    {"wide": _small((64, 64), (700, 800)), "tight": _small((32, 128), (500, 600))}
-                ),
+                training=_plan({"wide": _small((64, 64), (700, 800)), "tight": _small((32, 128), (500, 600))}),
                 evaluation=OCT_EVALUATION,
             ),
             "idrid": Lane(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.checkpoint import load_method, read_description
 from models.prediction import predict
@@ -50,7 +51,7 @@ def predict_canvas(
     )
 
 
-def _over_tiles(norms: Array, tile_images: np.ndarray, order: np.ndarray) -> Array:  # type: ignore[type-arg]
+def _over_tiles(norms: Array, tile_images: NDArray[np.object_], order: NDArray[np.object_]) -> Array:
     """Frobenius norm over all tiles of an image, in the order of the images."""
     place = {image: row for row, image in enumerate(order)}
     rows = np.array([place[image] for image in tile_images])

@@ -45,7 +45,9 @@ def case_panels(cases: Sequence[Case], table: pd.DataFrame, column: str, count: 
     for kind, rows in chosen.items():
         for number, (_, image) in enumerate(rows.iterrows(), start=1):
             for case in cases:
-                caption = f"{kind} {number}, {case.canvas}: {image['klass']}, score {image[column]:.2f} ({image['image_id']})"
+                caption = (
+                    f"{kind} {number}, {case.canvas}: {image['klass']}, score {image[column]:.2f} ({image['image_id']})"
+                )
                 name = f"{kind.replace(' ', '_')}_{number}_{case.canvas}.png"
                 panels.append(Panel(file=name, caption=caption, png=case_png(case, str(image["image_id"]))))
     return panels

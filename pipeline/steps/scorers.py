@@ -6,6 +6,7 @@ Statistics come from validation normals only; a validation image is scored by th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -31,21 +32,23 @@ class CanvasImages:
     proxies: Array | None  # (n, C, H, W) in [0, 1]
     validity: NDArray[np.uint8]  # (n, H, W)
 
-    @property
+    @cached_property
     def gray(self) -> Array:
         """(n, H, W): the mean over channels."""
         mean: Array = self.pixels.mean(axis=1, dtype=np.float32)
         return mean
 
-    @property
+    @cached_property
     def scored(self) -> NDArray[np.bool_]:
         """(n, H, W): where scores count."""
-        return self.validity == SCORED
+        scored: NDArray[np.bool_] = self.validity == SCORED
+        return scored
 
-    @property
+    @cached_property
     def seen(self) -> NDArray[np.bool_]:
         """(n, H, W): where something was imaged."""
-        return self.validity != NO_DATA
+        seen: NDArray[np.bool_] = self.validity != NO_DATA
+        return seen
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """Rows of one split."""
@@ -66,10 +69,16 @@ def canvas_images(
         raise DatasetUnusable(f"{tiles.asset} {tiles.data_version}: no tiles of canvas {canvas} in {list(splits)}")
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
-    proxy = None if held.proxies is None else canvases(held.proxies, held.index, canvas)[1].astype(np.float32) / 255
+    proxy = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
     scale = np.array([size[0], size[1]], float) / 256
     images = images.assign(offset_row=images["offset_row"] * scale[0], offset_col=images["offset_col"] * scale[1])
-    return CanvasImages(images, pixels.astype(np.float32) / 255, proxy, validity)
+    return CanvasImages(images, _unit(pixels), proxy, validity.astype(np.uint8))
+
+
+def _unit(codes: NDArray[np.generic]) -> Array:
+    """uint8 codes as float32 in [0, 1]."""
+    values: Array = codes.astype(np.float32) / np.float32(255)
+    return values
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,8 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
 
     def map_of(row: int) -> Array:
         statistics = (total - own(row)).statistics(config) if row in held_out else everyone
-        return standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
+        found: Array = standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
+        return found
 
     return CanvasScore(images, map_of, config)
 

@@ -106,9 +106,7 @@ def checkpoint_folder(stage: Version, canvas: str) -> Path:
     return stage.path / canvas
 
 
-def _start(
-    method: str, model: MethodConfig, previous: Version | None, canvas: str, seed: int, neutral: int
-) -> Method:
+def _start(method: str, model: MethodConfig, previous: Version | None, canvas: str, seed: int, neutral: int) -> Method:
     if previous is not None:
         return load_method(checkpoint_folder(previous, canvas))
     values = model.to_json()

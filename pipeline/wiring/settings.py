@@ -1,7 +1,7 @@
 """Where everything lies and which preset runs, from the variables users know."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +15,8 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME")
     raw: Path | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
     preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: sample, or quick on own data
+    protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
+    rgb: bool = Field(default=False, validation_alias="PROXYANO_FUNDUS_RGB")  # colour tiles for fundus images
     seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SEED")
     mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")

@@ -158,7 +158,7 @@ class Tracker:
         where = f"tags.lane = '{origin.dataset}' and tags.`dagster.run_id` = '{origin.dagster_run}'"
         found = self._search(origin.dataset, where)
         if found:
-            return found[0].info.run_id
+            return str(found[0].info.run_id)
         tags = {**origin.tags(), "lane": origin.dataset, MLFLOW_SOURCE_NAME: "dagster"}
         for own in ("stage", "dagster.asset_key", "code_version"):
             del tags[own]

@@ -14,6 +14,7 @@ FORMS: dict[str, Form] = {
         FlatFieldForm(rgb=True),
         InnerHeadForm(),
         FieldOfViewForm(),
+        FieldOfViewForm(rgb=True),
         PlainForm(),
     )
 }

@@ -21,6 +21,9 @@ NO_DATA, SEEN, SCORED = 0, 1, 2
 """Validity codes: nothing was imaged here; imaged, but not scored (rim, scalp); imaged and scored."""
 
 
+Places = NDArray[np.float64]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TileTransform:
     """Map between tile pixel centres (row, col) and image pixel centres (y, x).
@@ -38,18 +41,18 @@ class TileTransform:
     curve: tuple[float, ...] = ()
     curve_x0: float = 0.0
 
-    def shift(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shift(self, x: Places) -> Places:
         """Vertical shift of the curve at image columns ``x``, px."""
         if not self.curve:
             return np.zeros_like(x)
         return np.interp(x, self.curve_x0 + np.arange(len(self.curve)), self.curve)
 
-    def to_image(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_image(self, rows: Places, cols: Places) -> tuple[Places, Places]:
         """(y, x) in the image of tile positions (rows, cols)."""
         x = self.x0 + self.dx * np.asarray(cols, float)
         return self.y0 + self.dy * np.asarray(rows, float) + self.shift(x), x
 
-    def to_tile(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_tile(self, ys: Places, xs: Places) -> tuple[Places, Places]:
         """(row, col) in the tile of image positions (ys, xs); may lie outside the tile."""
         x = np.asarray(xs, float)
         return (np.asarray(ys, float) - self.y0 - self.shift(x)) / self.dy, (x - self.x0) / self.dx
@@ -89,10 +92,25 @@ class SlotTile:
 class Form(Protocol):
     """A named way from an image to its tiles; one object a form, listed in ``FORMS``."""
 
-    name: str
-    version: int  # part of the code version of every asset made with the form
-    canvases: Mapping[str, tuple[int, int]]  # canvas name → rows, cols of slots
-    neutral: int  # uint8 value written where validity is NO_DATA: the value that says nothing
+    @property
+    def name(self) -> str:
+        """Key in ``FORMS``."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raised when the form's result changes; part of the tiles' build key."""
+        ...
+
+    @property
+    def canvases(self) -> Mapping[str, tuple[int, int]]:
+        """Canvas name → rows, cols of slots."""
+        ...
+
+    @property
+    def neutral(self) -> int:
+        """uint8 value written where validity is NO_DATA: the value that says nothing."""
+        ...
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
         """Tiles of one image (H, W) or (H, W, 3), in the order of ``slots``.

@@ -27,7 +27,9 @@ class PlainForm:
         if min(height, width) < 16:
             raise UnusableImage(f"image is {width}x{height} px, expected at least 16 px a side")
         shrink = cv2.INTER_AREA if min(height, width) >= TILE else cv2.INTER_LINEAR
-        lesions = [cv2.resize(mask.astype(np.float32), (TILE, TILE), interpolation=shrink) >= 0.5 for mask in masks.values()]
+        lesions = [
+            cv2.resize(mask.astype(np.float32), (TILE, TILE), interpolation=shrink) >= 0.5 for mask in masks.values()
+        ]
         dx, dy = width / TILE, height / TILE
         transform = TileTransform(height=height, width=width, x0=dx / 2 - 0.5, dx=dx, y0=dy / 2 - 0.5, dy=dy)
         tile = SlotTile(

@@ -60,7 +60,9 @@ def notes(lane: LaneEvaluation) -> list[str]:
             "The paper says 69 IDRiD test images, the official set has 81 with lesion masks, "
             f"and here are {_test_images(lane)}.",
         )
-    said.append("ProxyAno is judged by the score fixed beforehand (standardised); the control named is the best on these test data.")
+    said.append(
+        "ProxyAno is judged by the score fixed beforehand (standardised); the control named is the best on this test."
+    )
     return said
 
 

@@ -1,0 +1,29 @@
+"""What a user may switch on a preset without writing one: the paper's leaking protocol, colour for fundus images."""
+
+from dataclasses import replace
+from typing import Literal
+
+from pipeline.experiments.preset import Lane
+from pipeline.steps.splits import ImagesConfig
+from pipeline.steps.training import TrainingPlan
+
+IN_COLOUR = {"flat_field": "flat_field_rgb", "field_of_view": "field_of_view_rgb"}
+"""Form → the same form with three channels."""
+
+
+def with_protocol(lane: Lane, protocol: Literal["leak_free", "paper_random"]) -> Lane:
+    """The lane with another split; ``paper_random`` leaks near-duplicates, and its report says so."""
+    images: ImagesConfig = replace(lane.images, protocol=protocol)
+    return replace(lane, images=images)
+
+
+def in_colour(lane: Lane) -> Lane:
+    """The lane with RGB tiles where its form has colours to show; other lanes come back as they are."""
+    if lane.tiles.form not in IN_COLOUR:
+        return lane
+    canvases = {
+        name: replace(canvas, model=replace(canvas.model, channels=3))
+        for name, canvas in lane.training.canvases.items()
+    }
+    training: TrainingPlan = replace(lane.training, canvases=canvases)
+    return replace(lane, tiles=replace(lane.tiles, form=IN_COLOUR[lane.tiles.form]), training=training)

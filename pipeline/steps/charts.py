@@ -1,0 +1,39 @@
+"""Small charts for the metadata of assets: what came into which split, and how a training went."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+
+
+def split_chart(images: pd.DataFrame) -> bytes:
+    """PNG: images of each class in each split."""
+    counts = images.groupby(["split", "klass"]).size().unstack(fill_value=0)
+    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    counts.plot.barh(stacked=True, ax=axes, colormap="viridis")
+    axes.set(xlabel="images", ylabel="")
+    axes.legend(title="class", fontsize="small")
+    return _png(figure)
+
+
+def training_chart(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
+    """PNG: validation loss over optimiser steps, a line a canvas; ``histories`` is the trainer's, by canvas."""
+    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for canvas, history in histories.items():
+        steps, losses = [entry["step"] for entry in history], [entry["validation"] for entry in history]
+        axes.plot(steps, losses, marker="o", markersize=3, label=canvas)
+    axes.set(xlabel="optimiser step", ylabel="validation loss (normals)", yscale="log")
+    axes.legend()
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,78 @@
+"""What an evaluation gathers: image scores column by column, and the pixel curves of the scores that give maps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.pixel_curve import PixelCurve
+from models.scoring import Array
+from pipeline.steps.canonical.form import SCORED
+from pipeline.steps.datasets import Dataset
+from pipeline.steps.loading import canvases, load_tiles, read_rows
+from pipeline.steps.scorers import enlarge
+from pipeline.steps.store import Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneInputs:
+    """The versions one evaluation stands on."""
+
+    dataset: Dataset
+    images: Version
+    tiles: Version
+    proxies: Version
+    stage1: Version
+    stage2: Version
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Asset → data version."""
+        every = (self.images, self.tiles, self.proxies, self.stage1, self.stage2)
+        return {version.asset: version.data_version for version in every}
+
+
+Truth = tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, int]]
+"""Lesion masks (n, L, H, W), scored pixels (n, H, W) and the row of each image id."""
+
+
+@dataclass
+class Scoreboard:
+    """Scores gathered so far: a column a score, and the pixel curves of those that give maps."""
+
+    inputs: LaneInputs
+    table: pd.DataFrame
+    curves: dict[str, PixelCurve] = field(default_factory=dict)
+    kept: dict[str, Truth] = field(default_factory=dict)  # canvas → masks of the test images
+
+    def add(self, column: str, images: pd.DataFrame, values: Array) -> None:
+        """Add the values of one canvas to a score; canvases of a score are summed."""
+        aligned = pd.Series(values, index=images["image_id"]).reindex(self.table["image_id"]).to_numpy(float)
+        self.table[column] = aligned + self.table.get(column, 0.0)
+
+    def pixels(
+        self, column: str, canvas: str, images: pd.DataFrame, map_of: Callable[[int], Array], scale: float
+    ) -> None:
+        """Feed the maps of the test images to the score's pixel curve, at the full size of the canvas."""
+        lesions = self.inputs.dataset.lesions
+        if not lesions:
+            return
+        curve = self.curves.setdefault(column, PixelCurve(lesions, scale=scale))
+        truth, scored, order = self.truth(canvas)
+        for row in np.flatnonzero((images["split"] == "test").to_numpy()):
+            image = images.iloc[row]
+            at = order[image["image_id"]]
+            curve.add(enlarge(map_of(int(row)), scored[at].shape), truth[at], scored[at], group=str(image["group"]))
+
+    def truth(self, canvas: str) -> Truth:
+        """Lesion masks (n, L, H, W) and scored pixels (n, H, W) of the test images, with their order."""
+        if canvas not in self.kept:
+            held = load_tiles(self.inputs.tiles, None, splits=["test"], canvas=canvas)
+            lesions = read_rows(self.inputs.tiles, "lesions", held.index["tile"].to_numpy())
+            images, stitched = canvases(lesions.astype(bool), held.index, canvas)
+            scored: NDArray[np.bool_] = canvases(held.validity, held.index, canvas)[1] == SCORED
+            order = {image: row for row, image in enumerate(images["image_id"])}
+            self.kept[canvas] = stitched.astype(bool), scored, order
+        return self.kept[canvas]

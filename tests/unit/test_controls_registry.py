@@ -1,0 +1,89 @@
+"""Every control by its name gives non-negative maps of the right shape, scored like a method."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from models.scoring import ScoreConfig
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.canonical.form import NO_DATA, SCORED
+from pipeline.steps.controls.registry import CONTROLS, RAW, Control
+from pipeline.steps.errors import ConfigError
+from pipeline.steps.scorers import CanvasImages, score_canvas
+
+SIZE = (48, 40)
+SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.05)
+OPTIONS = {"pca": {"components": 3, "mirrored": True}, "median": {"window": 9}, "canonical": {"neutral": 128}}
+
+
+def make(count: int, split: str, seed: int) -> CanvasImages:
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0.2, 0.8, SIZE[1], dtype=np.float32) * np.ones((count, 1, *SIZE), np.float32)
+    pixels = np.clip(ramp + rng.normal(0, 0.03, ramp.shape), 0, 1).astype(np.float32)
+    validity = np.full((count, *SIZE), SCORED, np.uint8)
+    validity[:, :3] = NO_DATA
+    splits = [split] * count if split == "train" else ["val"] * (count - 2) + ["test"] * 2
+    table = pd.DataFrame({"image_id": [f"{split}{i}" for i in range(count)], "split": splits, "label": 0})
+    table = table.assign(klass="normal", group=table["image_id"], offset_row=0.0, offset_col=0.0)
+    return CanvasImages(table, pixels, np.full_like(pixels, 0.5), validity)
+
+
+@pytest.fixture
+def train():
+    return make(6, "train", 0)
+
+
+@pytest.fixture
+def images():
+    images = make(6, "asked", 1)
+    images.pixels[-1, 0, 20:28, 12:20] = 1.0  # a lesion in the last test image
+    return images
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLS))
+def test_control_gives_parts_of_every_image(name, train, images):
+    control = Control(name=name, canvas="whole", size=SIZE, score=SCORE, options=OPTIONS.get(name, {}))
+    parts_of = CONTROLS[name](train, images, control)
+    for row in range(len(images.images)):
+        found = parts_of(row)
+        assert found.ndim == 3
+        assert found.shape[1:] == SIZE
+        assert np.isfinite(found).all()
+        assert found.min() >= 0
+
+
+@pytest.mark.parametrize("name", sorted(set(CONTROLS) - RAW))
+def test_a_planted_lesion_stands_out(name, train, images):
+    control = Control(name=name, canvas="whole", size=SIZE, score=SCORE, options=OPTIONS.get(name, {}))
+    score = score_canvas(images, CONTROLS[name](train, images, control), SCORE)
+    lesion = score.map_of(5)
+    assert lesion[20:28, 12:20].mean() > lesion[images.scored[5]].mean()
+    assert score.image()[5] > score.image()[:5].max()
+
+
+def test_raw_controls_are_what_they_say(train, images):
+    def values(name):
+        return CONTROLS[name](train, images, Control(name=name, canvas="whole", size=SIZE))(2)[0]
+
+    assert_allclose(values("brightness"), images.gray[2])
+    assert_allclose(values("darkness"), 1 - images.gray[2], rtol=1e-6)
+    centre = values("centre")
+    assert np.unravel_index(centre.argmax(), SIZE) in [(r, c) for r in (23, 24) for c in (19, 20)]
+    assert centre[0, 0] == centre.min()
+
+
+def test_unknown_names_and_missing_proxies_are_named(train, images):
+    with pytest.raises(ConfigError, match=r"one of .*'brightness'.* got 'magic'"):
+        Control(name="magic", canvas="whole", size=SIZE)
+    bare = CanvasImages(images.images, images.pixels, None, images.validity)
+    with pytest.raises(ConfigError, match="needs the proxies"):
+        CONTROLS["slic"](train, bare, Control(name="slic", canvas="whole", size=SIZE))
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_presets_ask_for_canvases_that_are_trained_on(preset):
+    for lane in PRESETS[preset].lanes.values():
+        asked = {control.canvas for control in (*lane.evaluation.controls, *lane.evaluation.pixel_controls)}
+        assert set(lane.evaluation.scores) == set(lane.training.canvases)
+        assert asked <= set(lane.training.canvases)

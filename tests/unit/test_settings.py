@@ -1,0 +1,75 @@
+"""Settings from the variables users know."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.wiring.settings import Settings
+
+VARIABLES = (
+    "PROXYANO_HOME",
+    "PROXYANO_RAW",
+    "PROXYANO_PRESET",
+    "PROXYANO_PROTOCOL",
+    "PROXYANO_FUNDUS_RGB",
+    "PROXYANO_SEED",
+    "PROXYANO_MLFLOW_URL",
+    "MLFLOW_TRACKING_URI",
+    "DASK_SCHEDULER_ADDRESS",
+)
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """No variable set, in an empty folder."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_nothing_set_is_the_sample_below_the_working_folder():
+    found = Settings()
+    here = Path.cwd() / ".proxyano"
+    assert found.home == here
+    assert found.raw is None
+    assert found.raw_root == here / "sample"
+    assert found.preset_name == "sample"
+    assert found.seed == 0
+    assert found.stores == here / "stores"
+    assert found.tracking_uri == f"sqlite:///{here}/mlflow.db"
+    assert found.scheduler is None
+
+
+def test_own_data_means_quick_unless_a_preset_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROXYANO_RAW", "data/../data")
+    assert Settings().raw_root == tmp_path / "data"
+    assert Settings().preset_name == "quick"
+    monkeypatch.setenv("PROXYANO_PRESET", "paper")
+    assert Settings().preset_name == "paper"
+
+
+def test_every_place_has_its_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROXYANO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    monkeypatch.setenv("PROXYANO_MLFLOW_URL", "http://pages:5001")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://scheduler:8786")
+    monkeypatch.setenv("PROXYANO_SEED", "3")
+    found = Settings()
+    assert (found.home, found.tracking_uri) == (tmp_path / "home", "http://tracking:5000")
+    assert (found.mlflow_page, found.scheduler, found.seed) == ("http://pages:5001", "tcp://scheduler:8786", 3)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_an_empty_variable_counts_as_unset(monkeypatch, name):
+    expected = Settings()
+    monkeypatch.setenv(name, "")
+    assert Settings() == expected
+
+
+def test_settings_are_frozen_and_checked(monkeypatch):
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().seed = 4
+    monkeypatch.setenv("PROXYANO_SEED", "-1")
+    with pytest.raises(ValidationError, match="PROXYANO_SEED"):
+        Settings()
