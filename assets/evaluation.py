@@ -50,7 +50,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
                 preset=lane.preset,
                 method=lane.lane.training.method,
                 seed=lane.seed,
-                code_version=lane.lane.code_version("evaluation"),
+                code_version=lane.code_version("evaluation"),
                 facts=_facts(lane, versions, store.open(), tracker.open()),
             )
             run.artifact(made.path, "evaluation")

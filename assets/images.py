@@ -46,7 +46,7 @@ def images_asset(lane: LaneAssets) -> dg.AssetsDefinition:
                 lane.lane.images,
                 store.open(),
                 source_version=fingerprint(folder, raw.cache_folder()),
-                code_version=lane.lane.code_version("images"),
+                code_version=lane.code_version("images"),
                 progress=True,
             )
 

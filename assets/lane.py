@@ -8,8 +8,9 @@ import dagster as dg
 
 from assets.materialize import materialize
 from pipeline.experiments.preset import Lane
+from pipeline.steps.canonical import FORMS
 from pipeline.steps.datasets import Dataset
-from pipeline.steps.store import Version
+from pipeline.steps.store import Version, fingerprint
 from pipeline.wiring.tracking import Origin
 
 OWNERS = ["team:proxyano"]
@@ -30,6 +31,16 @@ class LaneAssets:
         """``<dataset>/<stage>``."""
         return dg.AssetKey([self.dataset.name, stage])
 
+    def code_version(self, stage: str) -> str:
+        """Code version of a stage: the preset's, and what the data set and the form themselves fix."""
+        version = self.lane.code_version(stage)
+        if stage == "images":
+            row = self.dataset
+            return f"{version}-{fingerprint(row.shares, row.duplicates, row.middle, dict(row.conflicts))}"
+        if stage == "tiles":
+            return f"{version}-{FORMS[self.lane.tiles.form].version}"
+        return version
+
     def into(self, stage: str) -> dg.AssetIn:
         """Input from an earlier stage of the lane."""
         return dg.AssetIn(key=self.key(stage), input_manager_key="versions")
@@ -44,7 +55,7 @@ class LaneAssets:
             "kinds": kinds,
             "io_manager_key": "versions",
             "dagster_type": VERSION,
-            "code_version": self.lane.code_version(stage),
+            "code_version": self.code_version(stage),
             "check_specs": [dg.AssetCheckSpec(name=name, asset=key) for name in checks],
             **more,
         }
@@ -55,7 +66,7 @@ class LaneAssets:
             dataset=self.dataset.name,
             stage=stage,
             dagster_run=context.run_id,
-            code_version=self.lane.code_version(stage),
+            code_version=self.code_version(stage),
             preset=self.preset,
             seed=self.seed,
         )

@@ -26,7 +26,7 @@ def proxies_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, tiles: Version, store: StoreResource, tracker: TrackerResource
     ) -> dg.MaterializeResult:
         def build(run: Any) -> Version:
-            version = lane.lane.code_version("proxies")
+            version = lane.code_version("proxies")
             return build_proxies(tiles, config, store.open(), code_version=version, scheduler_address=lane.scheduler)
 
         return lane.run(

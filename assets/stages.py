@@ -68,7 +68,7 @@ def _train(
     tracker: TrackerResource,
 ) -> dg.MaterializeResult:
     def build(run: Any) -> Version:
-        version = lane.lane.code_version(stage)
+        version = lane.code_version(stage)
         plan = lane.lane.training
         made = train_stage(stage, *inputs, plan, store.open(), seed=lane.seed, code_version=version, log=run.metrics)
         if run.run_id is not None:

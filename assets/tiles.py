@@ -31,7 +31,7 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         tracker: TrackerResource,
     ) -> dg.MaterializeResult:
         def build(run: Any) -> Version:
-            version = lane.lane.code_version("tiles")
+            version = lane.code_version("tiles")
             folder = raw.folder(lane.dataset.name)
             return build_tiles(
                 images, folder, lane.dataset, FORMS[config.form], config, store.open(), code_version=version

@@ -173,19 +173,20 @@ def _summary(
         for version in (inputs.images, inputs.tiles)
         for entry in pd.read_parquet(version.path / "quarantine.parquet").to_dict("records")
     ]
-    placed = (board.table["split"] + " " + board.table["klass"]).value_counts(sort=False)
+    parts = {(part, klass): n for part, classes in counts["parts"].items() for klass, n in classes.items()}
+    placed = {f"split {split}: {klass}": n for split, held in counts["splits"].items() for klass, n in held.items()}
     return {
         "dataset": inputs.dataset.name,
         "title": inputs.dataset.title,
         "preset": preset,
         "method": method,
         "seed": seed,
-        "counts": {str(name): int(n) for name, n in placed.sort_index().items()},
-        "official_counts": counts.get("official", {}),
+        "counts": {f"{part}: {klass}": n["usable"] for (part, klass), n in parts.items()} | placed,
+        "official_counts": {f"{part}: {klass}": n["official"] for (part, klass), n in parts.items()},
         "quarantine": quarantine,
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(board.table, config.quantile),
-        "leaking": bool(counts.get("leaking", False)),
+        "leaking": bool(counts["leaking"]),
         "model_card": (inputs.stage2.path / "model_card.md").read_text(),
         **facts,
     }

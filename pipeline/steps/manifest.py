@@ -136,9 +136,11 @@ def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading:
         return Reading(candidate=candidate, problems=((path, str(error)),))
     height, width = pixels.shape[:2]
     problems = []
+    marked = hashlib.sha256()
     for mask in candidate.masks.values():
         try:
             read_mask(raw, mask, (height, width))
+            marked.update(hashlib.sha256(raw.read(mask)).digest())
         except UnusableImage as error:
             problems.append((mask, str(error)))
     if problems:
@@ -147,6 +149,7 @@ def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading:
     digest = hashlib.sha256(data).hexdigest()
     row = {"image_id": digest[:16], "path": path, "sha256": digest, "label": label, "klass": candidate.klass}
     row |= {"width": width, "height": height, "bytes": len(data), "source": candidate.source}
+    row |= {"masks_sha256": marked.hexdigest() if candidate.masks else ""}
     row |= {"masks": json.dumps(dict(candidate.masks)), "part": candidate.part, "official": candidate.official}
     row |= {"patient": candidate.patient, "order": candidate.order}
     return Reading(

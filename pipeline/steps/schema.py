@@ -18,6 +18,7 @@ IMAGES = pa.DataFrameSchema(
         "bytes": pa.Column("int64", pa.Check.gt(0)),
         "source": pa.Column(str),
         "masks": pa.Column(str),  # JSON: lesion name → path
+        "masks_sha256": pa.Column(str),  # of the masks' contents in that order; empty where there are none
     },
     checks=[
         pa.Check(

@@ -1,12 +1,13 @@
 """One way from residuals to scores, for methods and controls alike.
 
 Statistics come from validation normals only; a validation image is scored by the statistics of the *others*
-(leave one out), so that the label-free threshold is not set by images the statistics already know.
+(their group is left out), so that the label-free threshold is not set by images the statistics already know.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 
 import cv2
 import numpy as np
@@ -98,23 +99,25 @@ class CanvasScore:
 
 
 def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -> CanvasScore:
-    """Standardise by validation normals; a validation image is left out of its own statistics."""
+    """Standardise by validation normals; a validation image's whole group is left out of its own statistics."""
     scored = images.scored
     validation = images.rows("val")
-    if len(validation) < 2:
-        raise DatasetUnusable(f"scores need two validation normals or more, got {len(validation)}")
+    group = images.images["group"].to_numpy()
+    if len(set(group[validation])) < 2:
+        raise DatasetUnusable(
+            f"scores need validation normals of two groups or more, got {len(set(group[validation]))}"
+        )
 
-    def own(row: int) -> NormalSums:
-        return sums(parts_of(row), scored[row], images.offset(row), config)
+    def added(rows: Iterable[int]) -> NormalSums:
+        return reduce(add, (sums(parts_of(row), scored[row], images.offset(row), config) for row in rows))
 
-    total = own(int(validation[0]))
-    for row in validation[1:]:
-        total = total + own(int(row))
+    total = added(validation.tolist())
     everyone = total.statistics(config)
     held_out = set(validation.tolist())
 
     def map_of(row: int) -> Array:
-        statistics = (total - own(row)).statistics(config) if row in held_out else everyone
+        kin = [other for other in held_out if group[other] == group[row]]
+        statistics = (total - added(kin)).statistics(config) if row in held_out else everyone
         found: Array = standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
         return found
 

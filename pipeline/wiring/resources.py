@@ -24,7 +24,7 @@ class RawResource(dg.ConfigurableResource):
         """The raw files of one data set, archives included."""
         if self.sample:
             write_sample(Path(self.root))
-        return RawFolder(Path(self.root) / dataset)
+        return RawFolder(Path(self.root) / dataset, cache=self.cache_folder() / "archives")
 
     def cache_folder(self) -> Path:
         """Where content hashes of raw files are remembered."""

@@ -159,7 +159,9 @@ def test_the_graph_carries_the_lane_s_code_versions(settings, monkeypatch):
 
 
 def test_code_versions_are_the_same_in_every_process():
-    code = "from pipeline.experiments.presets import PRESETS as p; print(p['quick'].lanes['oct'].code_version('stage2'))"
+    code = (
+        "from pipeline.experiments.presets import PRESETS as p; print(p['quick'].lanes['oct'].code_version('stage2'))"
+    )
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     assert run.stdout.strip() == PRESETS["quick"].lanes["oct"].code_version("stage2")
@@ -167,7 +169,9 @@ def test_code_versions_are_the_same_in_every_process():
 
 def test_an_unknown_preset_is_named(settings, monkeypatch):
     monkeypatch.setenv("PROXYANO_PRESET", "huge")
-    with pytest.raises(ConfigError, match=r"PROXYANO_PRESET: expected one of \['paper', 'quick', 'sample'\], got 'huge'"):
+    with pytest.raises(
+        ConfigError, match=r"PROXYANO_PRESET: expected one of \['paper', 'quick', 'sample'\], got 'huge'"
+    ):
         build(settings())
 
 

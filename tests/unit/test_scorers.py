@@ -88,7 +88,7 @@ def test_maps_are_zero_where_nothing_is_scored(images, residual):
 
 def test_one_validation_normal_is_too_few(images, residual):
     images.images["split"] = ["val", *["test"] * 5]
-    with pytest.raises(DatasetUnusable, match="two validation normals or more, got 1"):
+    with pytest.raises(DatasetUnusable, match="validation normals of two groups or more, got 1"):
         score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
 
 

@@ -1,0 +1,53 @@
+"""SIGKILL in tiles, in proxies and in stage 1: the lane goes on and ends with the versions of an undisturbed run."""
+
+import shutil
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SELECT = "*oct/stage1"
+STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/stage1")
+
+
+def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
+    home = make_home()
+    shutil.copytree(undisturbed.root / "sample", home.root / "sample")
+    work = home.root / "stores" / "work"
+
+    def found(pattern: str) -> int:
+        return len(list(work.glob(pattern)))
+
+    home.kill_when(SELECT, lambda: found("oct/tiles/*/parts/*.part") >= 2)
+    assert set(home.versions()) == {"oct/images"}
+    assert found("oct/tiles/*/parts/*.part") >= 2
+
+    def amid_superpixels() -> bool:
+        begun = found("oct/proxies/*/laid-out") == 1
+        if begun:
+            time.sleep(0.3)  # a shard takes seconds: in the middle of one
+        return begun
+
+    home.kill_when(SELECT, amid_superpixels)
+    assert set(home.versions()) == {"oct/images", "oct/tiles"}
+    assert found("oct/proxies/*/laid-out") == 1
+
+    home.kill_when(SELECT, lambda: found("oct/stage1/*/state/wide/*.safetensors") == 1)
+    assert set(home.versions()) == {"oct/images", "oct/tiles", "oct/proxies"}
+    assert found("oct/stage1/*/state/wide/*.safetensors") == 1
+
+    code, printed = home.materialize(SELECT)
+    assert code == 0, printed[-3000:]
+    expected = undisturbed.versions()
+    assert home.versions() == {asset: expected[asset] for asset in STAGES}
+    for asset in STAGES:
+        home.store.verify(home.store.current(asset))
+    assert not [path for path in work.rglob("*") if path.is_file()]
+
+    client = home.mlflow
+    experiment = client.get_experiment_by_name("oct").experiment_id
+    runs = client.search_runs([experiment], "tags.stage = 'stage1'")
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]
+    (finished,) = [run for run in runs if run.info.status == "FINISHED"]
+    assert finished.data.tags["data_version"] == expected["oct/stage1"]

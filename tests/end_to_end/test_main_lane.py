@@ -1,0 +1,152 @@
+"""From nothing to the report by the documented lines, and everything that people look at on the way."""
+
+import json
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+DATASETS = ("brain_mri", "oct", "idrid")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "evaluation")
+ABOVE = {
+    "tiles": ("images",),
+    "proxies": ("tiles",),
+    "stage1": ("tiles", "proxies"),
+    "stage2": ("tiles", "proxies", "stage1"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2"),
+}
+RECORD = "dataset method preset seed level score metric subset value low high n data_version".split()
+LINE = "dagster asset materialize --select '*evaluation_report'"
+
+pytestmark = pytest.mark.slow
+
+
+def assets():
+    return [f"{name}/{stage}" for name in DATASETS for stage in STAGES] + ["evaluation_report"]
+
+
+@pytest.fixture(scope="module")
+def instance(undisturbed):
+    with undisturbed.instance() as instance:
+        yield instance
+
+
+def materialization(instance, asset):
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+    assert event is not None, asset
+    return event.asset_materialization
+
+
+def test_the_report_alone_says_in_one_sentence_what_to_run_first(make_home):
+    home = make_home()
+    code, printed = home.materialize("evaluation_report")
+    assert code != 0
+    sentence = f"No data set has been evaluated yet; run: {LINE}"
+    assert sentence in printed
+    assert "Traceback" not in printed
+    assert '  File "' not in printed
+    assert not (home.root / "reports").exists()
+
+
+def test_report_files_and_record_keys(undisturbed):
+    folder = undisturbed.root / "reports" / "evaluation_report"
+    assert {"index.html", "report.md", "report.json"} <= {path.name for path in folder.iterdir()}
+    records = json.loads((folder / "report.json").read_text())
+    assert all(list(record) == RECORD for record in records)
+    table = pd.DataFrame(records)
+    assert set(table["dataset"]) == set(DATASETS)
+    assert set(table["preset"]) == {"sample"}
+    assert set(table["level"]) == {"image", "pixel"}
+    assert set(table.loc[table["level"] == "pixel", "dataset"]) == {"idrid"}
+    for name, part in table.groupby("dataset"):
+        assert {"proxyano", "control_pca"} & set(part["method"]) >= {"proxyano"}
+        assert any(method.startswith("control_") for method in part["method"]), name
+        assert any(method.startswith("shortcut_") for method in part["method"]), name
+        versions = undisturbed.versions()
+        assert set(part["data_version"]) <= set(versions.values())
+    text = (folder / "report.md").read_text()
+    assert all(title in text for title in ("IDRiD", "OCT", "rain"))
+
+
+def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):
+    expected = {
+        "brain_mri": {"br35h/no/no91.jpg": "", "br35h/no/no90.jpg": "same content"},
+        "oct": {
+            "OCT2017/train/NORMAL/NORMAL-100142-9.jpeg": "",
+            "OCT2017/train/NORMAL/NORMAL-100128-9.jpeg": "same content",
+        },
+        "idrid": {"IDRiD_214.jpg": "", "IDRiD_215.jpg": "same content"},
+    }
+    page = (undisturbed.root / "reports" / "evaluation_report" / "index.html").read_text()
+    for name, files in expected.items():
+        table = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "quarantine.parquet")
+        assert len(table) == len(files)
+        for end, reason in files.items():
+            (found,) = table[table["path"].str.endswith(end)].itertuples()
+            assert reason in found.reason
+            assert found.reason
+            assert end.rpartition("/")[2] in page
+
+
+@pytest.mark.parametrize("asset", assets())
+def test_materializations_carry_what_people_look_at(undisturbed, instance, asset):
+    found = materialization(instance, asset)
+    version = undisturbed.store.current(asset)
+    metadata = {key: value.value for key, value in found.metadata.items()}
+    assert found.tags["dagster/data_version"] == version.data_version == metadata["data_version"]
+    assert metadata["path"] == str(version.path)
+    assert metadata["minutes"] >= 0
+    assert metadata["peak_gib"] > 0
+    run = undisturbed.mlflow.get_run(metadata["mlflow_run_id"])
+    assert metadata["mlflow_run"].endswith(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    assert run.data.tags["data_version"] == version.data_version
+    pictures = [value for value in metadata.values() if isinstance(value, str) and "data:image/png;base64," in value]
+    assert pictures
+    undisturbed.store.verify(version)
+
+
+def test_every_asset_check_passed(instance):
+    events = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION))
+    found = [record.event_log_entry.dagster_event.asset_check_evaluation_data for record in events]
+    names = {(check.asset_key.to_user_string(), check.check_name) for check in found}
+    assert len(names) == 9 * len(DATASETS)
+    assert [(check.asset_key, check.check_name, check.metadata) for check in found if not check.passed] == []
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_mlflow_has_one_parent_a_lane_and_a_nested_run_a_stage(undisturbed, instance, name):
+    client, versions = undisturbed.mlflow, undisturbed.versions()
+    experiment = client.get_experiment_by_name(name)
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    (parent,) = [run for run in runs if "lane" in run.data.tags]
+    nested = {run.data.tags["stage"]: run for run in runs if "stage" in run.data.tags}
+    assert len(runs) == 1 + len(STAGES)
+    assert set(nested) == set(STAGES)
+    for stage, run in nested.items():
+        tags = run.data.tags
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["dagster.asset_key"] == f"{name}/{stage}"
+        assert instance.get_run_by_id(tags["dagster.run_id"]).tags[f"mlflow/{name}.{stage}"] == run.info.run_id
+        assert run.data.params["preset"] == "sample"
+        inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
+        assert inputs == {f"{name}/{other}": versions[f"{name}/{other}"] for other in ABOVE.get(stage, ())}
+    assert any(key.endswith("train/proxy") or "/train/" in key for key in nested["stage1"].data.metrics)
+    assert client.list_artifacts(nested["stage1"].info.run_id, "checkpoint")
+    assert client.list_artifacts(nested["evaluation"].info.run_id, "evaluation")
+
+
+def test_again_gives_the_same_versions_and_opens_no_run(undisturbed):
+    client = undisturbed.mlflow
+
+    def runs():
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return {run.info.run_id for run in client.search_runs(experiments)}
+
+    versions, before = undisturbed.versions(), runs()
+    assert set(versions) == set(assets())
+    code, printed = undisturbed.materialize("*evaluation_report")
+    assert code == 0, printed[-3000:]
+    assert undisturbed.versions() == versions
+    assert runs() == before
+    assert not [path for path in (undisturbed.root / "stores" / "work").rglob("*") if path.is_file()]
