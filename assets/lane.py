@@ -65,6 +65,7 @@ class LaneAssets:
         origin = Origin(
             dataset=self.dataset.name,
             stage=stage,
+            asset=self.key(stage).to_user_string(),
             dagster_run=context.run_id,
             code_version=self.code_version(stage),
             preset=self.preset,

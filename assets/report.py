@@ -50,6 +50,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         origin = Origin(
             dataset="reports",
             stage="evaluation_report",
+            asset="evaluation_report",
             dagster_run=context.run_id,
             code_version=CODE_VERSION,
             preset=preset,

@@ -71,8 +71,7 @@ def _train(
         version = lane.code_version(stage)
         plan = lane.lane.training
         made = train_stage(stage, *inputs, plan, store.open(), seed=lane.seed, code_version=version, log=run.metrics)
-        if run.run_id is not None:
-            run.artifact(made.path, "checkpoint")
+        run.artifact(made.path, "checkpoint")
         return made
 
     return lane.run(

@@ -125,7 +125,7 @@ PRESETS: dict[str, Preset] = {
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head"),
-                training=_plan({"head": _small((64, 64), (1000, 1000))}),
+                training=_plan({"head": _small((64, 64), (1200, 1200))}),
                 evaluation=MRI_EVALUATION,
             ),
             "oct": Lane(

@@ -25,8 +25,9 @@ _PARAMETERS_A_CALL = 100  # MLflow's limit of one log_batch
 class Origin:
     """Where a run comes from: the tags by which it is found again."""
 
-    dataset: str
+    dataset: str  # MLflow experiment: a data set, or "reports"
     stage: str
+    asset: str  # asset key as Dagster writes it
     dagster_run: str
     code_version: str
     preset: str
@@ -40,7 +41,7 @@ class Origin:
             "preset": self.preset,
             "seed": str(self.seed),
             "dagster.run_id": self.dagster_run,
-            "dagster.asset_key": f"{self.dataset}/{self.stage}",
+            "dagster.asset_key": self.asset,
             "code_version": self.code_version,
             MLFLOW_GIT_COMMIT: git_commit(),
         }
@@ -56,6 +57,7 @@ class StageRun:
     inputs: Sequence[Version]
     started: int = field(default_factory=lambda: int(time.time() * 1000))  # ms since 1970
     run_id: str | None = None
+    kept: list[tuple[Path, str | None]] = field(default_factory=list)  # artifacts that wait for the run to open
 
     def open(self) -> str:
         """Id of the run, made now with its parameters and inputs where it was not yet."""
@@ -63,6 +65,8 @@ class StageRun:
             self.run_id = self.tracker.create(self.origin, self.started)
             self._log_parameters()
             self._log_inputs()
+            for path, folder in self.kept:
+                self.artifact(path, folder)
         return self.run_id
 
     def _log_parameters(self) -> None:
@@ -94,11 +98,13 @@ class StageRun:
         self.tracker.client.log_batch(self.open(), metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file or a folder with the run."""
-        if path.is_dir():
-            self.tracker.client.log_artifacts(self.open(), str(path), folder)
+        """Keep a file or a folder with the run; it opens none, as a version made earlier keeps its own."""
+        if self.run_id is None:
+            self.kept.append((path, folder))
+        elif path.is_dir():
+            self.tracker.client.log_artifacts(self.run_id, str(path), folder)
         else:
-            self.tracker.client.log_artifact(self.open(), str(path), folder)
+            self.tracker.client.log_artifact(self.run_id, str(path), folder)
 
     def result(self, version: Version, metrics: Mapping[str, float]) -> str:
         """Tag the run with what it made and give its id; a version made earlier gets the run that made it."""
@@ -168,7 +174,7 @@ class Tracker:
 
     def _close_abandoned(self, origin: Origin) -> None:
         """A run that a kill left RUNNING is KILLED, so that the run list tells the truth."""
-        where = f"tags.`dagster.asset_key` = '{origin.dataset}/{origin.stage}' and attributes.status = 'RUNNING'"
+        where = f"tags.`dagster.asset_key` = '{origin.asset}' and attributes.status = 'RUNNING'"
         for run in self._search(origin.dataset, where):
             if run.data.tags.get("dagster.run_id") != origin.dagster_run:
                 self.client.set_terminated(run.info.run_id, "KILLED")

@@ -15,7 +15,8 @@ ABOVE = {
     "stage2": ("tiles", "proxies", "stage1"),
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2"),
 }
-RECORD = "dataset method preset seed level score metric subset value low high n data_version".split()
+RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
+RECORD += ["data_version"]
 LINE = "dagster asset materialize --select '*evaluation_report'"
 
 pytestmark = pytest.mark.slow
@@ -59,7 +60,7 @@ def test_report_files_and_record_keys(undisturbed):
     assert set(table["level"]) == {"image", "pixel"}
     assert set(table.loc[table["level"] == "pixel", "dataset"]) == {"idrid"}
     for name, part in table.groupby("dataset"):
-        assert {"proxyano", "control_pca"} & set(part["method"]) >= {"proxyano"}
+        assert "proxyano" in set(part["method"])
         assert any(method.startswith("control_") for method in part["method"]), name
         assert any(method.startswith("shortcut_") for method in part["method"]), name
         versions = undisturbed.versions()
@@ -70,7 +71,7 @@ def test_report_files_and_record_keys(undisturbed):
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):
     expected = {
-        "brain_mri": {"br35h/no/no91.jpg": "", "br35h/no/no90.jpg": "same content"},
+        "brain_mri": {"br35h/no/no91.jpg": "", "image(8).jpg": "same content as br35h/no/no90.jpg"},
         "oct": {
             "OCT2017/train/NORMAL/NORMAL-100142-9.jpeg": "",
             "OCT2017/train/NORMAL/NORMAL-100128-9.jpeg": "same content",
@@ -106,8 +107,11 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
 
 
 def test_every_asset_check_passed(instance):
-    events = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION))
-    found = [record.event_log_entry.dagster_event.asset_check_evaluation_data for record in events]
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    events = [
+        entry.dagster_event for run in instance.get_runs() for entry in instance.all_logs(run.run_id, of_type=kind)
+    ]
+    found = [event.asset_check_evaluation_data for event in events]
     names = {(check.asset_key.to_user_string(), check.check_name) for check in found}
     assert len(names) == 9 * len(DATASETS)
     assert [(check.asset_key, check.check_name, check.metadata) for check in found if not check.passed] == []

@@ -43,7 +43,7 @@ def track(tracker: Tracker, tmp_path: Path, origin: Origin = ORIGIN, made: str =
     """One tracked materialization that made the version ``made``; the run's id."""
     with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
         run.metrics(20, {"wide/loss": 0.5})
-        return run.result(version(tmp_path, f"{origin.dataset}/{origin.stage}", made), {"minutes": 0.1})
+        return run.result(version(tmp_path, origin.asset, made), {"minutes": 0.1})
 
 
 def test_a_stage_is_a_finished_run_below_the_parent_of_its_lane(tracker, tmp_path):
@@ -84,9 +84,9 @@ def test_one_parent_a_lane_and_dagster_run(tracker, tmp_path):
         return str(run.data.tags[MLFLOW_PARENT_RUN_ID])
 
     first = parent(ORIGIN)
-    assert parent(replace(ORIGIN, stage="stage2")) == first
+    assert parent(replace(ORIGIN, stage="stage2", asset="oct/stage2")) == first
     assert parent(replace(ORIGIN, dagster_run="run-2")) != first
-    other = parent(replace(ORIGIN, dataset="idrid"))
+    other = parent(replace(ORIGIN, dataset="idrid", asset="idrid/stage1"))
     assert other != first
     names = {experiment.name for experiment in tracker.client.search_experiments()}
     assert {"oct", "idrid"} <= names
@@ -98,11 +98,18 @@ def test_a_version_made_earlier_keeps_its_run_and_opens_none(tracker, tmp_path):
     before = len(runs(tracker))
     again = replace(ORIGIN, dagster_run="run-2")
     with tracker.stage(again, parameters={}, inputs=[]) as run:
+        run.artifact(tmp_path / "mlflow.db")
         found = run.result(version(tmp_path, "oct/stage1", "b" * 16), {"minutes": 9.0})
         assert run.run_id is None
     assert found == made
     assert len(runs(tracker)) == before
     assert tracker.find("oct", version(tmp_path, "oct/stage1", "d" * 16)) is None
+
+
+def test_a_report_is_found_by_its_own_key(tracker, tmp_path):
+    report = replace(ORIGIN, dataset="reports", stage="evaluation_report", asset="evaluation_report")
+    made = track(tracker, tmp_path, report)
+    assert tracker.find("reports", version(tmp_path, "evaluation_report", "b" * 16)) == made
 
 
 def test_an_earlier_version_without_a_run_gets_one(tracker, tmp_path):
@@ -130,7 +137,8 @@ def test_a_run_left_by_a_killed_process_is_killed_by_the_next(tracker, tmp_path)
         import os, signal, sys
         from pathlib import Path
         from pipeline.wiring.tracking import Origin, Tracker
-        origin = Origin(dataset="oct", stage="stage1", dagster_run="run-0", code_version="1", preset="sample", seed=3)
+        fixed = {"code_version": "1", "preset": "sample", "seed": 3}
+        origin = Origin(dataset="oct", stage="stage1", asset="oct/stage1", dagster_run="run-0", **fixed)
         tracker = Tracker(uri=sys.argv[1], page="", artifacts=Path(sys.argv[2]))
         with tracker.stage(origin, parameters={}, inputs=[]) as run:
             run.metrics(1, {"loss": 1.0})
@@ -142,7 +150,7 @@ def test_a_run_left_by_a_killed_process_is_killed_by_the_next(tracker, tmp_path)
     assert killed.returncode == -9, killed.stderr
     run_id = killed.stdout.split()[-1]
     assert tracker.client.get_run(run_id).info.status == "RUNNING"
-    track(tracker, tmp_path, replace(ORIGIN, stage="stage2"))
+    track(tracker, tmp_path, replace(ORIGIN, stage="stage2", asset="oct/stage2"))
     assert tracker.client.get_run(run_id).info.status == "RUNNING"  # another stage says nothing of this one
     track(tracker, tmp_path)
     assert tracker.client.get_run(run_id).info.status == "KILLED"

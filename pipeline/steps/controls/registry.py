@@ -52,7 +52,7 @@ def _nearest(train: CanvasImages, images: CanvasImages, control: Control) -> Par
 def _patch_neighbour(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
     config = NeighbourConfig(**control.options)
     found = patch_neighbour_map(train.gray, images.gray, train_mask=train.seen, query_mask=images.scored, config=config)
-    return lambda row: found[row][None]
+    return residual_parts(found, images, control.score)
 
 
 def _line_blob(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:

@@ -1,0 +1,37 @@
+import pytest
+
+from pipeline.experiments.options import in_colour, with_protocol
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.canonical import FORMS
+
+LANES = [(preset, name) for preset, held in PRESETS.items() for name in held.lanes]
+
+
+@pytest.mark.parametrize(("preset", "name"), LANES)
+def test_every_lane_names_a_form_and_trains_and_scores_its_canvases(preset, name):
+    lane = PRESETS[preset].lanes[name]
+    canvases = set(FORMS[lane.tiles.form].canvases)
+    assert set(lane.training.canvases) == canvases == set(lane.evaluation.scores)
+    assert {control.canvas for control in (*lane.evaluation.controls, *lane.evaluation.pixel_controls)} <= canvases
+
+
+def test_canonical_forms_are_on_except_in_the_paper_preset():
+    forms = {preset: {lane.tiles.form for lane in held.lanes.values()} for preset, held in PRESETS.items()}
+    assert forms["sample"] == forms["quick"] == {"inner_head", "bruch_membrane", "flat_field"}
+    assert forms["paper"] == {"plain", "field_of_view"}
+
+
+def test_the_leaking_protocol_changes_the_images_and_nothing_else():
+    lane = PRESETS["quick"].lanes["brain_mri"]
+    leaking = with_protocol(lane, "paper_random")
+    assert leaking.images.protocol == "paper_random"
+    assert leaking.code_version("images") != lane.code_version("images")
+    assert leaking.code_version("tiles") == lane.code_version("tiles")
+
+
+def test_colour_reaches_form_and_network_of_fundus_images_alone():
+    colour = in_colour(PRESETS["quick"].lanes["idrid"])
+    assert colour.tiles.form == "flat_field_rgb"
+    assert {canvas.model.channels for canvas in colour.training.canvases.values()} == {3}
+    oct_lane = PRESETS["quick"].lanes["oct"]
+    assert in_colour(oct_lane) is oct_lane
