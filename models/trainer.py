@@ -54,19 +54,20 @@ def fit(
     seed: int,
     log: Log | None = None,
     data: str = "",
+    title: str = "",
     progress: bool = True,
 ) -> TrainResult:
     """Train one stage of a method in place and return how it went.
 
     `validation` holds normal images only. `folder` keeps the resumable state: a call with the same arguments goes on
     from it, and a finished one only reloads the result. `data` names the data's version; a state made of other data,
-    configuration or seed raises a ValueError. `log` gets (steps done, figures); after a kill it may get some steps
-    a second time. A loss that is not finite raises TrainingDivergedError.
+    configuration or seed raises a ValueError. `title` names the progress bar. `log` gets (steps done, figures); after
+    a kill it may get some steps a second time. A loss that is not finite raises TrainingDivergedError.
     """
     with torch.random.fork_rng(), _deterministic():
         torch.manual_seed(seed)
         return _Run(method, method.stage(stage), train, validation, config, folder, seed, data).train(
-            log or (lambda step, figures: None), progress=progress
+            log or (lambda step, figures: None), title=title or stage, progress=progress
         )
 
 
@@ -106,14 +107,14 @@ class _Run:
         generator = torch.Generator().manual_seed(seed)
         self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
 
-    def train(self, log: Log, *, progress: bool) -> TrainResult:
+    def train(self, log: Log, *, title: str, progress: bool) -> TrainResult:
         """All steps that are still to do."""
         if not self.state.load(self.folder, self.fingerprint) and self.config.weight_average:
             self.state.average = {name: value.detach().clone() for name, value in self._trained().items()}
         done = self.state.progress
         self.started = time.perf_counter() - done.seconds
         self.logged_at = (time.perf_counter(), done.step)
-        bar = tqdm(total=self.config.steps, initial=done.step, desc=self.stage.name, unit="step", disable=not progress)
+        bar = tqdm(total=self.config.steps, initial=done.step, desc=title, unit="step", disable=not progress)
         with bar:
             while not done.done:
                 self._step()

@@ -92,6 +92,7 @@ def train_stage(
                 seed=seed,
                 log=_prefixed(log, canvas),
                 data=key,
+                title=f"{asset} {canvas}",
                 progress=progress,
             )
             hashes[canvas] = save_method(method, content / canvas, stage=stage, extra={"size": list(training.size)})

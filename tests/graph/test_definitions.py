@@ -8,9 +8,11 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
+from assets.lane import LaneAssets
 from pipeline.definitions import build
 from pipeline.experiments.preset import STEP_VERSIONS, Lane
 from pipeline.experiments.presets import PRESETS
+from pipeline.steps.canonical import FORMS
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ConfigError
 from pipeline.wiring.settings import Settings
@@ -155,7 +157,22 @@ def test_the_graph_carries_the_lane_s_code_versions(settings, monkeypatch):
     graph = build(settings()).resolve_asset_graph()
     for name, lane in PRESETS["sample"].lanes.items():
         for stage in STEP_VERSIONS:
-            assert graph.get(dg.AssetKey([name, stage])).code_version == lane.code_version(stage)
+            found = graph.get(dg.AssetKey([name, stage])).code_version
+            assert found == LaneAssets(dataset=DATASETS[name], lane=lane, preset="sample", seed=0).code_version(stage)
+            assert found.startswith(lane.code_version(stage))
+
+
+def test_a_changed_data_set_row_makes_its_images_stale_and_a_changed_form_its_tiles(monkeypatch):
+    lane = LaneAssets(dataset=DATASETS["oct"], lane=PRESETS["sample"].lanes["oct"], preset="sample", seed=0)
+    before = {stage: lane.code_version(stage) for stage in STEP_VERSIONS}
+
+    def stale(after: LaneAssets) -> set[str]:
+        return {stage for stage in STEP_VERSIONS if after.code_version(stage) != before[stage]}
+
+    assert stale(replace(lane, dataset=replace(lane.dataset, shares=(0.7, 0.1, 0.1, 0.1)))) == {"images"}
+    form = FORMS["bruch_membrane"]
+    monkeypatch.setattr(form, "version", form.version + 1)
+    assert stale(lane) == {"tiles"}
 
 
 def test_code_versions_are_the_same_in_every_process():

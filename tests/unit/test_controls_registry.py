@@ -6,7 +6,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 from models.scoring import ScoreConfig
-from pipeline.experiments.presets import PRESETS
 from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.errors import ConfigError
@@ -79,11 +78,3 @@ def test_unknown_names_and_missing_proxies_are_named(train, images):
     bare = CanvasImages(images.images, images.pixels, None, images.validity)
     with pytest.raises(ConfigError, match="needs the proxies"):
         CONTROLS["slic"](train, bare, Control(name="slic", canvas="whole", size=SIZE))
-
-
-@pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_presets_ask_for_canvases_that_are_trained_on(preset):
-    for lane in PRESETS[preset].lanes.values():
-        asked = {control.canvas for control in (*lane.evaluation.controls, *lane.evaluation.pixel_controls)}
-        assert set(lane.evaluation.scores) == set(lane.training.canvases)
-        assert asked <= set(lane.training.canvases)

@@ -14,7 +14,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 from pipeline.steps.store import Version
 from pipeline.wiring.tracking import Origin, Tracker, git_commit
 
-ORIGIN = Origin(dataset="oct", stage="stage1", dagster_run="run-1", code_version="1-abc", preset="sample", seed=3)
+ORIGIN = Origin(
+    dataset="oct",
+    stage="stage1",
+    asset="oct/stage1",
+    dagster_run="run-1",
+    code_version="1-abc",
+    preset="sample",
+    seed=3,
+)
 COMMIT = git_commit()
 
 
