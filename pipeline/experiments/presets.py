@@ -64,6 +64,7 @@ SMALL = ProxyAnoConfig(widths=(24, 48, 64), adversarial=False)
 TINY = ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discriminator_widths=(8, 16))
 PAPER = ProxyAnoConfig()
 ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
+SAMPLE_SHARD = 32  # tiles; several shards even in so little data, so that both cores have work
 SAMPLE_BUDGET = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 20, "checkpoint_every": 20, "log_every": 10}
 
 
@@ -105,15 +106,17 @@ PRESETS: dict[str, Preset] = {
         reason="the built-in sample in minutes: every step is real, the budget is far too small to learn much",
         lanes={
             "brain_mri": Lane(
-                tiles=TilesConfig(form="inner_head"), training=_plan({"head": _tiny()}), evaluation=MRI_EVALUATION
+                tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
+                training=_plan({"head": _tiny()}),
+                evaluation=MRI_EVALUATION,
             ),
             "oct": Lane(
-                tiles=TilesConfig(form="bruch_membrane"),
+                tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
                 training=_plan({"wide": _tiny(), "tight": _tiny()}),
                 evaluation=OCT_EVALUATION,
             ),
             "idrid": Lane(
-                tiles=TilesConfig(form="flat_field"),
+                tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 training=_plan({"field": _tiny()}),
                 evaluation=_fundus(FUNDUS_SCORE_64),
             ),
