@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ METHOD = ProxyAnoConfig(widths=(4, 6), latent_dim=4, memory_items=8, discriminat
 TRAIN = TrainConfig(
     steps=14, batch_size=5, schedule="one_cycle", weight_average=0.9, evaluate_every=3, checkpoint_every=4, log_every=2
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks wait more for threads than they gain; and sums in one order are the same everywhere."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def source(count: int, seed: int) -> TensorSource:
