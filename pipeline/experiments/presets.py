@@ -60,7 +60,8 @@ def _plan(canvases: Mapping[str, CanvasTraining]) -> TrainingPlan:
     return TrainingPlan(method="proxyano", canvases=canvases)
 
 
-SMALL = ProxyAnoConfig(widths=(24, 48, 64), adversarial=False)
+SMALL = ProxyAnoConfig(widths=(24, 48, 64), adversarial=False)  # latent at a quarter of the size
+NARROW = ProxyAnoConfig(widths=(24, 48, 64, 64, 64), adversarial=False)  # at a sixteenth: lesions find less room
 TINY = ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discriminator_widths=(8, 16))
 PAPER = ProxyAnoConfig()
 ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
@@ -72,8 +73,10 @@ def _tiny(size: tuple[int, int] = (64, 64)) -> CanvasTraining:
     return CanvasTraining(size=size, model=TINY, stages=_stages((60, 40), **SAMPLE_BUDGET))
 
 
-def _small(size: tuple[int, int], steps: tuple[int, int], **budget: object) -> CanvasTraining:
-    return CanvasTraining(size=size, model=SMALL, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
+def _small(
+    size: tuple[int, int], steps: tuple[int, int], model: ProxyAnoConfig = SMALL, **budget: object
+) -> CanvasTraining:
+    return CanvasTraining(size=size, model=model, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
 
 
 def _full() -> CanvasTraining:
@@ -128,7 +131,7 @@ PRESETS: dict[str, Preset] = {
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head"),
-                training=_plan({"head": _small((64, 64), (1200, 1200))}),
+                training=_plan({"head": _small((64, 64), (500, 400), NARROW)}),
                 evaluation=MRI_EVALUATION,
             ),
             "oct": Lane(
@@ -139,7 +142,7 @@ PRESETS: dict[str, Preset] = {
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field"),
-                training=_plan({"field": _small((128, 128), (400, 300), batch_size=16)}),
+                training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
                 evaluation=_fundus(FUNDUS_SCORE_128),
             ),
         },
