@@ -13,8 +13,7 @@ from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
-MRI_SCORE = ScoreConfig(sigma=1.0, worst=0.03, minus_mean=True)
-PATCH_SCORE = ScoreConfig(sigma=1.0, worst=0.05)
+MRI_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # ranked first on blobs pasted on validation normals
 FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
 FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
 FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=4.0, rare=0.15)
@@ -35,7 +34,7 @@ OCT_CONTROLS = (
 )
 MRI_CONTROLS = (
     Control(name="pca", canvas="head", size=(64, 64), score=MRI_SCORE, options={"components": 24, "mirrored": True}),
-    Control(name="patch_neighbour", canvas="head", size=(64, 64), score=PATCH_SCORE),
+    Control(name="patch_neighbour", canvas="head", size=(64, 64), score=MRI_SCORE),
     Control(name="nearest", canvas="head", size=(64, 64), score=MRI_SCORE),
     Control(name="brightness", canvas="head", size=(64, 64)),
 )
