@@ -4,6 +4,7 @@ Legend: N tiles, C channels. A proxies store holds ``pixels`` (N, C, 256, 256) u
 proxy holds the tiles' neutral value.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,10 +17,13 @@ from numpy.typing import NDArray
 from skimage.segmentation import slic
 
 from pipeline.steps.canonical.form import NO_DATA, TILE
+from pipeline.steps.carry import MADE, Block, Record, earlier_version, fill_block, plan_blocks, recipe
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.loading import read_neutral
-from pipeline.steps.shards import content_version, create, fill_shard, open_array, row_blocks, run_tasks
+from pipeline.steps.shards import content_version, create, open_array, rows_at, run_tasks
 from pipeline.steps.store import Store, Version, fingerprint, write_file
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,42 +99,59 @@ def build_proxies(
 ) -> Version:
     """Compute the proxy of every tile, a task a shard, and publish ``<dataset>/proxies``.
 
-    Runs on dask threads (``workers``; None: one a core), or on the cluster at ``scheduler_address``, whose workers
-    must see the store's folder. Finished shards survive a kill. The result does not depend on where it ran.
+    Proxies of tiles that the current version knows by content are taken over from it. Runs on dask threads
+    (``workers``; None: one a core), or on the cluster at ``scheduler_address``, whose workers must see the store's
+    folder. Finished shards survive a kill. The result does not depend on where it ran.
     """
     asset = f"{tiles.asset.rpartition('/')[0]}/proxies"
     key = fingerprint(tiles.data_version, config, code_version)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        source = open_array(tiles.path, "pixels")
+        source, neutral = open_array(tiles.path, "pixels"), read_neutral(tiles.path)
         content = work / "content"
-        _lay_out(content, source, {**asdict(config), "neutral": read_neutral(tiles.path)})
-        task = partial(fill_proxies, tiles=tiles.path, folder=content, records=work / "shards", config=config)
+        _lay_out(content, source, {**asdict(config), "neutral": neutral})
+        earlier = earlier_version(store, asset, recipe(config, neutral, code_version))
+        seen = tile_keys(tiles)
+        origins = [earlier.first_row(tile) for tile in seen] or [MADE] * source.shape[0]
+        title = f"{asset}: {origins.count(MADE)} of {len(origins)} tiles"
+        _log.info("%s, the others are taken over from %s", title, earlier.folder or "no earlier version")
         hashes = run_tasks(
-            task,
-            row_blocks(source.shape[0], source.shards[0] if source.shards else 1),
-            title=asset,
+            partial(
+                fill_block,
+                earlier=earlier.folder,
+                folder=content,
+                records=work / "shards",
+                names=["pixels"],
+                make=partial(make_proxies, tiles=tiles.path, config=config),
+            ),
+            plan_blocks(origins, earlier, content, ["pixels"], source.shards[0] if source.shards else 1),
+            title=title,
             progress=progress,
             workers=workers,
             scheduler_address=scheduler_address,
         )
         digests = [digest for shard in hashes for digest in shard]
-        data_version = content_version(digests, asdict(config), list(source.shape))
+        if seen:
+            sources = {tile: (row, 1) for row, tile in enumerate(seen)}
+            Record(recipe=earlier.record.recipe, sources=sources, digests=digests).write(content)
+        data_version = content_version([row[-1] for row in digests], asdict(config), list(source.shape))
         return store.publish(asset, content, data_version, {"tiles": len(digests), **asdict(config)})
 
 
-def fill_proxies(block: tuple[int, int], *, tiles: Path, folder: Path, records: Path, config: ProxyConfig) -> list[str]:
-    """One task: read the tiles of ``block`` by their path, write their proxies as whole shards; row digests."""
-    start, stop = block
+def tile_keys(tiles: Version) -> list[str]:
+    """Hash of every tile's pixels and validity, which decide its proxy; none for a version without a record."""
+    record = Record.read(tiles.path)
+    return [] if record is None else [row[1] for row in record.digests]
 
-    def make() -> dict[str, NDArray[np.uint8]]:
-        pixels = np.asarray(open_array(tiles, "pixels")[start:stop])
-        seen = np.asarray(open_array(tiles, "validity")[start:stop]) != NO_DATA
-        neutral = read_neutral(tiles)
-        return {"pixels": np.stack([proxy_of(*pair, neutral, config) for pair in zip(pixels, seen, strict=True)])}
 
-    return fill_shard(folder, records, start, stop, make=make)
+def make_proxies(block: Block, *, tiles: Path, config: ProxyConfig) -> dict[str, NDArray[np.uint8]]:
+    """Proxies of the new rows of ``block``, from the tiles store in folder ``tiles``."""
+    rows = block.start + np.flatnonzero(block.new)
+    pixels = rows_at(open_array(tiles, "pixels"), rows)
+    seen = rows_at(open_array(tiles, "validity"), rows) != NO_DATA
+    neutral = read_neutral(tiles)
+    return {"pixels": np.stack([proxy_of(*pair, neutral, config) for pair in zip(pixels, seen, strict=True)])}
 
 
 def proxy_of(

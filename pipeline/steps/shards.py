@@ -6,8 +6,10 @@ whole shards (the last one may be short), which ``write_rows`` checks.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,8 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.steps.store import write_file
 
+RowDigests = list[str]
+"""Hashes of one row: over its first array, its first two, … , all of them."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -60,15 +64,16 @@ def write_rows(array: zarr.Array[Any], start: int, block: NDArray[np.uint8]) -> 
     array[start:stop] = block
 
 
-def row_digests(*blocks: NDArray[np.uint8]) -> list[str]:
-    """SHA-256 of each row, taken over all ``blocks`` (n, …) in order."""
-    hashes = []
+def row_digests(*blocks: NDArray[np.uint8]) -> list[RowDigests]:
+    """For each row of the ``blocks`` (n, …): SHA-256 over the first block, over the first two, … , over all."""
+    rows = []
     for row in range(len(blocks[0])):
-        state = hashlib.sha256()
+        state, digests = hashlib.sha256(), []
         for block in blocks:
             state.update(np.ascontiguousarray(block[row]).data)
-        hashes.append(state.hexdigest())
-    return hashes
+            digests.append(state.hexdigest())
+        rows.append(digests)
+    return rows
 
 
 def content_version(digests: Sequence[str], *facts: Any) -> str:
@@ -80,23 +85,82 @@ def content_version(digests: Sequence[str], *facts: Any) -> str:
 
 def fill_shard(
     folder: Path, records: Path, start: int, stop: int, *, make: Callable[[], Mapping[str, NDArray[np.uint8]]]
-) -> list[str]:
+) -> list[RowDigests]:
     """Write rows ``start`` … ``stop`` of the arrays that ``make`` gives and record them; row digests.
 
     A shard recorded by an earlier run is kept if it still holds what the record says, and made again otherwise.
     """
-    record = records / f"{start:09d}.json"
-    if record.is_file():
-        done = json.loads(record.read_text())
-        digests: list[str] = done["digests"]
-        if row_digests(*(_read(open_array(folder, name), start, stop) for name in done["arrays"])) == digests:
-            return digests
+    if (kept := _kept(folder, records, start, stop)) is not None:
+        return kept
     made = make()
     for name, block in made.items():
         write_rows(open_array(folder, name, "r+"), start, block)
-    digests = row_digests(*made.values())
-    write_file(record, json.dumps({"arrays": list(made), "digests": digests}).encode())
+    return _recorded(records, start, list(made), row_digests(*made.values()))
+
+
+def copy_shard(
+    folder: Path,
+    records: Path,
+    start: int,
+    stop: int,
+    *,
+    source: Path,
+    first: int,
+    names: Sequence[str],
+    digests: Sequence[RowDigests],
+) -> list[RowDigests]:
+    """Like ``fill_shard``, by copying the files of the shard of ``source`` whose first row is ``first``.
+
+    The arrays ``names`` must have the ``same_layout`` in both and the shards as many rows; ``digests`` are known.
+    """
+    if (kept := _kept(folder, records, start, stop)) is not None:
+        return kept
+    for name in names:
+        target = _shard_file(folder, name, start)
+        target.unlink(missing_ok=True)
+        if (origin := _shard_file(source, name, first)).is_file():  # zarr writes no file for a shard of zeros
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origin, target)
+    return _recorded(records, start, list(names), list(digests))
+
+
+def same_layout(one: zarr.Array[Any], other: zarr.Array[Any]) -> bool:
+    """Whether equal rows give equal shard files: everything but the number of rows agrees."""
+    a, b = ({**array.metadata.to_dict(), "shape": array.shape[1:]} for array in (one, other))
+    return a == b
+
+
+def rows_at(array: zarr.Array[Any], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Rows of an array in any order; each run of neighbours is read at once, and no more than them."""
+    out = np.empty((len(rows), *array.shape[1:]), np.uint8)
+    cuts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    for low, high in pairwise(cuts):
+        if low < high:
+            out[low:high] = _read(array, int(rows[low]), int(rows[high - 1]) + 1)
+    return out
+
+
+def _kept(folder: Path, records: Path, start: int, stop: int) -> list[RowDigests] | None:
+    """Row digests of a shard that an earlier run recorded and that still holds what the record says."""
+    record = records / f"{start:09d}.json"
+    if not record.is_file():
+        return None
+    done = json.loads(record.read_text())
+    digests: list[RowDigests] = done["digests"]
+    found = row_digests(*(_read(open_array(folder, name), start, stop) for name in done["arrays"]))
+    return digests if found == digests else None
+
+
+def _recorded(records: Path, start: int, names: list[str], digests: list[RowDigests]) -> list[RowDigests]:
+    write_file(records / f"{start:09d}.json", json.dumps({"arrays": names, "digests": digests}).encode())
     return digests
+
+
+def _shard_file(folder: Path, name: str, row: int) -> Path:
+    """File of the shard in which ``row`` lies; shards are cut along the rows only."""
+    array = open_array(folder, name)
+    shard = (array.shards or array.chunks)[0]
+    return folder / name / array.metadata.encode_chunk_key((row // shard, *(0,) * (array.ndim - 1)))
 
 
 def run_tasks(

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -14,12 +15,13 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.steps import tiles as tiles_module
+from pipeline.steps import carry as carry_module
+from pipeline.steps import cutting as cutting_module
 from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTransform, slots
 from pipeline.steps.contact_sheet import tile_sheet
 from pipeline.steps.errors import ConfigError, DatasetUnusable, UnusableImage
 from pipeline.steps.loading import read_index
-from pipeline.steps.raw import RawFolder
+from pipeline.steps.raw import RawFolder, read_image
 from pipeline.steps.shards import create, open_array, write_rows
 from pipeline.steps.store import Store, Version
 from pipeline.steps.tile_checks import tile_coverage, tile_values
@@ -76,19 +78,28 @@ def make_inputs(root: Path, count: int = 21, refused: tuple[int, ...] = (3, 20))
     folder = root / "raw"
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(5)
-    rows = []
     for number in range(count):
         image = generator.integers(1, 255, (40 + number, 60), dtype=np.uint8)
         image[number % 9] = 200
         if number in refused:
             image[0, 0] = 255
         cv2.imwrite(str(folder / f"{number:02d}.png"), image)
-        masks = {}
         if number % 2:
-            masks = {"HE": f"{number:02d}_HE.png"}
-            cv2.imwrite(str(folder / masks["HE"]), (image > 128).astype(np.uint8) * 255)
-        row = {"image_id": f"id{number:02d}", "path": f"{number:02d}.png", "sha256": f"id{number:02d}"}
-        row |= {"label": number % 2, "klass": "x", "group": f"g{number}", "split": "train", "masks": json.dumps(masks)}
+            cv2.imwrite(str(folder / f"{number:02d}_HE.png"), (image > 128).astype(np.uint8) * 255)
+    return list_images(root)
+
+
+def list_images(root: Path) -> Version:
+    """The manifest of the files below root/raw."""
+    rows = []
+    for file in sorted((root / "raw").glob("??.png")):
+        number, mask = int(file.stem), file.with_name(f"{file.stem}_HE.png")
+        row = {"image_id": f"id{file.stem}", "path": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        row |= {"label": number % 2, "klass": "x", "group": f"g{number}", "split": "train"}
+        row |= {"masks": json.dumps({"HE": mask.name} if mask.is_file() else {}), "masks_sha256": ""}
+        if mask.is_file():
+            digest = hashlib.sha256(mask.read_bytes()).digest()
+            row["masks_sha256"] = hashlib.sha256(digest).hexdigest()
         rows.append(row)
     path = root / "images"
     path.mkdir(exist_ok=True)
@@ -124,7 +135,7 @@ def test_rows_hold_the_tiles_in_manifest_and_slot_order(lane: tuple[Path, Versio
     raw = RawFolder(root / "raw")
     for row in (0, 10, 28, 56):
         path = f"{index['image_id'][row][2:]}.png"
-        image = tiles_module.raw_files.read_image(raw, path)
+        image = read_image(raw, path)
         masks = {name: np.zeros(image.shape, bool) for name in ("MA", "HE")}
         if index["label"][row]:
             masks["HE"] = image > 128
@@ -151,12 +162,14 @@ def test_refused_images_are_quarantined_by_name(lane: tuple[Path, Version, Versi
 
 
 def test_unreadable_images_and_masks_are_quarantined(tmp_path: Path) -> None:
-    images = make_inputs(tmp_path, 6, ())
+    make_inputs(tmp_path, 6, ())
     (tmp_path / "raw" / "02.png").write_bytes(b"\x89PNG broken")
     cv2.imwrite(str(tmp_path / "raw" / "03_HE.png"), np.zeros((9, 9), np.uint8))
+    images = list_images(tmp_path)
+    (tmp_path / "raw" / "04.png").unlink()
     tiles = build(tmp_path, images, Corners())
-    assert pd.read_parquet(tiles.path / "quarantine.parquet")["path"].tolist() == ["02.png", "03.png"]
-    assert read_index(tiles)["image_id"].nunique() == 4
+    assert pd.read_parquet(tiles.path / "quarantine.parquet")["path"].tolist() == ["02.png", "03.png", "04.png"]
+    assert read_index(tiles)["image_id"].nunique() == 3
     assert tile_coverage(tiles, images)[0]
 
 
@@ -164,7 +177,7 @@ def test_threads_and_batches_do_not_change_the_data_version(
     lane: tuple[Path, Version, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, images, tiles = lane
-    monkeypatch.setattr(tiles_module, "BATCH", 5)
+    monkeypatch.setattr(cutting_module, "BATCH", 5)
     raw = RawFolder(root / "raw")
     again = build_tiles(
         images,
@@ -181,12 +194,12 @@ def test_threads_and_batches_do_not_change_the_data_version(
 
 
 def test_another_pixel_gives_another_data_version(lane: tuple[Path, Version, Version], tmp_path: Path) -> None:
-    images = make_inputs(tmp_path)
+    make_inputs(tmp_path)
     path = str(tmp_path / "raw" / "00.png")
     image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
     image[0, 0] ^= 1
     cv2.imwrite(path, image)
-    assert build(tmp_path, images, Corners()).data_version != lane[2].data_version
+    assert build(tmp_path, list_images(tmp_path), Corners()).data_version != lane[2].data_version
 
 
 def test_an_equal_build_is_not_done_twice(lane: tuple[Path, Version, Version]) -> None:
@@ -218,7 +231,7 @@ def test_an_error_while_cutting_is_resumed(lane: tuple[Path, Version, Version], 
     cuts.clear()
     Failing.limit = 999
     assert build(root, images, Failing(), str(tmp_path), workers=1).data_version == tiles.data_version
-    assert len(cuts) == 21 - tiles_module.BATCH
+    assert len(cuts) == 21 - cutting_module.BATCH
 
 
 def test_an_error_while_storing_is_resumed(
@@ -226,7 +239,7 @@ def test_an_error_while_storing_is_resumed(
 ) -> None:
     root, images, tiles = lane
     calls = []
-    whole = tiles_module._unpack
+    whole = cutting_module._unpack
 
     def failing(part: Path) -> dict[str, NDArray[np.uint8]]:
         calls.append(part)
@@ -234,7 +247,7 @@ def test_an_error_while_storing_is_resumed(
             raise RuntimeError("power lost")
         return whole(part)
 
-    monkeypatch.setattr(tiles_module, "_unpack", failing)
+    monkeypatch.setattr(cutting_module, "_unpack", failing)
     with pytest.raises(RuntimeError, match="power lost"):
         build(root, images, Corners(), str(tmp_path), workers=1)
     assert build(root, images, Corners(), str(tmp_path), workers=1).data_version == tiles.data_version
@@ -308,6 +321,15 @@ def test_wrong_forms_and_configurations_are_refused(tmp_path: Path) -> None:
         TilesConfig(form="corners", level=23)
 
 
+@pytest.mark.parametrize("file", ["01.png", "01_HE.png"])
+def test_a_file_that_changed_after_the_manifest_is_no_quiet_matter(tmp_path: Path, file: str) -> None:
+    images = make_inputs(tmp_path, 3, ())
+    path = tmp_path / "raw" / file
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DatasetUnusable, match=r"01.png or a mask of it .* has changed since the manifest"):
+        build(tmp_path, images, Corners())
+
+
 def test_an_image_twice_in_the_manifest_is_refused(tmp_path: Path) -> None:
     images = make_inputs(tmp_path, 2, ())
     table = pd.read_parquet(images.path / "images.parquet")
@@ -366,7 +388,7 @@ def be_killed(root: Path, moment: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().cut(image, masks)
 
-    fill = tiles_module.fill_shard
+    fill = carry_module.fill_shard
 
     def deadly(*args: object, **settings: object) -> list[str]:
         nonlocal count
@@ -375,7 +397,7 @@ def be_killed(root: Path, moment: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return fill(*args, **settings)  # type: ignore[arg-type]
 
-    tiles_module.fill_shard = deadly
+    carry_module.fill_shard = deadly
     build(root, images, Deadly(), workers=1)
 
 
