@@ -11,7 +11,7 @@ from assets.materialize import check_result, picture
 from pipeline.steps import checks
 from pipeline.steps.charts import split_chart
 from pipeline.steps.manifest import build_manifest
-from pipeline.steps.raw import RawFolder, fingerprint
+from pipeline.steps.raw import RawFolder
 from pipeline.steps.store import Version
 from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
 
@@ -40,12 +40,14 @@ def images_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         folder = raw.folder(dataset.name)
 
         def build(run: Any) -> Version:
+            source = raw.fingerprint(dataset.name)
+            run.read_raw(folder.root, source)
             return build_manifest(
                 folder,
                 dataset,
                 lane.lane.images,
                 store.open(),
-                source_version=fingerprint(folder, raw.cache_folder()),
+                source_version=source,
                 code_version=lane.code_version("images"),
                 progress=True,
             )

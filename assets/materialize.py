@@ -1,4 +1,5 @@
-"""The frame every asset shares: run the step, track it in MLflow, hand over the version with what people look at."""
+"""The frame every asset shares: run the step alone, track it in MLflow, record where the version came from, hand it
+over with what people look at."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +8,9 @@ from typing import Any
 import dagster as dg
 
 from pipeline.steps.meter import Meter
+from pipeline.steps.origins import OriginRecord
 from pipeline.steps.store import Store, Version
-from pipeline.wiring.tracking import Origin, StageRun, Tracker
+from pipeline.wiring.tracking import Origin, StageRun, Tracker, git_commit
 
 Build = Callable[[StageRun], Version]
 Described = dict[str, Any]
@@ -26,30 +28,60 @@ def materialize(
     describe: Callable[[Version], Described],
     checks: Callable[[Version], Sequence[dg.AssetCheckResult]] = lambda version: (),
 ) -> dg.MaterializeResult:
-    """Build one version inside a tracked run; metadata carries versions, counts, picture and the run's link."""
-    with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
-        with Meter() as meter:
-            version = build(run)
-        noted = store.note(version, meter.as_meta())
-        described = describe(version)
-        numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
-        run_id = run.result(version, numbers)
-    context.instance.add_run_tags(context.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
-    url = tracker.url(origin.dataset, run_id)
+    """Build one version inside a tracked run; metadata carries versions, counts, picture and the run's link.
+
+    No other process builds the asset from here until this one takes its next asset, lets go or ends: that covers the
+    pointer and Dagster's event, which follow after the return.
+    """
+    read = {version.asset: version.data_version for version in inputs}
+    holder = {"dagster_run": context.run.run_id, "inputs": read}
+    store.exclusive(origin.asset, holder, warn=context.log.warning)
+    try:
+        with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
+            with Meter() as meter:
+                version = build(run)
+            noted = store.note(version, meter.as_meta())
+            described = describe(version)
+            numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
+            run_id = run.result(version, numbers)
+        record = OriginRecord(
+            inputs=read,
+            raw=run.raw,
+            code_version=origin.code_version,
+            git_commit=git_commit(),
+            dagster_run=context.run.run_id,
+            mlflow_run=run_id,
+            preset=origin.preset,
+            seed=origin.seed,
+        )
+        store.record_origin(version, record)
+        context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
+        outcomes = list(checks(version))
+    except BaseException:
+        store.release()
+        raise
+    metadata = _metadata(version, record, noted, tracker.url(origin.dataset, run_id))
     return dg.MaterializeResult(
         value=version,
         data_version=dg.DataVersion(version.data_version),
-        metadata={
-            **described,
-            "data_version": version.data_version,
-            "path": dg.MetadataValue.path(version.path),
-            "minutes": float(noted["minutes"]),
-            "peak_gib": float(noted["peak_gib"]),
-            "mlflow_run_id": run_id,
-            "mlflow_run": dg.MetadataValue.url(url),
-        },
-        check_results=list(checks(version)),
+        metadata={**described, **metadata},
+        check_results=outcomes,
     )
+
+
+def _metadata(version: Version, record: OriginRecord, noted: Mapping[str, Any], url: str) -> Described:
+    """What every materialization carries."""
+    return {
+        "data_version": version.data_version,
+        "path": dg.MetadataValue.path(version.path),
+        "minutes": float(noted["minutes"]),
+        "peak_gib": float(noted["peak_gib"]),
+        "inputs": dg.MetadataValue.json(record.inputs),
+        "code_version": record.code_version,
+        "git_commit": record.git_commit,
+        "mlflow_run_id": record.mlflow_run,
+        "mlflow_run": dg.MetadataValue.url(url),
+    }
 
 
 def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:

@@ -7,33 +7,34 @@ Layout below ``root``, an asset being ``oct/tiles`` or the like:
     built/<asset>/<key>.json        which version a finished build gave, so that an equal build is not done twice
     current/<asset>.json            the version that readers get
     notes/<asset>/<version>.json    minutes and memory of the build that made it
-    locks/<asset>/<name>.lock       one builder at a time
+    origins/<asset>/<version>.json  what it was made from: inputs, code, runs (``origins``)
+    locks/<asset>/<name>.lock       one builder at a time (``locks``)
 """
 
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from pipeline.steps import locks
 from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
+from pipeline.steps.origins import OriginRecord, Origins
+from pipeline.steps.sealing import differences, seal, sync_folder
 
 MARKER = "COMPLETE.json"
 _ASSET = re.compile(r"[A-Za-z0-9_\-]+(/[A-Za-z0-9_\-]+)*")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
-_VERSION = re.compile(r"[0-9a-f]{16,64}")
-_log = logging.getLogger(__name__)
+HEX = re.compile(r"[0-9a-f]{16,64}")
+"""Data versions, and the keys of builds."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Store:
     @contextmanager
     def building(self, asset: str, key: str) -> Iterator[Path]:
         """Hold the one build of (asset, key) and give its work folder; a second builder waits, and says so."""
-        with self._locked(asset, f"build-{_checked(key, _NAME)}"):
+        with locks.locked(self.lock_folder(asset) / f"build-{_checked(key, _NAME)}.lock", asset):
             work = self.work(asset, key)
             yield work
             if work.exists() and not any(work.iterdir()):
@@ -73,22 +74,22 @@ class Store:
         if not record.is_file():
             return None
         data_version = json.loads(record.read_text())["data_version"]
-        return self.get(asset, data_version) if (self._folder(asset, data_version) / MARKER).is_file() else None
+        return self.get(asset, data_version) if (self.folder(asset, data_version) / MARKER).is_file() else None
 
     def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
         """Turn a work folder, or a folder inside it, into an immutable version and drop the rest of the work folder.
 
         A version with the same data version that is complete is kept as it is, its ``meta`` too.
         """
-        target = self._folder(asset, data_version)
+        target = self.folder(asset, data_version)
         build = self._build_of(asset, work)
-        with self._locked(asset, f"publish-{data_version}"):
+        with locks.locked(self.lock_folder(asset) / f"publish-{data_version}.lock", asset):
             if (target / MARKER).is_file():
                 shutil.rmtree(work)
             else:
                 for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
                     leftover.unlink()
-                files = _seal(work)
+                files = seal(work)
                 if not files:
                     raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
                 content = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files}
@@ -98,7 +99,7 @@ class Store:
                     shutil.rmtree(target)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 work.rename(target)
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
                 write_file(target / MARKER, text.encode())
             if build is not None:
                 record = self.root / "built" / asset / f"{build.name}.json"
@@ -114,20 +115,39 @@ class Store:
 
     def current(self, asset: str) -> Version:
         """The version that readers get; raises ``NeverMaterialized`` where there is none yet."""
-        pointer = self.root / "current" / f"{_checked(asset, _ASSET)}.json"
-        if not pointer.is_file():
+        pointed = self.pointed(asset)
+        if pointed is None:
             line = "dagster asset materialize --select '*evaluation_report'"
             raise NeverMaterialized(f"{asset} has never been materialized; run: {line}")
-        return self.get(asset, json.loads(pointer.read_text())["data_version"])
+        return self.get(asset, pointed)
+
+    def pointed(self, asset: str) -> str | None:
+        """Data version of the current version, whether the store still holds it or not; None where there is none."""
+        pointer = self.root / "current" / f"{_checked(asset, _ASSET)}.json"
+        return str(json.loads(pointer.read_text())["data_version"]) if pointer.is_file() else None
 
     def get(self, asset: str, data_version: str) -> Version:
         """One version by its hash; raises ``StoreCorrupt`` where it has no completion marker."""
-        folder = self._folder(asset, data_version)
+        folder = self.folder(asset, data_version)
         if not (folder / MARKER).is_file():
             what = f"{asset} {data_version}: expected {folder / MARKER}, got none"
             raise StoreCorrupt(f"{what}; materialize {asset} again")
-        meta = json.loads((folder / MARKER).read_text())["meta"]
-        return Version(asset=asset, path=folder, data_version=data_version, meta=meta)
+        return Version(asset=asset, path=folder, data_version=data_version, meta=_read_marker(folder)["meta"])
+
+    def assets(self) -> list[str]:
+        """Every asset that has a complete version."""
+        top = self.root / "versions"
+        return sorted({path.parent.parent.relative_to(top).as_posix() for path in top.rglob(MARKER)})
+
+    def versions(self, asset: str) -> list[Version]:
+        """The complete versions of an asset, oldest first."""
+        found = (self.root / "versions" / _checked(asset, _ASSET)).glob(f"*/{MARKER}")
+        listed = [self.get(asset, path.parent.name) for path in found]
+        return sorted(listed, key=lambda version: (self.marker(version)["created"], version.data_version))
+
+    def marker(self, version: Version) -> dict[str, Any]:
+        """The completion marker: asset, data_version, meta, created (ISO 8601) and files (sizes and hashes)."""
+        return _read_marker(version.path)
 
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
         """Remember what is known of a version but no part of it (minutes, memory); the first note stays."""
@@ -142,38 +162,69 @@ class Store:
         noted: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
         return noted
 
+    def record_origin(self, version: Version, origin: OriginRecord) -> None:
+        """Remember where a version came from; an origin that is known already becomes the newest again."""
+        path = self._origins(version.asset, version.data_version)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        new = replace(origin, published=self.marker(version)["created"], created=now)
+        with locks.locked(self.lock_folder(version.asset) / f"origin-{version.data_version}.lock", version.asset):
+            before = Origins.read(path)
+            if (after := before.joined(new)) != before:
+                write_file(path, after.as_bytes())
+
+    def origin(self, asset: str, data_version: str) -> OriginRecord | None:
+        """The origin that counts for a version; None where none was recorded."""
+        return Origins.read(self._origins(asset, data_version)).newest
+
+    def differences(
+        self, version: Version, seen: Callable[[int], object] = lambda size: None
+    ) -> dict[str, tuple[Any, Any]]:
+        """Hash every file again: file → (expected, got) where it is not what the marker says."""
+        return differences(version.path, self.marker(version)["files"], besides=MARKER, seen=seen)
+
     def verify(self, version: Version) -> None:
         """Hash every file again; raises ``StoreCorrupt`` naming the files that differ from the marker."""
-        expected = json.loads((version.path / MARKER).read_text())["files"]
-        got = {name: _describe(version.path / name) for name in _names(version.path) if name != MARKER}
-        wrong = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
+        wrong = self.differences(version)
         if wrong:
-            what = ", ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:3])
+            what = ", ".join(f"{name}: expected {want}, got {got}" for name, (want, got) in list(wrong.items())[:3])
             where = f"{version.asset} {version.data_version} in {version.path}"
             raise StoreCorrupt(f"{where}: {len(wrong)} files differ ({what}); delete the folder and materialize again")
+
+    def exclusive(self, asset: str, holder: Mapping[str, Any], *, warn: locks.Warn, every: float = 60) -> None:
+        """Be the only process that builds ``asset``, from here on until this thread takes the next one or releases.
+
+        A second process waits and tells ``holder`` through its ``warn``, every so many seconds. It covers what follows
+        a build: the pointer that the IO manager moves and the event that Dagster stores. A kill frees it.
+        """
+        locks.hold(self.root.resolve(), self.lock_folder(asset), {"asset": asset, **holder}, warn=warn, every=every)
+
+    def release(self) -> None:
+        """Let go the asset that this thread holds, if any."""
+        locks.let_go(self.root.resolve())
+
+    def lock_folder(self, asset: str) -> Path:
+        """Folder of an asset's locks."""
+        return self.root.resolve() / "locks" / _checked(asset, _ASSET)
+
+    def _origins(self, asset: str, data_version: str) -> Path:
+        return self.root / "origins" / _checked(asset, _ASSET) / f"{_checked(data_version, HEX)}.json"
 
     def _build_of(self, asset: str, folder: Path) -> Path | None:
         """The work folder, root/work/<asset>/<key>, that holds ``folder``; None for a folder from elsewhere."""
         builds = self.root / "work" / _checked(asset, _ASSET)
         return builds / folder.relative_to(builds).parts[0] if folder.is_relative_to(builds) else None
 
-    def _folder(self, asset: str, data_version: str) -> Path:
-        return self.root / "versions" / _checked(asset, _ASSET) / _checked(data_version, _VERSION)
+    def folder(self, asset: str, data_version: str) -> Path:
+        """Where a version lies, or would."""
+        return self.root / "versions" / _checked(asset, _ASSET) / _checked(data_version, HEX)
 
-    @contextmanager
-    def _locked(self, asset: str, name: str) -> Iterator[None]:
-        path = self.root / "locks" / _checked(asset, _ASSET) / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.warning("%s: another run holds %s; waiting until it has finished", asset, path)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+
+def _read_marker(folder: Path) -> dict[str, Any]:
+    try:
+        marker: dict[str, Any] = json.loads((folder / MARKER).read_text())
+    except ValueError as error:
+        raise StoreCorrupt(f"{folder / MARKER} is no JSON: {error}; delete the folder and materialize again") from error
+    return marker
 
 
 def fingerprint(*parts: Any) -> str:
@@ -195,7 +246,7 @@ def write_file(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _plain(value: Any) -> Any:
@@ -208,32 +259,3 @@ def _checked(text: str, pattern: re.Pattern[str]) -> str:
     if not pattern.fullmatch(text):
         raise ValueError(f"expected a name like {pattern.pattern!r}, got {text!r}")
     return text
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _seal(folder: Path) -> dict[str, dict[str, Any]]:
-    """Bring every file and folder to disk; their sizes and hashes by relative path."""
-    files = {}
-    for name in _names(folder):
-        files[name] = _describe(folder / name)
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
-    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
-        _sync_folder(path)
-    return files
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,11 +13,20 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
+from pipeline.steps.origins import RawOrigin
 from pipeline.steps.store import Version
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
+SQLITE = "sqlite:///"
+INPUT_TAG = "input."
+"""Tag ``input.<asset>`` of a run: the data version that it read."""
+Made = tuple[str, str]
+"""Asset and data version."""
 _PARAMETERS_A_CALL = 100  # MLflow's limit of one log_batch
 
 
@@ -32,6 +41,7 @@ class Origin:
     code_version: str
     preset: str
     seed: int
+    refresh: str = ""  # shared by the Dagster runs of one refresh: they are one run of the lane
 
     def tags(self) -> dict[str, str]:
         """MLflow tags of the stage's run."""
@@ -44,7 +54,7 @@ class Origin:
             "dagster.asset_key": self.asset,
             "code_version": self.code_version,
             MLFLOW_GIT_COMMIT: git_commit(),
-        }
+        } | ({"refresh": self.refresh} if self.refresh else {})
 
 
 @dataclass
@@ -58,6 +68,7 @@ class StageRun:
     started: int = field(default_factory=lambda: int(time.time() * 1000))  # ms since 1970
     run_id: str | None = None
     kept: list[tuple[Path, str | None]] = field(default_factory=list)  # artifacts that wait for the run to open
+    raw: RawOrigin | None = None  # the downloads it read, if any
 
     def open(self) -> str:
         """Id of the run, made now with its parameters and inputs where it was not yet."""
@@ -69,13 +80,17 @@ class StageRun:
                 self.artifact(path, folder)
         return self.run_id
 
+    def read_raw(self, root: Path, fingerprint: str) -> None:
+        """Note which downloads the build reads, in the state that ``fingerprint`` stands for."""
+        self.raw = RawOrigin(dataset=self.origin.dataset, root=str(root), fingerprint=fingerprint)
+
     def _log_parameters(self) -> None:
         pairs = [Param(key, str(value)[:6000]) for key, value in self.parameters.items()]
         for start in range(0, len(pairs), _PARAMETERS_A_CALL):
             self.tracker.client.log_batch(self.open(), params=pairs[start : start + _PARAMETERS_A_CALL])
 
     def _log_inputs(self) -> None:
-        """Data-set inputs whose digest is the Dagster data version."""
+        """Data-set inputs whose digest is the Dagster data version, the same as tags, and the downloads as tags."""
         tag = InputTag(MLFLOW_DATASET_CONTEXT, self.origin.stage)
         rows = [
             DatasetInput(
@@ -91,6 +106,11 @@ class StageRun:
         ]
         if rows:
             self.tracker.client.log_inputs(self.open(), rows)
+        tags = {f"{INPUT_TAG}{version.asset}": version.data_version for version in self.inputs}
+        if self.raw is not None:
+            tags |= {"raw.root": self.raw.root, "raw.fingerprint": self.raw.fingerprint}
+        if tags:
+            self.tracker.client.log_batch(self.open(), tags=[RunTag(key, value) for key, value in tags.items()])
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log named numbers at an optimiser step."""
@@ -126,8 +146,8 @@ class Tracker:
     @cached_property
     def client(self) -> MlflowClient:
         """Opened at first use: importing the definitions touches no database."""
-        if self.uri.startswith("sqlite:///"):
-            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if self.uri.startswith(SQLITE):
+            Path(self.uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self.uri)
 
     @contextmanager
@@ -154,6 +174,55 @@ class Tracker:
         found = self._search(dataset, where)
         return found[0].info.run_id if found else None
 
+    def made_by(self, run_id: str) -> list[Made]:
+        """What a run made, or the nested runs of a lane's parent run, last first.
+
+        Raises ``LookupError``, in one sentence, where there is no such run or where it made nothing.
+        """
+        if not self._exists():
+            raise LookupError(f"there is no MLflow run {run_id}: {self.uri} holds no run yet")
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            raise LookupError(f"there is no MLflow run {run_id} in {self.uri}") from None
+        nested = self.client.search_runs([run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'")
+        made = [_made(one) for one in (run, *nested)]
+        if found := list(dict.fromkeys(one for one in made if one is not None)):
+            return found
+        raise LookupError(f"the MLflow run {run_id} made no version; it is {run.info.status}")
+
+    def registered(self) -> set[Made]:
+        """What any registered model stands on: the versions its run made, and those that run read."""
+        if not self._exists():
+            return set()
+        found: set[Made] = set()
+        token = None
+        while token != "":
+            page = self.client.search_model_versions(page_token=token)
+            for model in page:
+                found |= self._behind(model)
+            token = page.token or ""
+        return found
+
+    def _behind(self, model: ModelVersion) -> set[Made]:
+        run_id = model.run_id
+        if not run_id and model.model_id:
+            run_id = self.client.get_logged_model(model.model_id).source_run_id
+        if not run_id:  # made outside of the pipeline: it stands on none of its versions
+            return set()
+        run = self.client.get_run(run_id)
+        tags = run.data.tags.items()
+        read = {(key.removeprefix(INPUT_TAG), value) for key, value in tags if key.startswith(INPUT_TAG)}
+        if run.inputs is not None:  # runs of before the tags
+            read |= {(item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs}
+        return read | {made for made in [_made(run)] if made is not None}
+
+    def _exists(self) -> bool:
+        """Whether there is a database, so that asking makes none."""
+        return not self.uri.startswith(SQLITE) or Path(self.uri.removeprefix(SQLITE)).is_file()
+
     def create(self, origin: Origin, started: int) -> str:
         """Open a nested run below the lane's parent run."""
         tags = origin.tags() | {MLFLOW_PARENT_RUN_ID: self._parent(origin), MLFLOW_SOURCE_NAME: "dagster"}
@@ -161,7 +230,12 @@ class Tracker:
         return self._start(origin.dataset, name, tags, started)
 
     def _parent(self, origin: Origin) -> str:
-        where = f"tags.lane = '{origin.dataset}' and tags.`dagster.run_id` = '{origin.dagster_run}'"
+        where = f"tags.lane = '{origin.dataset}' and "
+        where += (
+            f"tags.refresh = '{origin.refresh}'"
+            if origin.refresh
+            else f"tags.`dagster.run_id` = '{origin.dagster_run}'"
+        )
         found = self._search(origin.dataset, where)
         if found:
             return str(found[0].info.run_id)
@@ -195,6 +269,12 @@ class Tracker:
             return str(found.experiment_id)
         self.artifacts.mkdir(parents=True, exist_ok=True)
         return str(self.client.create_experiment(dataset, artifact_location=(self.artifacts / dataset).as_uri()))
+
+
+def _made(run: Run) -> Made | None:
+    """What a run made; None for a frame, and for a run that failed."""
+    tags = run.data.tags
+    return (tags["dagster.asset_key"], tags["data_version"]) if "data_version" in tags else None
 
 
 def git_commit() -> str:

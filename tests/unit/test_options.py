@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.experiments.options import in_colour, with_protocol
+from pipeline.experiments.options import in_colour, with_split
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.canonical import FORMS
 
@@ -23,7 +23,7 @@ def test_canonical_forms_are_on_except_in_the_paper_preset():
 
 def test_the_leaking_protocol_changes_the_images_and_nothing_else():
     lane = PRESETS["quick"].lanes["brain_mri"]
-    leaking = with_protocol(lane, "paper_random")
+    leaking = with_split(lane, "paper_random", 0)
     assert leaking.images.protocol == "paper_random"
     assert leaking.code_version("images") != lane.code_version("images")
     assert leaking.code_version("tiles") == lane.code_version("tiles")

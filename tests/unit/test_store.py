@@ -152,7 +152,7 @@ def test_a_second_builder_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCa
             waiting.set()
 
     handler = Told()
-    logging.getLogger("pipeline.steps.store").addHandler(handler)
+    logging.getLogger("pipeline.steps.locks").addHandler(handler)
 
     def second() -> None:
         with Store(tmp_path).building("oct/tiles", "key"):
@@ -164,7 +164,7 @@ def test_a_second_builder_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCa
         assert waiting.wait(10)
         order.append("first")
     thread.join(10)
-    logging.getLogger("pipeline.steps.store").removeHandler(handler)
+    logging.getLogger("pipeline.steps.locks").removeHandler(handler)
     assert order == ["first", "second"]
     assert "waiting until it has finished" in caplog.text
 

@@ -84,6 +84,48 @@ def test_inputs_are_known_by_their_data_version(tracker, tmp_path):
     }
     assert json.loads(found["oct/tiles"].dataset.source) == {"uri": (tmp_path / "oct/tiles").as_uri()}
     assert [tag.value for tag in found["oct/tiles"].tags] == ["stage1"]
+    assert run.data.tags["input.oct/tiles"] == "a" * 32
+    assert run.data.tags["input.oct/proxies"] == "c" * 32
+
+
+def test_the_downloads_a_run_read_are_tags(tracker, tmp_path):
+    with tracker.stage(replace(ORIGIN, stage="images", asset="oct/images"), parameters={}, inputs=[]) as run:
+        run.read_raw(tmp_path / "raw", "f" * 16)
+        run_id = run.result(version(tmp_path, "oct/images", "b" * 16), {})
+    tags = tracker.client.get_run(run_id).data.tags
+    assert (tags["raw.root"], tags["raw.fingerprint"]) == (str(tmp_path / "raw"), "f" * 16)
+
+
+def test_what_a_run_or_a_lane_made_is_found_by_its_id(tracker, tmp_path):
+    first = track(tracker, tmp_path)
+    second = track(tracker, tmp_path, replace(ORIGIN, stage="stage2", asset="oct/stage2"), made="c" * 16)
+    assert tracker.made_by(first) == [("oct/stage1", "b" * 16)]
+    parent = tracker.client.get_run(second).data.tags[MLFLOW_PARENT_RUN_ID]
+    assert set(tracker.made_by(parent)) == {("oct/stage1", "b" * 16), ("oct/stage2", "c" * 16)}
+    with pytest.raises(LookupError, match="there is no MLflow run " + "0" * 32):
+        tracker.made_by("0" * 32)
+    tracker.client.delete_tag(first, "data_version")
+    with pytest.raises(LookupError, match="made no version; it is FINISHED"):
+        tracker.made_by(first)
+
+
+def test_registered_models_name_what_their_run_made_and_read(tracker, tmp_path):
+    assert tracker.registered() == set()
+    tiles = version(tmp_path, "oct/tiles", "a" * 32)
+    run_id = track(tracker, tmp_path, inputs=[tiles])
+    track(tracker, tmp_path, replace(ORIGIN, stage="stage2", asset="oct/stage2"), made="c" * 16)
+    tracker.client.create_registered_model("proxyano-oct")
+    tracker.client.create_model_version("proxyano-oct", source=str(tmp_path), run_id=run_id)
+    tracker.client.create_model_version("proxyano-oct", source=str(tmp_path))  # of no run
+    assert tracker.registered() == {("oct/stage1", "b" * 16), ("oct/tiles", "a" * 32)}
+
+
+def test_asking_where_no_run_was_ever_tracked_makes_no_database(tmp_path):
+    fresh = Tracker(uri=f"sqlite:///{tmp_path / 'none.db'}", page="", artifacts=tmp_path / "mlruns")
+    assert fresh.registered() == set()
+    with pytest.raises(LookupError, match="holds no run yet"):
+        fresh.made_by("0" * 32)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_parent_a_lane_and_dagster_run(tracker, tmp_path):

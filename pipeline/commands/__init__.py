@@ -1,0 +1,1 @@
+"""The commands of ``proxyano``, one file each."""

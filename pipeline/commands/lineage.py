@@ -1,0 +1,134 @@
+"""``proxyano lineage``: from a number in the report, or from a run, to the bytes it came from."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.tree import Tree
+
+from pipeline.steps.errors import ProxyAnoError
+from pipeline.steps.lineage import Chain, Made, Node, chain, named, unknown
+from pipeline.steps.store import Store
+from pipeline.steps.verification import Finding, raw_files
+from pipeline.steps.verification import verify as verify_chain
+from pipeline.wiring.settings import Settings
+
+OF = "MLflow run, asset, asset@version, version (or its first 6 digits), `report`, or a report's file or folder"
+_RUN = re.compile(r"[0-9a-f]{32}")
+
+
+def lineage(
+    of: Annotated[str, typer.Argument(help=OF)],
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every version and raw file behind it again")] = False,
+    raw: Annotated[Path | None, typer.Option(help="Where the downloads lie now, if they were moved since")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the chain as JSON")] = False,
+) -> None:
+    """Print what something was made from, down to the raw files; with --verify exit 1 where anything differs."""
+    settings = Settings()
+    store, console = Store(settings.stores), _console()
+    try:
+        tops = named(store, of) or _of_run(settings, of)
+        if not tops:
+            raise LookupError(unknown(store, of))
+    except (LookupError, ProxyAnoError) as error:
+        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+        raise typer.Exit(2) from None
+    found = chain(store, tops)
+    if not as_json:
+        console.print(tree(found, of), highlight=False)
+    archives = settings.home / "fingerprints" / "archives"
+    findings = verify_chain(found, store, moved=raw, cache=archives) if verify else None
+    if as_json:
+        checked = {} if findings is None else {"findings": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(found.as_json() | checked, indent=1))
+    elif findings is not None:
+        _tell(console, found, findings)
+    if findings:
+        raise typer.Exit(1)
+
+
+def tree(found: Chain, of: str) -> Tree:
+    """The chain as a tree; what several stand on is written out once and named from then on."""
+    written: set[Made] = set()
+    if len(found.tops) == 1:
+        return _branch(found, found.tops[0], written)
+    whole = Tree(f"[bold]{escape(of)}[/] made {len(found.tops)} versions")
+    for top in sorted(found.tops, key=lambda made: -found.nodes[made].depth):
+        whole.add(_branch(found, top, written))
+    return whole
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe gets whole lines."""
+    console = Console()
+    return console if console.is_terminal else Console(width=1000)
+
+
+def _of_run(settings: Settings, of: str) -> list[Made]:
+    """What the MLflow run made; empty where the text is no run's id."""
+    if not _RUN.fullmatch(of):
+        return []
+    from pipeline.wiring.tracking import Tracker  # MLflow takes seconds to import, and most names are no run's
+
+    tracker = Tracker(uri=settings.tracking_uri, page=settings.mlflow_page, artifacts=settings.home / "mlruns")
+    return tracker.made_by(of)
+
+
+def _branch(found: Chain, made: Made, written: set[Made]) -> Tree:
+    node = found.nodes[made]
+    head = f"[bold]{node.asset}[/] [cyan]{node.data_version}[/]"
+    if made in written:
+        return Tree(f"{head} [dim](written out above)[/]")
+    written.add(made)
+    branch = Tree("\n".join([head, *(f"[dim]{line}[/]" for line in _about(node))]))
+    for item in node.inputs:
+        branch.add(_branch(found, item, written))
+    if node.raw is not None:
+        branch.add(_raw(node))
+    return branch
+
+
+def _about(node: Node) -> list[str]:
+    if node.version is None:
+        return [f"[red]{escape(node.problem)}[/]"]
+    when = f"made {node.published}" + ("" if node.minutes is None else f" in {node.minutes:.2f} minutes")
+    if node.origin is None:
+        return [f"{when}; nothing is recorded of what it was made from: materialize it again"]
+    commit, changed, _ = node.origin.git_commit.partition("+")
+    dirty = " [yellow]with uncommitted changes[/]" if changed else ""
+    preset = f"preset {node.origin.preset}, seed {node.origin.seed}"
+    return [
+        f"{when}; {preset}",
+        f"code version {node.origin.code_version}, git commit {commit}{dirty}",
+        f"Dagster run {node.origin.dagster_run}, MLflow run {node.origin.mlflow_run}",
+    ]
+
+
+def _raw(node: Node) -> Tree:
+    """The downloads behind a manifest, as far as the manifest can be read."""
+    raw = node.raw
+    if raw is None:
+        raise ValueError(f"{node.asset} {node.data_version} reads no raw files")
+    try:
+        counts = f"{raw_files(Chain((), {node.made: node}))} files used, {node.raw_bytes / 1e6:.1f} MB of images"
+    except (OSError, ValueError) as error:
+        counts = f"[red]the manifest cannot be read: {escape(str(error))}[/]"
+    return Tree(f"[bold]raw files[/] [cyan]{raw.fingerprint}[/]\n[dim]{escape(raw.root)}\n{counts}[/]")
+
+
+def _tell(console: Console, found: Chain, findings: list[Finding]) -> None:
+    def line(text: str) -> Any:
+        return console.print(text, soft_wrap=True, highlight=False)
+
+    for finding in findings:
+        line(f"[red]{escape(finding.what)}[/]\n  where     {escape(finding.where)}")
+        line(f"  expected  {escape(finding.expected)}\n  got       [red]{escape(finding.got)}[/]")
+    if findings:
+        line(f"[red]{len(findings)} findings[/] in {len(found.nodes)} versions and their raw files")
+    else:
+        line(f"[green]all {len(found.nodes)} versions and {raw_files(found)} raw files match[/]")
