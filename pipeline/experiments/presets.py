@@ -15,7 +15,7 @@ from pipeline.steps.training import CanvasTraining, TrainingPlan
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
 MRI_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
 FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
-FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
+FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=0.5, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
 FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=4.0, rare=0.15)
 FUNDUS = (256, 256)
 

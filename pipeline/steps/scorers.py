@@ -113,11 +113,11 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
 
     total = added(validation.tolist())
     everyone = total.statistics(config)
-    held_out = set(validation.tolist())
+    held_out = validation.tolist()
 
     def map_of(row: int) -> Array:
         kin = [other for other in held_out if group[other] == group[row]]
-        statistics = (total - added(kin)).statistics(config) if row in held_out else everyone
+        statistics = (total - added(kin)).statistics(config) if kin else everyone
         found: Array = standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
         return found
 

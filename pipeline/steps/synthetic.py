@@ -1,0 +1,96 @@
+"""Synthetic lesions on normal images: what to choose a configuration by where no labelled lesion may be looked at.
+
+A lesion is a soft shape of random place, size, sign and strength, added to the canonical image inside the area that is
+scored. Nothing is learned from real lesions, and no test image is involved.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.scoring import Array
+
+Shape = Callable[[Array, Array, float, np.random.Generator], Array]
+"""Coordinates (H, W) in units of the lesion's half-axes, their length in px, a generator → weight (H, W) in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionConfig:
+    """Sizes and strengths of synthetic lesions."""
+
+    radius: tuple[float, float] = (0.06, 0.18)  # half-axes, share of the canvas's side, log-uniform
+    strength: tuple[float, float] = (0.1, 0.3)  # largest change of the image in [0, 1], log-uniform, either sign
+    count: tuple[int, int] = (1, 1)  # lesions an image, from and to
+    kinds: tuple[str, ...] = ("blob", "ring", "noise", "dots")  # keys of SHAPES
+
+
+def _blob(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
+    """A filled ellipse with a soft edge."""
+    return _soft(1 - np.hypot(u, v))
+
+
+def _ring(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
+    """The rim of an ellipse."""
+    return _soft(0.25 - np.abs(np.hypot(u, v) - 0.75))
+
+
+def _noise(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
+    """Thresholded smooth noise inside an ellipse: an irregular outline, sometimes several pieces."""
+    field = ndimage.gaussian_filter(rng.standard_normal(u.shape, np.float32), max(radius / 3, 0.7))
+    inside = np.hypot(u, v) < 1.2
+    if not inside.any():
+        return np.zeros_like(u)
+    level = np.quantile(field[inside], 0.5)
+    spread = max(float(field[inside].std()), 1e-9)
+    return np.asarray(_soft((field - level) / spread) * _soft(1.2 - np.hypot(u, v)), np.float32)
+
+
+def _dots(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
+    """A cluster of 3 to 8 small dots."""
+    total = np.zeros_like(u)
+    for _ in range(int(rng.integers(3, 9))):
+        angle, away = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
+        near = np.hypot(u - away * np.cos(angle), v - away * np.sin(angle))
+        total = np.maximum(total, _soft((0.25 - near) / 0.25))
+    return total
+
+
+SHAPES: Mapping[str, Shape] = {"blob": _blob, "ring": _ring, "noise": _noise, "dots": _dots}
+
+
+def paste_lesions(
+    image: Array, area: NDArray[np.bool_], config: LesionConfig, rng: np.random.Generator
+) -> tuple[Array, NDArray[np.bool_], str]:
+    """A copy of an image (H, W) in [0, 1] with lesions centred in ``area`` (H, W); where they are; the kind.
+
+    The mask holds the scored pixels changed by at least half the lesion's strength. ``ValueError`` for an empty area.
+    """
+    places = np.argwhere(area)
+    if not len(places):
+        raise ValueError("paste_lesions: expected an area with pixels to paste on, got none")
+    kind = config.kinds[int(rng.integers(len(config.kinds)))]
+    altered, mask = image.astype(np.float32, copy=True), np.zeros(image.shape, bool)
+    rows, cols = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    for _ in range(int(rng.integers(config.count[0], config.count[1] + 1))):
+        centre = places[int(rng.integers(len(places)))]
+        axes = _log_uniform(config.radius, rng, 2) * min(image.shape)
+        turn, strength = rng.uniform(0, np.pi), _log_uniform(config.strength, rng, 1)[0]
+        dy, dx = rows - centre[0], cols - centre[1]
+        u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
+        v = (dx * np.cos(turn) - dy * np.sin(turn)) / axes[1]
+        weight = SHAPES[kind](u, v, float(axes.min()), rng)
+        altered = np.clip(altered + rng.choice([-1, 1]) * strength * weight, 0, 1, dtype=np.float32)
+        mask |= (weight >= 0.5) & area
+    return np.where(area, altered, image).astype(np.float32), mask, kind
+
+
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    return np.exp(rng.uniform(float(np.log(limits[0])), float(np.log(limits[1])), count))
+
+
+def _soft(inside: NDArray[np.floating]) -> Array:
+    """0 to 1 over the edge; 0.5 where ``inside`` is 0."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(inside / 0.12, -50, 50))), np.float32)
