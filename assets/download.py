@@ -5,7 +5,6 @@ import warnings
 import dagster as dg
 
 from assets.lane import LaneAssets
-from pipeline.steps.raw import fingerprint
 from pipeline.wiring.resources import RawResource
 
 
@@ -13,7 +12,7 @@ def download_source(lane: LaneAssets) -> dg.SourceAsset:
     """Observable source whose data version is the fingerprint of the raw folder or archive."""
 
     def download(raw: RawResource) -> dg.DataVersion:
-        return dg.DataVersion(fingerprint(raw.folder(lane.dataset.name), raw.cache_folder()))
+        return dg.DataVersion(raw.fingerprint(lane.dataset.name))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # the decorator is beta in the locked version, and works

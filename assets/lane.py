@@ -11,9 +11,12 @@ from pipeline.experiments.preset import Lane
 from pipeline.steps.canonical import FORMS
 from pipeline.steps.datasets import Dataset
 from pipeline.steps.store import Version, fingerprint
+from pipeline.wiring.automation import WHEN_CHANGED
+from pipeline.wiring.runs import REFRESH
 from pipeline.wiring.tracking import Origin
 
 OWNERS = ["team:proxyano"]
+SEEDED = ("stage1", "stage2", "evaluation")  # stages whose result depends on PROXYANO_SEED
 VERSION = dg.PythonObjectDagsterType(Version, name="Version", description="One published version in the store.")
 
 
@@ -32,13 +35,15 @@ class LaneAssets:
         return dg.AssetKey([self.dataset.name, stage])
 
     def code_version(self, stage: str) -> str:
-        """Code version of a stage: the preset's, and what the data set and the form themselves fix."""
+        """Code version of a stage: the preset's, and what the data set, the form and the seed fix."""
         version = self.lane.code_version(stage)
         if stage == "images":
             row = self.dataset
             return f"{version}-{fingerprint(row.shares, row.duplicates, row.middle, dict(row.conflicts))}"
         if stage == "tiles":
             return f"{version}-{FORMS[self.lane.tiles.form].version}"
+        if stage in SEEDED:
+            return f"{version}-seed{self.seed}"
         return version
 
     def into(self, stage: str) -> dg.AssetIn:
@@ -56,6 +61,8 @@ class LaneAssets:
             "io_manager_key": "versions",
             "dagster_type": VERSION,
             "code_version": self.code_version(stage),
+            "automation_condition": WHEN_CHANGED,
+            "pool": "_".join(key.path),
             "check_specs": [dg.AssetCheckSpec(name=name, asset=key) for name in checks],
             **more,
         }
@@ -66,7 +73,8 @@ class LaneAssets:
             dataset=self.dataset.name,
             stage=stage,
             asset=self.key(stage).to_user_string(),
-            dagster_run=context.run_id,
+            dagster_run=context.run.run_id,
+            refresh=context.run.tags.get(REFRESH, ""),
             code_version=self.code_version(stage),
             preset=self.preset,
             seed=self.seed,

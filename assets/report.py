@@ -11,8 +11,10 @@ from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.publish import publish_report
 from pipeline.steps.store import Store, Version
+from pipeline.wiring.automation import WHEN_CHANGED
 from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
+from pipeline.wiring.runs import REFRESH
 from pipeline.wiring.tracking import Origin, git_commit
 
 CODE_VERSION = "1"
@@ -29,6 +31,8 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         io_manager_key="versions",
         dagster_type=VERSION,
         code_version=CODE_VERSION,
+        automation_condition=WHEN_CHANGED,
+        pool="evaluation_report",
         deps=[dg.AssetKey([name, "evaluation"]) for name in datasets],
         description="Every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
     )
@@ -40,7 +44,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
             line = "dagster asset materialize --select '*evaluation_report'"
             raise one_sentence(f"No data set has been evaluated yet; run: {line}")
         folder = Path(reports.folder) / "evaluation_report"
-        provenance = {"git commit": git_commit(), "preset": preset, "seed": seed, "Dagster run": context.run_id}
+        provenance = {"git commit": git_commit(), "preset": preset, "seed": seed, "Dagster run": context.run.run_id}
 
         def build(run: Any) -> Version:
             made = publish_report(lanes, datasets, store.open(), folder, provenance, code_version=CODE_VERSION)
@@ -51,7 +55,8 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
             dataset="reports",
             stage="evaluation_report",
             asset="evaluation_report",
-            dagster_run=context.run_id,
+            dagster_run=context.run.run_id,
+            refresh=context.run.tags.get(REFRESH, ""),
             code_version=CODE_VERSION,
             preset=preset,
             seed=seed,

@@ -1,7 +1,6 @@
 """Scores of many images: batches, one device, results on the CPU."""
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,6 +18,8 @@ def predict(
     progress: bool = False,
 ) -> Scores:
     """Scores of every image of the source, in its order, as CPU float32 tensors; the method is left in eval mode."""
+    from lightning_fabric import Fabric  # two seconds to import, and most commands predict nothing
+
     fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
     method = method.to(fabric.device).eval()
     found: list[Scores] = []

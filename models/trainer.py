@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Adam
 from tqdm import tqdm
@@ -85,6 +84,8 @@ class _Run:
         seed: int,
         data: str,
     ) -> None:
+        from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
+
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)  # type: ignore[arg-type]
         self.stage, self.config, self.folder = stage, config, folder
         self.train_source, self.validation_source = train, validation

@@ -1,18 +1,18 @@
 """``proxyano …``: the main lane, its summary and the MLflow pages, without a Dagster server."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
-import dagster as dg
 import typer
 from rich.console import Console
 
+from pipeline.commands.clean import clean
+from pipeline.commands.lineage import lineage
+from pipeline.commands.refresh import refresh
 from pipeline.steps.reports.tables import summary_table
 from pipeline.wiring.settings import Settings
 
@@ -25,33 +25,22 @@ def report_folder(settings: Settings) -> Path:
     return settings.home / "reports" / "evaluation_report"
 
 
-@app.command()
-def run(
-    select: Annotated[str, typer.Option(help="Dagster asset selection to materialize")] = "*evaluation_report",
-) -> None:
-    """Materialize the main lane (or a selection) and print the summary."""
-    settings = Settings()
-    _environment(settings)
-    started = time.monotonic()
-    console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
-    logging.getLogger("dagster").setLevel(logging.WARNING)
-    from pipeline.definitions import defs  # reads the environment that was just completed
+@app.callback()
+def environment() -> None:
+    """Set what ``./activate`` sets, for a shell where it was not sourced."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
 
-    with dg.DagsterInstance.get() as instance:
-        result = dg.materialize(
-            cast(list[dg.AssetsDefinition | dg.AssetSpec | dg.SourceAsset], list(defs.assets or [])),
-            resources=dict(defs.resources or {}),
-            instance=instance,
-            selection=select,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
-        )
-    minutes = (time.monotonic() - started) / 60
-    if not result.success:
-        console.print(f"[red]Failed after {minutes:.1f} minutes.[/] What was made stays; the same command goes on.")
-        raise typer.Exit(1)
+
+@app.command()
+def run() -> None:
+    """Make the main lane, or what is stale of it, and print the summary."""
+    settings = Settings()
+    console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
+    refresh()
     summary()
-    console.print(f"{minutes:.1f} minutes. Page: {report_folder(settings) / 'index.html'}")
 
 
 @app.command()
@@ -62,6 +51,7 @@ def summary() -> None:
         console.print(f"No report at {path}; run: dagster asset materialize --select '*evaluation_report'")
         raise typer.Exit(1)
     console.print(summary_table(json.loads(path.read_text())))
+    console.print(f"Page: {report_folder(Settings()) / 'index.html'}", soft_wrap=True)
 
 
 @app.command(name="mlflow")
@@ -74,13 +64,8 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
-def _environment(settings: Settings) -> None:
-    """What ``./activate`` sets, for a shell where it was not sourced."""
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
-
+for command in (refresh, lineage, clean):
+    app.command()(command)
 
 if __name__ == "__main__":
     app()

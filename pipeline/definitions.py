@@ -10,11 +10,12 @@ from assets.proxies import proxies_asset
 from assets.report import report_asset
 from assets.stages import stage1_asset, stage2_asset
 from assets.tiles import tiles_asset
-from pipeline.experiments.options import in_colour, with_protocol
+from pipeline.experiments.options import in_colour, with_split
 from pipeline.experiments.preset import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ConfigError
+from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.jobs import jobs
 from pipeline.wiring.resources import resources
 from pipeline.wiring.settings import Settings
@@ -42,13 +43,14 @@ def build(settings: Settings) -> dg.Definitions:
         assets=[*(stage(lane) for lane in lanes for stage in STAGES), report_asset(names, preset.name, settings.seed)],
         resources=resources(settings),
         jobs=jobs(names),
+        sensors=SENSORS,
         executor=dg.in_process_executor,
     )
 
 
 def _chosen(lane: Lane, settings: Settings) -> Lane:
     """The preset's lane with the user's options."""
-    lane = with_protocol(lane, settings.protocol)
+    lane = with_split(lane, settings.protocol, settings.split_seed)
     return in_colour(lane) if settings.rgb else lane
 
 

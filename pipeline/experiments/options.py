@@ -11,9 +11,9 @@ IN_COLOUR = {"flat_field": "flat_field_rgb", "field_of_view": "field_of_view_rgb
 """Form → the same form with three channels."""
 
 
-def with_protocol(lane: Lane, protocol: Literal["leak_free", "paper_random"]) -> Lane:
+def with_split(lane: Lane, protocol: Literal["leak_free", "paper_random"], seed: int) -> Lane:
     """The lane with another split; ``paper_random`` leaks near-duplicates, and its report says so."""
-    images: ImagesConfig = replace(lane.images, protocol=protocol)
+    images: ImagesConfig = replace(lane.images, protocol=protocol, split_seed=seed)
     return replace(lane, images=images)
 
 

@@ -50,7 +50,11 @@ class TrainingPlan:
     def of_stage(self, stage: str) -> dict[str, object]:
         """What this stage depends on, so that stage 2's budget leaves stage 1 alone."""
         return {
-            canvas: [list(plan.size), plan.model.to_json(), plan.stages[stage].to_json()]
+            canvas: {
+                "size": list(plan.size),
+                "model": plan.model.to_json(),
+                "training": plan.stages[stage].to_json(),
+            }
             for canvas, plan in self.canvases.items()
         } | {"method": self.method}
 

@@ -5,12 +5,18 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from pipeline.steps.raw import RawFolder
+from pipeline.steps.datasets import DATASETS
+from pipeline.steps.errors import DatasetUnusable
+from pipeline.steps.raw import RawFolder, fingerprint
 from pipeline.steps.sample import write_sample
 from pipeline.steps.store import Store
 from pipeline.wiring.io_manager import VersionIOManager
+from pipeline.wiring.runs import claim
 from pipeline.wiring.settings import Settings
 from pipeline.wiring.tracking import Tracker
+
+DATA_VERSION = "dagster/data_version"
+"""Tag of an observation under which Dagster keeps the data version."""
 
 
 class RawResource(dg.ConfigurableResource):
@@ -19,6 +25,11 @@ class RawResource(dg.ConfigurableResource):
     root: str
     sample: bool
     cache: str
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Record which raw data a run sees before it reads any, so that what it makes is not stale from the start."""
+        if context.instance is not None:
+            observe(context.instance, self)
 
     def folder(self, dataset: str) -> RawFolder:
         """The raw files of one data set, archives included."""
@@ -29,6 +40,31 @@ class RawResource(dg.ConfigurableResource):
     def cache_folder(self) -> Path:
         """Where content hashes of raw files are remembered."""
         return Path(self.cache)
+
+    def fingerprint(self, dataset: str) -> str:
+        """Hash of all names and contents of a data set's raw files; ``DatasetUnusable`` where there is no folder."""
+        return fingerprint(self.folder(dataset), self.cache_folder())
+
+
+def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.AssetObservation]:
+    """Observations of the raw folders whose content is another than the last one observed."""
+    found = []
+    for name in DATASETS:
+        key = dg.AssetKey([name, "download"])
+        try:
+            seen = raw.fingerprint(name)
+        except DatasetUnusable:  # no such folder: the lane's own run says what was expected where
+            continue
+        last = instance.fetch_observations(key, limit=1).records
+        if not last or last[0].asset_observation is None or last[0].asset_observation.data_version != seen:
+            found.append(dg.AssetObservation(key, tags={DATA_VERSION: seen}))
+    return found
+
+
+def observe(instance: dg.DagsterInstance, raw: RawResource) -> None:
+    """Look at every raw folder and record those that changed."""
+    for observation in observations(instance, raw):
+        instance.report_runless_asset_event(observation)
 
 
 class ReportResource(dg.ConfigurableResource):
@@ -41,6 +77,11 @@ class StoreResource(dg.ConfigurableResource):
     """Published versions of every asset."""
 
     root: str
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note which process a run lives in; every run opens the store."""
+        if context.instance is not None and context.run is not None:
+            claim(context.instance, context.run.run_id)
 
     def open(self) -> Store:
         """The store below ``root``."""

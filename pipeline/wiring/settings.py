@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     raw: Path | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
     preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: sample, or quick on own data
     protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
+    split_seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SPLIT_SEED")
     rgb: bool = Field(default=False, validation_alias="PROXYANO_FUNDUS_RGB")  # colour tiles for fundus images
     seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SEED")
     mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")

@@ -1,0 +1,138 @@
+"""Only what is stale: the sample's lanes refreshed after every kind of change, on real instances."""
+
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import dagster as dg
+import numpy as np
+import pytest
+
+from pipeline.definitions import build
+from pipeline.experiments.preset import STEP_VERSIONS
+from pipeline.experiments.presets import PRESETS
+from pipeline.wiring.refresh import Outcome, Refresh
+from pipeline.wiring.settings import Settings
+
+LANE = ["images", "tiles", "proxies", "stage1", "stage2", "evaluation"]
+
+
+@pytest.fixture
+def home(undisturbed, tmp_path, monkeypatch):
+    """A copy of the made sample, named by the environment as a user's shell would."""
+    root = tmp_path / "home"
+    shutil.copytree(undisturbed.root, root)
+    for name in ("PROXYANO_RAW", "PROXYANO_PRESET", "PROXYANO_SEED", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PROXYANO_HOME", str(root))
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    return root
+
+
+def refresh(home: Path, select: str = "*evaluation_report") -> Outcome:
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        return Refresh(build(Settings()), instance, select).run(lambda number, wave, following: None)
+
+
+def ran(outcome: Outcome) -> list[str]:
+    assert not outcome.failed
+    assert set(outcome.spared) | set(outcome.ran) == set(outcome.selected)
+    return [key.to_user_string() for key in outcome.ran]
+
+
+def changed_plan(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
+    """The sample preset with a changed configuration of its OCT lane."""
+    preset = PRESETS["sample"]
+    lanes = {**preset.lanes, "oct": replace(preset.lanes["oct"], **values)}
+    monkeypatch.setitem(PRESETS, "sample", replace(preset, lanes=lanes))
+
+
+def command(home: Path, undisturbed, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = undisturbed.environment | {"PROXYANO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    environment["COLUMNS"] = "200"  # tables unbroken
+    line = [sys.executable, "-m", "pipeline.cli", *words]
+    return subprocess.run(
+        line, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+
+
+def test_nothing_is_stale_after_the_whole_lane_nor_after_a_touch(home, undisturbed):
+    for path in (home / "sample" / "oct").rglob("*.jpeg"):
+        path.touch()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = command(home, undisturbed, "refresh")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Everything is fresh (19 assets): nothing to do" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10  # seconds of processor time
+
+
+def test_one_changed_image_re_makes_its_lane_and_the_report(home, undisturbed):
+    path = sorted((home / "sample" / "oct").rglob("*.jpeg"))[0]
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 6, pixels.shape), 0, 255)
+    cv2.imwrite(str(path), noisy.astype(np.uint8))
+    preview = command(home, undisturbed, "refresh", "--dry-run")
+    assert preview.returncode == 0, preview.stderr[-3000:]
+    assert "oct/images" in preview.stdout
+    assert "has a new dependency data version: oct/download" in " ".join(preview.stdout.split())
+    assert "brain_mri/images" not in preview.stdout
+    outcome = refresh(home)
+    assert ran(outcome) == [*(f"oct/{stage}" for stage in LANE), "evaluation_report"]
+    assert outcome.waves == len(LANE) + 1
+    assert ran(refresh(home)) == []
+
+
+def test_a_changed_hyper_parameter_of_stage_2_leaves_stage_1_alone(home, monkeypatch):
+    training = PRESETS["sample"].lanes["oct"].training
+    shorter = {
+        name: replace(
+            canvas, stages={**canvas.stages, "stage2": replace(canvas.stages["stage2"], steps=20, evaluate_every=20)}
+        )
+        for name, canvas in training.canvases.items()
+    }
+    changed_plan(monkeypatch, training=replace(training, canvases=shorter))
+    assert ran(refresh(home)) == ["oct/stage2", "oct/evaluation", "evaluation_report"]
+
+
+def test_a_changed_step_runs_and_spares_what_follows_where_its_content_stays(home, monkeypatch):
+    monkeypatch.setitem(STEP_VERSIONS, "proxies", STEP_VERSIONS["proxies"] + "b")
+    outcome = refresh(home, "*oct/evaluation")
+    assert ran(outcome) == ["oct/proxies"]
+    (only,) = outcome.ran.values()
+    assert only.why == ("has a new code version",)
+    assert only.before == only.after
+
+
+def test_a_changed_step_with_other_content_runs_with_all_that_depends_on_it(home, monkeypatch):
+    changed_plan(monkeypatch, proxies=replace(PRESETS["sample"].lanes["oct"].proxies, segments=400))
+    assert ran(refresh(home, "*oct/evaluation")) == ["oct/proxies", "oct/stage1", "oct/stage2", "oct/evaluation"]
+
+
+def test_a_lost_version_is_made_again_and_a_broken_lane_leaves_the_others_alone(home):
+    shutil.rmtree(home / "stores" / "versions" / "oct" / "proxies")
+    outcome = refresh(home, "*oct/evaluation")
+    assert ran(outcome) == ["oct/proxies"]
+    (only,) = outcome.ran.values()
+    assert only.why == ("its version is gone from the store",)
+
+
+def test_a_killed_run_does_not_run_for_ever(home):
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        job = build(Settings()).resolve_job_def("prepare")
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"proxyano/process": dead()})
+        refresh(home)
+        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+def dead() -> str:
+    """Tag of a process that ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return f"{socket.gethostname()}/{process.pid}/1.00"
