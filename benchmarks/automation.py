@@ -57,12 +57,11 @@ def answers() -> bool:
 
 def ran_since(instance: dg.DagsterInstance, start: float) -> list[tuple[str, float]]:
     """Materializations after ``start``, as asset and seconds from then."""
-    found = []
+    found: list[tuple[str, float]] = []
     for key in instance.all_asset_keys():
-        for record in instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=key, after_timestamp=start), limit=20
-        ).records:
-            found.append((key.to_user_string(), record.timestamp - start))
+        wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=start)
+        records = instance.fetch_materializations(wanted, limit=20).records
+        found += [(key.to_user_string(), record.timestamp - start) for record in records]
     return sorted(found, key=lambda entry: entry[1])
 
 
