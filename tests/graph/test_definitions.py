@@ -1,9 +1,11 @@
 """The asset graph as a snapshot: three lanes by one factory, the report, and versions that change where they should."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -196,3 +198,16 @@ def test_the_lane_refuses_no_stage_of_a_preset():
     for preset in PRESETS.values():
         assert set(preset.lanes) == set(DATASETS)
         assert preset.reason
+
+
+def test_every_asset_has_a_pool_of_one_in_the_queue(settings, tmp_path):
+    definitions = build(settings())
+    pools = {
+        next(iter(asset.keys)): asset.op.pool for asset in definitions.assets if isinstance(asset, dg.AssetsDefinition)
+    }
+    assert len(pools) == len(set(pools.values())) == len(DATASETS) * (len(STAGES) - 1) + 1
+    home = tmp_path / "dagster"
+    home.mkdir()
+    shutil.copy(Path(__file__).parents[2] / "pipeline" / "wiring" / "dagster.yaml", home)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_settings("concurrency")["pools"] == {"granularity": "run", "default_limit": 1}
