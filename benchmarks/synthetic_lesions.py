@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from models.checkpoint import load_method
 from models.metrics import auroc, average_precision
 from models.prediction import predict
-from models.scoring import Array, ScoreConfig
+from models.scoring import Array
 from models.source import TensorSource
 from pipeline.experiments.preset import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.canonical.form import NO_DATA, SCORED
+from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.scorers import CanvasImages, canvas_images, residual_parts, score_canvas
 from pipeline.steps.store import Store, Version, fingerprint
 from pipeline.steps.synthetic import LesionConfig, paste_lesions
@@ -58,17 +59,22 @@ def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
                 stages = {stage: replace(row, steps=n) for (stage, row), n in zip(stages.items(), budgets, strict=True)}
             case "average":
                 stages = {stage: replace(row, weight_average=float(value)) for stage, row in stages.items()}
-            case "sigma":
-                pass  # of the score, not of the training
+            case "sigma" | "flip":
+                pass  # of the evaluation, not of the training
             case _:
-                raise SystemExit(f"expected factor, memory, steps, average or sigma, got {name!r} in {words!r}")
+                raise SystemExit(f"expected factor, memory, steps, average, sigma or flip, got {name!r} in {words!r}")
     return replace(training, model=model, stages=stages)
 
 
-def rescored(score: ScoreConfig, words: str) -> ScoreConfig:
-    """The preset's score with another Gaussian, such as ``sigma=0.5`` (px of the training size)."""
-    sigmas = [float(word.partition("=")[2]) for word in words.split() if word.startswith("sigma=")]
-    return replace(score, sigma=sigmas[-1]) if sigmas else score
+def judged(evaluation: EvaluationConfig, words: str) -> EvaluationConfig:
+    """The preset's evaluation with ``sigma=0.5`` (Gaussian, px of the training size) or ``flip=1`` (flip average)."""
+    values = dict(word.partition("=")[::2] for word in words.split())
+    if "sigma" in values:
+        sigma = float(values["sigma"])
+        evaluation = replace(
+            evaluation, scores={name: replace(score, sigma=sigma) for name, score in evaluation.scores.items()}
+        )
+    return replace(evaluation, flip_average=bool(int(values.get("flip", evaluation.flip_average))))
 
 
 def altered_copies(
@@ -85,11 +91,14 @@ def altered_copies(
     return CanvasImages(images, pixels.astype(np.float32), None, normal.validity[rows]), masks, kinds
 
 
-def residuals(stage: Version, images: CanvasImages, canvas: str, size: tuple[int, int]) -> Array:
+def residuals(stage: Version, images: CanvasImages, canvas: str, size: tuple[int, int], *, flip_average: bool) -> Array:
     """Signed residual (n, H, W) of canvases that are not in a store: cut in tiles, predicted, stitched."""
     tiles, codes = _tiles(images.pixels, size), _tiles(images.validity[:, None], size)[:, 0]
     source = TensorSource.from_arrays(np.rint(tiles * 255).astype(np.uint8), None, codes != NO_DATA, codes == SCORED)
-    residual = predict(load_method(checkpoint_folder(stage, canvas)), source, batch_size=64).residual
+    method = load_method(checkpoint_folder(stage, canvas))
+    residual = predict(method, source, batch_size=64).residual
+    if flip_average:
+        residual = (residual + predict(method, source.mirrored(), batch_size=64).residual.flip(-1)) / 2
     return _canvas(residual.numpy().mean(axis=1), images.gray.shape)
 
 
@@ -118,16 +127,17 @@ def measure(lane: Lane, canvas: str, stage: Version, tiles: Version, lesions: Le
         None,
         np.concatenate([normal.validity, altered.validity]),
     )
-    scored = score_canvas(both, residual_parts(residuals(stage, both, canvas, size), both, score), score)
+    found = residuals(stage, both, canvas, size, flip_average=lane.evaluation.flip_average)
+    scored = score_canvas(both, residual_parts(found, both, score), score)
     image, count = scored.image(), len(normal.images)
     own = np.tile(image[:count], COPIES)
     higher = image[count:] > own
-    found = {"image_auroc": auroc(np.arange(len(image)) >= count, image), "raised": float(higher.mean())}
+    figures = {"image_auroc": auroc(np.arange(len(image)) >= count, image), "raised": float(higher.mean())}
     inside = [row for row in range(len(masks)) if masks[row].any()]
     maps = np.concatenate([scored.map_of(count + row)[altered.scored[row]] for row in inside])
     truth = np.concatenate([masks[row][altered.scored[row]] for row in inside])
-    found |= {"pixel_auroc": auroc(truth, maps), "pixel_ap": average_precision(truth, maps)}
-    return found | {f"raised_{kind}": float(higher[kinds == kind].mean()) for kind in lesions.kinds}
+    figures |= {"pixel_auroc": auroc(truth, maps), "pixel_ap": average_precision(truth, maps)}
+    return figures | {f"raised_{kind}": float(higher[kinds == kind].mean()) for kind in lesions.kinds}
 
 
 def main() -> None:
@@ -148,8 +158,7 @@ def main() -> None:
             )
         assert stage is not None
         for canvas in plan.canvases:
-            scores = {name: rescored(score, text) for name, score in lane.evaluation.scores.items()}
-            chosen = replace(lane, training=plan, evaluation=replace(lane.evaluation, scores=scores))
+            chosen = replace(lane, training=plan, evaluation=judged(lane.evaluation, text))
             rows.append(
                 {"candidate": text or "preset", "canvas": canvas}
                 | measure(chosen, canvas, stage, tiles, LESIONS[dataset])

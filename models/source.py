@@ -57,6 +57,13 @@ class TensorSource:
     def __len__(self) -> int:
         return len(self.images)
 
+    def mirrored(self) -> "TensorSource":
+        """The same images flipped left to right."""
+        every = (self.images, self.proxies, self.valid, self.scored)
+        images, proxies, valid, scored = (None if each is None else each.flip(-1) for each in every)
+        assert images is not None
+        return TensorSource(images=images, proxies=proxies, valid=valid, scored=scored)
+
     def batch(self, rows: Tensor) -> Batch:
         """The images of those rows (int64), on the CPU."""
         image = self.images[rows].float() / 255

@@ -85,7 +85,7 @@ def _full() -> CanvasTraining:
 
 
 OCT_EVALUATION = EvaluationConfig(scores={"wide": OCT_SCORE, "tight": OCT_SCORE}, controls=OCT_CONTROLS)
-MRI_EVALUATION = EvaluationConfig(scores={"head": MRI_SCORE}, controls=MRI_CONTROLS)
+MRI_EVALUATION = EvaluationConfig(scores={"head": MRI_SCORE}, controls=MRI_CONTROLS, flip_average=True)
 
 
 def _fundus(score: ScoreConfig) -> EvaluationConfig:

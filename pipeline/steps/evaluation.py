@@ -31,6 +31,7 @@ class EvaluationConfig:
     """How a lane is judged; chosen without its test images."""
 
     scores: Mapping[str, ScoreConfig]  # canvas → how the method's residual becomes a score
+    flip_average: bool = False  # the standardised score averages residuals with those of the mirrored images
     controls: tuple[Control, ...] = ()
     pixel_controls: tuple[Control, ...] = ()
     resamples: int = 1000  # of the bootstrap, at least 100
@@ -92,13 +93,20 @@ def _method_scores(board: Scoreboard, config: EvaluationConfig, method: str, pro
     """The method's columns: latent and image space (the paper's), worst pixels, standardised; cases to draw."""
     cases: list[Case] = []
     for canvas, score in config.scores.items():
-        found = predict_canvas(board.inputs.stage2, board.inputs.tiles, canvas=canvas, splits=ASKED, progress=progress)
+        found = predict_canvas(
+            board.inputs.stage2,
+            board.inputs.tiles,
+            canvas=canvas,
+            splits=ASKED,
+            flip_average=config.flip_average,
+            progress=progress,
+        )
         table, scored = found.images.images, found.images.scored
         validation = found.images.rows("val")
         raw = worst_mean(np.abs(found.residual), scored, score)
         for name, values in (("latent", found.latent), ("image", found.image), ("worst", raw)):
             board.add(f"{method}:{name}", table, z_score(values, values[validation]))
-        standardised = score_canvas(found.images, residual_parts(found.residual, found.images, score), score)
+        standardised = score_canvas(found.images, residual_parts(found.steady, found.images, score), score)
         board.add(f"{method}:standardised", table, standardised.image())
         typical = float(np.median(np.abs(found.residual[validation][scored[validation]]))) or 1e-3
         board.pixels(f"{method}:residual", canvas, table, partial(_size_of, found.residual), typical)

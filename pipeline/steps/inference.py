@@ -24,21 +24,37 @@ class Prediction:
     latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
     image: Array  # (n,) ‖I − Î‖_F (Table V), the same way
     residual: Array  # (n, H, W) signed I − Î, mean over channels
+    steady: Array  # (n, H, W) the same averaged with the mirrored image's, where asked; else the residual itself
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
 
 
 def predict_canvas(
-    stage: Version, tiles: Version, *, canvas: str, splits: tuple[str, ...], batch_size: int = 64, progress: bool = True
+    stage: Version,
+    tiles: Version,
+    *,
+    canvas: str,
+    splits: tuple[str, ...],
+    flip_average: bool = False,
+    batch_size: int = 64,
+    progress: bool = True,
 ) -> Prediction:
-    """Run a stage's checkpoint over the images of some splits, at the size it was trained at."""
+    """Run a stage's checkpoint over the images of some splits, at the size it was trained at.
+
+    ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone.
+    """
     folder = checkpoint_folder(stage, canvas)
     height, width = read_description(folder)["extra"]["size"]
     size = (int(height), int(width))
     held = load_tiles(tiles, None, splits=splits, canvas=canvas, size=size)
     source = TensorSource.from_arrays(held.pixels, None, held.validity != NO_DATA, held.validity == SCORED)
-    scores = predict(load_method(folder), source, batch_size=batch_size, progress=progress)
+    method = load_method(folder)
+    scores = predict(method, source, batch_size=batch_size, progress=progress)
     planes = {name: getattr(scores, name).numpy().mean(axis=1) for name in ("residual", "proxy", "reconstruction")}
+    planes["steady"] = planes["residual"]
+    if flip_average:
+        mirrored = predict(method, source.mirrored(), batch_size=batch_size, progress=progress).residual
+        planes["steady"] = (planes["residual"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
     stitched = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
     images = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size)
     single = held.index["image_id"].to_numpy()

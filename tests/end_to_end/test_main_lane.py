@@ -3,8 +3,15 @@
 import json
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
+
+from models.checkpoint import load_method
+from models.prediction import predict
+from models.source import TensorSource
+from pipeline.steps.inference import predict_canvas
+from pipeline.steps.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
 STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "evaluation")
@@ -154,3 +161,19 @@ def test_again_gives_the_same_versions_and_opens_no_run(undisturbed):
     assert undisturbed.versions() == versions
     assert runs() == before
     assert not [path for path in (undisturbed.root / "stores" / "work").rglob("*") if path.is_file()]
+
+
+def test_flip_average_is_the_mean_over_the_image_and_its_mirror_image(undisturbed):
+    stage, tiles = undisturbed.store.current("brain_mri/stage2"), undisturbed.store.current("brain_mri/tiles")
+    plain = predict_canvas(stage, tiles, canvas="head", splits=("val",), progress=False)
+    assert np.array_equal(plain.steady, plain.residual)
+    found = predict_canvas(stage, tiles, canvas="head", splits=("val",), flip_average=True, progress=False)
+    assert np.array_equal(found.residual, plain.residual)
+    method = load_method(checkpoint_folder(stage, "head"))
+    images = plain.images
+    source = TensorSource.from_arrays(
+        np.rint(images.pixels[..., ::-1] * 255).astype(np.uint8), None, images.seen[..., ::-1], images.scored[..., ::-1]
+    )
+    mirrored = predict(method, source, batch_size=64).residual.numpy()[:, 0, :, ::-1]
+    assert np.abs(mirrored - plain.residual).max() > 1e-3
+    assert np.allclose(found.steady, (plain.residual + mirrored) / 2, atol=1e-6)
