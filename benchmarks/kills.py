@@ -69,6 +69,19 @@ def orphans(home: Path) -> list[str]:
     return [path.relative_to(home).as_posix() for path in found]
 
 
+def kill(home: Path, lane: str, lasts: float, rng: np.random.Generator) -> float:
+    """SIGKILL a lane at a random moment of its run; the seconds. A run that was over by then is drawn again."""
+    while True:
+        moment = float(rng.uniform(0, lasts))
+        process = start(home, "refresh", "--select", f"*{lane}/evaluation")
+        time.sleep(moment)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return moment
+        shutil.rmtree(home)
+
+
 def main() -> int:
     """Run it; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,11 +98,7 @@ def main() -> int:
     rows = []
     for number in range(asked.count):
         lane, home = LANES[number % len(LANES)], top / f"round-{number:02d}"
-        moment = float(rng.uniform(0, lasts[lane]))
-        process = start(home, "refresh", "--select", f"*{lane}/evaluation")
-        time.sleep(moment)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        moment = kill(home, lane, lasts[lane], rng)
         held = versions(home)
         began = time.monotonic()
         finish(home, "refresh", "--select", f"*{lane}/evaluation")
