@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +149,7 @@ class Tracker:
     def client(self) -> MlflowClient:
         """Opened at first use: importing the definitions touches no database."""
         if self.uri.startswith(SQLITE):
-            Path(self.uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            _create(Path(self.uri.removeprefix(SQLITE)))
         return MlflowClient(tracking_uri=self.uri)
 
     @contextmanager
@@ -275,6 +277,18 @@ def _made(run: Run) -> Made | None:
     """What a run made; None for a frame, and for a run that failed."""
     tags = run.data.tags
     return (tags["dagster.asset_key"], tags["data_version"]) if "data_version" in tags else None
+
+
+def _create(database: Path) -> None:
+    """Make MLflow's tables in a sibling and link it into place: a kill would leave half of them, which it refuses."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    if database.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix=f".{database.name}.") as folder:
+        draft = Path(folder) / database.name
+        MlflowClient(tracking_uri=f"{SQLITE}{draft}").search_experiments(max_results=1)
+        with suppress(FileExistsError):  # another process was first: its database counts
+            os.link(draft, database)
 
 
 def git_commit() -> str:

@@ -227,3 +227,14 @@ def test_the_commit_is_that_of_the_checkout():
 def runs(tracker: Tracker) -> list[str]:
     experiments = [experiment.experiment_id for experiment in tracker.client.search_experiments()]
     return [run.info.run_id for run in tracker.client.search_runs(experiments)]
+
+
+def test_the_database_appears_whole_and_an_existing_one_stays(tmp_path):
+    database = tmp_path / "home" / "mlflow.db"
+    tracker = Tracker(uri=f"sqlite:///{database}", page="http://x", artifacts=tmp_path / "runs")
+    assert [found.name for found in tracker.client.search_experiments()] == ["Default"]
+    assert [path.name for path in database.parent.iterdir()] == ["mlflow.db"]
+    inode = database.stat().st_ino
+    Tracker(uri=f"sqlite:///{database}", page="http://x", artifacts=tmp_path / "runs").client.create_experiment("own")
+    assert database.stat().st_ino == inode
+    assert {found.name for found in tracker.client.search_experiments()} == {"Default", "own"}
