@@ -15,6 +15,12 @@ def masked_square(value: Tensor, target: Tensor, mask: Tensor, over: Tensor | No
     return square.sum() / count.clamp(min=1)
 
 
+def masked_absolute(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error inside `mask`."""
+    total = ((value.float() - target.float()).abs() * mask).sum()
+    return total / (mask.sum() * value.shape[1]).clamp(min=1)
+
+
 def log_probability(logits: Tensor) -> Tensor:
     """E[log D] from logits."""
     return functional.logsigmoid(logits.float()).mean()
@@ -47,3 +53,9 @@ def frobenius(difference: Tensor, mask: Tensor, *, corrected: bool) -> Tensor:
     if corrected:
         total = total / mask.flatten(1).mean(dim=1).clamp(min=1e-6)
     return torch.sqrt(total)
+
+
+def image_mean(value: Tensor, mask: Tensor) -> Tensor:
+    """Mean (B,) of (B, D, h, w) for each image, inside a mask or weight (B, 1, h, w) in [0, 1]; 0 where it is empty."""
+    total = (value.float() * mask).flatten(1).sum(dim=1)
+    return total / (mask.flatten(1).sum(dim=1) * value.shape[1]).clamp(min=1e-6)

@@ -3,9 +3,31 @@
 import torch
 
 from models.method import Method, MethodConfig
+from models.methods.anogan import AnoGAN
+from models.methods.auto_encoder import AutoEncoder
+from models.methods.cycle_gan import CycleGAN
+from models.methods.denoising import Denoising
+from models.methods.f_anogan import FAnoGAN
+from models.methods.ganomaly import GANomaly
+from models.methods.memae import MemAE
+from models.methods.pix2pix import Pix2Pix
 from models.methods.proxyano import ProxyAno
+from models.methods.sparse_gan import SparseGAN
+from models.methods.vae import VAE
 
-METHODS: dict[str, type[Method]] = {ProxyAno.name: ProxyAno}
+METHODS: dict[str, type[Method]] = {
+    "proxyano": ProxyAno,
+    "auto_encoder": AutoEncoder,
+    "memae": MemAE,
+    "ganomaly": GANomaly,
+    "vae": VAE,
+    "denoising": Denoising,
+    "anogan": AnoGAN,
+    "f_anogan": FAnoGAN,
+    "sparse_gan": SparseGAN,
+    "pix2pix": Pix2Pix,
+    "cycle_gan": CycleGAN,
+}
 
 
 def build(name: str, config: MethodConfig, *, seed: int) -> Method:
