@@ -10,7 +10,8 @@ import dagster as dg
 from pipeline.steps.meter import Meter
 from pipeline.steps.origins import OriginRecord
 from pipeline.steps.store import Store, Version
-from pipeline.wiring.tracking import Origin, StageRun, Tracker, git_commit
+from pipeline.wiring.commit import git_commit
+from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 Build = Callable[[StageRun], Version]
 Described = dict[str, Any]

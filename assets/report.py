@@ -12,10 +12,11 @@ from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.publish import publish_report
 from pipeline.steps.store import Store, Version
 from pipeline.wiring.automation import WHEN_CHANGED
+from pipeline.wiring.commit import git_commit
 from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
 from pipeline.wiring.runs import REFRESH
-from pipeline.wiring.tracking import Origin, git_commit
+from pipeline.wiring.tracking import Origin
 
 CODE_VERSION = "1"
 

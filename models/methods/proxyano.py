@@ -14,6 +14,7 @@ from models import losses as terms
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
 from models.methods.papc import pseudo_abnormal
 from models.methods.proxyano_config import ProxyAnoConfig
+from models.methods.reconstruction import coarse
 from models.nets.decoder import Decoder
 from models.nets.discriminator import Discriminator
 from models.nets.encoder import Encoder
@@ -36,7 +37,7 @@ class Extraction(nn.Module):
     def forward(self, image: Tensor, valid: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Lookup]:
         """Predicted proxy (Eq. 3, 7) and what the memory did."""
         latent = self.encoder(image)
-        found = self.memory(latent, generator=generator, valid=_coarse(valid, self.encoder.factor).ge(0.5).float())
+        found = self.memory(latent, generator=generator, valid=coarse(valid, self.encoder.factor).ge(0.5).float())
         return self.decoder(found.latent), found
 
 
@@ -123,7 +124,7 @@ class ProxyAno(Method):
         proxy = self._masked(proxy, filled)
         image = self._masked(self.reconstruction(proxy), filled)
         mask = batch.score_mask()
-        weight = _coarse(mask, self.extraction.encoder.factor)
+        weight = coarse(mask, self.extraction.encoder.factor)
         difference = self.extraction.encoder(filled.image).float() - self.extraction.encoder(image).float()
         corrected = self.config.area_corrected
         residual = (filled.image - image) * batch.valid
@@ -208,8 +209,3 @@ class ProxyAno(Method):
             ("repair_global", config.lambda_global, views.repaired),
             ("repair_local", config.lambda_local, views.mask * views.repaired),
         )
-
-
-def _coarse(valid: Tensor, factor: int) -> Tensor:
-    """Share of valid pixels (B, 1, h, w) in each latent position's cell."""
-    return torch.nn.functional.avg_pool2d(valid, factor) if factor > 1 else valid

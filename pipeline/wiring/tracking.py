@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, 
 
 from pipeline.steps.origins import RawOrigin
 from pipeline.steps.store import Version
+from pipeline.wiring.commit import git_commit
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 SQLITE = "sqlite:///"
@@ -289,13 +289,3 @@ def _create(database: Path) -> None:
         MlflowClient(tracking_uri=f"{SQLITE}{draft}").search_experiments(max_results=1)
         with suppress(FileExistsError):  # another process was first: its database counts
             os.link(draft, database)
-
-
-def git_commit() -> str:
-    """Commit of the code that runs, with ``+changes`` where the work tree differs; ``unknown`` outside a checkout."""
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    if commit.returncode != 0:
-        return "unknown"
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=False)
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")

@@ -217,9 +217,9 @@ def test_validation_falls_on_one_repeated_batch(variant: str) -> None:
             method.eval()
             with torch.no_grad():
                 values.append(sum(value.item() for value in method.validation(stage.name, batch_of(method)).values()))
-            if values[-1] < 0.8 * values[0]:
+            if max(values[-2:]) < 0.8 * values[0]:  # twice in a row: no lucky dip of a noisy curve
                 break
-        assert values[-1] < 0.8 * values[0], (stage.name, values)
+        assert max(values[-2:]) < 0.8 * values[0], (stage.name, values)
 
 
 def assert_same_scores(found: Scores, expected: Scores, rows: torch.Tensor) -> None:

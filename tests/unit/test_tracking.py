@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from pipeline.steps.store import Version
-from pipeline.wiring.tracking import Origin, Tracker, git_commit
+from pipeline.wiring.commit import git_commit
+from pipeline.wiring.tracking import Origin, Tracker
 
 ORIGIN = Origin(
     dataset="oct",

@@ -1,0 +1,14 @@
+"""Which code runs."""
+
+import subprocess
+from pathlib import Path
+
+
+def git_commit() -> str:
+    """Commit of the code that runs, with ``+changes`` where the work tree differs; ``unknown`` outside a checkout."""
+    here = Path(__file__).parent
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    if commit.returncode != 0:
+        return "unknown"
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=False)
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
