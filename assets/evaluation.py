@@ -37,9 +37,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         store: StoreResource,
         tracker: TrackerResource,
     ) -> dg.MaterializeResult:
-        inputs = LaneInputs(
-            dataset=lane.dataset, images=images, tiles=tiles, proxies=proxies, stage1=stage1, stage2=stage2
-        )
+        inputs = LaneInputs(dataset=lane.dataset, images=images, tiles=tiles, proxies=proxies, trained=(stage1, stage2))
         versions = [images, tiles, proxies, stage1, stage2]
 
         def build(run: Any) -> Version:
@@ -66,7 +64,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             | flat({stage: lane.lane.of_stage(stage) for stage in STAGES if stage != "stage1"})
             | {"preset": lane.preset, "seed": lane.seed},
             build=build,
-            describe=lambda version: _describe(version, lane.lane.training.method),
+            describe=lambda version: describe_evaluation(version, lane.lane.training.method),
         )
 
     return evaluation
@@ -88,7 +86,8 @@ def _facts(lane: LaneAssets, versions: list[Version], store: Store, tracker: Tra
     }
 
 
-def _describe(version: Version, method: str) -> dict[str, Any]:
+def describe_evaluation(version: Version, method: str) -> dict[str, Any]:
+    """What an evaluation shows in the pages; the method's own figures are MLflow metrics of one name for all."""
     lane = load_evaluation(version.path)
     records = pd.DataFrame(lane.records)
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]

@@ -29,10 +29,16 @@ class LaneAssets:
     preset: str
     seed: int
     scheduler: str | None = None
+    source: str = ""  # data set whose images these are, where it is another than the lane's name
+
+    @property
+    def raw_name(self) -> str:
+        """The data set whose raw files and images the lane uses."""
+        return self.source or self.dataset.name
 
     def key(self, stage: str) -> dg.AssetKey:
         """``<dataset>/<stage>``."""
-        return dg.AssetKey([self.dataset.name, stage])
+        return dg.AssetKey([self.raw_name if stage in ("download", "images") else self.dataset.name, stage])
 
     def code_version(self, stage: str) -> str:
         """Code version of a stage: the preset's, and what the data set, the form and the seed fix."""
@@ -45,6 +51,10 @@ class LaneAssets:
         if stage in SEEDED:
             return f"{version}-seed{self.seed}"
         return version
+
+    def baseline(self, stage: str, name: str) -> str:
+        """The store's name for one run of the benchmark."""
+        return f"{self.key(stage).to_user_string()}/{name}"
 
     def into(self, stage: str) -> dg.AssetIn:
         """Input from an earlier stage of the lane."""
@@ -67,17 +77,20 @@ class LaneAssets:
             **more,
         }
 
-    def run(self, context: dg.AssetExecutionContext, stage: str, **how: Any) -> dg.MaterializeResult:
-        """Materialize one stage, tracked."""
+    def run(self, context: dg.AssetExecutionContext, stage: str, *, name: str = "", **how: Any) -> dg.MaterializeResult:
+        """Materialize one stage, or one run of the benchmark by its ``name``, tracked."""
+        row = self.lane.baselines[name] if name else None
         origin = Origin(
             dataset=self.dataset.name,
             stage=stage,
-            asset=self.key(stage).to_user_string(),
+            asset=self.baseline(stage, name) if name else self.key(stage).to_user_string(),
             dagster_run=context.run.run_id,
             refresh=context.run.tags.get(REFRESH, ""),
-            code_version=self.code_version(stage),
+            code_version=self.lane.baseline_version(stage, name) if name else self.code_version(stage),
             preset=self.preset,
-            seed=self.seed,
+            seed=row.seed if row else self.seed,
+            method=row.training.method if row else self.lane.training.method if stage in SEEDED else "",
+            entry=name,
         )
         how.setdefault("parameters", flat(self.lane.of_stage(stage)) | {"preset": self.preset, "seed": self.seed})
         return materialize(context, origin=origin, **how)

@@ -9,7 +9,7 @@ from assets.lane import LaneAssets
 from assets.materialize import picture
 from pipeline.steps.charts import training_chart
 from pipeline.steps.store import Version
-from pipeline.steps.training import train_stage
+from pipeline.steps.training import Training, train_stage
 from pipeline.wiring.resources import StoreResource, TrackerResource
 
 DESCRIPTIONS = {
@@ -68,9 +68,17 @@ def _train(
     tracker: TrackerResource,
 ) -> dg.MaterializeResult:
     def build(run: Any) -> Version:
-        version = lane.code_version(stage)
-        plan = lane.lane.training
-        made = train_stage(stage, *inputs, plan, store.open(), seed=lane.seed, code_version=version, log=run.metrics)
+        tiles, proxies, previous = inputs
+        training = Training(
+            asset=lane.key(stage).to_user_string(),
+            tiles=tiles,
+            proxies=proxies,
+            plan=lane.lane.training,
+            seed=lane.seed,
+            code_version=lane.code_version(stage),
+            log=run.metrics,
+        )
+        made = train_stage(stage, previous, training, store.open())
         run.artifact(made.path, "checkpoint")
         return made
 

@@ -32,7 +32,7 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         def build(run: Any) -> Version:
             version = lane.code_version("tiles")
-            folder = raw.folder(lane.dataset.name)
+            folder = raw.folder(lane.raw_name)
             return build_tiles(
                 images, folder, lane.dataset, FORMS[config.form], config, store.open(), code_version=version
             )

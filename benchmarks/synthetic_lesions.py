@@ -30,7 +30,7 @@ from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.scorers import CanvasImages, canvas_images, residual_parts, score_canvas
 from pipeline.steps.store import Store, Version, fingerprint
 from pipeline.steps.synthetic import LesionConfig, paste_lesions
-from pipeline.steps.training import CanvasTraining, TrainingPlan, checkpoint_folder, train_stage
+from pipeline.steps.training import CanvasTraining, Training, TrainingPlan, checkpoint_folder, train_stage
 from pipeline.wiring.settings import Settings
 
 COPIES = 4  # altered copies of each validation normal
@@ -153,9 +153,16 @@ def main() -> None:
         key = fingerprint(tiles.data_version, proxies.data_version, plan.of_stage("stage1"), plan.of_stage("stage2"))
         store, stage = Store(settings.home / "choice" / key), None
         for name in ("stage1", "stage2"):
-            stage = train_stage(
-                name, tiles, proxies, stage, plan, store, seed=settings.seed, code_version="", log=lambda *_: None
+            training = Training(
+                asset=f"{dataset}/{name}",
+                tiles=tiles,
+                proxies=proxies,
+                plan=plan,
+                seed=settings.seed,
+                code_version="",
+                log=lambda *_: None,
             )
+            stage = train_stage(name, stage, training, store)
         assert stage is not None
         for canvas in plan.canvases:
             chosen = replace(lane, training=plan, evaluation=judged(lane.evaluation, text))

@@ -49,13 +49,17 @@ def read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def load_method(folder: Path) -> Method:
-    """The method in eval mode on the CPU, its weights checked against the recorded hash."""
+def load_method(folder: Path, changes: Mapping[str, Any] | None = None) -> Method:
+    """The method in eval mode on the CPU, its weights checked against the recorded hash.
+
+    ``changes`` replaces fields of the configuration that no weight depends on (one of the method's ``variants``).
+    """
     described = read_description(folder)
     name = described["method"]
     if name not in METHODS:
         raise ValueError(f"{folder} holds method {name!r}; this code has {', '.join(sorted(METHODS))}")
-    method = build(name, METHODS[name].config_type.from_json(described["config"]), seed=0)
+    config = METHODS[name].config_type.from_json(described["config"] | dict(changes or {}))
+    method = build(name, config, seed=0)
     tensors, _ = read_tensors(folder / _WEIGHTS)
     found = content_hash(tensors)
     if found != described["weights"]:

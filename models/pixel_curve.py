@@ -152,9 +152,15 @@ class PixelCurve:
         """95 % intervals drawing whole groups of images; NaN where there is a single group. ``rows`` bounds memory."""
         if len(set(self.groups)) < 2:
             return {name: (float("nan"), float("nan")) for name in PIXEL_METRICS}
+        return {name: percentiles(values) for name, values in self.resampled(subset, n=n, rng=rng, rows=rows).items()}
+
+    def resampled(
+        self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator, rows: int = 100
+    ) -> dict[str, Floats]:
+        """Every metric (n,) of the resamples: the same generator state and groups give the same draws to any score."""
         weights = bootstrap_weights(self.groups, n, rng)
         chunks = [self._values(subset, weights[start : start + rows]) for start in range(0, n, rows)]
-        return {name: percentiles(np.concatenate([chunk[name] for chunk in chunks])) for name in PIXEL_METRICS}
+        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in PIXEL_METRICS}
 
     def curves(self, subset: str = "all", points: int = 200) -> Mapping[str, list[float]]:
         """Points of the pooled curves for drawing: fpr, tpr, recall, precision; empty lists without lesion pixels."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
@@ -64,7 +65,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
-for command in (refresh, lineage, clean):
+for command in (refresh, benchmark, lineage, clean):
     app.command()(command)
 
 if __name__ == "__main__":

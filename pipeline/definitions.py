@@ -1,7 +1,11 @@
-"""Composition root: the lanes of every data set, the report, resources and jobs, as one Definitions."""
+"""Composition root: the lanes of every data set, the reports, resources and jobs, as one Definitions."""
+
+from dataclasses import replace
 
 import dagster as dg
 
+from assets.baselines import baseline_evaluations_asset, baselines_asset
+from assets.benchmark import benchmark_job
 from assets.download import download_source
 from assets.evaluation import evaluation_asset
 from assets.images import images_asset
@@ -20,29 +24,52 @@ from pipeline.wiring.jobs import jobs
 from pipeline.wiring.resources import resources
 from pipeline.wiring.settings import Settings
 
-STAGES = (download_source, images_asset, tiles_asset, proxies_asset, stage1_asset, stage2_asset, evaluation_asset)
+BENCHMARK = (baselines_asset, baseline_evaluations_asset)
+FORM_OFF = (tiles_asset, proxies_asset, *BENCHMARK)
+STAGES = (
+    download_source,
+    images_asset,
+    tiles_asset,
+    proxies_asset,
+    stage1_asset,
+    stage2_asset,
+    evaluation_asset,
+    *BENCHMARK,
+)
 
 
-def build(settings: Settings) -> dg.Definitions:
-    """Everything Dagster needs, for the preset in force; raises ``ConfigError`` for a preset that does not exist."""
+def lanes_of(settings: Settings) -> list[LaneAssets]:
+    """The lanes of the preset in force; raises ``ConfigError`` for a preset that does not exist."""
     if settings.preset_name not in PRESETS:
         raise ConfigError(f"PROXYANO_PRESET: expected one of {sorted(PRESETS)}, got {settings.preset_name!r}")
     preset = PRESETS[settings.preset_name]
-    lanes = [
+    rows = [(dataset, preset.lanes[name], "") for name, dataset in DATASETS.items()]
+    for name, lane in preset.form_off.items():
+        dataset = replace(DATASETS[name], name=f"{name}_plain", title=f"{DATASETS[name].title}, canonical form off")
+        rows.append((dataset, lane, name))
+    return [
         LaneAssets(
             dataset=dataset,
-            lane=_chosen(preset.lanes[name], settings),
+            lane=_chosen(lane, settings),
             preset=preset.name,
             seed=settings.seed,
             scheduler=settings.scheduler,
+            source=source,
         )
-        for name, dataset in DATASETS.items()
+        for dataset, lane, source in rows
     ]
-    names = list(DATASETS)
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """Everything Dagster needs; a lane without images of its own has the stages of the benchmark alone."""
+    names, lanes = list(DATASETS), lanes_of(settings)
     return dg.Definitions(
-        assets=[*(stage(lane) for lane in lanes for stage in STAGES), report_asset(names, preset.name, settings.seed)],
+        assets=[
+            *(stage(lane) for lane in lanes for stage in (FORM_OFF if lane.source else STAGES)),
+            report_asset(names, settings.preset_name, settings.seed),
+        ],
         resources=resources(settings),
-        jobs=jobs(names),
+        jobs=[*jobs(names), benchmark_job(lanes, settings.home / "benchmark")],
         sensors=SENSORS,
         executor=dg.in_process_executor,
     )
@@ -54,4 +81,5 @@ def _chosen(lane: Lane, settings: Settings) -> Lane:
     return in_colour(lane) if settings.rgb else lane
 
 
+LANES = lanes_of(Settings())
 defs = build(Settings())

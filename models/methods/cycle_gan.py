@@ -5,8 +5,9 @@ numbers are the paper's. The networks work in [−1, 1]. A cycle can smuggle les
 made from the true proxy is there too (`score_from`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,7 @@ class CycleGAN(ResidualMethod):
     name: ClassVar[str] = "cycle_gan"
     config_type: ClassVar[type[MethodConfig]] = CycleGANConfig
     needs_proxy: ClassVar[bool] = True
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"from_proxy": {"score_from": "proxy"}}
     config: CycleGANConfig
 
     def __init__(self, config: CycleGANConfig) -> None:

@@ -21,9 +21,18 @@ def in_colour(lane: Lane) -> Lane:
     """The lane with RGB tiles where its form has colours to show; other lanes come back as they are."""
     if lane.tiles.form not in IN_COLOUR:
         return lane
+    baselines = {name: replace(row, training=_three_channels(row.training)) for name, row in lane.baselines.items()}
+    return replace(
+        lane,
+        tiles=replace(lane.tiles, form=IN_COLOUR[lane.tiles.form]),
+        training=_three_channels(lane.training),
+        baselines=baselines,
+    )
+
+
+def _three_channels(plan: TrainingPlan) -> TrainingPlan:
     canvases = {
-        name: replace(canvas, model=replace(canvas.model, channels=3))
-        for name, canvas in lane.training.canvases.items()
+        name: replace(canvas, model=replace(canvas.model, channels=3)) for name, canvas in plan.canvases.items()
     }
-    training: TrainingPlan = replace(lane.training, canvases=canvases)
-    return replace(lane, tiles=replace(lane.tiles, form=IN_COLOUR[lane.tiles.form]), training=training)
+    changed: TrainingPlan = replace(plan, canvases=canvases)
+    return changed

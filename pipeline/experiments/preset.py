@@ -1,7 +1,7 @@
 """What a preset fixes for one lane: a frozen configuration a stage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.proxies import ProxyConfig
@@ -17,8 +17,19 @@ STEP_VERSIONS: Mapping[str, str] = {
     "stage1": "1",
     "stage2": "1",
     "evaluation": "1",
+    "baselines": "1",
+    "baseline_evaluations": "1",
 }
 """Raised by hand when a step's code changes its result; with the configuration's hash it is the code version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """One run of the benchmark: a method at the benchmark's budget, with its seed."""
+
+    label: str  # for people
+    training: TrainingPlan
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +41,31 @@ class Lane:
     proxies: ProxyConfig = field(default_factory=ProxyConfig)
     training: TrainingPlan
     evaluation: EvaluationConfig
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
 
     def of_stage(self, stage: str) -> object:
-        """The part of the configuration that a stage depends on."""
+        """The part of the configuration that a stage depends on; what a baseline depends on is ``of_baseline``."""
         if stage in ("stage1", "stage2"):
             return self.training.of_stage(stage)
+        if stage in ("baselines", "baseline_evaluations"):
+            return {}
         return getattr(self, stage)
 
     def code_version(self, stage: str) -> str:
         """Version of the step's code and the hash of its configuration: another value makes the asset stale."""
         return f"{STEP_VERSIONS[stage]}-{fingerprint(self.of_stage(stage))}"
+
+    @property
+    def comparing(self) -> EvaluationConfig:
+        """How every method of the benchmark is judged: like the lane's own, the controls left to it."""
+        return replace(self.evaluation, controls=(), pixel_controls=())
+
+    def baseline_version(self, stage: str, name: str) -> str:
+        """The same for one run of the benchmark: another one's configuration leaves it alone."""
+        row = self.baselines[name]
+        plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
+        own = self.comparing if stage == "baseline_evaluations" else plans
+        return f"{STEP_VERSIONS[stage]}-{fingerprint(own)}-seed{row.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +75,4 @@ class Preset:
     name: str
     reason: str  # what it is for
     lanes: Mapping[str, Lane]
+    form_off: Mapping[str, Lane] = field(default_factory=dict)  # data set → its benchmark without a canonical form

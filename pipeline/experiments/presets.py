@@ -1,11 +1,13 @@
 """The presets: ``sample`` for a first look, ``quick`` for real data on two CPU cores, ``paper`` as in the paper."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
-from pipeline.experiments.preset import Lane, Preset
+from pipeline.experiments.benchmark import Budget, Sizes, benchmark
+from pipeline.experiments.preset import Baseline, Lane, Preset
 from pipeline.steps.controls.registry import Control
 from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.proxies import ProxyConfig
@@ -68,6 +70,27 @@ SAMPLE_SHARD = 32  # tiles; several shards even in so little data, so that both 
 SAMPLE_BUDGET = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 20, "checkpoint_every": 20, "log_every": 10}
 
 
+SAMPLE_BENCHMARK = Budget(steps=20, batch_size=8, one_cycle=ONE_CYCLE)
+SAMPLE_SIZES = Sizes(
+    own=TINY, width=8, widest=16, translator=(8, 12, 16), blocks=2, judge=(8, 12, 16, 16), search_steps=5
+)
+QUICK_BENCHMARK = Budget(steps=400, batch_size=16, one_cycle=ONE_CYCLE)
+QUICK_SIZES = Sizes(
+    own=SMALL, width=16, widest=64, translator=(16, 24, 32), blocks=3, judge=(16, 32, 48, 64), search_steps=40
+)
+QUICK_NARROW = replace(QUICK_SIZES, own=NARROW)
+PAPER_BENCHMARK = Budget(steps=40000, batch_size=16, one_cycle={"learning_rate": 1e-3})
+PAPER_SIZES = Sizes(
+    own=PAPER,
+    width=64,
+    widest=512,
+    translator=(64, 128, 256),
+    blocks=9,
+    judge=(64, 128, 256, 512),
+    search_steps=500,
+)
+
+
 def _tiny(size: tuple[int, int] = (64, 64)) -> CanvasTraining:
     return CanvasTraining(size=size, model=TINY, stages=_stages((60, 40), **SAMPLE_BUDGET))
 
@@ -84,6 +107,7 @@ def _full() -> CanvasTraining:
     )
 
 
+OCT_CANVASES = {"wide": (64, 64), "tight": (32, 128)}
 OCT_EVALUATION = EvaluationConfig(scores={"wide": OCT_SCORE, "tight": OCT_SCORE}, controls=OCT_CONTROLS)
 MRI_EVALUATION = EvaluationConfig(scores={"head": MRI_SCORE}, controls=MRI_CONTROLS, flip_average=True)
 
@@ -102,6 +126,17 @@ PLAIN_CONTROLS = (
 )
 PLAIN_EVALUATION = EvaluationConfig(scores={"image": MRI_SCORE}, controls=PLAIN_CONTROLS)
 
+
+def _plain(baselines: Mapping[str, Baseline], shard: int = 128) -> Lane:
+    """The benchmark with the canonical form off: what the form gives, and what the method."""
+    return Lane(
+        tiles=TilesConfig(form="plain", shard=shard),
+        training=_plan({"image": _full()}),
+        evaluation=PLAIN_EVALUATION,
+        baselines=baselines,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "sample": Preset(
         name="sample",
@@ -111,18 +146,22 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
                 training=_plan({"head": _tiny()}),
                 evaluation=MRI_EVALUATION,
+                baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
                 training=_plan({"wide": _tiny(), "tight": _tiny()}),
                 evaluation=OCT_EVALUATION,
+                baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 training=_plan({"field": _tiny()}),
                 evaluation=_fundus(FUNDUS_SCORE_64),
+                baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
         },
+        form_off={"oct": _plain(benchmark({"image": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES), SAMPLE_SHARD)},
     ),
     "quick": Preset(
         name="quick",
@@ -132,34 +171,45 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="inner_head"),
                 training=_plan({"head": _small((64, 64), (500, 400), NARROW)}),
                 evaluation=MRI_EVALUATION,
+                baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane"),
                 proxies=ProxyConfig(),
                 training=_plan({"wide": _small((64, 64), (700, 800)), "tight": _small((32, 128), (500, 600))}),
                 evaluation=OCT_EVALUATION,
+                baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field"),
                 training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
                 evaluation=_fundus(FUNDUS_SCORE_128),
+                baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),
         },
+        form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
     ),
     "paper": Preset(
         name="paper",
         reason="the paper's sizes and weights, canonical forms off; meant for a GPU",
         lanes={
             "brain_mri": Lane(
-                tiles=TilesConfig(form="plain"), training=_plan({"image": _full()}), evaluation=PLAIN_EVALUATION
+                tiles=TilesConfig(form="plain"),
+                training=_plan({"image": _full()}),
+                evaluation=PLAIN_EVALUATION,
+                baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
             "oct": Lane(
-                tiles=TilesConfig(form="plain"), training=_plan({"image": _full()}), evaluation=PLAIN_EVALUATION
+                tiles=TilesConfig(form="plain"),
+                training=_plan({"image": _full()}),
+                evaluation=PLAIN_EVALUATION,
+                baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="field_of_view"),
                 training=_plan({"field": _full()}),
                 evaluation=_fundus(FUNDUS_SCORE),
+                baselines=benchmark({"field": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
         },
     ),

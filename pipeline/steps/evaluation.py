@@ -1,4 +1,4 @@
-"""``<dataset>/evaluation``: a method, its controls and shortcuts on the same images, in the same way."""
+"""``<dataset>/evaluation`` and those of the baselines: method, controls, shortcuts on the same images, the same way."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from models.methods import METHODS
 from models.scoring import Array, ScoreConfig, worst_mean, z_score
+from pipeline.steps.comparison import write_comparison
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.controls.shortcuts import shortcut_table
 from pipeline.steps.inference import Prediction, predict_canvas
@@ -49,19 +51,20 @@ def evaluate_lane(
     seed: int,
     code_version: str,
     facts: Mapping[str, Any],
+    asset: str = "",
     progress: bool = True,
 ) -> Version:
-    """Score, measure, draw and publish ``<dataset>/evaluation``.
+    """Score, measure, draw and publish ``asset``, ``<dataset>/evaluation`` unless one is named.
 
     ``facts`` are the parts of the summary the caller knows: configuration, minutes, peak memory, links.
     """
-    asset = f"{inputs.dataset.name}/evaluation"
+    asset = asset or f"{inputs.dataset.name}/evaluation"
     key = fingerprint(inputs.versions, config, preset, method, seed, code_version)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
         board = Scoreboard(inputs, _image_table(inputs))
-        cases = _method_scores(board, config, method, progress)
+        cases, speed = _method_scores(board, config, method, progress)
         _control_scores(board, config)
         _shortcuts(board)
         head: dict[str, Any] = {"dataset": inputs.dataset.name, "preset": preset, "seed": seed}
@@ -72,12 +75,13 @@ def evaluate_lane(
             work / "content",
             records=records,
             scores=board.table,
-            summary=_summary(board, config, facts, preset, method, seed),
+            summary=_summary(board, config, facts, preset, method, seed) | {"images_per_second": speed},
             curves={
                 name: {subset: curve.curves(subset) for subset in curve.subsets} for name, curve in board.curves.items()
             },
             panels=case_panels(cases, board.table, f"{method}:standardised", config.cases),
         )
+        write_comparison(work / "content", board, method, cases, n_boot=config.resamples)
         version = fingerprint(records, board.table.to_dict("list"))
         return store.publish(asset, work / "content", version, {"records": len(records), "images": len(board.table)})
 
@@ -89,18 +93,19 @@ def _image_table(inputs: LaneInputs) -> pd.DataFrame:
     return images[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True)
 
 
-def _method_scores(board: Scoreboard, config: EvaluationConfig, method: str, progress: bool) -> list[Case]:
-    """The method's columns: latent and image space (the paper's), worst pixels, standardised; cases to draw."""
+def _method_scores(
+    board: Scoreboard, config: EvaluationConfig, method: str, progress: bool
+) -> tuple[list[Case], float]:
+    """The method's columns: latent and image space (the paper's), worst pixels, standardised, and its variants'.
+
+    Returns the cases to draw, and images a second (all canvases of an image, without loading and averaging).
+    """
     cases: list[Case] = []
+    predicted = partial(_predicted, board, config, progress)
+    seconds = 0.0
     for canvas, score in config.scores.items():
-        found = predict_canvas(
-            board.inputs.stage2,
-            board.inputs.tiles,
-            canvas=canvas,
-            splits=ASKED,
-            flip_average=config.flip_average,
-            progress=progress,
-        )
+        found = predicted(canvas, None)
+        seconds += found.seconds
         table, scored = found.images.images, found.images.scored
         validation = found.images.rows("val")
         raw = worst_mean(np.abs(found.residual), scored, score)
@@ -112,7 +117,27 @@ def _method_scores(board: Scoreboard, config: EvaluationConfig, method: str, pro
         board.pixels(f"{method}:residual", canvas, table, partial(_size_of, found.residual), typical)
         board.pixels(f"{method}:standardised", canvas, table, standardised.map_of, 1.0)
         cases.append(Case(canvas, found, standardised, _lesions(board, canvas, found)))
-    return cases
+        for name, changes in METHODS[method].variants.items():
+            other = predicted(canvas, changes)
+            scored_so = score_canvas(other.images, residual_parts(other.steady, other.images, score), score)
+            board.add(f"{method}:standardised_{name}", table, scored_so.image())
+            board.pixels(f"{method}:standardised_{name}", canvas, table, scored_so.map_of, 1.0)
+    return cases, round(len(board.table) / max(seconds, 1e-9), 2)
+
+
+def _predicted(
+    board: Scoreboard, config: EvaluationConfig, progress: bool, canvas: str, changes: Mapping[str, Any] | None
+) -> Prediction:
+    return predict_canvas(
+        board.inputs.checkpoint,
+        board.inputs.tiles,
+        board.inputs.proxies,
+        canvas=canvas,
+        splits=ASKED,
+        flip_average=config.flip_average,
+        changes=changes,
+        progress=progress,
+    )
 
 
 def _lesions(board: Scoreboard, canvas: str, found: Prediction) -> Any:
@@ -195,6 +220,6 @@ def _summary(
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(board.table, config.quantile),
         "leaking": bool(counts["leaking"]),
-        "model_card": (inputs.stage2.path / "model_card.md").read_text(),
+        "model_card": (inputs.checkpoint.path / "model_card.md").read_text(),
         **facts,
     }

@@ -1,6 +1,9 @@
 """A trained method's scores and residuals of the images of one canvas."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,29 +30,35 @@ class Prediction:
     steady: Array  # (n, H, W) the same averaged with the mirrored image's, where asked; else the residual itself
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
+    seconds: float  # that the method took for all of them, loading left out
 
 
 def predict_canvas(
     stage: Version,
     tiles: Version,
+    proxies: Version,
     *,
     canvas: str,
     splits: tuple[str, ...],
     flip_average: bool = False,
+    changes: Mapping[str, Any] | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Prediction:
-    """Run a stage's checkpoint over the images of some splits, at the size it was trained at.
+    """Run a checkpoint over the images of some splits, at the size it was trained at.
 
-    ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone.
+    ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone;
+    ``changes`` are those of one of the method's ``variants``.
     """
     folder = checkpoint_folder(stage, canvas)
     height, width = read_description(folder)["extra"]["size"]
     size = (int(height), int(width))
-    held = load_tiles(tiles, None, splits=splits, canvas=canvas, size=size)
-    source = TensorSource.from_arrays(held.pixels, None, held.validity != NO_DATA, held.validity == SCORED)
-    method = load_method(folder)
+    method = load_method(folder, changes)
+    held = load_tiles(tiles, proxies if method.needs_proxy else None, splits=splits, canvas=canvas, size=size)
+    source = TensorSource.from_arrays(held.pixels, held.proxies, held.validity != NO_DATA, held.validity == SCORED)
+    began = time.perf_counter()
     scores = predict(method, source, batch_size=batch_size, progress=progress)
+    seconds = time.perf_counter() - began
     planes = {name: getattr(scores, name).numpy().mean(axis=1) for name in ("residual", "proxy", "reconstruction")}
     planes["steady"] = planes["residual"]
     if flip_average:
@@ -63,6 +72,7 @@ def predict_canvas(
         images=images,
         latent=_over_tiles(scores.latent.numpy(), single, order),
         image=_over_tiles(scores.image.numpy(), single, order),
+        seconds=seconds,
         **stitched,
     )
 

@@ -56,12 +56,12 @@ def case_panels(cases: Sequence[Case], table: pd.DataFrame, column: str, count: 
 def case_png(case: Case, image_id: str) -> bytes:
     """One strip; a heat map uses ``HEAT_RANGE``, the truth is outlined on the input."""
     row = int(np.flatnonzero((case.found.images.images["image_id"] == image_id).to_numpy())[0])
-    shown = _gray(case.found.images.gray[row])
+    shown = gray_picture(case.found.images.gray[row])
     heat = heat_picture(case.scored.map_of(row))
     pictures = {
         "input": shown,
-        "predicted proxy": _gray(case.found.proxy[row]),
-        "reconstruction": _gray(case.found.reconstruction[row]),
+        "predicted proxy": gray_picture(case.found.proxy[row]),
+        "reconstruction": gray_picture(case.found.reconstruction[row]),
         "score map": heat,
         "on input": cv2.addWeighted(np.repeat(shown[..., None], 3, 2), 0.55, heat, 0.45, 0),
     }
@@ -84,7 +84,8 @@ def _sized(values: Array) -> Array:
     return enlarge(values.astype(np.float32), (height * factor, width * factor)) if factor > 1 else values
 
 
-def _gray(values: Array) -> NDArray[np.uint8]:
+def gray_picture(values: Array) -> NDArray[np.uint8]:
+    """Values (h, w) in [0, 1] as gray levels (h', w'), enlarged by a whole factor to about ``SIDE`` rows."""
     picture: NDArray[np.uint8] = (np.clip(_sized(values), 0, 1) * 255).astype(np.uint8)
     return picture
 

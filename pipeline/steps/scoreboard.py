@@ -24,13 +24,17 @@ class LaneInputs:
     images: Version
     tiles: Version
     proxies: Version
-    stage1: Version
-    stage2: Version
+    trained: tuple[Version, ...]  # what training left; the last one holds the whole method
+
+    @property
+    def checkpoint(self) -> Version:
+        """The trained method."""
+        return self.trained[-1]
 
     @property
     def versions(self) -> dict[str, str]:
         """Asset → data version."""
-        every = (self.images, self.tiles, self.proxies, self.stage1, self.stage2)
+        every = (self.images, self.tiles, self.proxies, *self.trained)
         return {version.asset: version.data_version for version in every}
 
 

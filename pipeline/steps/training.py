@@ -1,7 +1,8 @@
-"""One stage of a method, trained canvas by canvas: a canvas has its own network, its slots share it.
+"""A method trained canvas by canvas, one stage or all of them: a canvas has its own network, its slots share it.
 
-A stage's version holds ``<canvas>/weights.safetensors`` and ``method.json`` (the whole method so far: stage 2 holds
+A version holds ``<canvas>/weights.safetensors`` and ``method.json`` (the whole method so far: stage 2 holds
 stage 1's modules too), ``<canvas>/history.json`` (validation losses) and ``model_card.md``.
+The trained stages of a baseline lie in one version: nothing else stands on its first stage alone.
 """
 
 import json
@@ -15,7 +16,7 @@ from models.method import Method, MethodConfig
 from models.methods import METHODS, build
 from models.schedule import TrainConfig
 from models.source import TensorSource
-from models.trainer import fit
+from models.trainer import TrainResult, fit
 from pipeline.steps.errors import ConfigError, DatasetUnusable
 from pipeline.steps.loading import load_tiles, read_neutral
 from pipeline.steps.store import Store, Version, fingerprint, write_file
@@ -47,6 +48,11 @@ class TrainingPlan:
         if self.method not in METHODS:
             raise ConfigError(f"TrainingPlan.method is one of {sorted(METHODS)}, got {self.method!r}")
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, in the order in which they are trained."""
+        return tuple(next(iter(self.canvases.values())).stages)
+
     def of_stage(self, stage: str) -> dict[str, object]:
         """What this stage depends on, so that stage 2's budget leaves stage 1 alone."""
         return {
@@ -59,51 +65,97 @@ class TrainingPlan:
         } | {"method": self.method}
 
 
-def train_stage(
-    stage: str,
-    tiles: Version,
-    proxies: Version,
-    previous: Version | None,
-    plan: TrainingPlan,
-    store: Store,
-    *,
-    seed: int,
-    code_version: str,
-    log: Log,
-    progress: bool = True,
-) -> Version:
-    """Train one stage on normal training tiles, stop on normal validation tiles, publish ``<dataset>/<stage>``.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What every training of one call shares."""
+
+    asset: str  # what is published
+    tiles: Version
+    proxies: Version
+    plan: TrainingPlan
+    seed: int
+    code_version: str
+    log: Log  # gets a step and named figures, prefixed by the canvas (and by the stage where there are several)
+    progress: bool = True
+
+    def key(self, *more: object) -> str:
+        """Fingerprint of all that the weights depend on."""
+        return fingerprint(self.tiles.data_version, self.proxies.data_version, *more, self.seed, self.code_version)
+
+    def fit(self, method: Method, stage: str, canvas: str, state: Path, key: str, prefix: str) -> TrainResult:
+        """Train one stage of one canvas's network; normal validation tiles choose the weights that are kept."""
+        training = self.plan.canvases[canvas]
+        return fit(
+            method,
+            stage,
+            _source(self.tiles, self.proxies, "train", canvas, training.size),
+            _source(self.tiles, self.proxies, "val", canvas, training.size),
+            training.stages[stage],
+            state,
+            seed=self.seed,
+            log=lambda step, figures: self.log(step, {f"{prefix}/{name}": value for name, value in figures.items()}),
+            data=key,
+            title=f"{self.asset} {prefix}",
+            progress=self.progress,
+        )
+
+    def start(self, canvas: str) -> Method:
+        """The untrained network of a canvas; what the tiles and the canvas decide is put into its configuration."""
+        training = self.plan.canvases[canvas]
+        values = training.model.to_json()
+        if "invalid_fill" in values:
+            values["invalid_fill"] = read_neutral(self.tiles.path) / 255
+        if "size" in values:
+            values["size"] = list(training.size)
+        return build(self.plan.method, type(training.model).from_json(values), seed=self.seed)
+
+
+def train_stage(stage: str, previous: Version | None, training: Training, store: Store) -> Version:
+    """Train one stage on normal training tiles, stop on normal validation tiles, publish it.
 
     ``previous`` is the stage before (None for the first). A killed run goes on from its last checkpoint and ends with
-    the very same weights. ``log`` gets a step and named figures, prefixed by the canvas.
+    the very same weights.
     """
-    asset = f"{tiles.asset.rpartition('/')[0]}/{stage}"
-    before = previous.data_version if previous else ""
-    key = fingerprint(tiles.data_version, proxies.data_version, before, plan.of_stage(stage), seed, code_version)
+    asset, plan = training.asset, training.plan
+    key = training.key(previous.data_version if previous else "", plan.of_stage(stage))
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
         content, hashes, cards = work / "content", dict[str, str](), list[str]()
-        for canvas, training in plan.canvases.items():
-            method = _start(plan.method, training.model, previous, canvas, seed, read_neutral(tiles.path))
-            result = fit(
-                method,
-                stage,
-                _source(tiles, proxies, "train", canvas, training.size),
-                _source(tiles, proxies, "val", canvas, training.size),
-                training.stages[stage],
-                work / "state" / canvas,
-                seed=seed,
-                log=_prefixed(log, canvas),
-                data=key,
-                title=f"{asset} {canvas}",
-                progress=progress,
-            )
-            hashes[canvas] = save_method(method, content / canvas, stage=stage, extra={"size": list(training.size)})
+        for canvas, trained in plan.canvases.items():
+            method = load_method(checkpoint_folder(previous, canvas)) if previous else training.start(canvas)
+            result = training.fit(method, stage, canvas, work / "state" / canvas, key, canvas)
+            hashes[canvas] = save_method(method, content / canvas, stage=stage, extra={"size": list(trained.size)})
             cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
             write_file(content / canvas / "history.json", json.dumps(result.history, indent=1).encode())
         write_file(content / "model_card.md", "\n".join(cards).encode())
-        return store.publish(asset, content, fingerprint(hashes), {"stage": stage, "seed": seed, "canvases": hashes})
+        meta = {"stage": stage, "seed": training.seed, "canvases": hashes}
+        return store.publish(asset, content, fingerprint(hashes), meta)
+
+
+def train_method(training: Training, store: Store) -> Version:
+    """Train all stages of a method, one after the other, and publish them as one version; resumes like a stage."""
+    asset, plan = training.asset, training.plan
+    key = training.key([plan.of_stage(stage) for stage in plan.stages])
+    with store.building(asset, key) as work:
+        if (done := store.built(asset, key)) is not None:
+            return done
+        content, hashes, cards = work / "content", dict[str, str](), list[str]()
+        parameters, seconds = 0, 0.0
+        for canvas, trained in plan.canvases.items():
+            method, history = training.start(canvas), dict[str, object]()
+            for stage in plan.stages:
+                state = work / "state" / canvas / stage
+                result = training.fit(method, stage, canvas, state, key, f"{canvas}/{stage}")
+                history[stage], seconds = result.history, seconds + result.seconds
+            extra = {"size": list(trained.size)}
+            hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=extra)
+            parameters += sum(parameter.numel() for parameter in method.parameters())
+            cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
+            write_file(content / canvas / "history.json", json.dumps(history, indent=1).encode())
+        write_file(content / "model_card.md", "\n".join(cards).encode())
+        meta = {"method": plan.method, "seed": training.seed, "canvases": hashes, "parameters": parameters}
+        return store.publish(asset, content, fingerprint(hashes), meta | {"train_minutes": round(seconds / 60, 3)})
 
 
 def checkpoint_folder(stage: Version, canvas: str) -> Path:
@@ -111,21 +163,8 @@ def checkpoint_folder(stage: Version, canvas: str) -> Path:
     return stage.path / canvas
 
 
-def _start(method: str, model: MethodConfig, previous: Version | None, canvas: str, seed: int, neutral: int) -> Method:
-    if previous is not None:
-        return load_method(checkpoint_folder(previous, canvas))
-    values = model.to_json()
-    if "invalid_fill" in values:
-        values["invalid_fill"] = neutral / 255
-    return build(method, type(model).from_json(values), seed=seed)
-
-
 def _source(tiles: Version, proxies: Version, split: str, canvas: str, size: tuple[int, int]) -> TensorSource:
     held = load_tiles(tiles, proxies, splits=[split], canvas=canvas, size=size)
     if held.index["label"].any():
         raise DatasetUnusable(f"{tiles.asset}: split {split} holds abnormal images; training takes normals only")
     return TensorSource.from_arrays(held.pixels, held.proxies, held.validity)
-
-
-def _prefixed(log: Log, canvas: str) -> Log:
-    return lambda step, figures: log(step, {f"{canvas}/{name}": value for name, value in figures.items()})

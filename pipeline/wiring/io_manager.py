@@ -16,7 +16,7 @@ class VersionIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Version) -> None:
         """Make the published version the current one."""
-        expected = context.asset_key.to_user_string()
+        expected = _stored(context)
         if obj.asset != expected:
             raise dg.DagsterInvariantViolationError(f"{expected} handed over a version of {obj.asset}")
         Store(Path(self.root)).point(obj)
@@ -24,6 +24,12 @@ class VersionIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Version:
         """The current version of the upstream asset; one sentence says what to run where there is none."""
         try:
-            return Store(Path(self.root)).current(context.asset_key.to_user_string())
+            return Store(Path(self.root)).current(_stored(context))
         except NeverMaterialized as error:
             raise one_sentence(str(error)) from None
+
+
+def _stored(context: dg.OutputContext | dg.InputContext) -> str:
+    """The store's name of an asset, or of one of its partitions."""
+    asset = context.asset_key.to_user_string()
+    return f"{asset}/{context.asset_partition_key}" if context.has_asset_partitions else asset

@@ -65,17 +65,23 @@ class Refresh:
     selection: str
 
     def selected(self) -> Keys:
-        """The assets of the selection that can be materialized, from raw files to reports."""
+        """The assets of the selection that can be materialized, from raw files to reports.
+
+        Partitioned ones are left out, and so is what stands on them: the benchmark has a command of its own.
+        """
         graph = self.definitions.resolve_asset_graph()
         chosen = dg.AssetSelection.from_string(self.selection).resolve(graph)
-        return [key for key in graph.toposorted_asset_keys if key in chosen & graph.materializable_asset_keys]
+        apart = dg.AssetSelection.assets(*(node.key for node in graph.asset_nodes if node.is_partitioned)).downstream()
+        wanted = (chosen & graph.materializable_asset_keys) - apart.resolve(graph)
+        return [key for key in graph.toposorted_asset_keys if key in wanted]
 
     def due(self) -> dict[dg.AssetKey, Standing]:
         """Selected assets that are not fresh, in the order they can be made in; looks at the raw folders first."""
         observe(self.instance, self._resource(RawResource))
         store = self.store
-        found = standings(self.definitions, self.instance, lambda key, version: _held(store, key, version))
-        return {key: found[key] for key in self.selected() if not found[key].fresh}
+        wanted = self.selected()
+        found = standings(self.definitions, self.instance, wanted, lambda key, version: _held(store, key, version))
+        return {key: found[key] for key in wanted if not found[key].fresh}
 
     def above(self, key: dg.AssetKey) -> set[dg.AssetKey]:
         """Every asset that this one depends on, directly or not."""

@@ -5,7 +5,7 @@ behind that server, so the command line and the pages never disagree. `tests/gra
 moves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -31,13 +31,15 @@ class Standing:
         return self.status == "FRESH"
 
 
-def standings(definitions: dg.Definitions, instance: dg.DagsterInstance, held: Held) -> Mapping[dg.AssetKey, Standing]:
-    """Status of every asset that can be materialized, asked anew; not transitive: what follows may still be spared."""
+def standings(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], held: Held
+) -> Mapping[dg.AssetKey, Standing]:
+    """Status of the assets, asked anew; not transitive: what follows a stale one may still be spared."""
     graph = definitions.resolve_asset_graph()
     now = TemporalContext(effective_dt=get_current_datetime(), last_event_id=None)
     view = AssetGraphView(temporal_context=now, instance=instance, asset_graph=graph)
     resolver = CachingStaleStatusResolver(instance=instance, asset_graph=graph, loading_context=view)
-    return {key: _standing(key, resolver, held) for key in graph.materializable_asset_keys}
+    return {key: _standing(key, resolver, held) for key in keys}
 
 
 def _standing(key: dg.AssetKey, resolver: CachingStaleStatusResolver, held: Held) -> Standing:

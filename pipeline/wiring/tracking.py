@@ -43,10 +43,13 @@ class Origin:
     code_version: str
     preset: str
     seed: int
+    method: str = ""  # key of METHODS; empty where nothing is learned
+    entry: str = ""  # run of the benchmark
     refresh: str = ""  # shared by the Dagster runs of one refresh: they are one run of the lane
 
     def tags(self) -> dict[str, str]:
         """MLflow tags of the stage's run."""
+        also = {"method": self.method, "entry": self.entry, "refresh": self.refresh}
         return {
             "dataset": self.dataset,
             "stage": self.stage,
@@ -56,7 +59,7 @@ class Origin:
             "dagster.asset_key": self.asset,
             "code_version": self.code_version,
             MLFLOW_GIT_COMMIT: git_commit(),
-        } | ({"refresh": self.refresh} if self.refresh else {})
+        } | {name: value for name, value in also.items() if value}
 
 
 @dataclass
@@ -228,7 +231,7 @@ class Tracker:
     def create(self, origin: Origin, started: int) -> str:
         """Open a nested run below the lane's parent run."""
         tags = origin.tags() | {MLFLOW_PARENT_RUN_ID: self._parent(origin), MLFLOW_SOURCE_NAME: "dagster"}
-        name = f"{origin.stage} {origin.preset} seed {origin.seed}"
+        name = f"{origin.entry or origin.stage} {origin.preset} seed {origin.seed}"
         return self._start(origin.dataset, name, tags, started)
 
     def _parent(self, origin: Origin) -> str:
@@ -244,7 +247,8 @@ class Tracker:
         tags = {**origin.tags(), "lane": origin.dataset, MLFLOW_SOURCE_NAME: "dagster"}
         for own in ("stage", "dagster.asset_key", "code_version"):
             del tags[own]
-        run_id = self._start(origin.dataset, f"{origin.dataset} {origin.preset} seed {origin.seed}", tags)
+        lane = f"{origin.dataset} {origin.entry}".strip()
+        run_id = self._start(origin.dataset, f"{lane} {origin.preset} seed {origin.seed}", tags)
         self.client.set_terminated(run_id, "FINISHED")  # a frame for its nested runs; it does no work of its own
         return run_id
 

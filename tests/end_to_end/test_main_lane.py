@@ -165,9 +165,10 @@ def test_again_gives_the_same_versions_and_opens_no_run(undisturbed):
 
 def test_flip_average_is_the_mean_over_the_image_and_its_mirror_image(undisturbed):
     stage, tiles = undisturbed.store.current("brain_mri/stage2"), undisturbed.store.current("brain_mri/tiles")
-    plain = predict_canvas(stage, tiles, canvas="head", splits=("val",), progress=False)
+    proxies = undisturbed.store.current("brain_mri/proxies")
+    plain = predict_canvas(stage, tiles, proxies, canvas="head", splits=("val",), progress=False)
     assert np.array_equal(plain.steady, plain.residual)
-    found = predict_canvas(stage, tiles, canvas="head", splits=("val",), flip_average=True, progress=False)
+    found = predict_canvas(stage, tiles, proxies, canvas="head", splits=("val",), flip_average=True, progress=False)
     assert np.array_equal(found.residual, plain.residual)
     method = load_method(checkpoint_folder(stage, "head"))
     images = plain.images

@@ -43,7 +43,7 @@ def make(instance: dg.DagsterInstance, definitions: dg.Definitions, *keys: dg.As
 
 
 def told(instance: dg.DagsterInstance, definitions: dg.Definitions) -> dict[str, tuple[str, tuple[str, ...]]]:
-    found = standings(definitions, instance, lambda key, version: None)
+    found = standings(definitions, instance, [FIRST, SECOND], lambda key, version: None)
     return {key.to_user_string(): (standing.status, standing.causes) for key, standing in found.items()}
 
 
@@ -74,6 +74,6 @@ def test_stale_by_code_and_early_cut_off(instance):
 
 def test_what_the_store_does_not_hold_is_missing(instance):
     make(instance, definitions(), FIRST, SECOND)
-    found = standings(definitions(), instance, lambda key, version: f"no {version}" if key == SECOND else None)
+    found = standings(definitions(), instance, [FIRST, SECOND], lambda key, version: f"no {version}" if key == SECOND else None)
     assert (found[FIRST].status, found[SECOND].status) == ("FRESH", "MISSING")
     assert found[SECOND].causes == ("no b",)

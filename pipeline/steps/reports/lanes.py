@@ -37,6 +37,14 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "leaking": False,  # the split is the paper's random one: duplicates may stand on two sides
     "notes": [],
     "model_card": "",  # markdown
+    "images_per_second": None,  # of the method, loading left out
+    "label": "",  # the rest is known of the benchmark's runs alone: the method for people
+    "entry": "",  # name of the run
+    "parameters": None,
+    "train_minutes": None,
+    "budget": {},  # canvas → stage → steps
+    "batch_size": {},  # canvas → images
+    "learning_rate": {},  # canvas → stage → highest rate
 }
 SUMMARY_NEEDED = ("dataset", "title", "preset", "method", "seed")
 

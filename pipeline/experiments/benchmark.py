@@ -1,0 +1,126 @@
+"""The runs of the benchmark: every method with one budget of optimiser steps, on the canvases of a lane.
+
+A step is one batch, on which each phase of the method is updated once (f-AnoGAN's generator every fifth step, as its
+paper has it). A method of two stages shares the budget between them. Sizes are scaled to the lane's: the
+reconstruction methods have ProxyAno's own encoder and decoder. Learning rates: those that share ProxyAno's networks
+share its one-cycle rate; adversarial methods have the constant rate of their papers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.method import MethodConfig
+from models.methods import METHODS
+from models.methods.anogan import AnoGANConfig
+from models.methods.auto_encoder import AutoEncoderConfig
+from models.methods.cycle_gan import CycleGANConfig
+from models.methods.denoising import DenoisingConfig
+from models.methods.f_anogan import FAnoGANConfig
+from models.methods.ganomaly import GANomalyConfig
+from models.methods.memae import MemAEConfig
+from models.methods.pix2pix import Pix2PixConfig
+from models.methods.proxyano_config import ProxyAnoConfig
+from models.methods.sparse_gan import SparseGANConfig
+from models.methods.vae import VAEConfig
+from models.schedule import TrainConfig
+from pipeline.experiments.preset import Baseline
+from pipeline.steps.training import CanvasTraining, TrainingPlan
+
+LABELS: Mapping[str, str] = {
+    "proxyano": "ProxyAno",
+    "auto_encoder": "Auto-Encoder",
+    "memae": "MemAE",
+    "anogan": "AnoGAN",
+    "f_anogan": "f-AnoGAN",
+    "ganomaly": "GANomaly",
+    "sparse_gan": "Sparse-GAN",
+    "pix2pix": "pix2pix",
+    "cycle_gan": "Cycle-GAN",
+    "vae": "VAE",
+    "denoising": "Denoising auto-encoder",
+}
+"""Every method for people, the paper's first."""
+
+TWO_STAGES = ("proxyano", "f_anogan")
+OF_PAPER: Mapping[str, float] = {
+    "anogan": 2e-4,
+    "f_anogan": 1e-4,
+    "ganomaly": 2e-4,
+    "sparse_gan": 2e-4,
+    "pix2pix": 2e-4,
+    "cycle_gan": 2e-4,
+}
+"""Constant learning rates of the adversarial methods, in full precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What all methods of a benchmark share."""
+
+    steps: int  # of a method, over its stages
+    batch_size: int
+    one_cycle: Mapping[str, object]  # rate, schedule and precision of the methods that share ProxyAno's networks
+
+    def stages(self, method: str) -> dict[str, TrainConfig]:
+        """The budget laid out over the stages of a method."""
+        names = ("stage1", "stage2") if method in TWO_STAGES else ("stage1",)
+        steps = self.steps // len(names)
+        common = {"learning_rate": OF_PAPER[method]} if method in OF_PAPER else self.one_cycle
+        every = max(1, min(100, steps // 4))
+        row = TrainConfig(
+            steps=steps,
+            batch_size=self.batch_size,
+            evaluate_every=every,
+            checkpoint_every=every,
+            **common,  # type: ignore[arg-type]
+        )
+        return dict.fromkeys(names, row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large the networks of all methods are."""
+
+    own: ProxyAnoConfig
+    width: int  # channels next to the image of AnoGAN, f-AnoGAN and GANomaly
+    widest: int
+    translator: tuple[int, ...]  # Cycle-GAN's generators
+    blocks: int
+    judge: tuple[int, ...]  # PatchGANs
+    search_steps: int  # AnoGAN
+
+    def model(self, method: str) -> MethodConfig:
+        """Configuration of one method; what the tiles decide (size, value without data) is filled in by training."""
+        own, narrow = self.own, {"width": self.width, "widest": self.widest, "latent_dim": self.own.latent_dim}
+        shared = {"widths": own.widths, "latent_dim": own.latent_dim}
+        rows: dict[str, MethodConfig] = {
+            "proxyano": own,
+            "auto_encoder": AutoEncoderConfig(**shared),  # type: ignore[arg-type]
+            "memae": MemAEConfig(**shared),  # type: ignore[arg-type]
+            "vae": VAEConfig(**shared),  # type: ignore[arg-type]
+            "denoising": DenoisingConfig(**shared),  # type: ignore[arg-type]
+            "sparse_gan": SparseGANConfig(**shared, discriminator_widths=self.judge),  # type: ignore[arg-type]
+            "anogan": AnoGANConfig(**narrow, search_steps=self.search_steps),  # type: ignore[arg-type]
+            "f_anogan": FAnoGANConfig(**narrow),  # type: ignore[arg-type]
+            "ganomaly": GANomalyConfig(**narrow),  # type: ignore[arg-type]
+            "pix2pix": Pix2PixConfig(widths=own.widths, discriminator_widths=self.judge),
+            "cycle_gan": CycleGANConfig(widths=self.translator, blocks=self.blocks, discriminator_widths=self.judge),
+        }
+        return rows[method]
+
+
+def benchmark(
+    canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes, *, seeds: Sequence[int] = (0,)
+) -> dict[str, Baseline]:
+    """Every method on the canvases (name → training rows and columns), seed by seed; later seeds are in the name."""
+    assert set(LABELS) == set(METHODS)
+    rows = {}
+    for seed in seeds:
+        for method, label in LABELS.items():
+            plan = {
+                canvas: CanvasTraining(size=size, model=sizes.model(method), stages=budget.stages(method))
+                for canvas, size in canvases.items()
+            }
+            name = f"{method}-seed{seed}" if seed else method
+            rows[name] = Baseline(label=label, training=TrainingPlan(method=method, canvases=plan), seed=seed)
+    return rows
