@@ -96,7 +96,7 @@ def baseline_evaluations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         def build(run: Any) -> Version:
             made = evaluate_lane(
                 inputs,
-                lane.lane.comparing,
+                lane.lane.judging(name),
                 store.open(),
                 preset=lane.preset,
                 method=row.training.method,
@@ -162,7 +162,7 @@ def _parameters(lane: LaneAssets, name: str) -> dict[str, Any]:
     steps = sum(config.steps for config in first.stages.values())
     own = {"method": row.training.method, "seed": row.seed, "preset": lane.preset, "steps": steps}
     plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
-    return own | flat(plans) | flat({"scores": lane.lane.comparing.scores})
+    return own | flat(plans) | flat({"scores": lane.lane.evaluation.scores})
 
 
 def _facts(lane: LaneAssets, name: str, baseline: Version, store: Store) -> dict[str, Any]:

@@ -15,9 +15,9 @@ REPORT = "benchmark_report"
 
 
 def due(lanes: Sequence[LaneAssets], store: Store) -> list[Due]:
-    """Every run that is missing or stands on what is no longer current: first seeds of all data sets first."""
+    """Every run that is missing or stands on what is no longer current: first seeds first, the form off last."""
     found = [
-        (lane.lane.baselines[name].seed, Due(dataset=lane.dataset.name, name=name, stages=stages))
+        ((bool(lane.source), lane.lane.baselines[name].seed), Due(dataset=lane.dataset.name, name=name, stages=stages))
         for lane in lanes
         for name, stages in missing(lane, store).items()
     ]

@@ -71,7 +71,7 @@ class LaneAssets:
             "io_manager_key": "versions",
             "dagster_type": VERSION,
             "code_version": self.code_version(stage),
-            "automation_condition": WHEN_CHANGED,
+            "automation_condition": None if self.source else WHEN_CHANGED,  # what only the benchmark needs waits for it
             "pool": "_".join(key.path),
             "check_specs": [dg.AssetCheckSpec(name=name, asset=key) for name in checks],
             **more,

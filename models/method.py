@@ -110,9 +110,7 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     config_type: ClassVar[type[MethodConfig]]
     needs_proxy: ClassVar[bool] = False  # do scores read `Batch.proxy`? (all training batches have it)
-    variants: ClassVar[
-        Mapping[str, Mapping[str, Any]]
-    ] = {}  # other scores of one checkpoint: name → fields
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # other scores of one checkpoint: name → fields
     stages: tuple[Stage, ...]  # set by the constructor: they may depend on the configuration
     config: MethodConfig
 

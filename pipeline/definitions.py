@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.baselines import baseline_evaluations_asset, baselines_asset
 from assets.benchmark import benchmark_job
+from assets.benchmark_report import benchmark_report_asset
 from assets.download import download_source
 from assets.evaluation import evaluation_asset
 from assets.images import images_asset
@@ -67,6 +68,7 @@ def build(settings: Settings) -> dg.Definitions:
         assets=[
             *(stage(lane) for lane in lanes for stage in (FORM_OFF if lane.source else STAGES)),
             report_asset(names, settings.preset_name, settings.seed),
+            benchmark_report_asset(lanes, settings.preset_name),
         ],
         resources=resources(settings),
         jobs=[*jobs(names), benchmark_job(lanes, settings.home / "benchmark")],

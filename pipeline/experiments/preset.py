@@ -42,6 +42,7 @@ class Lane:
     training: TrainingPlan
     evaluation: EvaluationConfig
     baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
+    controls_with: str = ""  # run of the benchmark that brings the controls; empty: the lane's own evaluation has them
 
     def of_stage(self, stage: str) -> object:
         """The part of the configuration that a stage depends on; what a baseline depends on is ``of_baseline``."""
@@ -55,16 +56,18 @@ class Lane:
         """Version of the step's code and the hash of its configuration: another value makes the asset stale."""
         return f"{STEP_VERSIONS[stage]}-{fingerprint(self.of_stage(stage))}"
 
-    @property
-    def comparing(self) -> EvaluationConfig:
-        """How every method of the benchmark is judged: like the lane's own, the controls left to it."""
-        return replace(self.evaluation, controls=(), pixel_controls=())
+    def judging(self, name: str) -> EvaluationConfig:
+        """How a run of the benchmark is judged: like the lane's own evaluation, the controls left to one of them."""
+        if name == self.controls_with:
+            return self.evaluation
+        bare: EvaluationConfig = replace(self.evaluation, controls=(), pixel_controls=())
+        return bare
 
     def baseline_version(self, stage: str, name: str) -> str:
         """The same for one run of the benchmark: another one's configuration leaves it alone."""
         row = self.baselines[name]
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
-        own = self.comparing if stage == "baseline_evaluations" else plans
+        own = self.judging(name) if stage == "baseline_evaluations" else plans
         return f"{STEP_VERSIONS[stage]}-{fingerprint(own)}-seed{row.seed}"
 
 

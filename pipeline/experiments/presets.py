@@ -134,6 +134,7 @@ def _plain(baselines: Mapping[str, Baseline], shard: int = 128) -> Lane:
         training=_plan({"image": _full()}),
         evaluation=PLAIN_EVALUATION,
         baselines=baselines,
+        controls_with="proxyano",
     )
 
 

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from assets.lane import LaneAssets
+from models.methods import METHODS
 from pipeline.definitions import build
 from pipeline.experiments.preset import STEP_VERSIONS, Lane
 from pipeline.experiments.presets import PRESETS
@@ -27,8 +28,12 @@ STAGES = {
     "stage1": ("tiles", "proxies"),
     "stage2": ("tiles", "proxies", "stage1"),
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2"),
+    "baselines": ("tiles", "proxies"),
+    "baseline_evaluations": ("images", "tiles", "proxies", "baselines"),
 }
 """Stage of a lane → what it is made of."""
+BENCHMARK = ("baselines", "baseline_evaluations")  # a partition each run
+FORM_OFF = ("tiles", "proxies", *BENCHMARK)  # stages of a lane that has the images of another
 KINDS = {
     "download": {"file"},
     "images": {"pandas", "parquet"},
@@ -37,6 +42,8 @@ KINDS = {
     "stage1": {"pytorch"},
     "stage2": {"pytorch"},
     "evaluation": {"scikitlearn", "parquet"},
+    "baselines": {"pytorch"},
+    "baseline_evaluations": {"scikitlearn", "parquet"},
 }
 CHECKS = {
     "images": {
@@ -50,7 +57,11 @@ CHECKS = {
     "tiles": {"tile_coverage", "tile_values"},
     "proxies": {"proxy_values"},
 }
-REPORT = dg.AssetKey("evaluation_report")
+REPORT, BENCHMARK_REPORT = dg.AssetKey("evaluation_report"), dg.AssetKey("benchmark_report")
+
+
+def form_off(preset: str) -> set[str]:
+    return {f"{name}_plain" for name in PRESETS[preset].form_off}
 
 
 @pytest.fixture
@@ -63,42 +74,77 @@ def settings(monkeypatch, tmp_path):
 
 
 @pytest.fixture(params=sorted(PRESETS))
-def graph(request, settings, monkeypatch):
-    """Asset graph of every preset: none of them changes its shape."""
+def preset(request, monkeypatch):
     monkeypatch.setenv("PROXYANO_PRESET", request.param)
+    return request.param
+
+
+@pytest.fixture
+def graph(settings, preset):
+    """Asset graph of every preset: none of them changes the shape of the three lanes."""
     return build(settings()).resolve_asset_graph()
 
 
-def test_three_lanes_and_one_report(graph):
+def test_three_lanes_and_two_reports(graph, preset):
     assert set(DATASETS) == {"brain_mri", "oct", "idrid"}
     expected = {
         dg.AssetKey([name, stage]): {dg.AssetKey([name, other]) for other in above}
         for name in DATASETS
         for stage, above in STAGES.items()
     }
+    for name in form_off(preset):
+        images = dg.AssetKey([name.removesuffix("_plain"), "images"])
+        expected |= {
+            dg.AssetKey([name, stage]): {images if other == "images" else dg.AssetKey([name, other]) for other in above}
+            for stage, above in STAGES.items()
+            if stage in FORM_OFF
+        }
     expected[REPORT] = {dg.AssetKey([name, "evaluation"]) for name in DATASETS}
+    expected[BENCHMARK_REPORT] = {
+        dg.AssetKey([name, "baseline_evaluations"]) for name in (*DATASETS, *form_off(preset))
+    }
     assert {node.key: set(node.parent_keys) for node in graph.asset_nodes} == expected
 
 
 def test_groups_kinds_owners_and_descriptions(graph):
     for node in graph.asset_nodes:
-        report = node.key == REPORT
+        report = node.key in (REPORT, BENCHMARK_REPORT)
         assert node.group_name == ("reports" if report else node.key.path[0])
         assert node.kinds == ({"plotly"} if report else KINDS[node.key.path[1]])
         assert node.description
         if node.is_materializable:
             assert node.owners == ["team:proxyano"]
             assert node.code_version
-            assert not node.is_partitioned
+            assert node.is_partitioned == (node.key.path[-1] in BENCHMARK)
     observed = {node.key.path[-1] for node in graph.asset_nodes if not node.is_materializable}
     assert observed == {"download"}
 
 
-def test_checks_stand_on_their_stages(graph):
+def test_every_method_is_a_partition_of_every_lane(graph, preset):
+    lanes = PRESETS[preset].lanes | {f"{name}_plain": lane for name, lane in PRESETS[preset].form_off.items()}
+    for name, lane in lanes.items():
+        for stage in BENCHMARK:
+            keys = graph.get(dg.AssetKey([name, stage])).partitions_def.get_partition_keys()
+            assert keys == list(lane.baselines)
+        assert {row.training.method for row in lane.baselines.values() if row.seed == 0} == set(METHODS)
+        assert all(row.training.canvases.keys() == lane.training.canvases.keys() for row in lane.baselines.values())
+        budgets = {
+            (canvas, sum(row.steps for row in plan.stages.values()), *{row.batch_size for row in plan.stages.values()})
+            for baseline in lane.baselines.values()
+            for canvas, plan in baseline.training.canvases.items()
+        }
+        assert len(budgets) == len(lane.training.canvases), "one budget of steps and one batch size for all methods"
+
+
+def test_checks_stand_on_their_stages(graph, preset):
     found: dict[dg.AssetKey, set[str]] = {}
     for check in graph.asset_check_keys:
         found.setdefault(check.asset_key, set()).add(check.name)
-    assert found == {dg.AssetKey([name, stage]): names for name in DATASETS for stage, names in CHECKS.items()}
+    expected = {dg.AssetKey([name, stage]): names for name in DATASETS for stage, names in CHECKS.items()}
+    expected |= {
+        dg.AssetKey([name, stage]): CHECKS[stage] for name in form_off(preset) for stage in ("tiles", "proxies")
+    }
+    assert found == expected
 
 
 def test_jobs_are_named_for_what_people_do(settings):
@@ -116,7 +162,7 @@ def test_jobs_are_named_for_what_people_do(settings):
     expected["evaluate"].add("evaluation_report")
     assert selected == expected
     names = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert names == {"prepare", "train", "evaluate"}
+    assert names == {"prepare", "train", "evaluate", "benchmark"}
     assert all(definitions.resolve_job_def(job).description for job in selected)
 
 
@@ -152,6 +198,27 @@ def test_a_changed_value_makes_exactly_its_stage_stale(preset, name):
     assert changed(lane, replace(lane, tiles=replace(lane.tiles, shard=64))) == {"tiles"}
     assert changed(lane, replace(lane, proxies=replace(lane.proxies, segments=799))) == {"proxies"}
     assert changed(lane, replace(lane, evaluation=replace(lane.evaluation, resamples=999))) == {"evaluation"}
+
+
+def test_a_changed_run_of_the_benchmark_leaves_the_others_alone():
+    lane = PRESETS["quick"].lanes["oct"]
+    own = lane.baselines["vae"]
+    canvases = {
+        name: replace(plan, stages={stage: replace(row, steps=9) for stage, row in plan.stages.items()})
+        for name, plan in own.training.canvases.items()
+    }
+    shorter = replace(own, training=replace(own.training, canvases=canvases))
+    after = replace(lane, baselines={**lane.baselines, "vae": shorter})
+
+    def versions(of: Lane) -> set[tuple[str, str]]:
+        return {(name, of.baseline_version("baselines", name)) for name in of.baselines}
+
+    assert {name for name, _ in versions(lane) ^ versions(after)} == {"vae"}
+    assert changed(lane, after) == set()
+    scored = replace(lane, evaluation=replace(lane.evaluation, resamples=999))
+    assert versions(scored) == versions(lane)
+    stage = "baseline_evaluations"
+    assert all(scored.baseline_version(stage, name) != lane.baseline_version(stage, name) for name in lane.baselines)
 
 
 def test_the_graph_carries_the_lane_s_code_versions(settings, monkeypatch):
@@ -205,7 +272,11 @@ def test_every_asset_has_a_pool_of_one_in_the_queue(settings, tmp_path):
     pools = {
         next(iter(asset.keys)): asset.op.pool for asset in definitions.assets if isinstance(asset, dg.AssetsDefinition)
     }
-    assert len(pools) == len(set(pools.values())) == len(DATASETS) * (len(STAGES) - 1) + 1
+    apart = {key for key in pools if key.path[-1] in BENCHMARK}
+    assert {pools.pop(key) for key in apart} == {None}, "runs of the benchmark are made side by side"
+    lanes = len(DATASETS) * (len(STAGES) - 1 - len(BENCHMARK)) + 2 * len(form_off("sample"))
+    assert None not in pools.values()
+    assert len(pools) == len(set(pools.values())) == lanes + 2
     home = tmp_path / "dagster"
     home.mkdir()
     shutil.copy(Path(__file__).parents[2] / "pipeline" / "wiring" / "dagster.yaml", home)

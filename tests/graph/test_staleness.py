@@ -74,6 +74,8 @@ def test_stale_by_code_and_early_cut_off(instance):
 
 def test_what_the_store_does_not_hold_is_missing(instance):
     make(instance, definitions(), FIRST, SECOND)
-    found = standings(definitions(), instance, [FIRST, SECOND], lambda key, version: f"no {version}" if key == SECOND else None)
+    found = standings(
+        definitions(), instance, [FIRST, SECOND], lambda key, version: f"no {version}" if key == SECOND else None
+    )
     assert (found[FIRST].status, found[SECOND].status) == ("FRESH", "MISSING")
     assert found[SECOND].causes == ("no b",)

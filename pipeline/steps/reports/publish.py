@@ -33,9 +33,14 @@ def publish_report(
                 about["not run"] = ", ".join(missing)
             build_report([load_evaluation(lane.path) for lane in lanes], work / "content", about)
             done = store.publish("evaluation_report", work / "content", key, {"lanes": versions})
+    show(done, folder)
+    return done
+
+
+def show(report: Version, folder: Path) -> None:
+    """Copy a report's files to the place people bookmark."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         beside = folder / f".{name}.part"
-        shutil.copyfile(done.path / name, beside)
+        shutil.copyfile(report.path / name, beside)
         os.replace(beside, folder / name)
-    return done

@@ -1,0 +1,1 @@
+"""The benchmark's report: every method beside ProxyAno, the controls and the paper."""
