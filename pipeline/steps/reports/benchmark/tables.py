@@ -16,7 +16,9 @@ METRICS = {
     "pixel": {name: PIXEL_COLUMNS[name] for name in ("auroc", "ap", "dice_best", "aupro")},
 }
 OWN_COLUMN = {"image": "AUROC, paper's own score", "pixel": "AUROC, |I − Î|"}
-HEAD = ("method", "kind")
+HEAD = ("method", "score", "kind")
+COMPARED = ("AUROC, mean ± sd over seeds", "AUROC − ProxyAno's [95 %]", "p (Holm)")
+PAPER_COLUMNS = ("paper AUC", "paper ACC", "paper F1")
 NOT_RUN = "not run"
 MISSING = Cell("–")
 
@@ -24,27 +26,25 @@ MISSING = Cell("–")
 def table_one(data: DataSet) -> Table:
     """Every method with its metrics, the difference to ProxyAno and the paper's figures; then controls and shortcut."""
     metrics = METRICS[data.level]
-    columns = (*HEAD, "AUROC, mean ± sd over seeds", OWN_COLUMN[data.level], *metrics.values())
-    columns += ("AUROC − ProxyAno's [95 %]", "p (Holm)", "paper AUC", "paper ACC", "paper F1")
+    columns = (*HEAD, *metrics.values(), *COMPARED, OWN_COLUMN[data.level], *PAPER_COLUMNS)
     rows: list[tuple[str, list[Cell]]] = []
     for method, runs in data.measured.items():
         first = runs[0]
         rows.append(("method", _method_row(data, method, runs)))
-        variants = {r["score"] for r in first.lane.records if str(r["score"]).startswith(f"{PRIMARY}_")}
-        for score in sorted(variants):
-            label = f"{first.run.label}, {score.removeprefix(f'{PRIMARY}_').replace('_', ' ')}"
+        scores = {str(r["score"]) for r in first.lane.records if r["method"] == method}
+        for score in sorted(name for name in scores if name.startswith(f"{PRIMARY}_")):
             cells = [_cell(first.record(data.level, name, score), name) for name in metrics]
-            tail = [MISSING] * (len(columns) - len(metrics) - 4)
-            rows.append(("method", [Cell(label), Cell("method"), MISSING, MISSING, *cells, *tail]))
-    rows.sort(key=lambda row: -(row[1][4].sort or 0.0))
+            words = score.removeprefix(f"{PRIMARY}_").replace("_", " ")
+            rows.append(("method", _filled([Cell(first.run.label), Cell(words), Cell("method"), *cells], columns)))
+    rows.sort(key=lambda row: -(row[1][len(HEAD)].sort or 0.0))
     for run in data.not_run:
         paper = _paper(run.method, data.key)
-        tail = [MISSING] * (len(columns) - 3 - len(paper))
-        rows.append(("method", [Cell(run.label), Cell("method"), Cell(NOT_RUN), *tail, *paper]))
-    rows += [(of, cells) for of, cells in _lane_rows(data, len(columns))]
+        start = [Cell(run.label), Cell(NOT_RUN), Cell("method")]
+        rows.append(("method", [*_filled(start, columns[: -len(paper)]), *paper]))
+    rows += [(of, _filled(cells, columns)) for of, cells in _lane_rows(data)]
     note = (
-        "AUROC and metrics of the first seed, by the score all are judged by (standardised). "
-        "Difference and p: paired bootstrap of whole groups, p corrected for the number of methods. "
+        f"The score all are judged by is {PRIMARY}, of the first seed. Difference and p: paired bootstrap of whole "
+        "groups, p corrected for the number of methods (Holm). "
     )
     return Table(
         title=f"Table I, {data.level} level",
@@ -53,6 +53,10 @@ def table_one(data: DataSet) -> Table:
         kinds=[of for of, _ in rows],
         note=note + NOTES[data.level],
     )
+
+
+def _filled(cells: list[Cell], columns: Sequence[str]) -> list[Cell]:
+    return [*cells, *[MISSING] * (len(columns) - len(cells))]
 
 
 def _method_row(data: DataSet, method: str, runs: Sequence[Measured]) -> list[Cell]:
@@ -68,8 +72,8 @@ def _method_row(data: DataSet, method: str, runs: Sequence[Measured]) -> list[Ce
         text = f"{number(difference.value)} [{number(difference.low)}, {number(difference.high)}]"
         compared = [Cell(text, difference.value), Cell(number(difference.p), difference.p)]
     cells = [_cell(first.record(level, name), name) for name in METRICS[level]]
-    head = [Cell(first.run.label), Cell("ProxyAno" if method == OWN else "method"), spread]
-    return [*head, _cell(own, "ap"), *cells, *compared, *_paper(method, data.key)]
+    head = [Cell(first.run.label), Cell(PRIMARY), Cell("ProxyAno" if method == OWN else "method")]
+    return [*head, *cells, spread, *compared, _cell(own, "ap"), *_paper(method, data.key)]
 
 
 def _paper(method: str, dataset: str) -> list[Cell]:
@@ -84,13 +88,10 @@ def _cell(record: Record | None, metric: str) -> Cell:
     return Cell(with_interval(record) if metric.startswith("auroc") else number(value), value)
 
 
-def _lane_rows(data: DataSet, width: int) -> Iterable[tuple[str, list[Cell]]]:
-    """The main lane's ProxyAno, its controls and its strongest shortcut; one row says where the lane was not run."""
-    records = [r for r in data.beside if r["level"] == data.level and r["subset"] == "all"]
-    if not any(kind(record["method"]) == "control" for record in records):
-        yield "control", [Cell("controls"), Cell("control"), Cell(NOT_RUN), *[MISSING] * (width - 3)]
+def _lane_rows(data: DataSet) -> Iterable[tuple[str, list[Cell]]]:
+    """The main lane's ProxyAno, its controls and its strongest shortcut; one row says where no control was run."""
     found: dict[tuple[str, str], dict[str, Record]] = {}
-    for record in find(records):
+    for record in find(list(data.beside), level=data.level, subset="all"):
         if record["metric"] in METRICS[data.level]:
             found.setdefault((record["method"], record["score"]), {})[record["metric"]] = record
     own = [key for key in found if key == (OWN, PRIMARY)]
@@ -99,10 +100,11 @@ def _lane_rows(data: DataSet, width: int) -> Iterable[tuple[str, list[Cell]]]:
     for key in [*own, *controls, *shortcuts[:1]]:
         of = kind(key[0])
         name = "ProxyAno, at the lane's own budget" if key in own else title(key[0])
-        name += "" if key[1] in (PRIMARY, "value") else f", {key[1]}"
         cells = [_cell(found[key].get(metric), metric) for metric in METRICS[data.level]]
-        start = [Cell(name), Cell("ProxyAno" if key in own else of), MISSING, MISSING]
-        yield of, [*start, *cells, *[MISSING] * (width - len(start) - len(cells))]
+        score = "" if key[1] == "value" else key[1]
+        yield of, [Cell(name), Cell(score), Cell("ProxyAno" if key in own else of), *cells]
+    if not controls:
+        yield "control", [Cell("controls"), Cell(NOT_RUN), Cell("control")]
 
 
 def _auroc(records: dict[str, Record]) -> float:
@@ -111,9 +113,8 @@ def _auroc(records: dict[str, Record]) -> float:
 
 def _strong(rows: list[list[Cell]], kinds: Sequence[str], columns: Sequence[str]) -> list[list[Cell]]:
     """The best of each measured column set in bold; shortcuts, the paper's columns and rates of alarms take no part."""
-    plain = ("p (Holm)", "false alarms", "AUROC − ProxyAno's [95 %]")
     for at, column in enumerate(columns):
-        if column.startswith("paper ") or column in plain:
+        if column in ("false alarms", *COMPARED[1:], *PAPER_COLUMNS):
             continue
         values = [r[at].sort for r, of in zip(rows, kinds, strict=True) if of != "shortcut" and r[at].sort is not None]
         for row, of in zip(rows, kinds, strict=True):
@@ -191,7 +192,10 @@ def cost_table(data: DataSet) -> Table | None:
         rows.append([Cell(text, sort) for text, sort in texts])
     columns = ["method", "parameters", "steps (by canvas)", "batch", "learning rate", "training, minutes"]
     columns += ["images/s at inference", "peak memory, GiB"]
-    note = "Minutes are means over the seeds; two runs shared the machine where `--workers 2` was given."
+    note = (
+        "A step is one batch, on which each phase of a method is updated once, f-AnoGAN's generator at every fifth. "
+        "Minutes are means over the seeds, of one process; several processes may have shared the machine."
+    )
     return Table(title="Cost", columns=columns, rows=rows, note=note) if rows else None
 
 

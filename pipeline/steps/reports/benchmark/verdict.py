@@ -19,7 +19,7 @@ def opening(every: Sequence[DataSet]) -> str:
 
 def sentences(data: DataSet) -> list[str]:
     """Who beats ProxyAno on a data set, whether a control beats them all, and what was not run."""
-    where = f"{data.title} ({data.level}s)"
+    where = f"{data.title}, {data.level} level"
     ranked = ranking(data)
     if not ranked:
         return [f"{where}: no method has been run."]
