@@ -16,6 +16,7 @@ from pipeline.steps.store import Store, Version
 Made = tuple[str, str]
 """Asset and data version."""
 REPORT = "evaluation_report"
+REPORTS = (REPORT, "benchmark_report")
 SHORTEST = 6  # hex digits that name a version
 _HEX = set("0123456789abcdef")
 
@@ -174,8 +175,8 @@ def _of_file(store: Store, path: Path) -> list[Made]:
     """The report version whose file this is a copy of, known by its content."""
     files = [path] if path.is_file() else sorted(child for child in path.iterdir() if child.is_file())
     got = {file.name: describe(file) for file in files if not file.name.startswith(".")}
-    for version in reversed(store.versions(REPORT)):
+    for version in (version for report in REPORTS for version in reversed(store.versions(report))):
         expected = store.marker(version)["files"]
         if got and all(expected.get(name) == content for name, content in got.items()):
-            return [(REPORT, version.data_version)]
+            return [(version.asset, version.data_version)]
     raise LookupError(f"{path} is no report of this home, or was changed since; try: proxyano lineage report")

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from assets import benchmark
 from assets.baselines import STAGES
 from assets.benchmark import due
 from models.methods import METHODS
 from pipeline.definitions import build, lanes_of
 from pipeline.experiments.presets import PRESETS
+from pipeline.steps.lineage import closure, named
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.records import RECORD_KEYS
 from pipeline.steps.store import Store
@@ -152,6 +154,31 @@ def test_the_report_is_made_from_what_exists(home):
     plain = records[records["dataset"] == LANE]
     assert set(RAN) <= set(plain["method"])
     assert (folder / "index.html").stat().st_size > 100_000
+
+
+def test_the_report_leads_to_the_raw_files(home):
+    materialize(home, "benchmark_report")
+    store = Store(home / "stores")
+    (made,) = named(store, str(home / "reports" / "benchmark_report" / "report.json"))
+    assert made[0] == "benchmark_report"
+    behind = {asset for asset, _ in closure(store, [made])}
+    assert {f"{LANE}/baseline_evaluations/pix2pix", f"{LANE}/baselines/pix2pix", f"{LANE}/tiles"} <= behind
+    assert {"oct/images", "oct/stage2", "oct/evaluation"} <= behind
+
+
+def test_the_job_makes_what_is_missing_and_then_the_report(home, monkeypatch):
+    """The job's own order; its pieces are run for real above."""
+    done = []
+    for name in ("prepare", "report"):
+        monkeypatch.setattr(benchmark, name, lambda *lanes, name=name: done.append(name))
+    wanted = [Due(dataset=LANE, name="no_such_method", stages=STAGES)]
+    monkeypatch.setattr(benchmark, "due", lambda lanes, store: done.append("due") or wanted)
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        job = build(Settings()).resolve_job_def("benchmark")
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert done == ["prepare", "due", "report"]
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert f"1 runs failed: {LANE} no_such_method" in str(failure.step_failure_data.user_failure_data.description)
 
 
 def test_dry_run_names_what_is_missing_and_makes_nothing(home, undisturbed):

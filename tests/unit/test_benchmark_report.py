@@ -127,7 +127,7 @@ CONTROL = "control_pca:standardised"
 def test_a_better_baseline_and_a_better_control_come_first(bench):
     bench.run("oct", "proxyano", 0.5)
     bench.run("oct", "auto_encoder", 2.0)
-    bench.run("oct", "memae", 0.55)
+    bench.run("oct", "memae", 0.62)
     bench.run("oct", "cycle_gan", -0.5)
     lane = bench.lane("oct", {"proxyano:standardised": 1.0, CONTROL: 9.0})
     text = opening(bench.data(oct=lane))
