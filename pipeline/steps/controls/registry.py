@@ -6,6 +6,7 @@ are, as the paper shows |I − Î|.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.scoring import Array, ScoreConfig
 from pipeline.steps.controls.line_blob import iterate_line_blob, median_residual
 from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
 from pipeline.steps.controls.pca import pca_residual
+from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.scorers import CanvasImages, PartsOf, residual_parts
 
@@ -33,6 +35,9 @@ class Control:
         if self.name not in CONTROLS:
             raise ConfigError(f"Control.name is one of {sorted(CONTROLS)}, got {self.name!r}")
 
+
+LEAST_ODDS = -6.0
+"""Log-odds from which on a pixel of the pixel classifier counts at all; parts begin at 0."""
 
 ControlFunction = Callable[[CanvasImages, CanvasImages, Control], PartsOf]
 """(training normals, images to be scored, control) → parts of row i."""
@@ -62,6 +67,21 @@ def _line_blob(train: CanvasImages, images: CanvasImages, control: Control) -> P
         maps = next(iterate_line_blob(images.gray[row][None], images.seen[row][None]))
         smoothed: Array = ndimage.gaussian_filter(maps, (0, sigma, sigma)) if sigma > 0 else maps
         return smoothed
+
+    return parts_of
+
+
+def _pixel_classifier(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    config: ClassifierConfig = control.options.get("config", ClassifierConfig())
+    classifier = PixelClassifier(train, config)
+    groups, sigma = images.images["group"].to_numpy(), control.score.sigma
+
+    @cache
+    def parts_of(row: int) -> Array:
+        odds = classifier.log_odds(images.gray[row], images.seen[row], groups[row])
+        smoothed: Array = ndimage.gaussian_filter(odds, sigma) if sigma > 0 else odds
+        above: Array = np.maximum(smoothed - LEAST_ODDS, 0)
+        return above[None]
 
     return parts_of
 
@@ -102,6 +122,7 @@ CONTROLS: dict[str, ControlFunction] = {
     "nearest": _nearest,
     "patch_neighbour": _patch_neighbour,
     "line_blob": _line_blob,
+    "pixel_classifier": _pixel_classifier,
     "median": _median,
     "slic": _superpixels,
     "canonical": _canonical,

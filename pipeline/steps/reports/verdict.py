@@ -41,6 +41,7 @@ TITLES = {
     "control_slic": "|x − true SLIC image|",
     "control_centre": "distance to the centre",
     "control_line_blob": "line-blob maps",
+    "control_pixel_classifier": "pixel classifier on synthetic lesions",
     "shortcut_bytes": "file size",
     "shortcut_pixels": "pixel count",
     "shortcut_valid_fraction": "scored fraction",

@@ -1,0 +1,125 @@
+"""The pixel classifier on drawn images: finds kinds of lesions it was not trained on, and sees no kin of an image."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.metrics import auroc
+from models.scoring import ScoreConfig
+from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN
+from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
+from pipeline.steps.controls.pixel_features import FeatureConfig, features
+from pipeline.steps.controls.registry import CONTROLS, Control
+from pipeline.steps.errors import ConfigError
+from pipeline.steps.scorers import CanvasImages, score_canvas
+from pipeline.steps.synthetic import LesionConfig, paste_lesions
+
+SIDE = 40
+LESIONS = LesionConfig(radius=(0.08, 0.2), strength=(0.15, 0.4), kinds=("blob", "dots"))
+CONFIG = ClassifierConfig(
+    features=FeatureConfig(scales=(0.7, 1.5, 3.0), curvatures=(1.0, 2.0), mirror=True, neighbours=3),
+    lesions=LESIONS,
+    copies=2,
+    pixels=200,
+    rounds=40,
+)
+
+
+def heads(count: int, seed: int, split: str = "train") -> CanvasImages:
+    """Soft discs of varying brightness with a dark middle and noise; a rim is seen and not scored, corners are not."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    away = np.hypot(rows, cols)
+    images = [
+        rng.uniform(0.4, 0.6) - 0.15 * np.exp(-(away**2) / rng.uniform(0.02, 0.1)) + rng.normal(0, 0.02, away.shape)
+        for _ in range(count)
+    ]
+    validity = np.where(away < 0.85, SCORED, np.where(away < 1, SEEN, NO_DATA)).astype(np.uint8)
+    table = pd.DataFrame({"image_id": [f"{split}{i}" for i in range(count)], "split": split, "label": 0})
+    table = table.assign(klass="normal", group=[f"{split}{i // 2}" for i in range(count)], offset_row=0, offset_col=0)
+    pixels = np.stack(images)[:, None].astype(np.float32)
+    return CanvasImages(table, pixels, None, np.repeat(validity[None], count, axis=0))
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return PixelClassifier(heads(24, seed=0), CONFIG)
+
+
+def test_kinds_it_never_saw_are_found(classifier):
+    images, rng = heads(12, seed=1, split="test"), np.random.default_rng(5)
+    other = replace(LESIONS, kinds=("ring", "noise"))
+    found = []
+    for row in range(12):
+        altered, mask, _ = paste_lesions(images.gray[row], images.scored[row], other, rng)
+        odds = classifier.log_odds(altered, images.seen[row])
+        found.append(auroc(mask[images.scored[row]], odds[images.scored[row]]))
+    assert np.mean(found) > 0.9
+
+
+def test_untouched_normals_are_quiet(classifier):
+    images = heads(12, seed=2, split="test")
+    odds = np.stack([classifier.log_odds(images.gray[row], images.seen[row]) for row in range(12)])
+    assert np.mean(odds[images.scored] > 0) < 0.05
+    assert (odds[~images.seen] == -20).all()
+
+
+def test_the_same_seed_gives_the_same_map(classifier):
+    images = heads(2, seed=3, split="test")
+    again = PixelClassifier(heads(24, seed=0), CONFIG)
+    one, other = (each.log_odds(images.gray[0], images.seen[0]) for each in (classifier, again))
+    assert np.array_equal(one, other)
+
+
+def test_an_image_is_never_compared_with_its_own_group(classifier):
+    train = classifier.train
+    with_kin = classifier.log_odds(train.gray[0], train.seen[0])
+    without = classifier.log_odds(train.gray[0], train.seen[0], "train0")
+    assert not np.array_equal(with_kin, without)
+    elsewhere = replace(train, pixels=train.pixels.copy())
+    elsewhere.pixels[:2] = 0.9  # its own group looks like nothing any more
+    other = PixelClassifier.__new__(PixelClassifier)
+    other.train, other.config, other.groups, other.model = elsewhere, CONFIG, classifier.groups, classifier.model
+    assert np.array_equal(other.log_odds(train.gray[0], train.seen[0], "train0"), without)
+
+
+def test_what_is_stored_where_nothing_was_imaged_does_not_matter():
+    images = heads(6, seed=4)
+    normals, known = images.gray[1:4], images.seen[1:4]
+    plain = features(images.gray[0], images.seen[0], normals, known, CONFIG.features)
+    altered = np.where(images.seen[0], images.gray[0], 0.9).astype(np.float32)
+    assert np.allclose(features(altered, images.seen[0], normals, known, CONFIG.features), plain, atol=1e-5)
+    assert np.isfinite(plain).all()
+
+
+def test_as_a_control_it_is_scored_like_all_others():
+    train, images = heads(16, seed=5), heads(8, seed=6, split="val")
+    rng = np.random.default_rng(0)
+    sick = heads(8, seed=7, split="test")
+    for row in range(8):
+        sick.pixels[row, 0] = paste_lesions(sick.gray[row], sick.scored[row], LESIONS, rng)[0]
+    both = CanvasImages(
+        pd.concat([images.images, sick.images], ignore_index=True),
+        np.concatenate([images.pixels, sick.pixels]),
+        None,
+        np.concatenate([images.validity, sick.validity]),
+    )
+    score = ScoreConfig(sigma=0.5, worst=0.05, mirrored=False)
+    control = Control(
+        name="pixel_classifier", canvas="head", size=(SIDE, SIDE), score=score, options={"config": CONFIG}
+    )
+    parts_of = CONTROLS["pixel_classifier"](train, both, control)
+    assert parts_of(0).shape == (1, SIDE, SIDE)
+    assert (parts_of(0) >= 0).all()
+    scores = score_canvas(both, parts_of, score).image()
+    assert auroc(np.arange(16) >= 8, scores) > 0.9
+
+
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"leaves": 1}, {"rounds": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ConfigError, match="ClassifierConfig needs"):
+        ClassifierConfig(**wrong)
+    with pytest.raises(ConfigError, match="FeatureConfig needs"):
+        FeatureConfig(scales=())
