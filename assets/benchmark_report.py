@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pipeline.steps.reports.benchmark.publish import publish_benchmark
-from pipeline.steps.reports.benchmark.runs import Run
 
 from assets.benchmark import REPORT
 from assets.lane import OWNERS, VERSION, LaneAssets
 from assets.materialize import materialize
 from pipeline.steps.errors import NeverMaterialized
+from pipeline.steps.reports.benchmark.publish import publish_benchmark
+from pipeline.steps.reports.benchmark.runs import Run
 from pipeline.steps.store import Store, Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.failure import one_sentence
