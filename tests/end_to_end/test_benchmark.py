@@ -26,12 +26,13 @@ from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 
 RAN = ("auto_encoder", "pix2pix", "cycle_gan")
+APART = "ganomaly"  # made by a process of its own
 LANE = "oct_plain"
 
 
 @pytest.fixture(scope="module")
-def home(undisturbed, tmp_path_factory):
-    """A copy of the made sample with three runs of the benchmark on OCT with the form off."""
+def bench(undisturbed, tmp_path_factory):
+    """A copy of the made sample with four runs on OCT with the form off, and how those in own processes went."""
     root = tmp_path_factory.mktemp("benchmark") / "home"
     shutil.copytree(undisturbed.root, root)
     environment = undisturbed.environment | {"PROXYANO_HOME": str(root), "DAGSTER_HOME": str(root / "dagster")}
@@ -43,7 +44,13 @@ def home(undisturbed, tmp_path_factory):
         materialize(root, f"{LANE}/tiles", f"{LANE}/proxies")
         for name in RAN:
             materialize(root, *(f"{LANE}/{stage}" for stage in STAGES), partition=name)
-        yield root
+        wanted = [Due(dataset=LANE, name=name, stages=STAGES) for name in ("no_such_method", APART)]
+        yield root, list(make(wanted, root / "benchmark", workers=2))
+
+
+@pytest.fixture(scope="module")
+def home(bench):
+    return bench[0]
 
 
 def materialize(root: Path, *assets: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
@@ -96,7 +103,7 @@ def test_the_gallery_shows_the_same_images_of_every_method(home):
 
 
 def test_what_stands_is_not_missing_and_a_changed_run_is(home, monkeypatch):
-    rest = set(METHODS) - set(RAN)
+    rest = set(METHODS) - {*RAN, APART}
     assert missing(home) == rest
     preset = PRESETS["sample"]
     lane = preset.form_off["oct"]
@@ -124,23 +131,19 @@ def test_a_run_carries_method_data_set_and_seed_in_mlflow(home, undisturbed):
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(LANE)
     runs = client.search_runs([experiment.experiment_id], "tags.stage = 'baseline_evaluations'")
-    assert {run.data.tags["method"] for run in runs} == set(RAN)
+    assert {run.data.tags["method"] for run in runs} == {*RAN, APART}
     assert {run.data.tags["seed"] for run in runs} == {"0"}
     assert {run.data.tags["dataset"] for run in runs} == {LANE}
     assert all("image_auroc_standardised" in run.data.metrics for run in runs)
     assert all(run.data.params["steps"] == "20" for run in runs)
 
 
-def test_runs_are_made_in_processes_of_their_own_and_a_failed_one_stops_nothing(home, tmp_path):
-    wanted = [
-        Due(dataset=LANE, name="no_such_method", stages=STAGES),
-        Due(dataset=LANE, name="ganomaly", stages=STAGES),
-    ]
-    first, second = list(make(wanted, tmp_path, workers=2))
+def test_runs_are_made_in_processes_of_their_own_and_a_failed_one_stops_nothing(bench):
+    root, (first, second) = bench
     assert first.failed
     assert "no_such_method" in first.log.read_text()
     assert not second.failed, second.log.read_text()[-3000:]
-    assert "ganomaly" not in missing(home)
+    assert APART not in missing(root)
 
 
 def test_the_report_is_made_from_what_exists(home):
