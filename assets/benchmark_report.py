@@ -18,7 +18,7 @@ from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
 from pipeline.wiring.tracking import Origin
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.AssetsDefinition:
