@@ -1,14 +1,14 @@
 """The job ``benchmark``: train and score every run of the benchmark that is missing, nothing else, then the report."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
-from assets.baselines import STAGES, missing
+from assets.baselines import missing
 from assets.lane import LaneAssets
 from pipeline.steps.store import Store
-from pipeline.wiring.benchmark import Due, Made, make, run
+from pipeline.wiring.benchmark import Due, make, run
 from pipeline.wiring.resources import StoreResource
 
 REPORT = "benchmark_report"
@@ -35,13 +35,6 @@ def report() -> None:
     run("dagster", "asset", "materialize", "-m", "pipeline.definitions", "--select", REPORT)
 
 
-def make_missing(
-    wanted: Sequence[Due], logs: Path, *, workers: int, started: Callable[[Due], object] = lambda due: None
-) -> Iterator[Made]:
-    """``wiring.benchmark.make``, whose log files lie in ``logs``."""
-    yield from make(wanted, logs, workers=workers, started=started)
-
-
 def benchmark_job(lanes: Sequence[LaneAssets], logs: Path) -> dg.JobDefinition:
     """The job for the pages; ``proxyano benchmark`` is the same for a terminal."""
 
@@ -55,7 +48,7 @@ def benchmark_job(lanes: Sequence[LaneAssets], logs: Path) -> dg.JobDefinition:
         wanted = due(lanes, store.open())
         context.log.info(f"{len(wanted)} of {sum(len(lane.lane.baselines) for lane in lanes)} runs are to be made")
         failed = []
-        for number, made in enumerate(make_missing(wanted, logs, workers=context.op_config["workers"]), start=1):
+        for number, made in enumerate(make(wanted, logs, workers=context.op_config["workers"]), start=1):
             word = "FAILED, see" if made.failed else "made, printed to"
             context.log.info(f"{number}/{len(wanted)} {made.due.title}: {word} {made.log} ({made.seconds:.0f} s)")
             failed += [made.due.title] if made.failed else []
@@ -68,6 +61,3 @@ def benchmark_job(lanes: Sequence[LaneAssets], logs: Path) -> dg.JobDefinition:
         op()
 
     return job
-
-
-__all__ = ["REPORT", "STAGES", "benchmark_job", "due", "make_missing", "prepare", "report"]

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.steps.store import Store
+from pipeline.wiring.benchmark import make
 from pipeline.wiring.settings import Settings
 
 console = Console()
@@ -45,7 +46,7 @@ def benchmark(
         task = progress.add_task("benchmark", total=len(wanted))
         logs = settings.home / "benchmark"
         show = lambda each: progress.update(task, description=each.title)  # noqa: E731
-        for made in work.make_missing(wanted, logs, workers=workers, started=show):
+        for made in make(wanted, logs, workers=workers, started=show):
             word = "[red]FAILED[/]" if made.failed else "made"
             progress.console.print(f"{made.due.title}: {word} in {made.seconds / 60:.1f} minutes ({made.log})")
             progress.advance(task)

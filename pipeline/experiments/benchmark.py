@@ -24,6 +24,7 @@ from models.methods.sparse_gan import SparseGANConfig
 from models.methods.vae import VAEConfig
 from models.schedule import TrainConfig
 from pipeline.experiments.preset import Baseline
+from pipeline.steps.errors import ConfigError
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 LABELS: Mapping[str, str] = {
@@ -113,7 +114,11 @@ def benchmark(
     canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes, *, seeds: Sequence[int] = (0,)
 ) -> dict[str, Baseline]:
     """Every method on the canvases (name → training rows and columns), seed by seed; later seeds are in the name."""
-    assert set(LABELS) == set(METHODS)
+    if set(LABELS) != set(METHODS):
+        odd = ", ".join(sorted(set(LABELS) ^ set(METHODS)))
+        raise ConfigError(
+            f"experiments/benchmark.py: expected a label and a size for every method; see {odd}"
+        )
     rows = {}
     for seed in seeds:
         for method, label in LABELS.items():

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,8 @@ def make(
         return Made(due=each, seconds=time.monotonic() - began, log=log, failed=code != 0)
 
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(one, due)
+        for future in as_completed([pool.submit(one, each) for each in due]):
+            yield future.result()
 
 
 def run(*words: str) -> None:

@@ -158,7 +158,8 @@ def verdict(lane: LaneEvaluation) -> Verdict:
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: ``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -170,13 +171,13 @@ def lead(verdicts: Sequence[Verdict]) -> str:
     open_ = [v.title for v in verdicts if not v.method or not v.control]
     parts = []
     if behind:
-        parts.append(f"ProxyAno stays behind the best control on {_listed(behind)}")
+        parts.append(f"ProxyAno stays behind the best control on {listed(behind)}")
     if ahead:
-        parts.append(f"{'it' if parts else 'ProxyAno'} is ahead of every control on {_listed(ahead)}")
+        parts.append(f"{'it' if parts else 'ProxyAno'} is ahead of every control on {listed(ahead)}")
     if even:
-        parts.append(f"{'it' if parts else 'ProxyAno'} cannot be told apart from the best control on {_listed(even)}")
+        parts.append(f"{'it' if parts else 'ProxyAno'} cannot be told apart from the best control on {listed(even)}")
     if open_:
-        parts.append(f"there is nothing to compare it with on {_listed(open_)}")
+        parts.append(f"there is nothing to compare it with on {listed(open_)}")
     text = "; ".join(parts)
     return text[0].upper() + text[1:] + "."
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.steps.reports.benchmark.runs import OWN, DataSet, Measured
 from pipeline.steps.reports.records import Record, find, kind
-from pipeline.steps.reports.verdict import number, title
+from pipeline.steps.reports.verdict import listed, number, title
 
 SURE = 0.05
 """Largest corrected p at which two methods count as different."""
@@ -36,7 +36,7 @@ def sentences(data: DataSet) -> list[str]:
     else:
         said.append(f"The best control, {title(control['method'])}, has {number(float(control['value']))}.")
     if data.not_run:
-        said.append(f"Not run: {_listed([run.label for run in data.not_run])}.")
+        said.append(f"Not run: {listed([run.label for run in data.not_run])}.")
     return said
 
 
@@ -68,9 +68,9 @@ def _standing(data: DataSet, ranked: Sequence[tuple[Measured, float]]) -> str:
     worse = sum(_sure(data, m) for m in below)
     parts = []
     if surely:
-        parts.append(f"{_listed(surely)} {'beats' if len(surely) == 1 else 'beat'} it")
+        parts.append(f"{listed(surely)} {'beats' if len(surely) == 1 else 'beat'} it")
     if hardly:
-        parts.append(f"{_listed(hardly)} {'is' if len(hardly) == 1 else 'are'} above it, but not clearly")
+        parts.append(f"{listed(hardly)} {'is' if len(hardly) == 1 else 'are'} above it, but not clearly")
     if below:
         parts.append(f"it clearly beats {worse} of the {len(below)} below it")
     return f"{text}: {'; '.join(parts)}."
@@ -79,7 +79,3 @@ def _standing(data: DataSet, ranked: Sequence[tuple[Measured, float]]) -> str:
 def _sure(data: DataSet, measured: Measured) -> bool:
     difference = data.differences.get(measured.run.method)
     return difference is not None and difference.p <= SURE
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
