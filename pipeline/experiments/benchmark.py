@@ -116,9 +116,7 @@ def benchmark(
     """Every method on the canvases (name → training rows and columns), seed by seed; later seeds are in the name."""
     if set(LABELS) != set(METHODS):
         odd = ", ".join(sorted(set(LABELS) ^ set(METHODS)))
-        raise ConfigError(
-            f"experiments/benchmark.py: expected a label and a size for every method; see {odd}"
-        )
+        raise ConfigError(f"experiments/benchmark.py: expected a label and a size for every method; see {odd}")
     rows = {}
     for seed in seeds:
         for method, label in LABELS.items():
