@@ -96,9 +96,9 @@ def residuals(stage: Version, images: CanvasImages, canvas: str, size: tuple[int
     tiles, codes = _tiles(images.pixels, size), _tiles(images.validity[:, None], size)[:, 0]
     source = TensorSource.from_arrays(np.rint(tiles * 255).astype(np.uint8), None, codes != NO_DATA, codes == SCORED)
     method = load_method(checkpoint_folder(stage, canvas))
-    residual = predict(method, source, batch_size=64).residual
+    residual = predict(method, source, batch_size=64).map
     if flip_average:
-        residual = (residual + predict(method, source.mirrored(), batch_size=64).residual.flip(-1)) / 2
+        residual = (residual + predict(method, source.mirrored(), batch_size=64).map.flip(-1)) / 2
     return _canvas(residual.numpy().mean(axis=1), images.gray.shape)
 
 

@@ -63,6 +63,7 @@ class Scores:
     residual: Tensor  # (B, C, H, W) signed I − Î, zero where the image holds no data
     reconstruction: Tensor  # (B, C, H, W) Î
     proxy: Tensor  # (B, C, H, W) predicted proxy; Î again where a method has none
+    map: Tensor  # (B, C, H, W) what becomes the pixel score: the residual, unless a method marks pixels itself
 
 
 @dataclass(frozen=True, kw_only=True)

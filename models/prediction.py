@@ -1,5 +1,7 @@
 """Scores of many images: batches, one device, results on the CPU."""
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -29,7 +31,7 @@ def predict(
         batch = source.batch(rows).to(fabric.device, channels_last=True)
         with fabric.autocast():
             found.append(method.score(batch))
-    return Scores(*(_joined(found, name) for name in ("latent", "image", "residual", "reconstruction", "proxy")))
+    return Scores(**{field.name: _joined(found, field.name) for field in fields(Scores)})
 
 
 def _joined(found: list[Scores], name: str) -> Tensor:

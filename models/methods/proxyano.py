@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models import losses as terms
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
+from models.methods.makers import make_anomalies
 from models.methods.papc import pseudo_abnormal
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.methods.reconstruction import coarse
@@ -134,6 +135,7 @@ class ProxyAno(Method):
             residual=residual,
             reconstruction=image,
             proxy=proxy,
+            map=residual,
         )
 
     def _filled(self, batch: Batch) -> Batch:
@@ -154,21 +156,28 @@ class ProxyAno(Method):
         }
 
     def _views(self, batch: Batch, generator: torch.Generator) -> _Views:
-        config = self.config
         with torch.no_grad():
             proxy, _ = self.extraction(batch.image, batch.valid)
             predicted = self._masked(proxy, batch)
-        altered, mask = pseudo_abnormal(
+        altered, mask = self._pseudo_abnormal(batch, predicted, generator)
+        images = self._masked_pair(self.reconstruction(torch.cat((predicted, altered))), batch)
+        return _Views(images[0], images[1], mask)
+
+    def _pseudo_abnormal(self, batch: Batch, predicted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """P' and its mask M: the paper's patches, or what the configured makers draw."""
+        config = self.config
+        proxy = batch.true_proxy() if config.patch_on == "true" else predicted
+        if config.makers:
+            return make_anomalies(proxy, batch.image, batch.valid, generator, config.lesions())
+        return pseudo_abnormal(
             batch.image,
-            batch.true_proxy() if config.patch_on == "true" else predicted,
+            proxy,
             batch.valid,
             generator,
             count=config.patch_count,
             side=config.patch_side,
             other_image=config.patch_source == "other",
         )
-        images = self._masked_pair(self.reconstruction(torch.cat((predicted, altered))), batch)
-        return _Views(images[0], images[1], mask)
 
     def _masked_pair(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         normal, repaired = images.chunk(2)

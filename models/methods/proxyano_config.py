@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from models.card import left_open, stated
 from models.method import MethodConfig
+from models.methods.makers import MakerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,18 @@ class ProxyAnoConfig(MethodConfig):
         default=(0.0625, 0.25),
         metadata=left_open("'random size': height and width as shares of the image's side; 16 to 64 px at 256"),
     )
+    makers: tuple[str, ...] = field(
+        default=(),
+        metadata=left_open(
+            "none = the paper's patches; else each of patch_count lesions draws one of these makers: an extension"
+        ),
+    )
+    maker_radius: tuple[float, float] = field(
+        default=(0.03, 0.25), metadata=left_open("half-axes of the makers' lesions, shares of the shorter side")
+    )
+    maker_strength: tuple[float, float] = field(
+        default=(0.05, 0.5), metadata=left_open("largest change of a pixel in [0, 1]")
+    )
     local_mean_over: str = field(
         default="image",
         metadata=left_open(
@@ -87,9 +100,17 @@ class ProxyAnoConfig(MethodConfig):
             raise ValueError(f"ProxyAnoConfig.patch_side is a range of shares in (0, 1], got {self.patch_side}")
         if not 0 <= self.invalid_fill <= 1:
             raise ValueError(f"ProxyAnoConfig.invalid_fill is a value in [0, 1], got {self.invalid_fill}")
+        if self.makers:
+            self.lesions()
         for name, allowed in _WORDS.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"ProxyAnoConfig.{name} is one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+
+    def lesions(self) -> MakerConfig:
+        """What the makers draw from."""
+        return MakerConfig(
+            makers=self.makers, radius=self.maker_radius, strength=self.maker_strength, count=self.patch_count
+        )
 
 
 _WORDS = {

@@ -76,7 +76,7 @@ class ResidualMethod(Method):
         """Scores of a filled batch from its reconstruction and the paper's own score (B,)."""
         residual = (batch.image - rebuilt) * batch.valid
         norm = terms.frobenius(residual, batch.score_mask(), corrected=self.config.area_corrected)
-        return Scores(latent=own, image=norm, residual=residual, reconstruction=rebuilt, proxy=rebuilt)
+        return Scores(latent=own, image=norm, residual=residual, reconstruction=rebuilt, proxy=rebuilt, map=residual)
 
 
 class ReconstructionMethod(ResidualMethod):

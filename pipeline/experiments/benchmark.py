@@ -1,7 +1,7 @@
 """The runs of the benchmark: every method with one budget of optimiser steps, on the canvases of a lane.
 
 A step is one batch, on which each phase of the method is updated once (f-AnoGAN's generator every fifth step, as its
-paper has it). A method of two stages shares the budget between them. Sizes are scaled to the lane's: the
+paper has it). A method of several stages shares the budget between them. Sizes are scaled to the lane's: the
 reconstruction methods have ProxyAno's own encoder and decoder. Learning rates: those that share ProxyAno's networks
 share its one-cycle rate; adversarial methods have the constant rate of their papers.
 """
@@ -13,6 +13,7 @@ from models.method import MethodConfig
 from models.methods import METHODS
 from models.methods.anogan import AnoGANConfig
 from models.methods.auto_encoder import AutoEncoderConfig
+from models.methods.comparing import ComparingConfig
 from models.methods.cycle_gan import CycleGANConfig
 from models.methods.denoising import DenoisingConfig
 from models.methods.f_anogan import FAnoGANConfig
@@ -29,6 +30,7 @@ from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 LABELS: Mapping[str, str] = {
     "proxyano": "ProxyAno",
+    "proxyano_comparing": "ProxyAno, comparing head",
     "auto_encoder": "Auto-Encoder",
     "memae": "MemAE",
     "anogan": "AnoGAN",
@@ -42,7 +44,12 @@ LABELS: Mapping[str, str] = {
 }
 """Every method for people, the paper's first."""
 
-TWO_STAGES = ("proxyano", "f_anogan")
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "proxyano": ("stage1", "stage2"),
+    "proxyano_comparing": ("stage1", "stage2", "stage3"),
+    "f_anogan": ("stage1", "stage2"),
+}
+"""Stages of the methods that have more than one."""
 OF_PAPER: Mapping[str, float] = {
     "anogan": 2e-4,
     "f_anogan": 1e-4,
@@ -64,18 +71,21 @@ class Budget:
 
     def stages(self, method: str) -> dict[str, TrainConfig]:
         """The budget laid out over the stages of a method."""
-        names = ("stage1", "stage2") if method in TWO_STAGES else ("stage1",)
-        steps = self.steps // len(names)
+        names = STAGES.get(method, ("stage1",))
+        share, rest = divmod(self.steps, len(names))
         common = {"learning_rate": OF_PAPER[method]} if method in OF_PAPER else self.one_cycle
-        every = max(1, min(100, steps // 4))
-        row = TrainConfig(
-            steps=steps,
-            batch_size=self.batch_size,
-            evaluate_every=every,
-            checkpoint_every=every,
-            **common,  # type: ignore[arg-type]
-        )
-        return dict.fromkeys(names, row)
+        every = max(1, min(100, share // 4))
+        rows = [
+            TrainConfig(
+                steps=share + (rest if name == names[-1] else 0),  # the last stage has what does not divide
+                batch_size=self.batch_size,
+                evaluate_every=every,
+                checkpoint_every=every,
+                **common,  # type: ignore[arg-type]
+            )
+            for name in names
+        ]
+        return dict(zip(names, rows, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +106,7 @@ class Sizes:
         shared = {"widths": own.widths, "latent_dim": own.latent_dim}
         rows: dict[str, MethodConfig] = {
             "proxyano": own,
+            "proxyano_comparing": comparing(own),
             "auto_encoder": AutoEncoderConfig(**shared),  # type: ignore[arg-type]
             "memae": MemAEConfig(**shared),  # type: ignore[arg-type]
             "vae": VAEConfig(**shared),  # type: ignore[arg-type]
@@ -108,6 +119,12 @@ class Sizes:
             "cycle_gan": CycleGANConfig(widths=self.translator, blocks=self.blocks, discriminator_widths=self.judge),
         }
         return rows[method]
+
+
+def comparing(own: ProxyAnoConfig) -> ComparingConfig:
+    """ProxyAno's configuration with a head of the same widths, and all makers unless it names its own."""
+    values = own.to_json() | {"head_widths": own.widths}
+    return ComparingConfig.from_json(values | ({} if own.makers else {"makers": ComparingConfig().makers}))
 
 
 def benchmark(

@@ -27,7 +27,7 @@ class Prediction:
     latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
     image: Array  # (n,) ‖I − Î‖_F (Table V), the same way
     residual: Array  # (n, H, W) signed I − Î, mean over channels
-    steady: Array  # (n, H, W) the same averaged with the mirrored image's, where asked; else the residual itself
+    steady: Array  # (n, H, W) what becomes the pixel score, averaged with the mirrored image's where asked
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
     seconds: float  # that the method took for all of them, loading left out
@@ -60,10 +60,10 @@ def predict_canvas(
     scores = predict(method, source, batch_size=batch_size, progress=progress)
     seconds = time.perf_counter() - began
     planes = {name: getattr(scores, name).numpy().mean(axis=1) for name in ("residual", "proxy", "reconstruction")}
-    planes["steady"] = planes["residual"]
+    planes["steady"] = scores.map.numpy().mean(axis=1)
     if flip_average:
-        mirrored = predict(method, source.mirrored(), batch_size=batch_size, progress=progress).residual
-        planes["steady"] = (planes["residual"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
+        mirrored = predict(method, source.mirrored(), batch_size=batch_size, progress=progress).map
+        planes["steady"] = (planes["steady"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
     stitched = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
     images = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size)
     single = held.index["image_id"].to_numpy()

@@ -16,6 +16,7 @@ from models.card import model_card
 from models.checkpoint import load_method, read_description, save_method, weights_hash
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
 from models.methods import METHODS, build
+from models.methods.comparing import Comparing
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.prediction import predict
 from models.schedule import TrainConfig
@@ -25,6 +26,7 @@ from models.trainer import fit
 SIDE = 32
 TINY: dict[str, object] = {
     "widths": (8, 12, 16),
+    "head_widths": (8, 12, 16),
     "discriminator_widths": (8, 8, 12, 12),
     "latent_dim": 8,
     "memory_items": 16,
@@ -51,6 +53,8 @@ def tiny(name: str, **changes: object) -> MethodConfig:
 
 VARIANTS: dict[str, tuple[str, MethodConfig]] = {name: (name, tiny(name)) for name in METHODS} | {
     "proxyano-rgb": ("proxyano", tiny("proxyano", channels=3)),
+    "proxyano-makers": ("proxyano", tiny("proxyano", makers=("blob", "patch", "bump"), patch_on="predicted")),
+    "proxyano_comparing-rgb": ("proxyano_comparing", tiny("proxyano_comparing", channels=3, head_count=(1, 4))),
     "proxyano-plain": (
         "proxyano",
         ProxyAnoConfig(
@@ -254,6 +258,11 @@ def test_scores_have_shapes_and_ranges(variant: str) -> None:
     found, batch = predict(method, source), batch_of(method)
     assert found.latent.shape == found.image.shape == source.images.shape[:1]
     assert found.residual.shape == found.reconstruction.shape == found.proxy.shape == source.images.shape
+    assert found.map.shape == source.images.shape
+    marks = isinstance(method, Comparing)
+    assert torch.equal(found.map, found.residual) != marks
+    assert not marks or (found.map >= 0).all()
+    assert (found.map * (1 - batch.valid) == 0).all()
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in vars(found).values())
     assert (found.latent >= 0).all()
     torch.testing.assert_close(found.residual, (batch.image - found.reconstruction) * batch.valid)

@@ -1,0 +1,228 @@
+"""Anomaly makers: what a pseudo-abnormal image or proxy is made with, all from normals.
+
+The paper pastes patches of another normal image (III-D); the others are extensions in its spirit. A maker changes
+every image of a batch once. Nothing is learned from lesions: places, sizes, signs, colours and strengths are drawn.
+Legend: B images, C channels, H, W pixels; draws come from the generator, on the CPU, whatever the device.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.methods.papc import pseudo_abnormal
+
+Draw = torch.Generator
+Weights = Callable[["Ground", Draw], Tensor]
+"""Where a lesion is: ground, generator → weight (B, 1, H, W) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A place for one lesion in every image of a batch."""
+
+    u: Tensor  # (B, H, W) along the lesion's axes, in units of its half-axes
+    v: Tensor
+    radius: Tensor  # (B,) px, the shorter half-axis
+    soft: Tensor  # (B,) width of the edge, in units of the half-axes
+
+
+def blob(ground: Ground, draw: Draw) -> Tensor:
+    """A filled ellipse."""
+    return _edge(1 - torch.hypot(ground.u, ground.v), ground.soft)
+
+
+def ring(ground: Ground, draw: Draw) -> Tensor:
+    """The rim of an ellipse."""
+    return _edge(0.25 - (torch.hypot(ground.u, ground.v) - 0.75).abs(), ground.soft)
+
+
+def dots(ground: Ground, draw: Draw) -> Tensor:
+    """A cluster of 3 to 10 small discs."""
+    count, total = 10, len(ground.u)
+    angle, away, size = (_uniform(draw, (count, total), ground.u) for _ in range(3))
+    wanted = (3 + 8 * _uniform(draw, (total,), ground.u)).floor()
+    weight = torch.zeros_like(ground.u)
+    for number in range(count):
+        turn, reach = 2 * torch.pi * angle[number], away[number].sqrt()
+        near = torch.hypot(ground.u - _over(reach * turn.cos()), ground.v - _over(reach * turn.sin()))
+        disc = _edge(0.12 + 0.2 * _over(size[number]) - near, 0.5 * ground.soft)
+        weight = torch.maximum(weight, disc * _over((number < wanted).to(disc.dtype)))
+    return weight
+
+
+def noise(ground: Ground, draw: Draw) -> Tensor:
+    """Thresholded smooth noise inside an ellipse: an irregular outline, sometimes several pieces."""
+    field = _smooth_noise(ground, draw, cells=6)
+    level = _over(0.8 * _uniform(draw, (len(field),), field) - 0.2)
+    inside = 1.3 - torch.hypot(ground.u, ground.v)
+    return _edge(torch.minimum(field - level, inside), ground.soft)
+
+
+def streak(ground: Ground, draw: Draw) -> Tensor:
+    """A bent line."""
+    bend = _over(2 * _uniform(draw, (len(ground.u),), ground.u) - 1)
+    off = (ground.v - bend * (ground.u.square() - 0.5)).abs()
+    return _edge(torch.minimum(0.2 - off, 1.2 - ground.u.abs()), 0.5 * ground.soft)
+
+
+SHAPES: Mapping[str, Weights] = {"blob": blob, "ring": ring, "dots": dots, "noise": noise, "streak": streak}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakerConfig:
+    """Which makers, how large, how strong and how many; radius and strength are log-uniform."""
+
+    makers: tuple[str, ...]  # keys of MAKERS
+    radius: tuple[float, float] = (0.03, 0.25)  # half-axes as shares of the image's shorter side
+    strength: tuple[float, float] = (0.05, 0.5)  # largest change of a pixel in [0, 1]
+    count: tuple[int, int] = (1, 3)  # lesions an image, from and to
+
+    def __post_init__(self) -> None:
+        """Check the names and the ranges."""
+        unknown = sorted(set(self.makers) - set(MAKERS))
+        if unknown or not self.makers:
+            raise ValueError(f"MakerConfig.makers are some of {', '.join(MAKERS)}, got {', '.join(unknown) or 'none'}")
+        for name, (low, high) in (("radius", self.radius), ("strength", self.strength)):
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"MakerConfig.{name} is a range of shares in (0, 1], got {(low, high)}")
+        if not 0 <= self.count[0] <= self.count[1]:
+            raise ValueError(f"MakerConfig.count is a range (from ≥ 0, to), got {self.count}")
+
+
+def make_anomalies(
+    image: Tensor, donors: Tensor, valid: Tensor, draw: Draw, config: MakerConfig
+) -> tuple[Tensor, Tensor]:
+    """Altered images (B, C, H, W) in [0, 1], and the mask (B, 1, H, W) of pixels with at least half of the change.
+
+    `image` are normal images or normal proxies; `donors` (B, C, H, W) are the normal images that patches come from.
+    Every lesion draws its maker; pixels without data stay as they are.
+    """
+    total = len(image)
+    wanted = torch.randint(config.count[0], config.count[1] + 1, (total,), generator=draw)
+    altered, mask = image.clone(), torch.zeros_like(valid)
+    for number in range(config.count[1]):
+        chosen = torch.randint(len(config.makers), (total,), generator=draw)
+        for kind, name in enumerate(config.makers):
+            rows = ((chosen == kind) & (number < wanted)).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            others = (rows + torch.randint(1, max(total, 2), (len(rows),), generator=draw)) % total
+            canvas = Canvas(altered[rows], donors[others], valid[rows], config)
+            found, weight = MAKERS[name](canvas, _ground(canvas, draw), draw)
+            seen = canvas.valid > 0
+            altered[rows] = torch.where(seen, found.to(altered.dtype), canvas.image)
+            where = ((weight >= 0.5) & seen).to(mask.dtype)
+            mask[rows] = torch.maximum(mask[rows], where)
+    return altered, mask
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What a maker works on; rows of all tensors are aligned."""
+
+    image: Tensor  # (B, C, H, W)
+    donors: Tensor  # (B, C, H, W) other normal images
+    valid: Tensor  # (B, 1, H, W)
+    config: MakerConfig
+
+
+Maker = Callable[[Canvas, Ground, Draw], tuple[Tensor, Tensor]]
+"""Canvas, ground, generator → altered images and weights (B, 1, H, W)."""
+
+
+def _painted(shape: Weights) -> Maker:
+    """A shape of random colour, sign and strength, with some texture."""
+
+    def paint(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+        image = canvas.image
+        total, channels = image.shape[:2]
+        weight = shape(ground, draw)[:, None]
+        colour = 0.3 + 0.7 * _uniform(draw, (total, channels), image)
+        if channels > 1:
+            colour = colour * _sign(draw, (total, channels), image, share=0.85)
+        colour = colour / colour.abs().amax(dim=1, keepdim=True)
+        strength = _log_uniform(draw, canvas.config.strength, total, image) * _sign(draw, (total,), image, share=0.5)
+        texture = 0.4 * _over(_uniform(draw, (total,), image).square()) * _smooth_noise(ground, draw, cells=16)
+        change = (_over(strength) * (1 + texture))[:, None] * weight
+        return (image + colour[:, :, None, None] * change).clamp(0, 1), weight
+
+    return paint
+
+
+def patch(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+    """A rectangle of another normal image (the paper's); it draws its own place."""
+    low, high = canvas.config.radius
+    sides = (min(2 * low, 1.0), min(2 * high, 1.0))
+    return pseudo_abnormal(canvas.donors, canvas.image, canvas.valid, draw, count=(1, 1), side=sides, other_image=False)
+
+
+def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Rows pushed up or down around a place: layers that bulge."""
+    image = canvas.image
+    total, _, height, width = image.shape
+    share = 0.3 + 0.9 * _uniform(draw, (total,), image)
+    lift = ground.radius * share * _sign(draw, (total,), image, share=0.7)
+    bell = torch.exp(-1.5 * (ground.u.square() + ground.v.square()))
+    rows = torch.arange(height, device=image.device, dtype=image.dtype)[None, :, None] + _over(lift) * bell
+    cols = torch.arange(width, device=image.device, dtype=image.dtype)[None, None, :].expand_as(rows)
+    grid = torch.stack((2 * (cols + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1), dim=-1)
+    moved = functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    changed = ((moved - image).abs().amax(dim=1, keepdim=True) > LEAST_CHANGE).to(image.dtype)
+    near = functional.max_pool2d(changed, 3, stride=1, padding=1)
+    return moved, (bell[:, None] >= 0.3).to(image.dtype) * near
+
+
+LEAST_CHANGE = 0.02
+"""Change of a pixel in [0, 1] from which on a moved layer can be seen."""
+MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | {"patch": patch, "bump": bump}
+
+
+def _ground(canvas: Canvas, draw: Draw) -> Ground:
+    """A random place around a valid pixel, with random half-axes, turn and edge."""
+    valid, config = canvas.valid, canvas.config
+    total, _, height, width = valid.shape
+    weights = valid[:, 0].reshape(total, -1).cpu() + 1e-9
+    place = torch.multinomial(weights, 1, generator=draw)[:, 0].to(valid.device)
+    rows = torch.arange(height, device=valid.device, dtype=valid.dtype)[None, :, None]
+    cols = torch.arange(width, device=valid.device, dtype=valid.dtype)[None, None, :]
+    down = (rows - _over(place // width)).expand(-1, -1, width)
+    right = (cols - _over(place % width)).expand(-1, height, -1)
+    axes = (_log_uniform(draw, config.radius, (2, total), valid) * min(height, width)).clamp(min=0.7)
+    turn = torch.pi * _uniform(draw, (total,), valid)
+    u = (down * _over(turn.cos()) + right * _over(turn.sin())) / _over(axes[0])
+    v = (right * _over(turn.cos()) - down * _over(turn.sin())) / _over(axes[1])
+    return Ground(u, v, axes.amin(dim=0), _log_uniform(draw, (0.05, 0.4), total, valid))
+
+
+def _sign(draw: Draw, shape: tuple[int, ...], like: Tensor, *, share: float) -> Tensor:
+    """+1 with that probability, else −1."""
+    return (_uniform(draw, shape, like) < share).to(like.dtype) * 2 - 1
+
+
+def _smooth_noise(ground: Ground, draw: Draw, *, cells: int) -> Tensor:
+    """Noise (B, H, W) of sd about 1, ``cells`` cells along the shorter side."""
+    total, height, width = ground.u.shape
+    coarse = torch.randn(total, 1, cells + 2, (cells + 2) * width // height, generator=draw).to(ground.u)
+    return functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)[:, 0] / 0.7
+
+
+def _edge(inside: Tensor, soft: Tensor) -> Tensor:
+    """0 to 1 over the edge; a half where ``inside`` is 0."""
+    return torch.sigmoid(4 * inside / _over(soft))
+
+
+def _over(values: Tensor) -> Tensor:
+    """One value an image, (B,) → (B, 1, 1)."""
+    return values[:, None, None]
+
+
+def _uniform(draw: Draw, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return torch.rand(shape, generator=draw).to(like)
+
+
+def _log_uniform(draw: Draw, limits: tuple[float, float], shape: int | tuple[int, ...], like: Tensor) -> Tensor:
+    low, high = torch.tensor(limits).log()
+    return torch.exp(low + (high - low) * torch.rand(shape, generator=draw)).to(like)
