@@ -66,7 +66,7 @@ def baselines_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             inputs=[tiles, proxies],
             parameters=_parameters(lane, name),
             build=build,
-            describe=_describe,
+            describe=describe_method,
         )
 
     return baselines
@@ -184,7 +184,8 @@ def _facts(lane: LaneAssets, name: str, baseline: Version, store: Store) -> dict
     }
 
 
-def _describe(version: Version) -> dict[str, Any]:
+def describe_method(version: Version) -> dict[str, Any]:
+    """What the pages show of a trained method: size, minutes, validation losses, model card."""
     described: dict[str, Any] = {
         "parameters": version.meta["parameters"],
         "train_minutes": float(version.meta["train_minutes"]),

@@ -15,7 +15,7 @@ from pipeline.steps.store import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 from pipeline.wiring.tracking import Tracker
 
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "member")
 SHOWN = ("auroc", "auroc_heldout", "ap")
 
 
@@ -34,11 +34,19 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         proxies: Version,
         stage1: Version,
         stage2: Version,
+        member: Version,
         store: StoreResource,
         tracker: TrackerResource,
     ) -> dg.MaterializeResult:
-        inputs = LaneInputs(dataset=lane.dataset, images=images, tiles=tiles, proxies=proxies, trained=(stage1, stage2))
-        versions = [images, tiles, proxies, stage1, stage2]
+        inputs = LaneInputs(
+            dataset=lane.dataset,
+            images=images,
+            tiles=tiles,
+            proxies=proxies,
+            trained=(stage1, stage2),
+            member=member,
+        )
+        versions = [images, tiles, proxies, stage1, stage2, member]
 
         def build(run: Any) -> Version:
             made = evaluate_lane(

@@ -83,9 +83,8 @@ def altered_copies(
     """``COPIES`` of every image with lesions (split ``altered``), the lesions' masks and kinds."""
     rng = np.random.default_rng(seed)
     rows = np.tile(np.arange(len(normal.images)), COPIES)
-    pasted = [paste_lesions(normal.gray[row], normal.scored[row], config, rng) for row in rows]
-    change = np.stack([image for image, _, _ in pasted]) - normal.gray[rows]
-    pixels = np.rint(np.clip(normal.pixels[rows] + change[:, None], 0, 1) * 255) / np.float32(255)
+    pasted = [paste_lesions(normal.pixels[row], normal.scored[row], config, rng) for row in rows]
+    pixels = np.rint(np.stack([image for image, _, _ in pasted]) * 255) / np.float32(255)
     images = normal.images.iloc[rows].assign(split="altered").reset_index(drop=True)
     masks, kinds = np.stack([mask for _, mask, _ in pasted]), np.array([kind for *_, kind in pasted])
     return CanvasImages(images, pixels.astype(np.float32), None, normal.validity[rows]), masks, kinds

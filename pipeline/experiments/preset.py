@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.steps.errors import ConfigError
 from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.proxies import ProxyConfig
 from pipeline.steps.splits import ImagesConfig
@@ -16,6 +17,7 @@ STEP_VERSIONS: Mapping[str, str] = {
     "proxies": "1",
     "stage1": "1",
     "stage2": "1",
+    "member": "1",
     "evaluation": "1",
     "baselines": "1",
     "baseline_evaluations": "1",
@@ -40,14 +42,24 @@ class Lane:
     tiles: TilesConfig
     proxies: ProxyConfig = field(default_factory=ProxyConfig)
     training: TrainingPlan
+    member: TrainingPlan | None = None  # a second learned method for the committee; a lane with an evaluation needs one
     evaluation: EvaluationConfig
     baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
     controls_with: str = ""  # run of the benchmark that brings the controls; empty: the lane's own evaluation has them
+
+    @property
+    def second(self) -> TrainingPlan:
+        """The second learned method; ``ConfigError`` where the lane has none."""
+        if self.member is None:
+            raise ConfigError("Lane.member: a lane with an evaluation needs a second method, got none")
+        return self.member
 
     def of_stage(self, stage: str) -> object:
         """The part of the configuration that a stage depends on; what a baseline depends on is ``of_baseline``."""
         if stage in ("stage1", "stage2"):
             return self.training.of_stage(stage)
+        if stage == "member":
+            return {name: self.second.of_stage(name) for name in self.second.stages} if self.member else {}
         if stage in ("baselines", "baseline_evaluations"):
             return {}
         return getattr(self, stage)
@@ -60,7 +72,7 @@ class Lane:
         """How a run of the benchmark is judged: like the lane's own evaluation, the controls left to one of them."""
         if name == self.controls_with:
             return self.evaluation
-        bare: EvaluationConfig = replace(self.evaluation, controls=(), pixel_controls=())
+        bare: EvaluationConfig = replace(self.evaluation, controls=(), committee={}, pasted=None)
         return bare
 
     def baseline_version(self, stage: str, name: str) -> str:

@@ -8,9 +8,13 @@ from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
 from pipeline.experiments.benchmark import Budget, Sizes, benchmark
 from pipeline.experiments.preset import Baseline, Lane, Preset
+from pipeline.steps.controls.pixel_classifier import ClassifierConfig
+from pipeline.steps.controls.pixel_features import FeatureConfig
 from pipeline.steps.controls.registry import Control
 from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.pasted import KINDS, PastedConfig
 from pipeline.steps.proxies import ProxyConfig
+from pipeline.steps.synthetic import LesionConfig
 from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
@@ -34,14 +38,39 @@ OCT_CONTROLS = (
     Control(name="nearest", canvas="tight", size=(32, 128), score=OCT_SCORE),
     Control(name="brightness", canvas="wide", size=(64, 64)),
 )
+MRI_CLASSIFIER = ClassifierConfig(
+    features=FeatureConfig(intensity=False, mirror=True, neighbours=12, place=False),
+    lesions=LesionConfig(radius=(0.03, 0.35), strength=(0.05, 0.5), count=(1, 4)),
+    copies=4,
+)
 MRI_CONTROLS = (
     Control(name="pca", canvas="head", size=(64, 64), score=MRI_SCORE, options={"components": 24, "mirrored": True}),
     Control(name="patch_neighbour", canvas="head", size=(64, 64), score=MRI_SCORE),
     Control(name="nearest", canvas="head", size=(64, 64), score=MRI_SCORE),
+    Control(
+        name="pixel_classifier",
+        canvas="head",
+        size=(64, 64),
+        score=ScoreConfig(sigma=1.0, worst=0.3),
+        options={"config": MRI_CLASSIFIER},
+    ),
     Control(name="brightness", canvas="head", size=(64, 64)),
+    Control(name="centre", canvas="head", size=(64, 64)),
 )
-FUNDUS_IMAGE_CONTROLS = (Control(name="brightness", canvas="field", size=(64, 64)),)
-FUNDUS_PIXEL_CONTROLS = (
+FUNDUS_CLASSIFIER = ClassifierConfig(
+    features=FeatureConfig(
+        scales=(0.7, 1.5, 3.0, 6.0, 12.0, 24.0),
+        curvatures=(1.0, 2.0, 4.0, 8.0),
+        intensity=False,
+        line_blob=True,
+        place=False,
+    ),
+    lesions=LesionConfig(radius=(0.002, 0.08), strength=(0.04, 0.4), count=(8, 30)),
+    copies=3,
+    pixels=4000,
+    flatten=True,
+)
+FUNDUS_CONTROLS = (
     Control(name="line_blob", canvas="field", size=FUNDUS, score=FUNDUS_SCORE),
     Control(name="canonical", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"neutral": 128}),
     Control(name="median", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"window": 61, "raw": True}),
@@ -52,8 +81,8 @@ FUNDUS_PIXEL_CONTROLS = (
 )
 
 
-def _stages(steps: tuple[int, int], **common: object) -> dict[str, TrainConfig]:
-    """Both stages with one optimiser and their own budgets."""
+def _stages(steps: tuple[int, ...], **common: object) -> dict[str, TrainConfig]:
+    """The stages with one optimiser and their own budgets."""
     return {f"stage{i}": TrainConfig(steps=n, **common) for i, n in enumerate(steps, start=1)}  # type: ignore[arg-type]
 
 
@@ -101,21 +130,58 @@ def _small(
     return CanvasTraining(size=size, model=model, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
 
 
+def _second(canvases: Mapping[str, tuple[int, int]], steps: int, sizes: Sizes, **budget: object) -> TrainingPlan:
+    """The denoising auto-encoder at the lane's own sizes."""
+    model = sizes.model("denoising")
+    plans = {
+        name: CanvasTraining(size=size, model=model, stages=_stages((steps,), **{**ONE_CYCLE, **budget}))
+        for name, size in canvases.items()
+    }
+    return TrainingPlan(method="denoising", canvases=plans)
+
+
 def _full() -> CanvasTraining:
     return CanvasTraining(
         size=(256, 256), model=PAPER, stages=_stages((20000, 20000), batch_size=16, learning_rate=1e-3, patience=20)
     )
 
 
+def _pasted(radius: tuple[float, float], strength: float) -> LesionConfig:
+    """One lesion of every kind there is, of medium contrast from ``strength`` to its double."""
+    return LesionConfig(radius=radius, strength=(strength, 2 * strength), kinds=KINDS)
+
+
 OCT_CANVASES = {"wide": (64, 64), "tight": (32, 128)}
-OCT_EVALUATION = EvaluationConfig(scores={"wide": OCT_SCORE, "tight": OCT_SCORE}, controls=OCT_CONTROLS)
-MRI_EVALUATION = EvaluationConfig(scores={"head": MRI_SCORE}, controls=MRI_CONTROLS, flip_average=True)
+OCT_EVALUATION = EvaluationConfig(
+    scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
+    controls=OCT_CONTROLS,
+    committee={"method": 1.0, "member": 1.0, "pca": 1.0},
+    pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
+)
+MRI_EVALUATION = EvaluationConfig(
+    scores={"head": MRI_SCORE},
+    controls=MRI_CONTROLS,
+    committee={"method": 1.0, "member": 1.0, "pca": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 1.0},
+    flip_average=True,
+    pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.15)),
+)
 
 
-def _fundus(score: ScoreConfig) -> EvaluationConfig:
-    """The score is in px of the training size, the controls run at full size."""
+def _fundus(score: ScoreConfig, classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
+    """The score is in px of the training size; the controls run at full size, the pixel classifier at its own."""
+    options = {"config": FUNDUS_CLASSIFIER, "raw": True}
+    learned = Control(
+        name="pixel_classifier",
+        canvas="field",
+        size=classifier,
+        score=replace(FUNDUS_SCORE, signed=False),
+        options=options,
+    )
     return EvaluationConfig(
-        scores={"field": score}, controls=FUNDUS_IMAGE_CONTROLS, pixel_controls=FUNDUS_PIXEL_CONTROLS
+        scores={"field": score},
+        controls=(learned, *FUNDUS_CONTROLS),
+        committee={"pixel_classifier": 1.0, "line_blob": 0.5},
+        pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
     )
 
 
@@ -146,19 +212,22 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
                 training=_plan({"head": _tiny()}),
+                member=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
                 training=_plan({"wide": _tiny(), "tight": _tiny()}),
+                member=_second(OCT_CANVASES, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=OCT_EVALUATION,
                 baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 training=_plan({"field": _tiny()}),
-                evaluation=_fundus(FUNDUS_SCORE_64),
+                member=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
+                evaluation=_fundus(FUNDUS_SCORE_64, (64, 64)),
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
         },
@@ -171,6 +240,7 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head"),
                 training=_plan({"head": _small((64, 64), (500, 400), NARROW)}),
+                member=_second({"head": (64, 64)}, 1600, QUICK_NARROW, batch_size=16, weight_average=0.998),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),
@@ -178,12 +248,14 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="bruch_membrane"),
                 proxies=ProxyConfig(),
                 training=_plan({"wide": _small((64, 64), (700, 800)), "tight": _small((32, 128), (500, 600))}),
+                member=_second(OCT_CANVASES, 800, QUICK_SIZES, batch_size=16),
                 evaluation=OCT_EVALUATION,
                 baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field"),
                 training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
+                member=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
                 evaluation=_fundus(FUNDUS_SCORE_128),
                 baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),
@@ -197,18 +269,21 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="plain"),
                 training=_plan({"image": _full()}),
+                member=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="plain"),
                 training=_plan({"image": _full()}),
+                member=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="field_of_view"),
                 training=_plan({"field": _full()}),
+                member=_second({"field": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=_fundus(FUNDUS_SCORE),
                 baselines=benchmark({"field": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,18 +14,36 @@ from models.scoring import Array, ScoreConfig, worst_mean, z_score
 from pipeline.steps.comparison import write_comparison
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.controls.shortcuts import shortcut_table
+from pipeline.steps.errors import ConfigError
 from pipeline.steps.inference import Prediction, predict_canvas
 from pipeline.steps.loading import load_tiles
 from pipeline.steps.panels import Case, case_panels
+from pipeline.steps.pasted import SPLIT, PastedConfig, PastedImages, paste, pasted_records
 from pipeline.steps.reports.lanes import write_evaluation
-from pipeline.steps.reports.records import image_records, label_free_thresholds, pixel_records
+from pipeline.steps.reports.records import COMMITTEE, MEMBER, image_records, label_free_thresholds, pixel_records
 from pipeline.steps.scoreboard import LaneInputs, Scoreboard
-from pipeline.steps.scorers import CanvasImages, PartsOf, canvas_images, residual_parts, score_canvas
+from pipeline.steps.scorers import (
+    CanvasImages,
+    CanvasScore,
+    PartsOf,
+    canvas_images,
+    fused_map,
+    residual_parts,
+    score_canvas,
+)
 from pipeline.steps.store import Store, Version, fingerprint
 
 ASKED = ("val", "holdout", "test")
+OWN = "method"
+"""The committee's name for the lane's own method."""
+SECOND = "member"
+"""Its name for the second learned one."""
 RAW_SCALE = 0.05
 """Typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest."""
+
+
+Members = Mapping[str, Mapping[str, CanvasScore]]
+"""Member of a committee → canvas → its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +53,17 @@ class EvaluationConfig:
     scores: Mapping[str, ScoreConfig]  # canvas → how the method's residual becomes a score
     flip_average: bool = False  # the standardised score averages residuals with those of the mirrored images
     controls: tuple[Control, ...] = ()
-    pixel_controls: tuple[Control, ...] = ()
+    committee: Mapping[str, float] = field(default_factory=dict)  # member → weight: OWN, SECOND or a control's name
+    pasted: PastedConfig | None = None  # lesions pasted on held-out normals; None: no such figures
     resamples: int = 1000  # of the bootstrap, at least 100
     quantile: float = 0.95  # of normal validation scores: the label-free threshold
     cases: int = 4  # pictures of each kind: best found, missed, false alarms
+
+    def __post_init__(self) -> None:
+        """Check that the committee's members are there."""
+        known = {OWN, SECOND, *(control.name for control in self.controls if control.name not in RAW)}
+        if unknown := sorted(set(self.committee) - known):
+            raise ConfigError(f"EvaluationConfig.committee: expected some of {sorted(known)}, got {unknown}")
 
 
 def evaluate_lane(
@@ -63,14 +88,22 @@ def evaluate_lane(
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        board = Scoreboard(inputs, _image_table(inputs))
+        pasted = {} if config.pasted is None else {c: paste(inputs.tiles, c, config.pasted) for c in config.scores}
+        board = Scoreboard(inputs, _image_table(inputs, pasted), pasted)
         cases, speed = _method_scores(board, config, method, progress)
-        _control_scores(board, config)
+        members = _control_scores(board, config)
+        members[OWN] = {case.canvas: case.scored for case in cases}
+        if inputs.member is not None:
+            members[SECOND] = _member_scores(board, config, inputs.member, progress)
+        _committee_scores(board, config.committee, members, method)
+        with_copies = board.table
         _shortcuts(board)
         head: dict[str, Any] = {"dataset": inputs.dataset.name, "preset": preset, "seed": seed}
         head["data_version"] = inputs.tiles.data_version
         records = image_records(board.table, **head, n_boot=config.resamples, quantile=config.quantile)
         records += pixel_records(board.curves, **head, n_boot=config.resamples)
+        if pasted:
+            records += pasted_records(with_copies, board.found, head=head, n_boot=config.resamples)
         write_evaluation(
             work / "content",
             records=records,
@@ -86,11 +119,13 @@ def evaluate_lane(
         return store.publish(asset, work / "content", version, {"records": len(records), "images": len(board.table)})
 
 
-def _image_table(inputs: LaneInputs) -> pd.DataFrame:
-    """One row an image that is scored, in manifest order."""
+def _image_table(inputs: LaneInputs, pasted: Mapping[str, PastedImages]) -> pd.DataFrame:
+    """One row an image that is scored, in manifest order, then the copies with pasted lesions."""
     index = pd.read_parquet(inputs.tiles.path / "index.parquet")
     images = index[index["split"].isin(ASKED)].drop_duplicates("image_id")
-    return images[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True)
+    copies = [one.table for one in pasted.values()]
+    every = pd.concat([images, *copies]).drop_duplicates("image_id")  # a copy has a lesion on every canvas
+    return every[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True)
 
 
 def _method_scores(
@@ -101,7 +136,7 @@ def _method_scores(
     Returns the cases to draw, and images a second (all canvases of an image, without loading and averaging).
     """
     cases: list[Case] = []
-    predicted = partial(_predicted, board, config, progress)
+    predicted = partial(_predicted, board, config, progress, board.inputs.checkpoint)
     seconds = 0.0
     for canvas, score in config.scores.items():
         found = predicted(canvas, None)
@@ -125,17 +160,37 @@ def _method_scores(
     return cases, round(len(board.table) / max(seconds, 1e-9), 2)
 
 
+def _member_scores(
+    board: Scoreboard, config: EvaluationConfig, member: Version, progress: bool
+) -> dict[str, CanvasScore]:
+    """Columns of the second learned method, and its scores by canvas."""
+    found: dict[str, CanvasScore] = {}
+    column = f"{MEMBER}{member.meta['method']}:standardised"
+    for canvas, score in config.scores.items():
+        seen = _predicted(board, config, progress, member, canvas, None)
+        found[canvas] = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
+        board.add(column, seen.images.images, found[canvas].image())
+        board.pixels(column, canvas, seen.images.images, found[canvas].map_of, 1.0)
+    return found
+
+
 def _predicted(
-    board: Scoreboard, config: EvaluationConfig, progress: bool, canvas: str, changes: Mapping[str, Any] | None
+    board: Scoreboard,
+    config: EvaluationConfig,
+    progress: bool,
+    trained: Version,
+    canvas: str,
+    changes: Mapping[str, Any] | None,
 ) -> Prediction:
     return predict_canvas(
-        board.inputs.checkpoint,
+        trained,
         board.inputs.tiles,
         board.inputs.proxies,
         canvas=canvas,
         splits=ASKED,
         flip_average=config.flip_average,
         changes=changes,
+        more=board.tiles_pasted(canvas),
         progress=progress,
     )
 
@@ -149,25 +204,39 @@ def _lesions(board: Scoreboard, canvas: str, found: Prediction) -> Any:
     return lambda row: truth[order[names[row]]].any(axis=0) if names[row] in order else None
 
 
-def _control_scores(board: Scoreboard, config: EvaluationConfig) -> None:
-    """Columns ``control_<name>:standardised`` and, where there are masks, the pixel controls."""
+def _control_scores(board: Scoreboard, config: EvaluationConfig) -> dict[str, dict[str, CanvasScore]]:
+    """Columns of the controls, and those that are standardised by name and canvas."""
+    members: dict[str, dict[str, CanvasScore]] = {}
     for control in config.controls:
-        images, parts_of = _run_control(board.inputs, control)
+        images, parts_of = _run_control(board, control)
+        column, table = f"control_{control.name}", images.images
         if control.name in RAW:
-            means = [float(parts_of(row).mean(where=images.scored[row])) for row in range(len(images.images))]
-            board.add(f"control_{control.name}:mean", images.images, np.array(means, np.float32))
+            means = [float(parts_of(row).mean(where=images.scored[row])) for row in range(len(table))]
+            board.add(f"{column}:mean", table, np.array(means, np.float32))
         else:
             score = score_canvas(images, parts_of, control.score)
-            board.add(f"control_{control.name}:standardised", images.images, score.image())
-    for control in config.pixel_controls:
-        images, parts_of = _run_control(board.inputs, control)
-        column, table = f"control_{control.name}", images.images
-        if control.name not in RAW:
-            score = score_canvas(images, parts_of, control.score)
+            members.setdefault(control.name, {})[control.canvas] = score
+            board.add(f"{column}:standardised", table, score.image())
             board.pixels(f"{column}:standardised", control.canvas, table, score.map_of, 1.0)
         if control.name in RAW or control.options.get("raw"):
             name = "value" if control.name in RAW else "residual"
             board.pixels(f"{column}:{name}", control.canvas, table, partial(_largest, parts_of), RAW_SCALE)
+    return members
+
+
+def _committee_scores(board: Scoreboard, weights: Mapping[str, float], members: Members, method: str) -> None:
+    """Column ``committee:standardised``: the members' scores, z-scored on validation normals, weighted and added."""
+    if not weights:
+        return
+    validation = (board.table["split"] == "val").to_numpy()
+    second = board.inputs.member.meta["method"] if board.inputs.member else ""
+    columns = {OWN: method, SECOND: f"{MEMBER}{second}"}
+    for name, weight in weights.items():
+        values = board.table[f"{columns.get(name, f'control_{name}')}:standardised"].to_numpy(np.float32)
+        board.add(COMMITTEE, board.table, weight * z_score(values, values[validation]))
+    for canvas in dict.fromkeys(canvas for name in weights for canvas in members[name]):
+        parts = [(weight, members[name][canvas]) for name, weight in weights.items() if canvas in members[name]]
+        board.pixels(COMMITTEE, canvas, parts[0][1].images.images, partial(fused_map, parts), 1.0)
 
 
 def _largest(parts_of: PartsOf, row: int) -> Array:
@@ -182,14 +251,18 @@ def _size_of(residual: Array, row: int) -> Array:
     return values
 
 
-def _run_control(inputs: LaneInputs, control: Control) -> tuple[CanvasImages, PartsOf]:
-    proxies = inputs.proxies if control.name == "slic" else None
+def _run_control(board: Scoreboard, control: Control) -> tuple[CanvasImages, PartsOf]:
+    inputs = board.inputs
+    proxies = inputs.proxies if control.name == "slic" else None  # copies with pasted lesions have none
+    more = board.tiles_pasted(control.canvas) if proxies is None else None
     train = canvas_images(inputs.tiles, proxies, canvas=control.canvas, splits=["train"], size=control.size)
-    images = canvas_images(inputs.tiles, proxies, canvas=control.canvas, splits=ASKED, size=control.size)
+    images = canvas_images(inputs.tiles, proxies, canvas=control.canvas, splits=ASKED, size=control.size, more=more)
     return images, CONTROLS[control.name](train, images, control)
 
 
 def _shortcuts(board: Scoreboard) -> None:
+    """Columns of the shortcuts; copies with pasted lesions leave the table, for their files are their originals'."""
+    board.table = board.table[board.table["split"] != SPLIT].reset_index(drop=True)
     manifest = pd.read_parquet(board.inputs.images.path / "images.parquet")
     held = load_tiles(board.inputs.tiles, None, splits=ASKED)
     found = shortcut_table(manifest, held.index, held.pixels, held.validity)

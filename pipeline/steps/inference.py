@@ -13,7 +13,7 @@ from models.prediction import predict
 from models.scoring import Array
 from models.source import TensorSource
 from pipeline.steps.canonical.form import NO_DATA, SCORED
-from pipeline.steps.loading import canvases, load_tiles
+from pipeline.steps.loading import TileSet, canvases, load_tiles
 from pipeline.steps.scorers import CanvasImages, canvas_images
 from pipeline.steps.store import Version
 from pipeline.steps.training import checkpoint_folder
@@ -42,19 +42,21 @@ def predict_canvas(
     splits: tuple[str, ...],
     flip_average: bool = False,
     changes: Mapping[str, Any] | None = None,
+    more: TileSet | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Prediction:
     """Run a checkpoint over the images of some splits, at the size it was trained at.
 
     ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone;
-    ``changes`` are those of one of the method's ``variants``.
+    ``changes`` are those of one of the method's ``variants``; ``more`` tiles follow, unless it needs true proxies.
     """
     folder = checkpoint_folder(stage, canvas)
     height, width = read_description(folder)["extra"]["size"]
     size = (int(height), int(width))
     method = load_method(folder, changes)
-    held = load_tiles(tiles, proxies if method.needs_proxy else None, splits=splits, canvas=canvas, size=size)
+    true, more = (proxies, None) if method.needs_proxy else (None, more)
+    held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
     source = TensorSource.from_arrays(held.pixels, held.proxies, held.validity != NO_DATA, held.validity == SCORED)
     began = time.perf_counter()
     scores = predict(method, source, batch_size=batch_size, progress=progress)
@@ -65,7 +67,7 @@ def predict_canvas(
         mirrored = predict(method, source.mirrored(), batch_size=batch_size, progress=progress).map
         planes["steady"] = (planes["steady"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
     stitched = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
-    images = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size)
+    images = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size, more=more)
     single = held.index["image_id"].to_numpy()
     order = images.images["image_id"].to_numpy()
     return Prediction(

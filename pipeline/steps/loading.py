@@ -39,11 +39,13 @@ def load_tiles(
     canvas: str | None = None,
     size: tuple[int, int] = (TILE, TILE),
     neutral: int | None = None,
+    more: TileSet | None = None,
 ) -> TileSet:
     """Tiles of ``splits`` (and of one ``canvas``) in the store's order, sampled down to ``size`` (h, w).
 
     A pixel is the area mean of the valid pixels it covers. It is SCORED where at least half of its area is, else SEEN
     where at least half of its area was imaged, else NO_DATA with the value ``neutral`` (None: as the tiles have it).
+    ``more`` are tiles at full size that follow them, without proxies; give it only where there are no proxies.
     Raises ``ValueError`` where no tile matches, the size is not within 1 to 256, or the proxies are of other tiles.
     """
     if not all(1 <= side <= TILE for side in size):
@@ -64,7 +66,17 @@ def load_tiles(
         validity[rows], *sampled = shrink(blocks[0], blocks[1:], size, neutral)
         for target, values in zip(targets, sampled, strict=True):
             target[rows] = values
-    return TileSet(pixels=pixels, proxies=painted, validity=validity, index=index)
+    if more is None:
+        return TileSet(pixels=pixels, proxies=painted, validity=validity, index=index)
+    if painted is not None:
+        raise ValueError("more tiles have no proxies: they cannot follow tiles that have them")
+    codes, values = shrink(more.validity, [more.pixels], size, neutral)
+    return TileSet(
+        pixels=np.concatenate([pixels, values]),
+        proxies=None,
+        validity=np.concatenate([validity, codes]),
+        index=pd.concat([index, more.index], ignore_index=True),
+    )
 
 
 def read_neutral(tiles: Path) -> int:

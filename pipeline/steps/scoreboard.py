@@ -1,6 +1,6 @@
 """What an evaluation gathers: image scores column by column, and the pixel curves of the scores that give maps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,8 @@ from models.pixel_curve import PixelCurve
 from models.scoring import Array
 from pipeline.steps.canonical.form import SCORED
 from pipeline.steps.datasets import Dataset
-from pipeline.steps.loading import canvases, load_tiles, read_rows
+from pipeline.steps.loading import TileSet, canvases, load_tiles, read_rows
+from pipeline.steps.pasted import SPLIT, Found, PastedImages, look
 from pipeline.steps.scorers import enlarge
 from pipeline.steps.store import Version
 
@@ -25,6 +26,7 @@ class LaneInputs:
     tiles: Version
     proxies: Version
     trained: tuple[Version, ...]  # what training left; the last one holds the whole method
+    member: Version | None = None  # a second learned method
 
     @property
     def checkpoint(self) -> Version:
@@ -34,7 +36,8 @@ class LaneInputs:
     @property
     def versions(self) -> dict[str, str]:
         """Asset → data version."""
-        every = (self.images, self.tiles, self.proxies, *self.trained)
+        second = () if self.member is None else (self.member,)
+        every = (self.images, self.tiles, self.proxies, *self.trained, *second)
         return {version.asset: version.data_version for version in every}
 
 
@@ -48,8 +51,14 @@ class Scoreboard:
 
     inputs: LaneInputs
     table: pd.DataFrame
+    pasted: Mapping[str, PastedImages] = field(default_factory=dict)  # canvas → copies with pasted lesions
     curves: dict[str, PixelCurve] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)  # what maps say of the pasted lesions
     kept: dict[str, Truth] = field(default_factory=dict)  # canvas → masks of the test images
+
+    def tiles_pasted(self, canvas: str) -> TileSet | None:
+        """Tiles of the copies with pasted lesions."""
+        return self.pasted[canvas].tiles if canvas in self.pasted else None
 
     def add(self, column: str, images: pd.DataFrame, values: Array) -> None:
         """Add the values of one canvas to a score; canvases of a score are summed."""
@@ -59,7 +68,11 @@ class Scoreboard:
     def pixels(
         self, column: str, canvas: str, images: pd.DataFrame, map_of: Callable[[int], Array], scale: float
     ) -> None:
-        """Feed the maps of the test images to the score's pixel curve, at the full size of the canvas."""
+        """Feed the maps of the test images to the score's pixel curve, at the full size of the canvas.
+
+        Those of copies with pasted lesions are compared with where the lesion is.
+        """
+        self._look(column, canvas, images, map_of)
         lesions = self.inputs.dataset.lesions
         if not lesions:
             return
@@ -69,6 +82,16 @@ class Scoreboard:
             image = images.iloc[row]
             at = order[image["image_id"]]
             curve.add(enlarge(map_of(int(row)), scored[at].shape), truth[at], scored[at], group=str(image["group"]))
+
+    def _look(self, column: str, canvas: str, images: pd.DataFrame, map_of: Callable[[int], Array]) -> None:
+        if canvas not in self.pasted:
+            return
+        copies = self.pasted[canvas]
+        order = {image: row for row, image in enumerate(copies.table["image_id"])}
+        for row in np.flatnonzero((images["split"] == SPLIT).to_numpy()):
+            image = images.iloc[row]
+            one = look(column, canvas, image, map_of(int(row)), copies.masks[order[image["image_id"]]])
+            self.found += [] if one is None else [one]
 
     def truth(self, canvas: str) -> Truth:
         """Lesion masks (n, L, H, W) and scored pixels (n, H, W) of the test images, with their order."""

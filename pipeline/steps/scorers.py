@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.scoring import Array, NormalSums, ScoreConfig, parts, standardise_one, sums, worst_mean, z_score
 from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.loading import canvases, load_tiles
+from pipeline.steps.loading import TileSet, canvases, load_tiles
 from pipeline.steps.store import Version
 
 PartsOf = Callable[[int], Array]
@@ -35,9 +35,8 @@ class CanvasImages:
 
     @cached_property
     def gray(self) -> Array:
-        """(n, H, W): the mean over channels."""
-        mean: Array = self.pixels.mean(axis=1, dtype=np.float32)
-        return mean
+        """(n, H, W): what controls of one channel see."""
+        return lead(self.pixels)
 
     @cached_property
     def scored(self) -> NDArray[np.bool_]:
@@ -61,11 +60,22 @@ class CanvasImages:
         return float(image["offset_row"]), float(image["offset_col"])
 
 
+def lead(pixels: Array) -> Array:
+    """The only channel (n, H, W) of pixels (n, C, H, W), or green of three: a fundus shows lesions best there."""
+    return pixels[:, 1 if pixels.shape[1] == 3 else 0]
+
+
 def canvas_images(
-    tiles: Version, proxies: Version | None, *, canvas: str, splits: Sequence[str], size: tuple[int, int]
+    tiles: Version,
+    proxies: Version | None,
+    *,
+    canvas: str,
+    splits: Sequence[str],
+    size: tuple[int, int],
+    more: TileSet | None = None,
 ) -> CanvasImages:
-    """Load and stitch one canvas; offsets are scaled from tile pixels to ``size``."""
-    held = load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size)
+    """Load and stitch one canvas; offsets are scaled from tile pixels to ``size``; ``more`` as in ``load_tiles``."""
+    held = load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size, more=more)
     if not len(held.index):
         raise DatasetUnusable(f"{tiles.asset} {tiles.data_version}: no tiles of canvas {canvas} in {list(splits)}")
     images, pixels = canvases(held.pixels, held.index, canvas)
@@ -133,6 +143,14 @@ def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -
         return smoothed
 
     return parts_of
+
+
+def fused_map(parts: Sequence[tuple[float, CanvasScore]], row: int) -> Array:
+    """Weighted sum (H, W) of standardised maps of one image, at the size of the largest."""
+    maps = [weight * score.map_of(row) for weight, score in parts]
+    height, width = max(found.shape for found in maps)
+    total: Array = np.sum([enlarge(found, (height, width)) for found in maps], axis=0, dtype=np.float32)
+    return total
 
 
 def enlarge(values: Array, shape: tuple[int, int]) -> Array:

@@ -24,7 +24,7 @@ class LesionConfig:
     radius: tuple[float, float] = (0.06, 0.18)  # half-axes, share of the canvas's side, log-uniform
     strength: tuple[float, float] = (0.1, 0.3)  # largest change of the image in [0, 1], log-uniform, either sign
     count: tuple[int, int] = (1, 1)  # lesions an image, from and to
-    kinds: tuple[str, ...] = ("blob", "ring", "noise", "dots")  # keys of SHAPES
+    kinds: tuple[str, ...] = ("blob", "ring", "noise", "dots")  # keys of SHAPES; every lesion draws one
 
 
 def _blob(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
@@ -58,33 +58,72 @@ def _dots(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
     return total
 
 
-SHAPES: Mapping[str, Shape] = {"blob": _blob, "ring": _ring, "noise": _noise, "dots": _dots}
+def _streak(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
+    """A bent line."""
+    bend = rng.uniform(-1, 1)
+    return _soft(np.minimum(0.25 - np.abs(v - bend * (u**2 - 0.5)), 1.2 - np.abs(u)))
+
+
+def _square(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
+    """A rectangle with hard edges."""
+    return np.asarray(np.maximum(np.abs(u), np.abs(v)) < 0.9, np.float32)
+
+
+SHAPES: Mapping[str, Shape] = {
+    "blob": _blob,
+    "ring": _ring,
+    "noise": _noise,
+    "dots": _dots,
+    "streak": _streak,
+    "square": _square,
+}
 
 
 def paste_lesions(
     image: Array, area: NDArray[np.bool_], config: LesionConfig, rng: np.random.Generator
 ) -> tuple[Array, NDArray[np.bool_], str]:
-    """A copy of an image (H, W) in [0, 1] with lesions centred in ``area`` (H, W); where they are; the kind.
+    """A copy of an image (C, H, W) in [0, 1] with lesions centred in ``area`` (H, W); where they are; the first's kind.
 
-    The mask holds the scored pixels changed by at least half the lesion's strength. ``ValueError`` for an empty area.
+    A lesion has a random colour where there are several channels, else a random sign. The mask (H, W) holds the pixels
+    of the area changed by at least half a lesion's strength. ``ValueError`` for an empty area.
     """
     places = np.argwhere(area)
     if not len(places):
         raise ValueError("paste_lesions: expected an area with pixels to paste on, got none")
-    kind = config.kinds[int(rng.integers(len(config.kinds)))]
-    altered, mask = image.astype(np.float32, copy=True), np.zeros(image.shape, bool)
-    rows, cols = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    altered, mask, drawn = image.astype(np.float32, copy=True), np.zeros(area.shape, bool), list[str]()
     for _ in range(int(rng.integers(config.count[0], config.count[1] + 1))):
+        kind = config.kinds[int(rng.integers(len(config.kinds)))]
+        drawn.append(kind)
         centre = places[int(rng.integers(len(places)))]
-        axes = _log_uniform(config.radius, rng, 2) * min(image.shape)
-        turn, strength = rng.uniform(0, np.pi), _log_uniform(config.strength, rng, 1)[0]
-        dy, dx = rows - centre[0], cols - centre[1]
-        u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
-        v = (dx * np.cos(turn) - dy * np.sin(turn)) / axes[1]
-        weight = SHAPES[kind](u, v, float(axes.min()), rng)
-        altered = np.clip(altered + rng.choice([-1, 1]) * strength * weight, 0, 1, dtype=np.float32)
-        mask |= (weight >= 0.5) & area
-    return np.where(area, altered, image).astype(np.float32), mask, kind
+        box, weight = _weight(kind, centre, _log_uniform(config.radius, rng, 2) * min(area.shape), area.shape, rng)
+        change = _log_uniform(config.strength, rng, 1)[0] * _colour(len(image), rng)
+        part = altered[:, box[0], box[1]]
+        part[:] = np.clip(part + np.where(area[box], change * weight, 0), 0, 1)
+        mask[box] |= (weight >= 0.5) & area[box]
+    return altered, mask, drawn[0] if drawn else ""
+
+
+def _weight(
+    kind: str, centre: NDArray[np.intp], axes: NDArray[np.float64], shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[tuple[slice, slice], Array]:
+    """The lesion's weight in the box that holds it: far from it there is nothing to compute."""
+    reach = int(np.ceil(2 * axes.max())) + 2
+    box = (
+        slice(max(centre[0] - reach, 0), centre[0] + reach + 1),
+        slice(max(centre[1] - reach, 0), centre[1] + reach + 1),
+    )
+    rows, cols = np.mgrid[: shape[0], : shape[1]][(slice(None), *box)].astype(np.float32)
+    turn = rng.uniform(0, np.pi)
+    dy, dx = rows - centre[0], cols - centre[1]
+    u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
+    v = (dx * np.cos(turn) - dy * np.sin(turn)) / axes[1]
+    return box, SHAPES[kind](u, v, float(axes.min()), rng)
+
+
+def _colour(channels: int, rng: np.random.Generator) -> Array:
+    """A random direction (C, 1, 1) whose largest part is 1 or -1."""
+    colour = rng.standard_normal(channels)
+    return np.asarray(colour / np.abs(colour).max(), np.float32)[:, None, None]
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, count: int) -> NDArray[np.float64]:

@@ -9,13 +9,13 @@ def jobs(datasets: list[str]) -> list[Any]:
     """``prepare`` (images to proxies), ``train`` (both stages), ``evaluate`` (evaluations and the report)."""
     stages = {
         "prepare": ("images", "tiles", "proxies"),
-        "train": ("stage1", "stage2"),
+        "train": ("stage1", "stage2", "member"),
         "evaluate": ("evaluation",),
     }
     report = {"evaluate": [dg.AssetKey("evaluation_report")]}
     described = {
         "prepare": "Raw files to tiles and proxies, for every data set.",
-        "train": "Both stages of the method, for every data set.",
+        "train": "Both stages of the method and the second method, for every data set.",
         "evaluate": "Evaluations of every data set, and the report.",
     }
     return [

@@ -14,13 +14,14 @@ from pipeline.steps.inference import predict_canvas
 from pipeline.steps.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "evaluation")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "member", "evaluation")
 ABOVE = {
     "tiles": ("images",),
     "proxies": ("tiles",),
     "stage1": ("tiles", "proxies"),
     "stage2": ("tiles", "proxies", "stage1"),
-    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2"),
+    "member": ("tiles", "proxies"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "member"),
 }
 RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
 RECORD += ["data_version"]
@@ -69,6 +70,11 @@ def test_report_files_and_record_keys(undisturbed):
     for name, part in table.groupby("dataset"):
         assert "proxyano" in set(part["method"])
         assert any(method.startswith("control_") for method in part["method"]), name
+        committee = part[part["method"] == "committee"]
+        assert (committee["level"] == "image").any(), name
+        found = part[(part["level"] == "pasted") & (part["metric"] == "peak_found") & (part["subset"] == "strong")]
+        assert {"committee", "member_denoising", "proxyano"} <= set(found["method"]), name
+        assert found["value"].between(0, 1).all(), name
         assert any(method.startswith("shortcut_") for method in part["method"]), name
         versions = undisturbed.versions()
         assert set(part["data_version"]) <= set(versions.values())

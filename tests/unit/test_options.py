@@ -12,7 +12,7 @@ def test_every_lane_names_a_form_and_trains_and_scores_its_canvases(preset, name
     lane = PRESETS[preset].lanes[name]
     canvases = set(FORMS[lane.tiles.form].canvases)
     assert set(lane.training.canvases) == canvases == set(lane.evaluation.scores)
-    assert {control.canvas for control in (*lane.evaluation.controls, *lane.evaluation.pixel_controls)} <= canvases
+    assert {control.canvas for control in lane.evaluation.controls} <= canvases
 
 
 def test_canonical_forms_are_on_except_in_the_paper_preset():

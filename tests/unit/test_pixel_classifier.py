@@ -53,15 +53,15 @@ def test_kinds_it_never_saw_are_found(classifier):
     other = replace(LESIONS, kinds=("ring", "noise"))
     found = []
     for row in range(12):
-        altered, mask, _ = paste_lesions(images.gray[row], images.scored[row], other, rng)
-        odds = classifier.log_odds(altered, images.seen[row])
+        images.pixels[row], mask, _ = paste_lesions(images.pixels[row], images.scored[row], other, rng)
+        odds = classifier.log_odds(images, row)
         found.append(auroc(mask[images.scored[row]], odds[images.scored[row]]))
     assert np.mean(found) > 0.9
 
 
 def test_untouched_normals_are_quiet(classifier):
     images = heads(12, seed=2, split="test")
-    odds = np.stack([classifier.log_odds(images.gray[row], images.seen[row]) for row in range(12)])
+    odds = np.stack([classifier.log_odds(images, row) for row in range(12)])
     assert np.mean(odds[images.scored] > 0) < 0.05
     assert (odds[~images.seen] == -20).all()
 
@@ -69,20 +69,21 @@ def test_untouched_normals_are_quiet(classifier):
 def test_the_same_seed_gives_the_same_map(classifier):
     images = heads(2, seed=3, split="test")
     again = PixelClassifier(heads(24, seed=0), CONFIG)
-    one, other = (each.log_odds(images.gray[0], images.seen[0]) for each in (classifier, again))
+    one, other = (each.log_odds(images, 0) for each in (classifier, again))
     assert np.array_equal(one, other)
 
 
 def test_an_image_is_never_compared_with_its_own_group(classifier):
     train = classifier.train
-    with_kin = classifier.log_odds(train.gray[0], train.seen[0])
-    without = classifier.log_odds(train.gray[0], train.seen[0], "train0")
+    stranger = replace(train, images=train.images.assign(group="another"))
+    with_kin, without = classifier.log_odds(stranger, 0), classifier.log_odds(train, 0)
     assert not np.array_equal(with_kin, without)
     elsewhere = replace(train, pixels=train.pixels.copy())
     elsewhere.pixels[:2] = 0.9  # its own group looks like nothing any more
     other = PixelClassifier.__new__(PixelClassifier)
     other.train, other.config, other.groups, other.model = elsewhere, CONFIG, classifier.groups, classifier.model
-    assert np.array_equal(other.log_odds(train.gray[0], train.seen[0], "train0"), without)
+    other.usual = None
+    assert np.array_equal(other.log_odds(train, 0), without)
 
 
 def test_what_is_stored_where_nothing_was_imaged_does_not_matter():
@@ -99,7 +100,7 @@ def test_as_a_control_it_is_scored_like_all_others():
     rng = np.random.default_rng(0)
     sick = heads(8, seed=7, split="test")
     for row in range(8):
-        sick.pixels[row, 0] = paste_lesions(sick.gray[row], sick.scored[row], LESIONS, rng)[0]
+        sick.pixels[row] = paste_lesions(sick.pixels[row], sick.scored[row], LESIONS, rng)[0]
     both = CanvasImages(
         pd.concat([images.images, sick.images], ignore_index=True),
         np.concatenate([images.pixels, sick.pixels]),

@@ -47,6 +47,16 @@ def flat_field(plane: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArr
     return np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0).astype(np.float32)
 
 
+def flattened(canvas: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A flat-field canvas (C, H, W) in [0, 1] after something was added to it, its background taken out again.
+
+    So that what is larger than the background's window fades here as it would have in a photograph.
+    """
+    residual = (canvas - 0.5) * 2 * RANGE
+    again = [np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0) for log in residual]
+    return np.clip(0.5 + np.stack(again) / (2 * RANGE), 0, 1).astype(np.float32)
+
+
 def _background(log: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Median and Gaussian at half resolution; outside, the nearest value of the field stands in.
 

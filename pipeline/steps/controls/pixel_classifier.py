@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from models.scoring import Array
+from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
+from pipeline.steps.canonical.fundus import flattened
 from pipeline.steps.controls.neighbour import ranking
-from pipeline.steps.controls.pixel_features import FeatureConfig, Masks, features
+from pipeline.steps.controls.pixel_features import FeatureConfig, Masks, blob_maps, features
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.scorers import CanvasImages
 from pipeline.steps.synthetic import LesionConfig, paste_lesions
@@ -31,12 +33,16 @@ class ClassifierConfig:
     rate: float = 0.1  # learning rate of the boosting
     leaves: int = 31  # of a tree
     l2: float = 1.0
+    flatten: bool = False  # take the background out again after pasting, as the flat-field form did before
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.copies, self.pixels, self.rounds) < 1 or self.leaves < 2:
             raise ConfigError(f"ClassifierConfig needs copies, pixels, rounds ≥ 1 and leaves ≥ 2, got {self}")
 
+
+STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
+"""How statistics of line-blob maps are kept: normals are few, and eyes do not fill the canvas alike."""
 
 UNSEEN = -20.0
 """Log-odds where nothing was imaged."""
@@ -48,6 +54,7 @@ class PixelClassifier:
     def __init__(self, train: CanvasImages, config: ClassifierConfig) -> None:
         self.train, self.config = train, config
         self.groups = train.images["group"].to_numpy()
+        self.usual = self._usual() if config.features.line_blob else None
         samples, altered = self._samples()
         self.model = HistGradientBoostingClassifier(
             max_iter=config.rounds,
@@ -59,37 +66,56 @@ class PixelClassifier:
         )
         self.model.fit(samples, altered)
 
-    def log_odds(self, image: Array, seen: Masks, group: str = "") -> Array:
-        """Map (H, W) of one image; ``group`` is left out of the normals it is compared with."""
-        found = self._features(image, seen, group)
-        odds = self.model.decision_function(found.reshape(len(found), -1).T)
-        return np.where(seen, np.asarray(odds, np.float32).reshape(image.shape), UNSEEN).astype(np.float32)
+    def log_odds(self, images: CanvasImages, row: int) -> Array:
+        """Map (H, W) of one image; its own group is left out of the normals it is compared with."""
+        seen = images.seen[row]
+        found = self._features(images.gray[row], images, row)
+        odds = np.full(seen.shape, UNSEEN, np.float32)
+        odds[seen] = self.model.decision_function(found[:, seen].T)
+        return odds
 
     def _samples(self) -> tuple[Array, NDArray[np.bool_]]:
         rng = np.random.default_rng(self.config.seed)
         values, truth = [], []
         for row in range(len(self.train.images)):
             for _ in range(self.config.copies):
-                image, mask, _ = paste_lesions(self.train.gray[row], self.train.scored[row], self.config.lesions, rng)
-                found = self._features(image, self.train.seen[row], self.groups[row])
-                chosen = self._chosen(mask, self.train.scored[row], rng)
+                gray, scored = self.train.gray[row], self.train.scored[row]
+                image, mask, _ = paste_lesions(gray[None], scored, self.config.lesions, rng)
+                if self.config.flatten:
+                    image = flattened(image, self.train.validity[row])
+                image = np.rint(image * 255).astype(np.float32) / np.float32(255)  # as tiles are stored
+                found = self._features(image[0], self.train, row)
+                chosen = self._chosen(mask, scored, rng)
                 values.append(found.reshape(len(found), -1)[:, chosen].T)
                 truth.append(mask.ravel()[chosen])
         return np.concatenate(values), np.concatenate(truth)
 
     def _chosen(self, mask: Masks, scored: Masks, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Pixels that one copy gives: altered ones, and as many of the others as fill the number asked for."""
+        """Pixels that one copy gives: altered ones, and as many of the others as fill the number asked for.
+
+        A pixel's chance falls with the root of its lesion's area, so that a large lesion does not drown the small ones.
+        """
+        pieces, _ = ndimage.label(mask)
         altered, other = np.flatnonzero(mask), np.flatnonzero(scored & ~mask)
+        chance = 1 / np.sqrt(np.bincount(pieces.ravel())[pieces.ravel()[altered]])
         half = min(self.config.pixels // 2, len(altered))
         rest = min(self.config.pixels - half, len(other))
-        return np.concatenate([rng.choice(altered, half, replace=False), rng.choice(other, rest, replace=False)])
+        some = rng.choice(altered, half, replace=False, p=chance / chance.sum()) if half else altered
+        return np.concatenate([some, rng.choice(other, rest, replace=False)])
 
-    def _features(self, image: Array, seen: Masks, group: str) -> Array:
-        count = self.config.features.neighbours
-        if not count:
-            none = np.zeros((0, *image.shape), np.float32)
-            return features(image, seen, none, none.astype(bool), self.config.features)
-        others = np.flatnonzero(self.groups != group)
-        order = ranking(self.train.gray[others], image[None], seen[None], min(count, len(others)))[0]
-        similar = others[order]
-        return features(image, seen, self.train.gray[similar], self.train.seen[similar], self.config.features)
+    def _usual(self) -> NormalStatistics:
+        """Statistics of the line-blob maps of the training normals, brought to the reference place."""
+        rows = range(len(self.train.images))
+        found = (blob_maps(self.train.gray[row], self.train.seen[row]) for row in rows)
+        offsets = (np.array(self.train.offset(row)) for row in rows)
+        return fit_statistics(found, self.train.scored, offsets, STEADY)
+
+    def _features(self, image: Array, images: CanvasImages, row: int) -> Array:
+        """Features of ``image`` (H, W), which is what the row shows or an altered copy of it."""
+        config, seen, similar = self.config.features, images.seen[row], np.zeros(0, int)
+        if config.neighbours:
+            others = np.flatnonzero(self.groups != images.images["group"].iloc[row])
+            count = min(config.neighbours, len(others))
+            similar = others[ranking(self.train.gray[others], image[None], seen[None], count)[0]]
+        normals, known = self.train.gray[similar], self.train.seen[similar]
+        return features(image, seen, normals, known, config, images.offset(row), self.usual)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.scoring import Array
+from models.scoring import Array, NormalStatistics, shifted
 from pipeline.steps.controls.line_blob import iterate_line_blob
 from pipeline.steps.controls.neighbour import NeighbourConfig, local_distance
 from pipeline.steps.errors import ConfigError
@@ -24,24 +24,36 @@ class FeatureConfig:
 
     scales: tuple[float, ...] = (0.7, 1.5, 3.0, 6.0, 12.0)
     curvatures: tuple[float, ...] = (1.0, 2.0, 4.0)  # Gaussians before the eigenvalues of the Hessian
+    intensity: bool = True  # the image itself, as it is and smoothed; without it only contrasts
     mirror: bool = False  # difference from the mirrored image, where left and right are alike
     neighbours: int = 0  # most similar normals whose local difference is a feature
     line_blob: bool = False  # maps of what is dark or bright and no line
-    place: bool = True  # row and column, where canvases are aligned
+    place: bool = True  # row and column from the canvas's reference place, where canvases are aligned
 
     def __post_init__(self) -> None:
         if not self.scales or min((*self.scales, *self.curvatures), default=1) <= 0 or self.neighbours < 0:
             raise ConfigError(f"FeatureConfig needs scales above 0 and neighbours ≥ 0, got {self}")
 
 
-def features(image: Array, seen: Masks, normals: Array, known: Masks, config: FeatureConfig) -> Array:
+def features(
+    image: Array,
+    seen: Masks,
+    normals: Array,
+    known: Masks,
+    config: FeatureConfig,
+    offset: tuple[float, float] = (0.0, 0.0),
+    usual: NormalStatistics | None = None,
+) -> Array:
     """Features (F, H, W) float32 of one image (H, W) in [0, 1].
 
-    ``seen`` (H, W) says where something was imaged; ``normals`` and ``known`` (k, H, W) are its most similar normals.
+    ``seen`` (H, W) says where something was imaged; ``normals`` and ``known`` (k, H, W) are its most similar
+    normals; ``offset`` (rows, cols in px) says how far its reference place (an optic disc) lies from the usual;
+    ``usual`` are the statistics of the line-blob maps of normals, which they need.
     """
     weight = seen.astype(np.float32)
     smooth = [_blurred(image, weight, sigma) for sigma in config.scales]
-    found = [image * weight, *smooth, *(fine - wide for fine, wide in pairwise(smooth))]
+    found = [image * weight, *smooth] if config.intensity else []
+    found += [fine - wide for fine, wide in pairwise(smooth)]
     filled = np.where(seen, image, smooth[-1])
     for sigma in config.curvatures:
         found += _hessian(filled, sigma)
@@ -54,12 +66,22 @@ def features(image: Array, seen: Masks, normals: Array, known: Masks, config: Fe
     if config.neighbours:
         found += _beside_normals(image, seen, normals, known)
     if config.line_blob:
-        maps = next(iterate_line_blob(image[None], seen[None]))
-        found += [*maps, *ndimage.gaussian_filter(maps, (0, 2, 2))]
+        if usual is None:
+            raise ConfigError("line-blob features need the statistics of normals")
+        sd = shifted(usual.sd, offset) + 0.1 * usual.sd.mean(axis=(1, 2), keepdims=True)
+        maps = (blob_maps(image, seen) - shifted(usual.mean, offset)) / sd * weight
+        found += [*maps, *ndimage.gaussian_filter(maps, (0, 3, 3))]
     if config.place:
         rows, cols = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
+        rows, cols = rows - 2 * offset[0] / image.shape[0], cols - 2 * offset[1] / image.shape[1]
         found += [rows, np.abs(cols) if config.mirror else cols, np.hypot(rows, cols)]
     return np.stack(found).astype(np.float32)
+
+
+def blob_maps(image: Array, seen: Masks) -> Array:
+    """Line-blob maps (P, H, W) of one image, smoothed a little."""
+    smoothed: Array = ndimage.gaussian_filter(next(iterate_line_blob(image[None], seen[None])), (0, 1, 1))
+    return smoothed
 
 
 def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> list[Array]:

@@ -74,11 +74,11 @@ def _line_blob(train: CanvasImages, images: CanvasImages, control: Control) -> P
 def _pixel_classifier(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
     config: ClassifierConfig = control.options.get("config", ClassifierConfig())
     classifier = PixelClassifier(train, config)
-    groups, sigma = images.images["group"].to_numpy(), control.score.sigma
+    sigma = control.score.sigma
 
     @cache
     def parts_of(row: int) -> Array:
-        odds = classifier.log_odds(images.gray[row], images.seen[row], groups[row])
+        odds = classifier.log_odds(images, row)
         smoothed: Array = ndimage.gaussian_filter(odds, sigma) if sigma > 0 else odds
         above: Array = np.maximum(smoothed - LEAST_ODDS, 0)
         return above[None]

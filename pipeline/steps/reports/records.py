@@ -57,6 +57,9 @@ ORACLES = ("acc_oracle", "f1_oracle", "dice_best")
 """Metrics whose threshold is the best one on the very test data they judge."""
 
 CONTROL, SHORTCUT = "control_", "shortcut_"
+MEMBER = "member_"
+COMMITTEE = "committee:standardised"
+"""The score of all members together."""
 NEEDED = ("image_id", "split", "label", "klass", "group")
 
 
@@ -69,7 +72,11 @@ def split_name(column: str) -> tuple[str, str]:
 
 
 def kind(method: str) -> str:
-    """``control``, ``shortcut`` or ``method``."""
+    """``committee``, ``member``, ``control``, ``shortcut`` or ``method``."""
+    if method == split_name(COMMITTEE)[0]:
+        return "committee"
+    if method.startswith(MEMBER):
+        return "member"
     return "control" if method.startswith(CONTROL) else "shortcut" if method.startswith(SHORTCUT) else "method"
 
 

@@ -132,6 +132,7 @@ def section(lane: LaneEvaluation) -> Section:
             tables.by_subset(lane, level),
             tables.heldout_by_class(lane),
             tables.results(lane, other),
+            tables.pasted(lane),
             tables.thresholds(lane),
             tables.counts(lane),
         ),

@@ -37,7 +37,14 @@ NOTES = {
     "at its lesion threshold of .5). Positives are lesion pixels, negatives are scored pixels of no lesion.",
 }
 WITH_INTERVAL = {"image": ("auroc", "auroc_heldout"), "pixel": ("auroc", "ap")}
-KINDS = {"method": "ProxyAno", "control": "control", "shortcut": "shortcut", "paper": "paper"}
+KINDS = {
+    "method": "ProxyAno",
+    "member": "member",
+    "committee": "committee",
+    "control": "control",
+    "shortcut": "shortcut",
+    "paper": "paper",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def _grid(
         if key in columns:
             cells.setdefault((record["method"], record["score"]), {})[key] = record
     first = next(iter(columns))
-    order = {"method": 0, "control": 1, "shortcut": 2}
+    order = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
     rows = sorted(
         cells, key=lambda row: (order[kind(row[0])], -(cells[row][first]["value"] if first in cells[row] else 0.0))
     )
@@ -150,6 +157,26 @@ def by_subset(lane: LaneEvaluation, level: str) -> Table | None:
     }
     what = "class" if level == "image" else "lesion type"
     return _grid(lane.records, level, columns, f"By {what}", ())
+
+
+def pasted(lane: LaneEvaluation) -> Table | None:
+    """Where maps look when a lesion is pasted on a held-out normal; None where none was."""
+    columns = {
+        ("peak_found", "medium"): "peak in the lesion, medium [95 %]",
+        ("peak_found", "faint"): "faint",
+        ("peak_found", "strong"): "strong",
+        ("pixel_auroc", "medium"): "pixel AUROC, medium",
+        ("auroc", "medium"): "image AUROC, medium",
+    }
+    if not find(lane.records, level="pasted"):
+        return None
+    table = _grid(lane.records, "pasted", columns, "Lesions pasted on held-out normals", ("peak_found",))
+    note = (
+        "Share of copies whose map is highest inside the pasted lesion (or within one pixel of a 64-px training size), "
+        "and AUROC of the copies against the untouched held-out normals. Faint is half, strong twice the medium "
+        "contrast; kinds are drawn in turn, streaks and squares among them are kinds nothing trains on."
+    )
+    return replace(table, note=note)
 
 
 def heldout_by_class(lane: LaneEvaluation) -> Table | None:

@@ -33,6 +33,8 @@ PAPER = {
 
 TITLES = {
     "proxyano": "ProxyAno",
+    "committee": "committee",
+    "member_denoising": "denoising auto-encoder",
     "control_pca": "PCA",
     "control_nearest": "1-nearest neighbour",
     "control_patch_neighbour": "local patch neighbour",
@@ -80,7 +82,7 @@ def level_of(records: Sequence[Record], dataset: str) -> str:
 
 
 def best(records: list[Record], dataset: str, level: str, of: str, metric: str = "auroc") -> Record | None:
-    """Best record of a kind (method, control, shortcut) over all images of a data set, or None.
+    """Best record of a kind (method, committee, control, shortcut) over all images of a data set, or None.
 
     A method enters with its primary score alone, where it has one; controls enter with whatever is best for them.
     """
@@ -101,6 +103,7 @@ class Verdict:
     method: Record | None
     control: Record | None
     shortcut: Record | None
+    committee: Record | None
     heldout: Record | None  # the same score of the method against held-out training normals
     heldout_control: Record | None
     leaking: bool
@@ -152,6 +155,7 @@ def verdict(lane: LaneEvaluation) -> Verdict:
         method=method,
         control=control,
         shortcut=best(records, dataset, level, "shortcut"),
+        committee=best(records, dataset, level, "committee"),
         heldout=heldout(method),
         heldout_control=heldout(control),
         leaking=bool(lane.about("leaking")),
@@ -195,6 +199,8 @@ def headline(v: Verdict) -> list[str]:
         overlap = "the intervals overlap" if v.overlapping else "the intervals do not overlap"
         place = "ProxyAno stays behind this control" if v.behind else "ProxyAno is ahead of this control"
         said = [text, f"{place}; {overlap}."]
+    if v.committee:
+        said.append(f"The committee of both and others has {with_interval(v.committee)}.")
     if v.shortcut and v.explained:
         reached = f"the shortcut “{title(v.shortcut['method'])}” alone reaches {number(v.shortcut['value'])}"
         said.append(f"A shortcut may explain this result: {reached}.")
