@@ -15,7 +15,7 @@ from pipeline.steps.store import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 from pipeline.wiring.tracking import Tracker
 
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "member")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members")
 SHOWN = ("auroc", "auroc_heldout", "ap")
 
 
@@ -34,7 +34,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         proxies: Version,
         stage1: Version,
         stage2: Version,
-        member: Version,
+        members: Version,
         store: StoreResource,
         tracker: TrackerResource,
     ) -> dg.MaterializeResult:
@@ -44,9 +44,9 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             tiles=tiles,
             proxies=proxies,
             trained=(stage1, stage2),
-            member=member,
+            members=members,
         )
-        versions = [images, tiles, proxies, stage1, stage2, member]
+        versions = [images, tiles, proxies, stage1, stage2, members]
 
         def build(run: Any) -> Version:
             made = evaluate_lane(

@@ -16,7 +16,7 @@ from pipeline.wiring.runs import REFRESH
 from pipeline.wiring.tracking import Origin
 
 OWNERS = ["team:proxyano"]
-SEEDED = ("stage1", "stage2", "member", "evaluation")  # stages whose result depends on PROXYANO_SEED
+SEEDED = ("stage1", "stage2", "members", "evaluation")  # stages whose result depends on PROXYANO_SEED
 VERSION = dg.PythonObjectDagsterType(Version, name="Version", description="One published version in the store.")
 
 

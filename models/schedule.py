@@ -24,6 +24,9 @@ class TrainConfig:
     device: str = "auto"  # accelerator as Lightning Fabric names it: auto | cpu | cuda | mps
     channels_last: bool = True  # memory layout; faster on CPU and tensor cores, same results up to rounding
     flip: bool = True  # mirror each image left to right with probability 1/2
+    crop: int = 0  # px, side of the square that training cuts from each image, the networks' factor divides it; 0 = all
+    move: float = 0.0  # random shift (share of a side), stretch of each axis and turn (radians), each up to this much
+    tone: float = 0.0  # random gain about the image's mean, 1 ± tone, and gamma, exp(± tone)
     gradient_clip: float = 0.0  # largest gradient norm of a phase; 0 = no clipping
     weight_average: float = 0.0  # decay of an exponential average of the weights used for validation; 0 = off
     evaluate_every: int = 100  # steps between evaluations on normal validation images
@@ -44,6 +47,10 @@ class TrainConfig:
             raise ValueError(f"TrainConfig.learning_rate is above 0, got {self.learning_rate}")
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"TrainConfig.weight_average is a decay in [0, 1), got {self.weight_average}")
+        if self.crop < 0:
+            raise ValueError(f"TrainConfig.crop is a side in px, at least 0 (0 = the whole image), got {self.crop}")
+        if not (0 <= self.move < 0.5 and 0 <= self.tone < 1):
+            raise ValueError(f"TrainConfig.move is in [0, 0.5) and tone in [0, 1), got {self.move}, {self.tone}")
         if self.patience < 0 or self.gradient_clip < 0:
             raise ValueError("TrainConfig.patience and gradient_clip are at least 0 (0 = off)")
 

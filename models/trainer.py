@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Adam
 from tqdm import tqdm
 
+from models.augmentation import varied
 from models.files import content_hash
 from models.method import Batch, Method, Phase, Stage
 from models.schedule import TrainConfig, learning_rate
@@ -145,6 +146,7 @@ class _Run:
         if config.flip:
             flips = torch.rand(len(batch.image), generator=generator) < 0.5
             batch = batch.mirrored(flips.to(self.fabric.device))
+        batch = varied(batch, generator, move=config.move, tone=config.tone, crop=config.crop)
         for phase in self.stage.phases:
             if done.step % phase.every == 0:
                 for name, value in self._update(phase, batch).items():

@@ -11,7 +11,7 @@ from assets.download import download_source
 from assets.evaluation import evaluation_asset
 from assets.images import images_asset
 from assets.lane import LaneAssets
-from assets.member import member_asset
+from assets.members import members_asset
 from assets.proxies import proxies_asset
 from assets.report import report_asset
 from assets.stages import stage1_asset, stage2_asset
@@ -35,7 +35,7 @@ STAGES = (
     proxies_asset,
     stage1_asset,
     stage2_asset,
-    member_asset,
+    members_asset,
     evaluation_asset,
     *BENCHMARK,
 )

@@ -110,7 +110,8 @@ class Comparing(ProxyAno):
         config = self.config
         lesions = replace(config.lesions(), count=config.head_count)
         with torch.no_grad():
-            altered, mask = make_anomalies(batch.image, batch.image, batch.valid, generator, lesions)
+            places = batch.score_mask()
+            altered, mask = make_anomalies(batch.image, batch.image, batch.valid, generator, lesions, places=places)
             proxy, _ = self.extraction(altered, batch.valid)
             repaired = self._masked(self.reconstruction(self._masked(proxy, batch)), batch)
         odds = self.comparison(altered, repaired).float()

@@ -93,16 +93,18 @@ class MakerConfig:
 
 
 def make_anomalies(
-    image: Tensor, donors: Tensor, valid: Tensor, draw: Draw, config: MakerConfig
+    image: Tensor, donors: Tensor, valid: Tensor, draw: Draw, config: MakerConfig, *, places: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Altered images (B, C, H, W) in [0, 1], and the mask (B, 1, H, W) of pixels with at least half of the change.
 
     `image` are normal images or normal proxies; `donors` (B, C, H, W) are the normal images that patches come from.
-    Every lesion draws its maker; pixels without data stay as they are.
+    Every lesion draws its maker and lies around one of the `places` (B, 1, H, W; None: any pixel with data); pixels
+    without data stay as they are.
     """
     total = len(image)
     wanted = torch.randint(config.count[0], config.count[1] + 1, (total,), generator=draw)
     altered, mask = image.clone(), torch.zeros_like(valid)
+    places = valid if places is None else places
     for number in range(config.count[1]):
         chosen = torch.randint(len(config.makers), (total,), generator=draw)
         for kind, name in enumerate(config.makers):
@@ -110,7 +112,7 @@ def make_anomalies(
             if not len(rows):
                 continue
             others = (rows + torch.randint(1, max(total, 2), (len(rows),), generator=draw)) % total
-            canvas = Canvas(altered[rows], donors[others], valid[rows], config)
+            canvas = Canvas(altered[rows], donors[others], valid[rows], places[rows], config)
             found, weight = MAKERS[name](canvas, _ground(canvas, draw), draw)
             seen = canvas.valid > 0
             altered[rows] = torch.where(seen, found.to(altered.dtype), canvas.image)
@@ -126,6 +128,7 @@ class Canvas:
     image: Tensor  # (B, C, H, W)
     donors: Tensor  # (B, C, H, W) other normal images
     valid: Tensor  # (B, 1, H, W)
+    places: Tensor  # (B, 1, H, W) where lesions lie
     config: MakerConfig
 
 
@@ -175,16 +178,39 @@ def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     return moved, (bell[:, None] >= 0.3).to(image.dtype) * near
 
 
+def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Tissue replaced by something more uniform, of irregular outline and sometimes with a rim of another level."""
+    image = canvas.image
+    total, channels = image.shape[:2]
+    outline = torch.hypot(ground.u, ground.v) + 0.15 * _smooth_noise(ground, draw, cells=6)
+    weight = _edge(1 - outline, 0.5 * ground.soft)[:, None]
+    inside = weight.sum(dim=(2, 3)).clamp(min=1e-3)
+    mean = (image * weight).sum(dim=(2, 3)) / inside
+    strength = _log_uniform(draw, canvas.config.strength, total, image) * _sign(draw, (total,), image, share=0.5)
+    level = mean + strength[:, None]
+    rimmed = (_uniform(draw, (total,), image) < 0.4).to(image.dtype)
+    core = (_edge(0.65 - outline, ground.soft) * _over(rimmed))[:, None]
+    inner = level + (0.6 * _uniform(draw, (total, channels), image) - 0.3)
+    texture = 0.08 * _over(_uniform(draw, (total,), image)) * _smooth_noise(ground, draw, cells=16)
+    filled = level[:, :, None, None] * (1 - core) + inner[:, :, None, None] * core + texture[:, None]
+    dense = 0.6 + 0.4 * _uniform(draw, (total, 1, 1, 1), image)
+    return image + (filled.clamp(0, 1) - image) * weight * dense, weight
+
+
 LEAST_CHANGE = 0.02
 """Change of a pixel in [0, 1] from which on a moved layer can be seen."""
-MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | {"patch": patch, "bump": bump}
+MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | {
+    "patch": patch,
+    "bump": bump,
+    "mass": mass,
+}
 
 
 def _ground(canvas: Canvas, draw: Draw) -> Ground:
     """A random place around a valid pixel, with random half-axes, turn and edge."""
     valid, config = canvas.valid, canvas.config
     total, _, height, width = valid.shape
-    weights = valid[:, 0].reshape(total, -1).cpu() + 1e-9
+    weights = canvas.places[:, 0].reshape(total, -1).cpu() + 1e-9
     place = torch.multinomial(weights, 1, generator=draw)[:, 0].to(valid.device)
     rows = torch.arange(height, device=valid.device, dtype=valid.dtype)[None, :, None]
     cols = torch.arange(width, device=valid.device, dtype=valid.dtype)[None, None, :]

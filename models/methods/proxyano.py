@@ -47,10 +47,11 @@ class Reconstruction(nn.Module):
 
     def __init__(self, config: ProxyAnoConfig) -> None:
         super().__init__()
-        self.encoder = Encoder(config.channels, config.widths, config.latent_dim)
+        widths = config.reconstruction_widths or config.widths
+        self.encoder = Encoder(config.channels, widths, config.latent_dim)
         self.decoder = Decoder(
             config.channels,
-            config.widths,
+            widths,
             config.latent_dim,
             skips=config.reconstruction_skips,
             sigmoid=config.head == "sigmoid",
@@ -160,18 +161,28 @@ class ProxyAno(Method):
             proxy, _ = self.extraction(batch.image, batch.valid)
             predicted = self._masked(proxy, batch)
         altered, mask = self._pseudo_abnormal(batch, predicted, generator)
+        if self.config.patch_on == "image":
+            with torch.no_grad():
+                altered = self._masked(self.extraction(altered, batch.valid)[0], batch)
         images = self._masked_pair(self.reconstruction(torch.cat((predicted, altered))), batch)
         return _Views(images[0], images[1], mask)
 
     def _pseudo_abnormal(self, batch: Batch, predicted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """P' and its mask M: the paper's patches, or what the configured makers draw."""
+        """What is pasted on, altered, and its mask M: the paper's patches, or what the configured makers draw."""
         config = self.config
-        proxy = batch.true_proxy() if config.patch_on == "true" else predicted
+        match config.patch_on:
+            case "true":
+                ground = batch.true_proxy()
+            case "predicted":
+                ground = predicted
+            case _:
+                ground = batch.image
         if config.makers:
-            return make_anomalies(proxy, batch.image, batch.valid, generator, config.lesions())
+            places = batch.score_mask()
+            return make_anomalies(ground, batch.image, batch.valid, generator, config.lesions(), places=places)
         return pseudo_abnormal(
             batch.image,
-            proxy,
+            ground,
             batch.valid,
             generator,
             count=config.patch_count,

@@ -33,6 +33,10 @@ class ProxyAnoConfig(MethodConfig):
     reconstruction_skips: bool = field(
         default=False, metadata=left_open("'the same encoder and decoder in both modules' says none")
     )
+    reconstruction_widths: tuple[int, ...] = field(
+        default=(),
+        metadata=left_open("widths of stage 2 where they differ; empty: those of stage 1, as the paper has it"),
+    )
     adversarial: bool = field(default=True, metadata=stated("discriminator in Eq. 8-10; off saves half the time"))
     lambda_adversarial: float = field(default=0.01, metadata=stated("λ_g of Eq. 8-10, ≥ 0"))
     lambda_global: float = field(default=0.25, metadata=stated("λ_global of Eq. 11, ≥ 0"))
@@ -48,7 +52,11 @@ class ProxyAnoConfig(MethodConfig):
         default="other", metadata=left_open("'other' image of the batch ('randomly chosen normal image'), or 'same'")
     )
     patch_on: str = field(
-        default="true", metadata=left_open("the 'normal proxy' pasted on: 'true' SLIC proxy, or the 'predicted' one")
+        default="true",
+        metadata=left_open(
+            "the 'normal proxy' pasted on: 'true' SLIC proxy, or the 'predicted' one; 'image' = pasted on the image, "
+            "whose predicted proxy is P', as it will be when a real lesion is scored"
+        ),
     )
     patch_count: tuple[int, int] = field(default=(1, 3), metadata=left_open("patches an image, from and to"))
     patch_side: tuple[float, float] = field(
@@ -117,7 +125,7 @@ _WORDS = {
     "head": ("linear", "sigmoid"),
     "generator_loss": ("minimax", "non_saturating"),
     "patch_source": ("other", "same"),
-    "patch_on": ("true", "predicted"),
+    "patch_on": ("true", "predicted", "image"),
     "local_mean_over": ("image", "patch"),
 }
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.steps.controls.registry import RAW
 from pipeline.steps.errors import ConfigError
-from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.evaluation import OWN, EvaluationConfig
 from pipeline.steps.proxies import ProxyConfig
 from pipeline.steps.splits import ImagesConfig
 from pipeline.steps.store import fingerprint
@@ -17,7 +18,7 @@ STEP_VERSIONS: Mapping[str, str] = {
     "proxies": "1",
     "stage1": "1",
     "stage2": "1",
-    "member": "1",
+    "members": "1",
     "evaluation": "1",
     "baselines": "1",
     "baseline_evaluations": "1",
@@ -42,24 +43,24 @@ class Lane:
     tiles: TilesConfig
     proxies: ProxyConfig = field(default_factory=ProxyConfig)
     training: TrainingPlan
-    member: TrainingPlan | None = None  # a second learned method for the committee; a lane with an evaluation needs one
+    members: Mapping[str, TrainingPlan] = field(default_factory=dict)  # name → other learned methods of the committee
     evaluation: EvaluationConfig
     baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
     controls_with: str = ""  # run of the benchmark that brings the controls; empty: the lane's own evaluation has them
 
-    @property
-    def second(self) -> TrainingPlan:
-        """The second learned method; ``ConfigError`` where the lane has none."""
-        if self.member is None:
-            raise ConfigError("Lane.member: a lane with an evaluation needs a second method, got none")
-        return self.member
+    def __post_init__(self) -> None:
+        """Check that the committee's members are there."""
+        controls = {control.name for control in self.evaluation.controls if control.name not in RAW}
+        known = {OWN, *self.members, *controls}
+        if unknown := sorted(set(self.evaluation.committee) - known):
+            raise ConfigError(f"EvaluationConfig.committee: expected some of {sorted(known)}, got {unknown}")
 
     def of_stage(self, stage: str) -> object:
         """The part of the configuration that a stage depends on; what a baseline depends on is ``of_baseline``."""
         if stage in ("stage1", "stage2"):
             return self.training.of_stage(stage)
-        if stage == "member":
-            return {name: self.second.of_stage(name) for name in self.second.stages} if self.member else {}
+        if stage == "members":
+            return {name: {part: plan.of_stage(part) for part in plan.stages} for name, plan in self.members.items()}
         if stage in ("baselines", "baseline_evaluations"):
             return {}
         return getattr(self, stage)

@@ -130,14 +130,16 @@ def _small(
     return CanvasTraining(size=size, model=model, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
 
 
-def _second(canvases: Mapping[str, tuple[int, int]], steps: int, sizes: Sizes, **budget: object) -> TrainingPlan:
+def _second(
+    canvases: Mapping[str, tuple[int, int]], steps: int, sizes: Sizes, **budget: object
+) -> dict[str, TrainingPlan]:
     """The denoising auto-encoder at the lane's own sizes."""
     model = sizes.model("denoising")
     plans = {
         name: CanvasTraining(size=size, model=model, stages=_stages((steps,), **{**ONE_CYCLE, **budget}))
         for name, size in canvases.items()
     }
-    return TrainingPlan(method="denoising", canvases=plans)
+    return {"denoising": TrainingPlan(method="denoising", canvases=plans)}
 
 
 def _full() -> CanvasTraining:
@@ -155,13 +157,13 @@ OCT_CANVASES = {"wide": (64, 64), "tight": (32, 128)}
 OCT_EVALUATION = EvaluationConfig(
     scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
     controls=OCT_CONTROLS,
-    committee={"method": 1.0, "member": 1.0, "pca": 1.0},
+    committee={"method": 1.0, "denoising": 1.0, "pca": 1.0},
     pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
 )
 MRI_EVALUATION = EvaluationConfig(
     scores={"head": MRI_SCORE},
     controls=MRI_CONTROLS,
-    committee={"method": 1.0, "member": 1.0, "pca": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 1.0},
+    committee={"method": 1.0, "denoising": 1.0, "pca": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 1.0},
     flip_average=True,
     pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.15)),
 )
@@ -212,21 +214,21 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
                 training=_plan({"head": _tiny()}),
-                member=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
+                members=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
                 training=_plan({"wide": _tiny(), "tight": _tiny()}),
-                member=_second(OCT_CANVASES, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
+                members=_second(OCT_CANVASES, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=OCT_EVALUATION,
                 baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 training=_plan({"field": _tiny()}),
-                member=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
+                members=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=_fundus(FUNDUS_SCORE_64, (64, 64)),
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
@@ -240,7 +242,7 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head"),
                 training=_plan({"head": _small((64, 64), (500, 400), NARROW)}),
-                member=_second({"head": (64, 64)}, 1600, QUICK_NARROW, batch_size=16, weight_average=0.998),
+                members=_second({"head": (64, 64)}, 1600, QUICK_NARROW, batch_size=16, weight_average=0.998),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),
@@ -248,14 +250,14 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="bruch_membrane"),
                 proxies=ProxyConfig(),
                 training=_plan({"wide": _small((64, 64), (700, 800)), "tight": _small((32, 128), (500, 600))}),
-                member=_second(OCT_CANVASES, 800, QUICK_SIZES, batch_size=16),
+                members=_second(OCT_CANVASES, 800, QUICK_SIZES, batch_size=16),
                 evaluation=OCT_EVALUATION,
                 baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field"),
                 training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
-                member=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
+                members=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
                 evaluation=_fundus(FUNDUS_SCORE_128),
                 baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),
@@ -269,21 +271,21 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="plain"),
                 training=_plan({"image": _full()}),
-                member=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
+                members=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="plain"),
                 training=_plan({"image": _full()}),
-                member=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
+                members=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="field_of_view"),
                 training=_plan({"field": _full()}),
-                member=_second({"field": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
+                members=_second({"field": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=_fundus(FUNDUS_SCORE),
                 baselines=benchmark({"field": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
             ),

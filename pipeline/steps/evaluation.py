@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import pandas as pd
 
 from models.methods import METHODS
 from models.scoring import Array, ScoreConfig, worst_mean, z_score
+from pipeline.steps.audit import audit_sheet, audit_table, reviewed
 from pipeline.steps.comparison import write_comparison
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.controls.shortcuts import shortcut_table
-from pipeline.steps.errors import ConfigError
 from pipeline.steps.inference import Prediction, predict_canvas
 from pipeline.steps.loading import load_tiles
-from pipeline.steps.panels import Case, case_panels
+from pipeline.steps.panels import Case, case_panels, gray_picture
 from pipeline.steps.pasted import SPLIT, PastedConfig, PastedImages, paste, pasted_records
 from pipeline.steps.reports.lanes import write_evaluation
 from pipeline.steps.reports.records import COMMITTEE, MEMBER, image_records, label_free_thresholds, pixel_records
@@ -36,8 +37,6 @@ from pipeline.steps.store import Store, Version, fingerprint
 ASKED = ("val", "holdout", "test")
 OWN = "method"
 """The committee's name for the lane's own method."""
-SECOND = "member"
-"""Its name for the second learned one."""
 RAW_SCALE = 0.05
 """Typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest."""
 
@@ -53,17 +52,14 @@ class EvaluationConfig:
     scores: Mapping[str, ScoreConfig]  # canvas → how the method's residual becomes a score
     flip_average: bool = False  # the standardised score averages residuals with those of the mirrored images
     controls: tuple[Control, ...] = ()
-    committee: Mapping[str, float] = field(default_factory=dict)  # member → weight: OWN, SECOND or a control's name
+    member_scores: Mapping[str, ScoreConfig] = field(default_factory=dict)  # where another learned method has its own
+    committee: Mapping[str, float] = field(
+        default_factory=dict
+    )  # member → weight: OWN, another learned method's name or a control's
     pasted: PastedConfig | None = None  # lesions pasted on held-out normals; None: no such figures
     resamples: int = 1000  # of the bootstrap, at least 100
     quantile: float = 0.95  # of normal validation scores: the label-free threshold
     cases: int = 4  # pictures of each kind: best found, missed, false alarms
-
-    def __post_init__(self) -> None:
-        """Check that the committee's members are there."""
-        known = {OWN, SECOND, *(control.name for control in self.controls if control.name not in RAW)}
-        if unknown := sorted(set(self.committee) - known):
-            raise ConfigError(f"EvaluationConfig.committee: expected some of {sorted(known)}, got {unknown}")
 
 
 def evaluate_lane(
@@ -93,14 +89,15 @@ def evaluate_lane(
         cases, speed = _method_scores(board, config, method, progress)
         members = _control_scores(board, config)
         members[OWN] = {case.canvas: case.scored for case in cases}
-        if inputs.member is not None:
-            members[SECOND] = _member_scores(board, config, inputs.member, progress)
+        if inputs.members is not None:
+            members |= _member_scores(board, config, inputs.members, progress)
         _committee_scores(board, config.committee, members, method)
         with_copies = board.table
         _shortcuts(board)
         head: dict[str, Any] = {"dataset": inputs.dataset.name, "preset": preset, "seed": seed}
         head["data_version"] = inputs.tiles.data_version
-        records = image_records(board.table, **head, n_boot=config.resamples, quantile=config.quantile)
+        known = reviewed(inputs.dataset.name)
+        records = image_records(board.table, **head, n_boot=config.resamples, quantile=config.quantile, reviewed=known)
         records += pixel_records(board.curves, **head, n_boot=config.resamples)
         if pasted:
             records += pasted_records(with_copies, board.found, head=head, n_boot=config.resamples)
@@ -115,6 +112,7 @@ def evaluate_lane(
             panels=case_panels(cases, board.table, f"{method}:standardised", config.cases),
         )
         write_comparison(work / "content", board, method, cases, n_boot=config.resamples)
+        _write_audit(work / "content", board, config, method, cases[0])
         version = fingerprint(records, board.table.to_dict("list"))
         return store.publish(asset, work / "content", version, {"records": len(records), "images": len(board.table)})
 
@@ -161,17 +159,20 @@ def _method_scores(
 
 
 def _member_scores(
-    board: Scoreboard, config: EvaluationConfig, member: Version, progress: bool
-) -> dict[str, CanvasScore]:
-    """Columns of the second learned method, and its scores by canvas."""
-    found: dict[str, CanvasScore] = {}
-    column = f"{MEMBER}{member.meta['method']}:standardised"
-    for canvas, score in config.scores.items():
-        seen = _predicted(board, config, progress, member, canvas, None)
-        found[canvas] = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
-        board.add(column, seen.images.images, found[canvas].image())
-        board.pixels(column, canvas, seen.images.images, found[canvas].map_of, 1.0)
-    return found
+    board: Scoreboard, config: EvaluationConfig, trained: Version, progress: bool
+) -> dict[str, dict[str, CanvasScore]]:
+    """Columns of the other learned methods, and their scores by name and canvas."""
+    members: dict[str, dict[str, CanvasScore]] = {}
+    for name in trained.meta["members"]:
+        column = f"{MEMBER}{name}:standardised"
+        for canvas, usual in config.scores.items():
+            score = config.member_scores.get(name, usual)
+            seen = _predicted(board, config, progress, trained, canvas, None, member=name)
+            found = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
+            members.setdefault(name, {})[canvas] = found
+            board.add(column, seen.images.images, found.image())
+            board.pixels(column, canvas, seen.images.images, found.map_of, 1.0)
+    return members
 
 
 def _predicted(
@@ -181,6 +182,7 @@ def _predicted(
     trained: Version,
     canvas: str,
     changes: Mapping[str, Any] | None,
+    member: str = "",
 ) -> Prediction:
     return predict_canvas(
         trained,
@@ -190,6 +192,7 @@ def _predicted(
         splits=ASKED,
         flip_average=config.flip_average,
         changes=changes,
+        member=member,
         more=board.tiles_pasted(canvas),
         progress=progress,
     )
@@ -229,14 +232,31 @@ def _committee_scores(board: Scoreboard, weights: Mapping[str, float], members: 
     if not weights:
         return
     validation = (board.table["split"] == "val").to_numpy()
-    second = board.inputs.member.meta["method"] if board.inputs.member else ""
-    columns = {OWN: method, SECOND: f"{MEMBER}{second}"}
     for name, weight in weights.items():
-        values = board.table[f"{columns.get(name, f'control_{name}')}:standardised"].to_numpy(np.float32)
+        values = board.table[_column(board, name, method)].to_numpy(np.float32)
         board.add(COMMITTEE, board.table, weight * z_score(values, values[validation]))
     for canvas in dict.fromkeys(canvas for name in weights for canvas in members[name]):
         parts = [(weight, members[name][canvas]) for name, weight in weights.items() if canvas in members[name]]
         board.pixels(COMMITTEE, canvas, parts[0][1].images.images, partial(fused_map, parts), 1.0)
+
+
+def _column(board: Scoreboard, name: str, method: str) -> str:
+    """Score column of a member of the committee."""
+    others = board.inputs.members.meta["members"] if board.inputs.members else {}
+    owner = method if name == OWN else f"{MEMBER}{name}" if name in others else f"control_{name}"
+    return f"{owner}:standardised"
+
+
+def _write_audit(folder: Path, board: Scoreboard, config: EvaluationConfig, method: str, case: Case) -> None:
+    """``audit.csv`` and ``audit.png``: normals that the members agree to call abnormal."""
+    columns = [_column(board, name, method) for name in config.committee or (OWN,)]
+    manifest = pd.read_parquet(board.inputs.images.path / "images.parquet").drop_duplicates("image_id")
+    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
+    table = audit_table(board.table, columns, label_free_thresholds(board.table, config.quantile), paths)
+    images = case.found.images
+    pictures = {name: gray_picture(images.gray[row]) for row, name in enumerate(images.images["image_id"])}
+    table.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
+    (folder / "audit.png").write_bytes(audit_sheet(table, pictures))
 
 
 def _largest(parts_of: PartsOf, row: int) -> Array:

@@ -42,6 +42,7 @@ def predict_canvas(
     splits: tuple[str, ...],
     flip_average: bool = False,
     changes: Mapping[str, Any] | None = None,
+    member: str = "",
     more: TileSet | None = None,
     batch_size: int = 64,
     progress: bool = True,
@@ -49,9 +50,10 @@ def predict_canvas(
     """Run a checkpoint over the images of some splits, at the size it was trained at.
 
     ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone;
-    ``changes`` are those of one of the method's ``variants``; ``more`` tiles follow, unless it needs true proxies.
+    ``changes`` are those of one of the method's ``variants``; ``member`` names the folder of one of several methods in
+    the version; ``more`` tiles follow, unless it needs true proxies.
     """
-    folder = checkpoint_folder(stage, canvas)
+    folder = checkpoint_folder(stage, f"{member}/{canvas}" if member else canvas)
     height, width = read_description(folder)["extra"]["size"]
     size = (int(height), int(width))
     method = load_method(folder, changes)

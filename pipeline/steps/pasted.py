@@ -54,9 +54,9 @@ class PastedImages:
     masks: NDArray[np.bool_]  # (n, H, W)
 
 
-def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
-    """All copies of the held-out normals on one canvas: each once in every contrast class, kinds in turn."""
-    held = load_tiles(tiles, None, splits=["holdout"], canvas=canvas)
+def paste(tiles: Version, canvas: str, config: PastedConfig, split: str = "holdout") -> PastedImages:
+    """All copies of the normals of a split on one canvas: each once in every contrast class, kinds in turn."""
+    held = load_tiles(tiles, None, splits=[split], canvas=canvas)
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
     rng = np.random.default_rng([config.seed, *canvas.encode()])

@@ -26,7 +26,7 @@ class LaneInputs:
     tiles: Version
     proxies: Version
     trained: tuple[Version, ...]  # what training left; the last one holds the whole method
-    member: Version | None = None  # a second learned method
+    members: Version | None = None  # other learned methods, a folder each
 
     @property
     def checkpoint(self) -> Version:
@@ -36,8 +36,8 @@ class LaneInputs:
     @property
     def versions(self) -> dict[str, str]:
         """Asset → data version."""
-        second = () if self.member is None else (self.member,)
-        every = (self.images, self.tiles, self.proxies, *self.trained, *second)
+        others = () if self.members is None else (self.members,)
+        every = (self.images, self.tiles, self.proxies, *self.trained, *others)
         return {version.asset: version.data_version for version in every}
 
 

@@ -17,6 +17,7 @@ from models.methods import METHODS, build
 from models.schedule import TrainConfig
 from models.source import TensorSource
 from models.trainer import TrainResult, fit
+from pipeline.steps.canonical.form import SCORED
 from pipeline.steps.errors import ConfigError, DatasetUnusable
 from pipeline.steps.loading import load_tiles, read_neutral
 from pipeline.steps.store import Store, Version, fingerprint, write_file
@@ -140,26 +141,78 @@ def train_method(training: Training, store: Store) -> Version:
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        content, hashes, cards = work / "content", dict[str, str](), list[str]()
-        parameters, seconds = 0, 0.0
-        for canvas, trained in plan.canvases.items():
-            method, history = training.start(canvas), dict[str, object]()
-            for stage in plan.stages:
-                state = work / "state" / canvas / stage
-                result = training.fit(method, stage, canvas, state, key, f"{canvas}/{stage}")
-                history[stage], seconds = result.history, seconds + result.seconds
-            extra = {"size": list(trained.size)}
-            hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=extra)
-            parameters += sum(parameter.numel() for parameter in method.parameters())
-            cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
-            write_file(content / canvas / "history.json", json.dumps(history, indent=1).encode())
+        made = _all_stages(training, None, work / "content", work / "state", key)
+        write_file(work / "content" / "model_card.md", made.card.encode())
+        meta = {"method": plan.method, "seed": training.seed, "canvases": made.hashes, "parameters": made.parameters}
+        meta["train_minutes"] = round(made.seconds / 60, 3)
+        return store.publish(asset, work / "content", fingerprint(made.hashes), meta)
+
+
+def train_members(trainings: Mapping[str, Training], previous: Version, asset: str, store: Store) -> Version:
+    """Train the committee's other methods one after the other; one version, a folder each, resumes like a stage.
+
+    A plan that leaves out its method's first stages takes them from ``previous``, the lane's own trained method.
+    """
+    plans = {name: [one.plan.of_stage(stage) for stage in one.plan.stages] for name, one in trainings.items()}
+    key = fingerprint(plans, previous.data_version, [one.key() for one in trainings.values()])
+    with store.building(asset, key) as work:
+        if (done := store.built(asset, key)) is not None:
+            return done
+        content, made = work / "content", dict[str, _Made]()
+        for name, training in trainings.items():
+            made[name] = _all_stages(training, previous, content / name, work / "state" / name, key)
+        cards = [f"### {name}\n\n{one.card}" for name, one in made.items()]
         write_file(content / "model_card.md", "\n".join(cards).encode())
-        meta = {"method": plan.method, "seed": training.seed, "canvases": hashes, "parameters": parameters}
-        return store.publish(asset, content, fingerprint(hashes), meta | {"train_minutes": round(seconds / 60, 3)})
+        hashes = {f"{name}/{canvas}": value for name, one in made.items() for canvas, value in one.hashes.items()}
+        meta = {
+            "members": {name: training.plan.method for name, training in trainings.items()},
+            "seed": next((training.seed for training in trainings.values()), 0),
+            "canvases": hashes,
+            "parameters": sum(one.parameters for one in made.values()),
+            "train_minutes": round(sum(one.seconds for one in made.values()) / 60, 3),
+        }
+        return store.publish(asset, content, fingerprint(hashes), meta)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What training all stages of a method on all canvases left."""
+
+    hashes: dict[str, str]  # canvas → content hash of the weights
+    parameters: int
+    seconds: float
+    card: str
+
+
+def _all_stages(training: Training, previous: Version | None, content: Path, state: Path, key: str) -> _Made:
+    plan, hashes, cards, parameters, seconds = training.plan, dict[str, str](), list[str](), 0, 0.0
+    for canvas, trained in plan.canvases.items():
+        method, history = training.start(canvas), dict[str, object]()
+        if previous is not None and plan.stages[0] != method.stages[0].name:
+            _take_over(method, load_method(checkpoint_folder(previous, canvas)), plan.stages)
+        for stage in plan.stages:
+            result = training.fit(method, stage, canvas, state / canvas / stage, key, f"{canvas}/{stage}")
+            history[stage], seconds = result.history, seconds + result.seconds
+        extra = {"size": list(trained.size)}
+        hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=extra)
+        parameters += sum(parameter.numel() for parameter in method.parameters())
+        cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
+        write_file(content / canvas / "history.json", json.dumps(history, indent=1).encode())
+    return _Made(hashes, parameters, seconds, "\n".join(cards))
+
+
+def _take_over(method: Method, trained: Method, stages: tuple[str, ...]) -> None:
+    """Give the method the weights of all modules that ``stages`` do not train; ``ConfigError`` where one is lacking."""
+    own = {module for stage in stages for module in method.modules_of(stage)}
+    wanted = {name for name in method.state_dict() if name.split(".")[0] not in own}
+    held = {name: value for name, value in trained.state_dict().items() if name in wanted}
+    if lacking := sorted(wanted - set(held)):
+        raise ConfigError(f"{method.name} without its first stages needs {lacking[0]} of the lane's own {trained.name}")
+    method.load_state_dict(held, strict=False)
 
 
 def checkpoint_folder(stage: Version, canvas: str) -> Path:
-    """Folder of one canvas's weights in a stage's version."""
+    """Folder of one canvas's weights in a stage's version; a member's canvas is ``<member>/<canvas>``."""
     return stage.path / canvas
 
 
@@ -167,4 +220,4 @@ def _source(tiles: Version, proxies: Version, split: str, canvas: str, size: tup
     held = load_tiles(tiles, proxies, splits=[split], canvas=canvas, size=size)
     if held.index["label"].any():
         raise DatasetUnusable(f"{tiles.asset}: split {split} holds abnormal images; training takes normals only")
-    return TensorSource.from_arrays(held.pixels, held.proxies, held.validity)
+    return TensorSource.from_arrays(held.pixels, held.proxies, held.validity, held.validity == SCORED)

@@ -9,7 +9,7 @@ def jobs(datasets: list[str]) -> list[Any]:
     """``prepare`` (images to proxies), ``train`` (both stages), ``evaluate`` (evaluations and the report)."""
     stages = {
         "prepare": ("images", "tiles", "proxies"),
-        "train": ("stage1", "stage2", "member"),
+        "train": ("stage1", "stage2", "members"),
         "evaluate": ("evaluation",),
     }
     report = {"evaluate": [dg.AssetKey("evaluation_report")]}

@@ -13,7 +13,7 @@ from pipeline.commands.lineage import lineage
 from pipeline.steps.store import Store
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "member", "evaluation")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")
 
 pytestmark = pytest.mark.slow
 

@@ -14,14 +14,14 @@ from pipeline.steps.inference import predict_canvas
 from pipeline.steps.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "member", "evaluation")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")
 ABOVE = {
     "tiles": ("images",),
     "proxies": ("tiles",),
     "stage1": ("tiles", "proxies"),
     "stage2": ("tiles", "proxies", "stage1"),
-    "member": ("tiles", "proxies"),
-    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "member"),
+    "members": ("tiles", "proxies", "stage2"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
 }
 RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
 RECORD += ["data_version"]

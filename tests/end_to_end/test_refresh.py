@@ -19,7 +19,7 @@ from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 
-LANE = ["images", "tiles", "proxies", "stage1", "stage2", "member", "evaluation"]
+LANE = ["images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation"]
 
 
 @pytest.fixture

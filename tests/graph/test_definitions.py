@@ -27,8 +27,8 @@ STAGES = {
     "proxies": ("tiles",),
     "stage1": ("tiles", "proxies"),
     "stage2": ("tiles", "proxies", "stage1"),
-    "member": ("tiles", "proxies"),
-    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "member"),
+    "members": ("tiles", "proxies", "stage2"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
     "baselines": ("tiles", "proxies"),
     "baseline_evaluations": ("images", "tiles", "proxies", "baselines"),
 }
@@ -42,7 +42,7 @@ KINDS = {
     "proxies": {"zarr", "dask", "scikitlearn"},
     "stage1": {"pytorch"},
     "stage2": {"pytorch"},
-    "member": {"pytorch"},
+    "members": {"pytorch"},
     "evaluation": {"scikitlearn", "parquet"},
     "baselines": {"pytorch"},
     "baseline_evaluations": {"scikitlearn", "parquet"},
@@ -157,7 +157,7 @@ def test_jobs_are_named_for_what_people_do(settings):
     }
     lanes = {
         "prepare": ("images", "tiles", "proxies"),
-        "train": ("stage1", "stage2", "member"),
+        "train": ("stage1", "stage2", "members"),
         "evaluate": ("evaluation",),
     }
     expected = {job: {f"{name}/{stage}" for name in DATASETS for stage in stages} for job, stages in lanes.items()}

@@ -1,12 +1,13 @@
 """Lesions pasted on held-out normals: what is pasted, what counts as found, and the records of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.errors import ConfigError
-from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.pasted import CLASSES, KINDS, SPLIT, TOLERANCE, Found, look, pasted_records
 from pipeline.steps.reports.records import RECORD_KEYS, find, kind
 from pipeline.steps.synthetic import SHAPES, LesionConfig, paste_lesions
@@ -91,9 +92,10 @@ def test_two_kinds_are_held_back_from_everything_that_is_trained():
 
 
 def test_a_committee_names_members_that_are_there():
-    with pytest.raises(ConfigError, match="committee: expected some of"):
-        EvaluationConfig(scores={}, committee={"pca": 1.0})
-    assert EvaluationConfig(scores={}, committee={"method": 1.0, "member": 0.5}).committee["member"] == 0.5
+    lane = PRESETS["sample"].lanes["oct"]
+    strange = replace(lane.evaluation, committee={"method": 1.0, "psychic": 1.0})
+    with pytest.raises(ConfigError, match=r"committee: expected some of .*denoising.*method.*pca.*got \['psychic'\]"):
+        replace(lane, evaluation=strange)
     assert [kind(name) for name in ("committee", "member_denoising", "control_pca", "proxyano")] == [
         "committee",
         "member",

@@ -5,7 +5,7 @@ those that begin with ``shortcut_`` read what says nothing about disease, such a
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ CONTROL, SHORTCUT = "control_", "shortcut_"
 MEMBER = "member_"
 COMMITTEE = "committee:standardised"
 """The score of all members together."""
+REVIEWED = "without reviewed"
+"""Subset: all images but the normals that a person found to look abnormal (``steps.audit``)."""
 NEEDED = ("image_id", "split", "label", "klass", "group")
 
 
@@ -102,7 +104,7 @@ def label_free_thresholds(scores: pd.DataFrame, quantile: float = 0.95) -> dict[
 class _Table:
     """Test images beside the held-out normals, with one bootstrap draw a subset shared by all scores."""
 
-    def __init__(self, scores: pd.DataFrame, n_boot: int, rng: np.random.Generator) -> None:
+    def __init__(self, scores: pd.DataFrame, n_boot: int, rng: np.random.Generator, reviewed: Collection[str]) -> None:
         test = scores[scores["split"] == "test"]
         held = scores[(scores["split"] == "holdout") & (scores["label"] == 0)]
         abnormal = test[test["label"] == 1]
@@ -113,9 +115,18 @@ class _Table:
         self.frames: dict[tuple[str, str], tuple[pd.DataFrame, Floats]] = {}
         for side, normal in (("test", test[test["label"] == 0]), ("holdout", held)):
             for name, diseased in subsets.items():
-                frame = pd.concat([normal, diseased])
-                if len(normal) and len(diseased):
-                    self.frames[side, name] = frame, bootstrap_weights(frame["group"].to_numpy(), n_boot, rng)
+                self._keep(side, name, normal, diseased, n_boot, rng)
+        for side, normal in (("test", test[test["label"] == 0]), ("holdout", held)):
+            kept = normal[~normal["image_id"].isin(list(reviewed))]
+            if len(kept) < len(normal):
+                self._keep(side, REVIEWED, kept, abnormal, n_boot, rng)
+
+    def _keep(
+        self, side: str, name: str, normal: pd.DataFrame, abnormal: pd.DataFrame, n_boot: int, rng: np.random.Generator
+    ) -> None:
+        if len(normal) and len(abnormal):
+            frame = pd.concat([normal, abnormal])
+            self.frames[side, name] = frame, bootstrap_weights(frame["group"].to_numpy(), n_boot, rng)
 
     def measure(self, side: str, subset: str, column: str, metric: Metric) -> tuple[float, float, float, int] | None:
         """(value, low, high, images) of a metric, or None where a class is missing."""
@@ -156,16 +167,18 @@ def image_records(
     n_boot: int = 1000,
     rng_seed: int = 0,
     quantile: float = 0.95,
+    reviewed: Collection[str] = (),
 ) -> list[Record]:
     """Records of every score column of an image table (image_id, split, label, klass, group, ``<method>:<score>``…).
 
     Subsets are ``all`` and, where the abnormal test images have several classes, each class against all normals
-    (``auroc``, ``ap``, ``auroc_heldout`` only). ``auroc_heldout`` takes the normals of the split ``holdout`` as the
+    (``auroc``, ``ap``, ``auroc_heldout`` only), and ``REVIEWED`` where normals are among the image ids ``reviewed``.
+    ``auroc_heldout`` takes the normals of the split ``holdout`` as the
     negatives. Thresholds are the ``quantile`` of normal validation scores. The AUROC of a shortcut is free of
     direction, max(a, 1 − a). Intervals draw whole groups. Raises ValueError for scores that are not finite.
     """
     columns = score_columns(scores)
-    table = _Table(scores, n_boot, np.random.default_rng(rng_seed))
+    table = _Table(scores, n_boot, np.random.default_rng(rng_seed), reviewed)
     thresholds = label_free_thresholds(scores, quantile)
     subsets = list(dict.fromkeys(subset for _, subset in table.frames))
     records = []
