@@ -1,0 +1,121 @@
+"""Detection quality over seeds and splits: run what the report of `benchmarks.quality_report` is made of.
+
+    PROXYANO_RAW=… PROXYANO_PRESET=quick python -m benchmarks.quality brain_mri oct idrid
+
+Brain MRI: the whole lane on four group splits, each with a training seed of its own. OCT and IDRiD, whose splits are
+fixed: the whole lane with seed 0, then the method alone (stages 1 and 2, no controls) with seeds 1 and 2 on the same
+tiles. Every data set has a home of its own under `$PROXYANO_HOME/quality/`; what is made is kept, so the same command
+goes on after a cut, and data sets can be run side by side. `runs.json` beside it lists what was made, with minutes and
+peak memory.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.datasets import DATASETS
+from pipeline.steps.evaluation import evaluate_lane
+from pipeline.steps.scoreboard import LaneInputs
+from pipeline.steps.store import Store, Version
+from pipeline.steps.training import Training, train_stage
+from pipeline.wiring.commit import git_commit
+from pipeline.wiring.settings import Settings
+
+SPLITS = {"brain_mri": range(4), "oct": range(1), "idrid": range(1)}
+SEEDS = (1, 2)
+"""Further training seeds of a data set with one split."""
+
+
+def lane(dataset: str, home: Path, split: int) -> Version:
+    """The evaluation of the whole lane on one split, with the split's number as seed."""
+    own = {"PROXYANO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    own |= {"PROXYANO_SPLIT_SEED": str(split), "PROXYANO_SEED": str(split)}
+    command = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", f"*{dataset}/evaluation"]
+    subprocess.run(command, env=os.environ | own, check=True)
+    return Store(home / "stores").current(f"{dataset}/evaluation")
+
+
+def method_alone(dataset: str, home: Path, preset: str, seed: int) -> Version:
+    """The evaluation of the method with another seed on the tiles of the lane, without controls and members."""
+    row, store = PRESETS[preset].lanes[dataset], Store(home / "stores")
+    images, tiles, proxies = (store.current(f"{dataset}/{stage}") for stage in ("images", "tiles", "proxies"))
+    trained: list[Version] = []
+    for stage in ("stage1", "stage2"):
+        training = Training(
+            asset=f"{dataset}/seeds/{stage}",
+            tiles=tiles,
+            proxies=proxies,
+            plan=row.training,
+            seed=seed,
+            code_version=row.code_version(stage),
+            log=lambda *_: None,
+        )
+        trained.append(train_stage(stage, trained[-1] if trained else None, training, store))
+    return evaluate_lane(
+        LaneInputs(
+            dataset=DATASETS[dataset], images=images, tiles=tiles, proxies=proxies, trained=tuple(trained), members=None
+        ),
+        replace(row.evaluation, controls=(), committee={}),
+        store,
+        preset=preset,
+        method=row.training.method,
+        seed=seed,
+        code_version=row.code_version("evaluation"),
+        facts={},
+        asset=f"{dataset}/seeds/evaluation",
+    )
+
+
+def noted(kind: str, dataset: str, split: int, seed: int, version: Version, began: float) -> dict[str, Any]:
+    """A row of ``runs.json``; memory is the largest of this process or of those it started."""
+    usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(who).ru_maxrss for who in usage) / 2**20
+    return {
+        "kind": kind,
+        "dataset": dataset,
+        "split": split,
+        "seed": seed,
+        "folder": str(version.path),
+        "data_version": version.data_version,
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "peak_gib": round(peak, 2),
+        "commit": git_commit(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+    }
+
+
+def main() -> None:
+    """Run the named data sets (all where none is named) and keep ``runs.json`` up to date."""
+    settings = Settings()
+    for dataset in sys.argv[1:] or SPLITS:
+        home = settings.home / "quality" / dataset
+        home.mkdir(parents=True, exist_ok=True)
+        path, rows = home / "runs.json", []
+        if path.exists():
+            rows = json.loads(path.read_text())
+        known = {(row["kind"], row["split"], row["seed"]): row for row in rows}
+        wanted = [("lane", split, split) for split in SPLITS[dataset]]
+        wanted += [("method", 0, seed) for seed in SEEDS] if len(SPLITS[dataset]) == 1 else []
+        for kind, split, seed in wanted:
+            began = time.monotonic()
+            if kind == "lane":
+                version = lane(dataset, home, split)
+            else:
+                version = method_alone(dataset, home, settings.preset_name, seed)
+            row = noted(kind, dataset, split, seed, version, began)
+            before = known.get((kind, split, seed))
+            if before is None or before["data_version"] != row["data_version"]:
+                known[kind, split, seed] = row
+            path.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+            print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
