@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from models.metrics import auroc
 from models.pixel_curve import PIXEL_METRICS, PixelCurve
 from pipeline.steps.errors import StoreCorrupt
 from pipeline.steps.reports.lanes import LaneEvaluation, Panel, load_evaluation, strip_png, write_evaluation
@@ -21,6 +22,7 @@ from pipeline.steps.reports.records import (
     image_records,
     label_free_thresholds,
     pixel_records,
+    without_shortcuts,
 )
 from pipeline.steps.reports.tables import summary_table
 from pipeline.steps.reports.verdict import lead, number, sentences, title, verdict
@@ -132,6 +134,26 @@ class Page(HTMLParser):
                 self.paragraphs[-1] += data
 
 
+def test_what_a_shortcut_explains_is_taken_out_of_the_judged_score_alone():
+    draw = np.random.default_rng(0)
+    size = draw.normal(size=300)
+    split = np.repeat(["val", "test", "test"], 100)
+    label = np.repeat([0, 0, 1], 100)
+    size[200:] += 1.0  # abnormal files are larger
+    lesion = draw.normal(size=300) + 0.5 * label
+    ids = [str(n) for n in range(300)]
+    table = pd.DataFrame({"image_id": ids, "split": split, "label": label, "klass": "x", "group": ids})
+    table["a:standardised"], table["a:worst"] = size + 0.05 * draw.normal(size=300), size
+    table["b:standardised"], table["shortcut_bytes:value"] = size + lesion, size
+    free = without_shortcuts(table)
+    test = split == "test"
+    assert abs(auroc(label[test], free["a:standardised"][test]) - 0.5) < 0.08  # nothing but the shortcut
+    assert auroc(label[test], free["b:standardised"][test]) == pytest.approx(auroc(label[test], lesion[test]), abs=0.05)
+    assert free["a:worst"].equals(table["a:worst"])
+    few = table.iloc[90:]
+    assert without_shortcuts(few.drop(columns="shortcut_bytes:value")).equals(few.drop(columns="shortcut_bytes:value"))
+
+
 @pytest.fixture(scope="module")
 def page(report):
     return Page((report / "index.html").read_text(encoding="utf-8"))
@@ -140,7 +162,9 @@ def page(report):
 def test_image_records_have_exactly_the_keys_and_metrics(oct_lane):
     assert all(tuple(record) == RECORD_KEYS for record in oct_lane.records)
     of_all = find(oct_lane.records, method="proxyano", score="latent", subset="all")
-    assert {r["metric"] for r in of_all} == set(IMAGE_METRICS)
+    assert {r["metric"] for r in of_all} == set(IMAGE_METRICS) - {"auroc_adjusted"}
+    judged = find(oct_lane.records, method="proxyano", score="standardised", subset="all")
+    assert {r["metric"] for r in judged} == set(IMAGE_METRICS)
     assert {r["metric"] for r in find(oct_lane.records, method="shortcut_bytes")} == {"auroc", "auroc_heldout"}
     assert {r["subset"] for r in oct_lane.records} == {"all", *CLASSES}
     auroc = next(r for r in of_all if r["metric"] == "auroc")

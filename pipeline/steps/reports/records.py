@@ -52,6 +52,7 @@ IMAGE_METRICS = (
     "acc_oracle",
     "f1_oracle",
     "auroc_heldout",
+    "auroc_adjusted",
 )
 ORACLES = ("acc_oracle", "f1_oracle", "dice_best")
 """Metrics whose threshold is the best one on the very test data they judge."""
@@ -60,6 +61,8 @@ CONTROL, SHORTCUT = "control_", "shortcut_"
 MEMBER = "member_"
 COMMITTEE = "committee:standardised"
 """The score of all members together."""
+PRIMARY = "standardised"
+"""The score a method is judged by, fixed before any test; another of its scores is shown, but never chosen."""
 REVIEWED = "without reviewed"
 """Subset: all images but the normals that a person found to look abnormal (``steps.audit``)."""
 NEEDED = ("image_id", "split", "label", "klass", "group")
@@ -99,6 +102,30 @@ def label_free_thresholds(scores: pd.DataFrame, quantile: float = 0.95) -> dict[
     normal = scores[(scores["split"] == "val") & (scores["label"] == 0)]
     wanted = [name for name in score_columns(scores) if kind(split_name(name)[0]) != "shortcut"]
     return {name: label_free_threshold(normal[name].to_numpy(float), quantile) for name in wanted}
+
+
+def without_shortcuts(scores: pd.DataFrame) -> pd.DataFrame:
+    """The table with what shortcuts explain taken out of every score named ``PRIMARY``.
+
+    A linear fit of the score on all shortcuts, made on normal validation images alone; a shortcut's value counts no
+    further than the validation normals reach, so that nothing is extrapolated to files unlike them. A table without
+    shortcuts or with too few validation normals comes back as it is.
+    """
+    names = [name for name in scores.columns if str(name).startswith(SHORTCUT)]
+    normal = ((scores["split"] == "val") & (scores["label"] == 0)).to_numpy()
+    if not names or normal.sum() < 4 * len(names):
+        return scores
+    values = scores[names].to_numpy(float)
+    low, high = values[normal].min(axis=0), values[normal].max(axis=0)
+    spread = np.maximum(values[normal].std(axis=0), 1e-12)
+    seen = (np.clip(values, low, high) - values[normal].mean(axis=0)) / spread
+    adjusted = scores.copy()
+    for column in score_columns(scores):
+        if split_name(column)[1] == PRIMARY:
+            own = scores[column].to_numpy(float)
+            weights, *_ = np.linalg.lstsq(seen[normal], own[normal] - own[normal].mean(), rcond=None)
+            adjusted[column] = own - seen @ weights
+    return adjusted
 
 
 class _Table:
@@ -175,15 +202,20 @@ def image_records(
     (``auroc``, ``ap``, ``auroc_heldout`` only), and ``REVIEWED`` where normals are among the image ids ``reviewed``.
     ``auroc_heldout`` takes the normals of the split ``holdout`` as the
     negatives. Thresholds are the ``quantile`` of normal validation scores. The AUROC of a shortcut is free of
-    direction, max(a, 1 − a). Intervals draw whole groups. Raises ValueError for scores that are not finite.
+    direction, max(a, 1 − a); ``auroc_adjusted`` is that of ``without_shortcuts``. Intervals draw whole groups. Raises
+    ValueError for scores that are not finite.
     """
     columns = score_columns(scores)
     table = _Table(scores, n_boot, np.random.default_rng(rng_seed), reviewed)
     thresholds = label_free_thresholds(scores, quantile)
     subsets = list(dict.fromkeys(subset for _, subset in table.frames))
     records = []
+    free = _Table(without_shortcuts(scores), n_boot, np.random.default_rng(rng_seed), ())
     for column in columns:
         method, score = split_name(column)
+        if score == PRIMARY and (measured := free.measure("test", "all", column, METRICS["auroc"])) is not None:
+            head = (dataset, method, preset, seed, "image", score, "auroc_adjusted", "all")
+            records.append(_record(head, measured, data_version))
         for subset in subsets:
             for side, name, metric in _wanted(column, thresholds.get(column)):
                 if subset != "all" and name not in ("auroc", "ap", "auroc_heldout"):

@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.steps.reports.lanes import LaneEvaluation
-from pipeline.steps.reports.records import Record, find, kind
-
-PRIMARY = "standardised"
-"""The score a method is judged by, fixed before any test; another of its scores is shown, but never chosen."""
+from pipeline.steps.reports.records import PRIMARY, Record, find, kind
 
 SHORTCUT_MARGIN = 0.05
 """A shortcut explains a result where its AUROC is above the method's minus this."""

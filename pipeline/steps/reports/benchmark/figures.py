@@ -5,8 +5,8 @@ from typing import Any
 
 from pipeline.steps.reports.benchmark.runs import OWN, DataSet
 from pipeline.steps.reports.figures import COLOURS, Figure
-from pipeline.steps.reports.records import Record, find, kind
-from pipeline.steps.reports.verdict import PAPER, PRIMARY, full_name, number
+from pipeline.steps.reports.records import PRIMARY, Record, find, kind
+from pipeline.steps.reports.verdict import PAPER, full_name, number
 
 ACCENT = "#8f6bd9"
 

@@ -11,8 +11,8 @@ import numpy as np
 from models.comparison import Difference, holm, of_resamples, paired_difference
 from pipeline.steps.comparison import RESAMPLES
 from pipeline.steps.reports.lanes import LaneEvaluation, load_evaluation
-from pipeline.steps.reports.records import Record, find, kind
-from pipeline.steps.reports.verdict import PAPER, PRIMARY
+from pipeline.steps.reports.records import PRIMARY, Record, find, kind
+from pipeline.steps.reports.verdict import PAPER
 from pipeline.steps.store import Version
 
 OWN = "proxyano"

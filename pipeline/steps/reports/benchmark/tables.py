@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.steps.reports.benchmark.paper import TABLE_I, TABLE_II
 from pipeline.steps.reports.benchmark.runs import OWN, OWN_SCORE, DataSet, Measured
-from pipeline.steps.reports.records import Record, find, kind
+from pipeline.steps.reports.records import PRIMARY, Record, find, kind
 from pipeline.steps.reports.tables import IMAGE_COLUMNS, NOTES, PIXEL_COLUMNS, Cell, Table
-from pipeline.steps.reports.verdict import PRIMARY, number, title, with_interval
+from pipeline.steps.reports.verdict import number, title, with_interval
 
 METRICS = {
     "image": {**IMAGE_COLUMNS, "auroc": "AUROC [95 %]"},

@@ -1,0 +1,268 @@
+"""`report.md`, `report.json` and the pictures of docs/results/quality from what `benchmarks.quality` left.
+
+    PROXYANO_RAW=… PROXYANO_PRESET=quick python -m benchmarks.quality_report docs/results/quality
+
+The text between the tables that a person has to write stands in `notes.md` of that folder and is taken over as it is.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from pipeline.steps.datasets import DATASETS
+from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.reports.records import REVIEWED, kind
+from pipeline.steps.reports.verdict import PAPER, number, title
+from pipeline.wiring.settings import Settings
+
+KEPT = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "peak_found", "pixel_auroc", "false_alarm_rate")
+MARKS: dict[str, list[tuple[str, str, str, str, float]]] = {
+    "brain_mri": [
+        ("best", "image", "auroc", "all", 0.92),
+        ("best", "image", "auroc_adjusted", "all", 0.90),
+        ("proxyano", "image", "auroc", "all", 0.87),
+    ],
+    "oct": [
+        ("best", "image", "auroc", "all", 0.999),
+        ("best", "image", "auroc_heldout", "all", 0.99),
+        ("proxyano", "image", "auroc", "all", 0.99),
+        ("proxyano", "image", "auroc", "DRUSEN", 0.97),
+    ],
+    "idrid": [
+        ("best", "pixel", "auroc", "all", 0.93),
+        ("best", "pixel", "ap", "all", 0.60),
+        ("proxyano", "pixel", "auroc", "all", 0.87),
+        ("proxyano", "pixel", "ap", "all", 0.45),
+    ],
+}
+"""Data set → (whose, level, metric, subset, goal); ``best`` is the committee, fixed before any test."""
+PICTURES = ("missed_1", "missed_2", "missed_3", "false_alarm_1", "false_alarm_2", "false_alarm_3", "found_1", "found_2")
+OWNERS = {"best": "committee", "proxyano": "proxyano"}
+
+
+def main() -> None:
+    """Write the report into the folder named on the command line."""
+    folder, home = Path(sys.argv[1]), Settings().home / "quality"
+    runs = [row for name in MARKS for row in json.loads((home / name / "runs.json").read_text())]
+    tables = [records_of(row) for row in runs]
+    every = pd.concat(tables, ignore_index=True)
+    lines = ["# Detection quality", "", marks_sentence(every), "", *marks(every)]
+    notes = folder / "notes.md"
+    lines += ["", notes.read_text().strip(), ""] if notes.exists() else []
+    for name in MARKS:
+        lines += section(every[every["dataset"] == name], name)
+    lines += agreement(every)
+    lines += made(runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text("\n".join(lines) + "\n")
+    records = every.drop(columns=["split_seed", "kind"]).to_dict("records")
+    clean = [{key: None if pd.isna(value) else value for key, value in record.items()} for record in records]
+    (folder / "report.json").write_text(json.dumps(clean, indent=0) + "\n")
+    for row in runs:
+        if row["kind"] == "lane" and row["split"] == 0:
+            copy_pictures(Path(row["folder"]), folder / "pictures", row["dataset"])
+
+
+def records_of(row: dict[str, Any]) -> pd.DataFrame:
+    """Records of one run that the report keeps, with the split's seed."""
+    records = pd.DataFrame(load_evaluation(Path(row["folder"])).records)
+    kept = records[records["metric"].isin(KEPT)]
+    return kept.assign(split_seed=row["split"], kind=row["kind"])
+
+
+def spread(rows: pd.DataFrame) -> str:
+    """Mean ± sd over runs, or the value with its interval where there is one run."""
+    values = rows["value"].astype(float)
+    if len(values) == 1:
+        low, high = rows["low"].iloc[0], rows["high"].iloc[0]
+        interval = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
+        return number(values.iloc[0]) + interval
+    return f"{number(values.mean())} ± {number(values.std(ddof=1))}"
+
+
+def chosen(every: pd.DataFrame, dataset: str, method: str, level: str, metric: str, subset: str) -> pd.DataFrame:
+    """Rows of the standardised score of one method, one a run."""
+    wanted = {"dataset": dataset, "method": method, "level": level, "metric": metric, "subset": subset}
+    mask = every["score"].eq("standardised")
+    for key, value in wanted.items():
+        mask &= every[key].eq(value)
+    return every[mask]
+
+
+def goals(every: pd.DataFrame) -> Iterable[tuple[str, str, str, float, pd.DataFrame]]:
+    """Data set, whose, what, goal and the rows it is judged by."""
+    for dataset, rows in MARKS.items():
+        for whose, level, metric, subset, goal in rows:
+            what = f"{level} {metric}" + ("" if subset == "all" else f", {subset}")
+            yield dataset, whose, what, goal, chosen(every, dataset, OWNERS[whose], level, metric, subset)
+
+
+def marks(every: pd.DataFrame) -> list[str]:
+    """The goals and what was measured."""
+    lines = ["| data set | method | figure | goal | measured | runs | |", "|---|---|---|--:|--:|--:|---|"]
+    for dataset, whose, what, goal, rows in goals(every):
+        if rows.empty:
+            lines.append(f"| {dataset} | {OWNERS[whose]} | {what} | {number(goal)} | not measured | 0 | **missed** |")
+            continue
+        met = "met" if rows["value"].mean() >= goal else "**missed**"
+        lines.append(
+            f"| {dataset} | {title(OWNERS[whose])} | {what} | {number(goal)} | {spread(rows)} | {len(rows)} | {met} |"
+        )
+    return lines
+
+
+def marks_sentence(every: pd.DataFrame) -> str:
+    """How many goals were met, and where a single control is ahead of the committee."""
+    found = [(rows, goal) for *_, goal, rows in goals(every)]
+    met = sum(not rows.empty and rows["value"].mean() >= goal for rows, goal in found)
+    said = [f"{met} of {len(found)} goals are met."]
+    for dataset in MARKS:
+        level = PAPER[dataset].level
+        own = every[every["dataset"].eq(dataset) & every["level"].eq(level) & every["subset"].eq("all")]
+        own = own[own["metric"].eq("auroc") & own["kind"].eq("lane") & own["score"].eq("standardised")]
+        mean = own.groupby("method")["value"].mean().sort_values(ascending=False)
+        first = str(mean.index[0])
+        text = f"{DATASETS[dataset].title}: {title(first)} is first with {number(mean.iloc[0])}"
+        if kind(first) == "control":
+            text += ", a control, ahead of every learned method and of the committee"
+        said.append(f"{text}; ProxyAno has {number(mean['proxyano'])}, the paper {number(PAPER[dataset].auroc)}.")
+    return " ".join(said)
+
+
+def section(own: pd.DataFrame, dataset: str) -> list[str]:
+    """Tables of one data set: every member beside controls and shortcuts, pasted lesions, the audit."""
+    lanes, level = own[own["kind"].eq("lane")], PAPER[dataset].level
+    lines = [f"## {DATASETS[dataset].title}", ""]
+    columns = {("image", "auroc"): "image AUROC", ("image", "auroc_heldout"): "against held-out normals"}
+    columns |= {("image", "auroc_adjusted"): "adjusted for shortcuts", ("image", "false_alarm_rate"): "false alarms"}
+    if level == "pixel":
+        columns = {("pixel", "auroc"): "pixel AUROC", ("pixel", "ap"): "pixel AP"}
+    lines += grid(lanes, columns, "all", ("standardised", "value", "mean"))
+    lines += [f"*{title('proxyano')} in the paper: {number(PAPER[dataset].auroc)}.*", ""]
+    classes = [
+        name for name in dict.fromkeys(lanes[lanes["level"].eq(level)]["subset"]) if name not in ("all", REVIEWED)
+    ]
+    if classes:
+        lines += ["**By class**", "", *by_class(lanes, level, classes)]
+    seeds = own[own["method"].eq("proxyano") & own["score"].eq("standardised") & own["subset"].eq("all")]
+    seeds = seeds[seeds["level"].eq(level) & seeds["metric"].isin(["auroc", "ap", "auroc_heldout"])]
+    lines += ["**ProxyAno, run by run**", "", "| split | seed | metric | value [95 %] |", "|--:|--:|---|--:|"]
+    for _, row in seeds.iterrows():
+        value = f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+        lines.append(f"| {row['split_seed']} | {row['seed']} | {row['metric']} | {value} |")
+    pasted = lanes[lanes["level"].eq("pasted")]
+    names = {("pasted", "peak_found"): "peak in the lesion", ("pasted", "pixel_auroc"): "pixel AUROC"}
+    names |= {("pasted", "auroc"): "image AUROC"}
+    lines += ["", "**Lesions pasted on held-out normals, medium contrast**", ""]
+    lines += grid(pasted, names, "medium", ("standardised", "value"))
+    reviewed = lanes[lanes["subset"].eq(REVIEWED)]
+    if len(reviewed):
+        lines += ["**Audit: without the normals that a person found to look abnormal** ([list](audit/))", ""]
+        lines += grid(reviewed, {("image", "auroc"): "image AUROC"}, REVIEWED, ("standardised",))
+    return lines
+
+
+def grid(rows: pd.DataFrame, columns: dict[tuple[str, str], str], subset: str, scores: tuple[str, ...]) -> list[str]:
+    """Methods as rows, ordered by the first column within their kind."""
+    held = rows[rows["subset"].eq(subset) & rows["score"].isin(scores)]
+    first = next(iter(columns))
+    order = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
+    means = held[held["level"].eq(first[0]) & held["metric"].eq(first[1])].groupby(["method", "score"])["value"].mean()
+    names = sorted(means.index, key=lambda key: (order[kind(key[0])], -means[key]))
+    lines = ["| method | kind | " + " | ".join(columns.values()) + " |", "|---|---|" + "--:|" * len(columns)]
+    for method, score in names:
+        cells = []
+        for level, metric in columns:
+            own = held[held["method"].eq(method) & held["score"].eq(score)]
+            own = own[own["level"].eq(level) & own["metric"].eq(metric)]
+            cells.append(spread(own) if len(own) else "–")
+        lines.append(f"| {title(method)} | {kind(method)} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def by_class(rows: pd.DataFrame, level: str, classes: list[str]) -> list[str]:
+    """AUROC of every class, a column each."""
+    held = rows[rows["level"].eq(level) & rows["metric"].eq("auroc") & rows["score"].isin(["standardised"])]
+    order = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
+    names = sorted(dict.fromkeys(held["method"]), key=lambda name: order[kind(name)])
+    lines = ["| method | " + " | ".join(classes) + " |", "|---|" + "--:|" * len(classes)]
+    for method in names:
+        cells = [held[held["method"].eq(method) & held["subset"].eq(name)] for name in classes]
+        lines.append(f"| {title(method)} | " + " | ".join(number(cell["value"].mean()) for cell in cells) + " |")
+    return [*lines, ""]
+
+
+def agreement(every: pd.DataFrame) -> list[str]:
+    """How well pasted lesions rank what real ones rank: methods, members, committee and controls of each data set."""
+    lines = [
+        "## Does the synthetic ranking agree with the test?",
+        "",
+        "Methods, members, committee and controls of one lane, ranked by lesions pasted on held-out normals (medium "
+        "contrast) and by the real test; Spearman's ρ over them, mean over splits. A user with own data has only the "
+        "first ranking.",
+        "",
+        "| data set | ranked | scores | ρ | first by pasted lesions | its test figure | first by test |",
+        "|---|---|--:|--:|---|--:|---|",
+    ]
+    for dataset in MARKS:
+        level = PAPER[dataset].level
+        wanted = ("image", "auroc", "auroc") if level == "image" else ("pixel", "auroc", "pixel_auroc")
+        own = every[every["dataset"].eq(dataset) & every["kind"].eq("lane") & every["score"].eq("standardised")]
+        real = own[own["level"].eq(wanted[0]) & own["metric"].eq(wanted[1]) & own["subset"].eq("all")]
+        drawn = own[own["level"].eq("pasted") & own["metric"].eq(wanted[2]) & own["subset"].eq("medium")]
+        pairs = real.merge(drawn, on=["method", "split_seed"], suffixes=("", "_pasted"))
+        if pairs.empty:
+            continue
+        rho = pairs.groupby("split_seed")[["value", "value_pasted"]].apply(
+            lambda part: spearmanr(*part.to_numpy().T)[0]
+        )
+        mean = pairs.groupby("method")[["value", "value_pasted"]].mean()
+        best = str(mean["value_pasted"].idxmax())
+        lines.append(
+            f"| {dataset} | {level} AUROC | {len(mean)} | {number(float(rho.mean()))} | {title(best)} | "
+            f"{number(mean.loc[best, 'value'])} | {title(str(mean['value'].idxmax()))} {number(mean['value'].max())} |"
+        )
+        lines_of = mean.sort_values("value", ascending=False)
+        for method, row in lines_of.iterrows():
+            lines.append(
+                f"| | {title(str(method))} | | | pasted {number(row['value_pasted'])} | {number(row['value'])} | |"
+            )
+    return [*lines, ""]
+
+
+def made(runs: list[dict[str, Any]]) -> list[str]:
+    """What was run, and what it took."""
+    lines = ["## Runs", "", "| data set | what | split | seed | minutes | peak GiB | threads | commit | data version |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|---|---|")
+    for row in runs:
+        what = "lane" if row["kind"] == "lane" else "ProxyAno alone"
+        lines.append(
+            f"| {row['dataset']} | {what} | {row['split']} | {row['seed']} | {row['minutes']} | {row['peak_gib']} | "
+            f"{row['threads']} | {row['commit']} | {row['data_version']} |"
+        )
+    return lines
+
+
+def copy_pictures(version: Path, folder: Path, dataset: str) -> None:
+    """Worst misses, worst false alarms, best finds, and the audit's sheet and list."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for panel in sorted((version / "panels").glob("*.png")):
+        if panel.name.startswith(PICTURES):
+            shutil.copyfile(panel, folder / f"{dataset}_{panel.name}")
+    audit = folder.parent / "audit"
+    audit.mkdir(exist_ok=True)
+    for name in ("audit.csv", "audit.png"):
+        shutil.copyfile(
+            version / name,
+            audit / f"{dataset}_{name.removeprefix('audit.')}".replace("_csv", ".csv").replace("_png", ".png"),
+        )
+
+
+if __name__ == "__main__":
+    main()
