@@ -4,7 +4,7 @@ Legend: n training normals, m query images, H, W canvas px. Residuals feed ``mod
 Both know the training normals only, so pass no image of a query's own duplicate group.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -26,6 +26,7 @@ class NeighbourConfig:
     patch: int = 5  # px, side of the square over which the difference is averaged, odd
     shift: int = 2  # px, how far a neighbour may move along rows and columns
     mirrored: bool = True  # also look among the mirrored normals
+    own_mirror: int = -1  # px by which the image's own mirror may move as one more candidate; -1 = it is none
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.patch < 1 or self.patch % 2 == 0 or self.shift < 0:
@@ -50,6 +51,8 @@ def patch_neighbour_map(
 ) -> Maps:
     """Smallest local mean absolute difference (m, H, W) over similar normals and small shifts.
 
+    With ``own_mirror`` the other half of the same head explains a place too, as a normal of the same contrast does.
+
     Masks (n, H, W), (m, H, W) say what counts: outside the training mask there is nothing to match, and outside the
     query's the map is 0.
     """
@@ -62,6 +65,10 @@ def patch_neighbour_map(
     maps = np.empty(query.shape, np.float32)
     for i, chosen in enumerate(similar):
         maps[i] = local_distance(bank[chosen], known[chosen], query[i], asked[i], config)
+        if config.own_mirror >= 0:
+            other, seen = query[i][None, :, ::-1], asked[i][None, :, ::-1]
+            own = replace(config, shift=config.own_mirror)
+            maps[i] = np.minimum(maps[i], local_distance(other, seen, query[i], asked[i], own))
     return maps
 
 
