@@ -1,0 +1,123 @@
+"""How each data set is judged: scores, controls, committee, pasted lesions.
+
+Committees: members and weights were chosen by lesions pasted on validation normals (docs/results/quality).
+"""
+
+from dataclasses import replace
+
+from models.scoring import ScoreConfig
+from pipeline.steps.controls.pixel_classifier import ClassifierConfig
+from pipeline.steps.controls.pixel_features import FeatureConfig
+from pipeline.steps.controls.registry import Control
+from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.pasted import KINDS, PastedConfig
+from pipeline.steps.synthetic import LesionConfig
+
+OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
+MRI_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
+FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
+FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=0.5, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
+FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=4.0, rare=0.15)
+FUNDUS = (256, 256)
+
+OCT_CONTROLS = (
+    Control(name="pca", canvas="wide", size=(40, 64), score=OCT_SCORE, options={"components": 800, "mirrored": True}),
+    Control(
+        name="pca",
+        canvas="tight",
+        size=(32, 128),
+        score=OCT_SCORE,
+        options={"components": 200, "mirrored": True, "shifts": (-2, -1, 1, 2)},
+    ),
+    Control(name="nearest", canvas="wide", size=(40, 64), score=OCT_SCORE),
+    Control(name="nearest", canvas="tight", size=(32, 128), score=OCT_SCORE),
+    Control(name="brightness", canvas="wide", size=(64, 64)),
+)
+MRI_CLASSIFIER = ClassifierConfig(
+    features=FeatureConfig(intensity=False, mirror=True, neighbours=12, place=False),
+    lesions=LesionConfig(radius=(0.03, 0.35), strength=(0.05, 0.5), count=(1, 4)),
+    copies=4,
+)
+MRI_CONTROLS = (
+    Control(name="pca", canvas="head", size=(64, 64), score=MRI_SCORE, options={"components": 24, "mirrored": True}),
+    Control(name="patch_neighbour", canvas="head", size=(64, 64), score=MRI_SCORE, options={"own_mirror": 3}),
+    Control(name="nearest", canvas="head", size=(64, 64), score=MRI_SCORE),
+    Control(
+        name="pixel_classifier",
+        canvas="head",
+        size=(64, 64),
+        score=ScoreConfig(sigma=1.0, worst=0.3),
+        options={"config": MRI_CLASSIFIER},
+    ),
+    Control(name="brightness", canvas="head", size=(64, 64)),
+    Control(name="centre", canvas="head", size=(64, 64)),
+)
+FUNDUS_CLASSIFIER = ClassifierConfig(
+    features=FeatureConfig(
+        scales=(0.7, 1.5, 3.0, 6.0, 12.0, 24.0),
+        curvatures=(1.0, 2.0, 4.0, 8.0),
+        intensity=False,
+        line_blob=True,
+        place=False,
+    ),
+    lesions=LesionConfig(radius=(0.002, 0.08), strength=(0.04, 0.4), count=(8, 30)),
+    copies=3,
+    pixels=4000,
+    flatten=True,
+)
+FUNDUS_CONTROLS = (
+    Control(name="line_blob", canvas="field", size=FUNDUS, score=FUNDUS_SCORE),
+    Control(name="canonical", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"neutral": 128}),
+    Control(name="median", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"window": 61, "raw": True}),
+    Control(name="slic", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"raw": True}),
+    Control(name="brightness", canvas="field", size=FUNDUS),
+    Control(name="darkness", canvas="field", size=FUNDUS),
+    Control(name="centre", canvas="field", size=FUNDUS),
+)
+
+
+def _pasted(radius: tuple[float, float], strength: float) -> LesionConfig:
+    """One lesion of every kind there is, of medium contrast from ``strength`` to its double."""
+    return LesionConfig(radius=radius, strength=(strength, 2 * strength), kinds=KINDS)
+
+
+OCT_EVALUATION = EvaluationConfig(
+    scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
+    controls=OCT_CONTROLS,
+    committee={"method": 1.0, "denoising": 1.0, "pca": 1.0},
+    pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
+)
+MRI_EVALUATION = EvaluationConfig(
+    scores={"head": MRI_SCORE},
+    controls=MRI_CONTROLS,
+    member_scores={"proxyano_comparing": ScoreConfig(sigma=1.0, worst=0.2)},
+    committee={"denoising": 1.0, "patch_neighbour": 1.0, "proxyano_comparing": 1.0},
+    flip_average=True,
+    pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.25)),
+)
+
+
+def fundus_evaluation(score: ScoreConfig, classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
+    """The score is in px of the training size; the controls run at full size, the pixel classifier at its own."""
+    options = {"config": FUNDUS_CLASSIFIER, "raw": True}
+    learned = Control(
+        name="pixel_classifier",
+        canvas="field",
+        size=classifier,
+        score=replace(FUNDUS_SCORE, signed=False),
+        options=options,
+    )
+    return EvaluationConfig(
+        scores={"field": score},
+        controls=(learned, *FUNDUS_CONTROLS),
+        committee={"pixel_classifier": 1.0, "line_blob": 0.5},
+        pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
+    )
+
+
+PLAIN_CONTROLS = (
+    Control(name="pca", canvas="image", size=(64, 64), score=MRI_SCORE, options={"components": 128, "mirrored": True}),
+    Control(name="nearest", canvas="image", size=(64, 64), score=MRI_SCORE),
+    Control(name="brightness", canvas="image", size=(64, 64)),
+)
+PLAIN_EVALUATION = EvaluationConfig(scores={"image": MRI_SCORE}, controls=PLAIN_CONTROLS)
