@@ -54,6 +54,16 @@ def tiny(name: str, **changes: object) -> MethodConfig:
 VARIANTS: dict[str, tuple[str, MethodConfig]] = {name: (name, tiny(name)) for name in METHODS} | {
     "proxyano-rgb": ("proxyano", tiny("proxyano", channels=3)),
     "proxyano-makers": ("proxyano", tiny("proxyano", makers=("blob", "patch", "bump"), patch_on="predicted")),
+    "proxyano-image": (
+        "proxyano",
+        tiny(
+            "proxyano",
+            makers=("mass", "noise"),
+            patch_on="image",
+            reconstruction_skips=True,
+            reconstruction_widths=(8, 12, 16, 16),
+        ),
+    ),
     "proxyano_comparing-rgb": ("proxyano_comparing", tiny("proxyano_comparing", channels=3, head_count=(1, 4))),
     "proxyano-plain": (
         "proxyano",

@@ -6,6 +6,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from models.checkpoint import load_method
 from models.prediction import predict
@@ -65,7 +66,7 @@ def test_report_files_and_record_keys(undisturbed):
     table = pd.DataFrame(records)
     assert set(table["dataset"]) == set(DATASETS)
     assert set(table["preset"]) == {"sample"}
-    assert set(table["level"]) == {"image", "pixel"}
+    assert set(table["level"]) == {"image", "pixel", "pasted"}
     assert set(table.loc[table["level"] == "pixel", "dataset"]) == {"idrid"}
     for name, part in table.groupby("dataset"):
         assert "proxyano" in set(part["method"])
@@ -80,6 +81,20 @@ def test_report_files_and_record_keys(undisturbed):
         assert set(part["data_version"]) <= set(versions.values())
     text = (folder / "report.md").read_text()
     assert all(title in text for title in ("IDRiD", "OCT", "rain"))
+
+
+def test_a_member_stands_on_the_lanes_own_stages_and_the_audit_lies_beside_the_scores(undisturbed):
+    stage2, members = (undisturbed.store.current(f"brain_mri/{stage}") for stage in ("stage2", "members"))
+    own = load_method(stage2.path / "head").state_dict()
+    taken = load_method(members.path / "proxyano_comparing" / "head").state_dict()
+    assert members.meta["members"] == {"denoising": "denoising", "proxyano_comparing": "proxyano_comparing"}
+    shared = [name for name in taken if not name.startswith("comparison.")]
+    assert set(shared) == set(own)
+    assert all(torch.equal(taken[name], own[name]) for name in shared)
+    evaluation = undisturbed.store.current("brain_mri/evaluation")
+    listed = pd.read_csv(evaluation.path / "audit.csv")
+    assert {"image_id", "path", "agreeing", "member_denoising:standardised"} <= set(listed.columns)
+    assert (evaluation.path / "audit.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):

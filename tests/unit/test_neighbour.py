@@ -40,6 +40,18 @@ def test_small_shifts_cost_nothing_and_a_spot_stands_out(normals: NDArray[np.flo
     assert np.hypot(*(np.subtract(np.unravel_index(spotted[0].argmax(), (32, 32)), 15.5))) < 3
 
 
+def test_the_other_half_explains_what_is_symmetrical_and_not_a_spot(normals: NDArray[np.float32]) -> None:
+    even = normals[1:2] + normals[1:2, :, ::-1] + 1.5  # unlike every normal, alike on both sides
+    alone = patch_neighbour_map(normals[2:], even)
+    beside = patch_neighbour_map(normals[2:], even, config=NeighbourConfig(own_mirror=1))
+    assert alone.mean() > 0.5
+    assert beside.max() < 1e-5
+    even[0, 14:18, 4:8] += 0.5
+    spotted = patch_neighbour_map(normals[2:], even, config=NeighbourConfig(own_mirror=1))
+    assert spotted[0, 16, 6] > 0.1
+    assert spotted[0, :, 12:20].max() < 1e-5
+
+
 def test_what_is_masked_out_cannot_score(normals: NDArray[np.float32]) -> None:
     query, asked = normals[:1] * 0 + 5, np.zeros((1, 32, 32), bool)
     asked[0, :10] = True
