@@ -164,8 +164,7 @@ PRESETS: dict[str, Preset] = {
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head"),
                 training=_plan(MRI_QUICK),
-                members=_second({"head": (64, 64)}, 1600, replace(QUICK_NARROW, own=SLIM_NARROW), **MRI_LONG)
-                | _head(MRI_QUICK, 1500, **MRI_LONG),
+                members=_second({"head": (64, 64)}, 1600, replace(QUICK_NARROW, own=SLIM_NARROW), **MRI_LONG),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
             ),

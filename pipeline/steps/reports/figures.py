@@ -15,7 +15,22 @@ from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import Record, find, kind, score_columns, split_name
 from pipeline.steps.reports.verdict import PAPER, level_of, number, title
 
-COLOURS = {"method": "#2f8fd8", "control": "#d9741f", "shortcut": "#8a8f98", "paper": "#1fa37a"}
+NAMES = {
+    "committee": "committee",
+    "method": "ProxyAno",
+    "member": "other learned methods",
+    "control": "controls",
+    "shortcut": "shortcuts",
+}
+"""Kinds of scores for people."""
+COLOURS = {
+    "method": "#2f8fd8",
+    "member": "#6b5fd0",
+    "committee": "#16a3b8",
+    "control": "#d9741f",
+    "shortcut": "#8a8f98",
+    "paper": "#1fa37a",
+}
 SERIES = ("#2f8fd8", "#1fa37a", "#8f6bd9", "#d04a7c", "#c9a21b", "#4fb0b8")
 CONTROL_SERIES = ("#d9741f", "#a8562a", "#e0a15c", "#7d6a58", "#c4483a", "#b08968")
 SPLITS = {"val": ("validation normals", "#8a8f98"), "holdout": ("held-out normals", "#1fa37a")}
@@ -43,14 +58,14 @@ def _ranked(columns: Sequence[str], records: list[Record], level: str) -> list[s
 
 
 def _colours(columns: Sequence[str]) -> dict[str, str]:
-    """A colour of its own for each score: cool for methods, warm for controls."""
-    used = {"method": 0, "control": 0, "shortcut": 0}
+    """A colour of its own for each score: cool for what learns and for committees, warm for controls."""
+    used = {True: 0, False: 0}
     colours = {}
     for name in columns:
-        of = kind(split_name(name)[0])
-        palette = SERIES if of == "method" else CONTROL_SERIES
-        colours[name] = palette[used[of] % len(palette)]
-        used[of] += 1
+        learns = kind(split_name(name)[0]) in ("method", "member", "committee")
+        palette = SERIES if learns else CONTROL_SERIES
+        colours[name] = palette[used[learns] % len(palette)]
+        used[learns] += 1
     return colours
 
 
@@ -205,7 +220,7 @@ def forest(lane: LaneEvaluation) -> Figure:
     rows = sorted(rows, key=lambda r: float(r["value"]))
     names = {id(r): _name(f"{r['method']}:{r['score']}") for r in rows}
     data = []
-    for of in ("method", "control", "shortcut"):
+    for of in NAMES:
         some = [r for r in rows if kind(r["method"]) == of]
         if some:
             data.append(_dots(of, some, [names[id(r)] for r in some]))
@@ -240,7 +255,7 @@ def _dots(of: str, rows: list[Record], names: list[str]) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": {"method": "ProxyAno", "control": "controls", "shortcut": "shortcuts"}[of],
+        "name": NAMES[of],
         "x": [round(float(r["value"]), 4) for r in rows],
         "y": names,
         "marker": {"color": COLOURS[of], "size": 9, "symbol": "diamond" if of == "shortcut" else "circle"},
