@@ -345,3 +345,15 @@ def test_numbers_and_names_are_written_for_people():
     assert [number(v) for v in (0.9853, 1.0, None, -0.25, 0.0)] == [".985", "1.000", "–", "-.250", ".000"]
     assert title("control_mean_intensity") == "mean intensity"
     assert title("proxyano") == "ProxyAno"
+
+
+def test_a_committee_and_its_members_are_drawn_and_named(tmp_path):
+    scores = WINS | {"committee:standardised": 6.0, "member_denoising:standardised": 2.0}
+    build_report([make_lane("oct", scores)], tmp_path, {})
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    text = " ".join(page.text)
+    assert "denoising auto-encoder" in text
+    assert "The committee has" in text
+    plots = "".join(page.scripts)
+    assert '"name":"other learned methods"' in plots
+    assert '"name":"committee"' in plots

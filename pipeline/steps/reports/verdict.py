@@ -197,7 +197,7 @@ def headline(v: Verdict) -> list[str]:
         place = "ProxyAno stays behind this control" if v.behind else "ProxyAno is ahead of this control"
         said = [text, f"{place}; {overlap}."]
     if v.committee:
-        said.append(f"The committee of both and others has {with_interval(v.committee)}.")
+        said.append(f"The committee has {with_interval(v.committee)}.")
     if v.shortcut and v.explained:
         reached = f"the shortcut “{title(v.shortcut['method'])}” alone reaches {number(v.shortcut['value'])}"
         said.append(f"A shortcut may explain this result: {reached}.")
