@@ -127,6 +127,52 @@ def _plain(baselines: Mapping[str, Baseline], shard: int = 128) -> Lane:
 MRI_QUICK = {"head": _small((64, 64), (600, 600), SLIM_NARROW, batch_size=16, **VARIED)}
 MRI_LONG = {**VARIED, "batch_size": 16, "keep_best": False}  # the last weights: validation normals hold abnormal images
 
+QUICK_LANES: Mapping[str, Lane] = {
+    "brain_mri": Lane(
+        tiles=TilesConfig(form="inner_head"),
+        training=_plan(MRI_QUICK),
+        members=_second({"head": (64, 64)}, 1600, replace(QUICK_NARROW, own=SLIM_NARROW), **MRI_LONG),
+        evaluation=MRI_EVALUATION,
+        baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
+    ),
+    "oct": Lane(
+        tiles=TilesConfig(form="bruch_membrane"),
+        proxies=ProxyConfig(),
+        training=_plan(
+            {
+                "wide": _small((64, 64), (500, 500), SLIM, weight_average=0.99),
+                "tight": _small((32, 128), (400, 400), SLIM, weight_average=0.99),
+            }
+        ),
+        members=_second(OCT_CANVASES, 500, replace(QUICK_SIZES, own=SLIM), batch_size=16),
+        evaluation=OCT_EVALUATION,
+        baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
+    ),
+    "idrid": Lane(
+        tiles=TilesConfig(form="flat_field"),
+        training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
+        members=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
+        evaluation=fundus_evaluation(FUNDUS_SCORE_128),
+        baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
+    ),
+}
+BEST = 6  # factor on the steps of quick
+
+
+def _longer(lane: Lane, factor: int) -> Lane:
+    """The lane with that many times the steps for its own and its other learned methods."""
+
+    def longer(plan: TrainingPlan) -> TrainingPlan:
+        canvases = {
+            name: replace(one, stages={n: replace(row, steps=factor * row.steps) for n, row in one.stages.items()})
+            for name, one in plan.canvases.items()
+        }
+        return replace(plan, canvases=canvases)
+
+    members = {name: longer(plan) for name, plan in lane.members.items()}
+    return replace(lane, training=longer(lane.training), members=members)
+
+
 PRESETS: dict[str, Preset] = {
     "sample": Preset(
         name="sample",
@@ -160,35 +206,13 @@ PRESETS: dict[str, Preset] = {
     "quick": Preset(
         name="quick",
         reason="real data on two CPU cores within the hour: canonical forms, 64 px training, no adversarial loss",
-        lanes={
-            "brain_mri": Lane(
-                tiles=TilesConfig(form="inner_head"),
-                training=_plan(MRI_QUICK),
-                members=_second({"head": (64, 64)}, 1600, replace(QUICK_NARROW, own=SLIM_NARROW), **MRI_LONG),
-                evaluation=MRI_EVALUATION,
-                baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
-            ),
-            "oct": Lane(
-                tiles=TilesConfig(form="bruch_membrane"),
-                proxies=ProxyConfig(),
-                training=_plan(
-                    {
-                        "wide": _small((64, 64), (500, 500), SLIM, weight_average=0.99),
-                        "tight": _small((32, 128), (400, 400), SLIM, weight_average=0.99),
-                    }
-                ),
-                members=_second(OCT_CANVASES, 500, replace(QUICK_SIZES, own=SLIM), batch_size=16),
-                evaluation=OCT_EVALUATION,
-                baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
-            ),
-            "idrid": Lane(
-                tiles=TilesConfig(form="flat_field"),
-                training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
-                members=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
-                evaluation=fundus_evaluation(FUNDUS_SCORE_128),
-                baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
-            ),
-        },
+        lanes=QUICK_LANES,
+        form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
+    ),
+    "best": Preset(
+        name="best",
+        reason=f"quick with {BEST} times the steps, for a GPU or a night: what more training gives is in docs/results",
+        lanes={name: _longer(lane, BEST) for name, lane in QUICK_LANES.items()},
         form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
     ),
     "paper": Preset(
