@@ -150,7 +150,7 @@ QUICK_LANES: Mapping[str, Lane] = {
     ),
     "idrid": Lane(
         tiles=TilesConfig(form="flat_field"),
-        training=_plan({"field": _small((128, 128), (400, 300), NARROW, batch_size=16)}),
+        training=_plan({"field": _small((128, 128), (200, 200), NARROW, batch_size=16)}),
         members=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
         evaluation=fundus_evaluation(FUNDUS_SCORE_128),
         baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),

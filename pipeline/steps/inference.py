@@ -19,6 +19,10 @@ from pipeline.steps.store import Version
 from pipeline.steps.training import checkpoint_folder
 
 
+PIXELS = 64 * 64 * 64
+"""Pixels of a batch: 64 tiles of 64×64. Larger ones are slower, as memory and not arithmetic is the limit."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a method says of one canvas; rows are aligned with ``images``."""
@@ -44,7 +48,6 @@ def predict_canvas(
     changes: Mapping[str, Any] | None = None,
     member: str = "",
     more: TileSet | None = None,
-    batch_size: int = 64,
     progress: bool = True,
 ) -> Prediction:
     """Run a checkpoint over the images of some splits, at the size it was trained at.
@@ -60,6 +63,7 @@ def predict_canvas(
     true, more = (proxies, None) if method.needs_proxy else (None, more)
     held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
     source = TensorSource.from_arrays(held.pixels, held.proxies, held.validity != NO_DATA, held.validity == SCORED)
+    batch_size = max(4, PIXELS // (height * width))
     began = time.perf_counter()
     scores = predict(method, source, batch_size=batch_size, progress=progress)
     seconds = time.perf_counter() - began
