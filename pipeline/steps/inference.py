@@ -18,7 +18,6 @@ from pipeline.steps.scorers import CanvasImages, canvas_images
 from pipeline.steps.store import Version
 from pipeline.steps.training import checkpoint_folder
 
-
 PIXELS = 64 * 64 * 64
 """Pixels of a batch: 64 tiles of 64×64. Larger ones are slower, as memory and not arithmetic is the limit."""
 
