@@ -41,12 +41,12 @@ LESIONS = {
 }
 
 
-WIDTHS = {4: (24, 48, 64), 8: (24, 48, 64, 64), 16: (24, 48, 64, 64, 64), 32: (24, 48, 64, 64, 64, 64)}
+WIDTHS = {2: (24, 64), 4: (24, 48, 64), 8: (24, 48, 64, 64), 16: (24, 48, 64, 64, 64), 32: (24, 48, 64, 64, 64, 64)}
 """Encoder widths by the factor between the image's side and the latent's."""
 
 
 def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
-    """The preset's row changed by words such as ``factor=16 steps=500,400 average=.99 memory=64 sigma=0.5``."""
+    """The preset's row changed by words such as ``factor=16 steps=500,400 makers=mass,noise on=image sigma=0.5``."""
     model, stages = training.model, dict(training.stages)
     for name, _, value in (word.partition("=") for word in words.split()):
         match name:
@@ -57,12 +57,22 @@ def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
             case "steps":
                 budgets = (int(steps) for steps in value.split(","))
                 stages = {stage: replace(row, steps=n) for (stage, row), n in zip(stages.items(), budgets, strict=True)}
+            case "makers":
+                model = replace(model, makers=tuple(value.split(",")))  # type: ignore[call-arg]
+            case "on":
+                model = replace(model, patch_on=value)  # type: ignore[call-arg]
+            case "unet":
+                widths = tuple(int(width) for width in value.split(","))
+                model = replace(model, reconstruction_widths=widths, reconstruction_skips=True)  # type: ignore[call-arg]
+            case "move" | "tone":
+                stages = {stage: replace(row, **{name: float(value)}) for stage, row in stages.items()}
             case "average":
                 stages = {stage: replace(row, weight_average=float(value)) for stage, row in stages.items()}
             case "sigma" | "flip":
                 pass  # of the evaluation, not of the training
             case _:
-                raise SystemExit(f"expected factor, memory, steps, average, sigma or flip, got {name!r} in {words!r}")
+                known = "factor, memory, steps, makers, on, unet, move, tone, average, sigma or flip"
+                raise SystemExit(f"expected {known}, got {name!r} in {words!r}")
     return replace(training, model=model, stages=stages)
 
 
