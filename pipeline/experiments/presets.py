@@ -124,7 +124,7 @@ def _plain(baselines: Mapping[str, Baseline], shard: int = 128) -> Lane:
     )
 
 
-MRI_QUICK = {"head": _small((64, 64), (600, 600), SLIM_NARROW, batch_size=16, **VARIED)}
+MRI_QUICK = {"head": _small((64, 64), (500, 400), NARROW)}
 MRI_LONG = {**VARIED, "batch_size": 16, "keep_best": False}  # the last weights: validation normals hold abnormal images
 
 QUICK_LANES: Mapping[str, Lane] = {
