@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.materialize import materialize
 from pipeline.experiments.preset import Lane
+from pipeline.steps.audit import reviewed
 from pipeline.steps.canonical import FORMS
 from pipeline.steps.datasets import Dataset
 from pipeline.steps.store import Version, fingerprint
@@ -48,6 +49,8 @@ class LaneAssets:
             return f"{version}-{fingerprint(row.shares, row.duplicates, row.middle, dict(row.conflicts))}"
         if stage == "tiles":
             return f"{version}-{FORMS[self.lane.tiles.form].version}"
+        if stage == "evaluation":
+            return f"{version}-seed{self.seed}-{fingerprint(reviewed(self.raw_name))}"
         if stage in SEEDED:
             return f"{version}-seed{self.seed}"
         return version

@@ -80,7 +80,8 @@ def evaluate_lane(
     ``facts`` are the parts of the summary the caller knows: configuration, minutes, peak memory, links.
     """
     asset = asset or f"{inputs.dataset.name}/evaluation"
-    key = fingerprint(inputs.versions, config, preset, method, seed, code_version)
+    known = reviewed(inputs.dataset.name)
+    key = fingerprint(inputs.versions, config, preset, method, seed, code_version, known)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
@@ -96,7 +97,6 @@ def evaluate_lane(
         _shortcuts(board)
         head: dict[str, Any] = {"dataset": inputs.dataset.name, "preset": preset, "seed": seed}
         head["data_version"] = inputs.tiles.data_version
-        known = reviewed(inputs.dataset.name)
         records = image_records(board.table, **head, n_boot=config.resamples, quantile=config.quantile, reviewed=known)
         records += pixel_records(board.curves, **head, n_boot=config.resamples)
         if pasted:
