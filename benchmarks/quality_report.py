@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from pipeline.steps.audit import reviewed
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import REVIEWED, image_records, kind
+from pipeline.steps.reports.records import MEMBER, REVIEWED, image_records, kind
 from pipeline.steps.reports.verdict import PAPER, number, title
 from pipeline.wiring.settings import Settings
 
@@ -44,6 +44,8 @@ MARKS: dict[str, list[tuple[str, str, str, str, float]]] = {
 }
 """Data set → (whose, level, metric, subset, goal); ``best`` is the committee, fixed before any test."""
 PICTURES = ("missed_1", "missed_2", "missed_3", "false_alarm_1", "false_alarm_2", "false_alarm_3", "found_1", "found_2")
+WITH_CONTROLS = ("lane", "committee")
+"""Kinds of runs in which the controls were measured too."""
 OWNERS = {"best": "committee", "proxyano": "proxyano"}
 
 
@@ -82,6 +84,8 @@ def records_of(row: dict[str, Any]) -> pd.DataFrame:
     without = pd.DataFrame([record for record in again if record["subset"] == REVIEWED])
     records = pd.concat([records[records["subset"] != REVIEWED], without], ignore_index=True)
     kept = records[records["metric"].isin(KEPT)]
+    if row["kind"] == "committee":  # there the member stands in the method's place
+        kept = kept.assign(method=kept["method"].replace("denoising", f"{MEMBER}denoising"))
     return kept.assign(split_seed=row["split"], kind=row["kind"])
 
 
@@ -134,7 +138,7 @@ def marks_sentence(every: pd.DataFrame) -> str:
     for dataset in dict.fromkeys(every["dataset"]):
         level = PAPER[dataset].level
         own = every[every["dataset"].eq(dataset) & every["level"].eq(level) & every["subset"].eq("all")]
-        own = own[own["metric"].eq("auroc") & own["kind"].eq("lane") & own["score"].eq("standardised")]
+        own = own[own["metric"].eq("auroc") & own["kind"].isin(WITH_CONTROLS) & own["score"].eq("standardised")]
         mean = own.groupby("method")["value"].mean().sort_values(ascending=False)
         first = str(mean.index[0])
         text = f"{DATASETS[dataset].title}: {title(first)} is first with {number(mean.iloc[0])}"
@@ -146,7 +150,7 @@ def marks_sentence(every: pd.DataFrame) -> str:
 
 def section(own: pd.DataFrame, dataset: str) -> list[str]:
     """Tables of one data set: every member beside controls and shortcuts, pasted lesions, the audit."""
-    lanes, level = own[own["kind"].eq("lane")], PAPER[dataset].level
+    lanes, level = own[own["kind"].isin(WITH_CONTROLS)], PAPER[dataset].level
     lines = [f"## {DATASETS[dataset].title}", ""]
     columns = {("image", "auroc"): "image AUROC", ("image", "auroc_heldout"): "against held-out normals"}
     columns |= {("image", "auroc_adjusted"): "adjusted for shortcuts", ("image", "false_alarm_rate"): "false alarms"}
@@ -222,7 +226,9 @@ def agreement(every: pd.DataFrame) -> list[str]:
     for dataset in MARKS:
         level = PAPER[dataset].level
         wanted = ("image", "auroc", "auroc") if level == "image" else ("pixel", "auroc", "pixel_auroc")
-        own = every[every["dataset"].eq(dataset) & every["kind"].eq("lane") & every["score"].eq("standardised")]
+        own = every[
+            every["dataset"].eq(dataset) & every["kind"].isin(WITH_CONTROLS) & every["score"].eq("standardised")
+        ]
         real = own[own["level"].eq(wanted[0]) & own["metric"].eq(wanted[1]) & own["subset"].eq("all")]
         drawn = own[own["level"].eq("pasted") & own["metric"].eq(wanted[2]) & own["subset"].eq("medium")]
         pairs = real.merge(drawn, on=["method", "split_seed"], suffixes=("", "_pasted"))
@@ -250,7 +256,7 @@ def made(runs: list[dict[str, Any]]) -> list[str]:
     lines = ["## Runs", "", "| data set | what | split | seed | minutes | peak GiB | threads | commit | data version |"]
     lines.append("|---|---|--:|--:|--:|--:|--:|---|---|")
     for row in runs:
-        what = "lane" if row["kind"] == "lane" else "ProxyAno alone"
+        what = {"lane": "lane", "method": "ProxyAno alone", "committee": "committee and controls"}[row["kind"]]
         lines.append(
             f"| {row['dataset']} | {what} | {row['split']} | {row['seed']} | {row['minutes']} | {row['peak_gib']} | "
             f"{row['threads']} | {row['commit']} | {row['data_version']} |"
