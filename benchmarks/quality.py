@@ -4,9 +4,9 @@
 
 Brain MRI: the whole lane on split 0, then on three more group splits the committee and the controls (the method over
 the four splits is what `benchmarks.brain_mri_splits` measures). OCT and IDRiD, whose splits are fixed: the whole lane
-with seed 0, then the method alone (stages 1 and 2, no controls) with seeds 1 and 2 on the same tiles. Every data set has a home of its own under `$PROXYANO_HOME/quality/`; what is made is kept, so the same command
-goes on after a cut, and data sets can be run side by side. `runs.json` beside it lists what was made, with minutes and
-peak memory.
+with seed 0, then the method alone (stages 1 and 2, no controls) with seeds 1 and 2 on the same tiles. Every data set
+has a home of its own under `$PROXYANO_HOME/quality/`; what is made is kept, so the same command goes on after a cut,
+and data sets can be run side by side. `runs.json` in it lists what was made, with minutes and peak memory.
 """
 
 import json
