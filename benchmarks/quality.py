@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.experiments.presets import PRESETS
+from pipeline.steps.committee import OWN
 from pipeline.steps.datasets import DATASETS
-from pipeline.steps.evaluation import OWN, evaluate_lane
+from pipeline.steps.evaluation import evaluate_lane
 from pipeline.steps.scoreboard import LaneInputs
 from pipeline.steps.store import Store, Version
 from pipeline.steps.training import Training, train_method, train_stage

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import RAW
 from pipeline.steps.errors import ConfigError
-from pipeline.steps.evaluation import OWN, EvaluationConfig
+from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.proxies import ProxyConfig
 from pipeline.steps.splits import ImagesConfig
 from pipeline.steps.store import fingerprint

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,37 +11,31 @@ import pandas as pd
 
 from models.methods import METHODS
 from models.scoring import Array, ScoreConfig, worst_mean, z_score
-from pipeline.steps.audit import audit_sheet, audit_table, reviewed
+from pipeline.steps.audit import reviewed
+from pipeline.steps.committee import OWN, committee_scores, score_column, write_audit
 from pipeline.steps.comparison import write_comparison
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.controls.shortcuts import shortcut_table
 from pipeline.steps.inference import Prediction, predict_canvas
 from pipeline.steps.loading import load_tiles
-from pipeline.steps.panels import Case, case_panels, gray_picture
+from pipeline.steps.panels import Case, case_panels
 from pipeline.steps.pasted import SPLIT, PastedConfig, PastedImages, paste, pasted_records
 from pipeline.steps.reports.lanes import write_evaluation
-from pipeline.steps.reports.records import COMMITTEE, MEMBER, image_records, label_free_thresholds, pixel_records
+from pipeline.steps.reports.records import MEMBER, image_records, label_free_thresholds, pixel_records
 from pipeline.steps.scoreboard import LaneInputs, Scoreboard
 from pipeline.steps.scorers import (
     CanvasImages,
     CanvasScore,
     PartsOf,
     canvas_images,
-    fused_map,
     residual_parts,
     score_canvas,
 )
 from pipeline.steps.store import Store, Version, fingerprint
 
 ASKED = ("val", "holdout", "test")
-OWN = "method"
-"""The committee's name for the lane's own method."""
 RAW_SCALE = 0.05
 """Typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest."""
-
-
-Members = Mapping[str, Mapping[str, CanvasScore]]
-"""Member of a committee → canvas → its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +46,7 @@ class EvaluationConfig:
     flip_average: bool = False  # the standardised score averages residuals with those of the mirrored images
     controls: tuple[Control, ...] = ()
     member_scores: Mapping[str, ScoreConfig] = field(default_factory=dict)  # where another learned method has its own
-    committee: Mapping[str, float] = field(
-        default_factory=dict
-    )  # member → weight: OWN, another learned method's name or a control's
+    committee: Mapping[str, float] = field(default_factory=dict)  # OWN, another learned method or a control → weight
     pasted: PastedConfig | None = None  # lesions pasted on held-out normals; None: no such figures
     resamples: int = 1000  # of the bootstrap, at least 100
     quantile: float = 0.95  # of normal validation scores: the label-free threshold
@@ -92,7 +83,7 @@ def evaluate_lane(
         members[OWN] = {case.canvas: case.scored for case in cases}
         if inputs.members is not None:
             members |= _member_scores(board, config, inputs.members, progress)
-        _committee_scores(board, config.committee, members, method)
+        committee_scores(board, config.committee, members, method)
         with_copies = board.table
         _shortcuts(board)
         head: dict[str, Any] = {"dataset": inputs.dataset.name, "preset": preset, "seed": seed}
@@ -112,7 +103,8 @@ def evaluate_lane(
             panels=case_panels(cases, board.table, f"{method}:standardised", config.cases),
         )
         write_comparison(work / "content", board, method, cases, n_boot=config.resamples)
-        _write_audit(work / "content", board, config, method, cases[0])
+        columns = [score_column(board, name, method) for name in config.committee or (OWN,)]
+        write_audit(work / "content", board, columns, config.quantile, cases[0])
         version = fingerprint(records, board.table.to_dict("list"))
         return store.publish(asset, work / "content", version, {"records": len(records), "images": len(board.table)})
 
@@ -225,38 +217,6 @@ def _control_scores(board: Scoreboard, config: EvaluationConfig) -> dict[str, di
             name = "value" if control.name in RAW else "residual"
             board.pixels(f"{column}:{name}", control.canvas, table, partial(_largest, parts_of), RAW_SCALE)
     return members
-
-
-def _committee_scores(board: Scoreboard, weights: Mapping[str, float], members: Members, method: str) -> None:
-    """Column ``committee:standardised``: the members' scores, z-scored on validation normals, weighted and added."""
-    if not weights:
-        return
-    validation = (board.table["split"] == "val").to_numpy()
-    for name, weight in weights.items():
-        values = board.table[_column(board, name, method)].to_numpy(np.float32)
-        board.add(COMMITTEE, board.table, weight * z_score(values, values[validation]))
-    for canvas in dict.fromkeys(canvas for name in weights for canvas in members[name]):
-        parts = [(weight, members[name][canvas]) for name, weight in weights.items() if canvas in members[name]]
-        board.pixels(COMMITTEE, canvas, parts[0][1].images.images, partial(fused_map, parts), 1.0)
-
-
-def _column(board: Scoreboard, name: str, method: str) -> str:
-    """Score column of a member of the committee."""
-    others = board.inputs.members.meta["members"] if board.inputs.members else {}
-    owner = method if name == OWN else f"{MEMBER}{name}" if name in others else f"control_{name}"
-    return f"{owner}:standardised"
-
-
-def _write_audit(folder: Path, board: Scoreboard, config: EvaluationConfig, method: str, case: Case) -> None:
-    """``audit.csv`` and ``audit.png``: normals that the members agree to call abnormal."""
-    columns = [_column(board, name, method) for name in config.committee or (OWN,)]
-    manifest = pd.read_parquet(board.inputs.images.path / "images.parquet").drop_duplicates("image_id")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    table = audit_table(board.table, columns, label_free_thresholds(board.table, config.quantile), paths)
-    images = case.found.images
-    pictures = {name: gray_picture(images.gray[row]) for row, name in enumerate(images.images["image_id"])}
-    table.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
-    (folder / "audit.png").write_bytes(audit_sheet(table, pictures))
 
 
 def _largest(parts_of: PartsOf, row: int) -> Array:
