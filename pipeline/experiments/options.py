@@ -26,6 +26,7 @@ def in_colour(lane: Lane) -> Lane:
         lane,
         tiles=replace(lane.tiles, form=IN_COLOUR[lane.tiles.form]),
         training=_three_channels(lane.training),
+        members={name: _three_channels(plan) for name, plan in lane.members.items()},
         baselines=baselines,
     )
 

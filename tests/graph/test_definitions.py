@@ -258,7 +258,7 @@ def test_code_versions_are_the_same_in_every_process():
 def test_an_unknown_preset_is_named(settings, monkeypatch):
     monkeypatch.setenv("PROXYANO_PRESET", "huge")
     with pytest.raises(
-        ConfigError, match=r"PROXYANO_PRESET: expected one of \['paper', 'quick', 'sample'\], got 'huge'"
+        ConfigError, match=r"PROXYANO_PRESET: expected one of \['best', 'paper', 'quick', 'sample'\], got 'huge'"
     ):
         build(settings())
 

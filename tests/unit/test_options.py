@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from pipeline.experiments.options import in_colour, with_split
-from pipeline.experiments.presets import PRESETS
+from pipeline.experiments.presets import BEST, PRESETS
 from pipeline.steps.canonical import FORMS
 
 LANES = [(preset, name) for preset, held in PRESETS.items() for name in held.lanes]
@@ -21,6 +23,21 @@ def test_canonical_forms_are_on_except_in_the_paper_preset():
     assert forms["paper"] == {"plain", "field_of_view"}
 
 
+def test_best_is_quick_with_more_steps_and_any_device():
+    for name, lane in PRESETS["quick"].lanes.items():
+        longer = PRESETS["best"].lanes[name]
+        assert (longer.tiles, longer.proxies, longer.evaluation) == (lane.tiles, lane.proxies, lane.evaluation)
+        assert set(longer.members) == set(lane.members)
+        plans = [(longer.training, lane.training), *((longer.members[m], lane.members[m]) for m in lane.members)]
+        for more, fewer in plans:
+            for canvas, one in more.canvases.items():
+                assert one.model == fewer.canvases[canvas].model
+                for stage, row in one.stages.items():
+                    assert row == replace(fewer.canvases[canvas].stages[stage], steps=row.steps)
+                    assert row.steps == BEST * fewer.canvases[canvas].stages[stage].steps
+                    assert row.device == "auto"
+
+
 def test_the_leaking_protocol_changes_the_images_and_nothing_else():
     lane = PRESETS["quick"].lanes["brain_mri"]
     leaking = with_split(lane, "paper_random", 0)
@@ -33,5 +50,7 @@ def test_colour_reaches_form_and_network_of_fundus_images_alone():
     colour = in_colour(PRESETS["quick"].lanes["idrid"])
     assert colour.tiles.form == "flat_field_rgb"
     assert {canvas.model.channels for canvas in colour.training.canvases.values()} == {3}
+    of_members = [canvas.model.channels for plan in colour.members.values() for canvas in plan.canvases.values()]
+    assert set(of_members) == {3}
     oct_lane = PRESETS["quick"].lanes["oct"]
     assert in_colour(oct_lane) is oct_lane
