@@ -60,7 +60,8 @@ def main() -> None:
     every = pd.concat(tables, ignore_index=True)
     lines = ["# Detection quality", "", marks_sentence(every), "", *marks(every)]
     notes = folder / "notes.md"
-    lines += ["", notes.read_text().strip(), ""] if notes.exists() else []
+    lines.append("")
+    lines += [notes.read_text().strip(), ""] if notes.exists() else []
     for name in dict.fromkeys(every["dataset"]):
         lines += section(every[every["dataset"] == name], name)
     lines += agreement(every)
