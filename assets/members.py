@@ -10,8 +10,14 @@ from assets.lane import LaneAssets
 from assets.materialize import picture
 from pipeline.steps.charts import training_chart
 from pipeline.steps.store import Version
-from pipeline.steps.training import Training, train_members
+from pipeline.steps.training import Training, takes_over, train_members
 from pipeline.wiring.resources import StoreResource, TrackerResource
+
+
+def made_of(lane: LaneAssets) -> tuple[str, ...]:
+    """Stages that the members are made of: the lane's own training only where a member stands on it."""
+    standing = any(takes_over(plan) for plan in lane.lane.members.values())
+    return ("tiles", "proxies", "stage2") if standing else ("tiles", "proxies")
 
 
 def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
@@ -19,24 +25,19 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
 
     @dg.asset(
         **lane.declare("members", kinds={"pytorch"}),
-        ins={stage: lane.into(stage) for stage in ("tiles", "proxies", "stage2")},
+        ins={stage: lane.into(stage) for stage in made_of(lane)},
         description="Other learned methods: with the lane's own and the controls they make up the committee.",
     )
     def members(
-        context: dg.AssetExecutionContext,
-        tiles: Version,
-        proxies: Version,
-        stage2: Version,
-        store: StoreResource,
-        tracker: TrackerResource,
+        context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource, **made: Version
     ) -> dg.MaterializeResult:
         def build(run: Any) -> Version:
             asset = lane.key("members").to_user_string()
             trainings = {
                 name: Training(
                     asset=asset,
-                    tiles=tiles,
-                    proxies=proxies,
+                    tiles=made["tiles"],
+                    proxies=made["proxies"],
                     plan=plan,
                     seed=lane.seed,
                     code_version=lane.code_version("members"),
@@ -44,16 +45,16 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
                 )
                 for name, plan in lane.lane.members.items()
             }
-            made = train_members(trainings, stage2, asset, store.open())
-            run.artifact(made.path, "checkpoint")
-            return made
+            trained = train_members(trainings, made.get("stage2"), asset, store.open())
+            run.artifact(trained.path, "checkpoint")
+            return trained
 
         return lane.run(
             context,
             "members",
             tracker=tracker.open(),
             store=store.open(),
-            inputs=[tiles, proxies, stage2],
+            inputs=list(made.values()),
             build=build,
             describe=describe_members,
         )

@@ -148,14 +148,18 @@ def train_method(training: Training, store: Store) -> Version:
         return store.publish(asset, work / "content", fingerprint(made.hashes), meta)
 
 
-def train_members(trainings: Mapping[str, Training], previous: Version, asset: str, store: Store) -> Version:
+def takes_over(plan: TrainingPlan) -> bool:
+    """The plan leaves out its method's first stages, so another method's trained ones stand in for them."""
+    return plan.stages[0] != "stage1"
+
+
+def train_members(trainings: Mapping[str, Training], previous: Version | None, asset: str, store: Store) -> Version:
     """Train the committee's other methods one after the other; one version, a folder each, resumes like a stage.
 
-    A plan that leaves out its method's first stages takes them from ``previous``, the lane's own trained method.
+    A plan that ``takes_over`` has its first stages from ``previous``, the lane's own trained method.
     """
     plans = {name: [one.plan.of_stage(stage) for stage in one.plan.stages] for name, one in trainings.items()}
-    taken = any("stage1" not in one.plan.stages for one in trainings.values())
-    key = fingerprint(plans, previous.data_version if taken else "", [one.key() for one in trainings.values()])
+    key = fingerprint(plans, previous.data_version if previous else "", [one.key() for one in trainings.values()])
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
@@ -189,7 +193,9 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
     plan, hashes, cards, parameters, seconds = training.plan, dict[str, str](), list[str](), 0, 0.0
     for canvas, trained in plan.canvases.items():
         method, history = training.start(canvas), dict[str, object]()
-        if previous is not None and plan.stages[0] != method.stages[0].name:
+        if takes_over(plan):
+            if previous is None:
+                raise ConfigError(f"{plan.method} begins with {plan.stages[0]}: expected a trained method, got none")
             _take_over(method, load_method(checkpoint_folder(previous, canvas)), plan.stages)
         for stage in plan.stages:
             result = training.fit(method, stage, canvas, state / canvas / stage, key, f"{canvas}/{stage}")
