@@ -66,14 +66,16 @@ def test_the_untouched_chain_goes_down_to_the_raw_files_and_matches(undisturbed,
     code, printed, _ = proxyano(undisturbed.root, "lineage", "evaluation_report", "--verify")
     assert code == 0
     versions = undisturbed.versions()
-    assert len(versions) == 19
-    order = [printed.index(f"oct/{stage} {versions[f'oct/{stage}']}\n") for stage in reversed(STAGES)]
+    assert len(versions) == 22
+    places = {stage: printed.index(f"oct/{stage} {versions[f'oct/{stage}']}\n") for stage in STAGES}
+    order = [places[stage] for stage in reversed(STAGES) if stage != "members"]
     assert order == sorted(order)  # evaluation, checkpoints, proxies, tiles, images
+    assert places["evaluation"] < places["members"] < places["proxies"]
     assert printed.index(str(undisturbed.root / "sample" / "oct")) > order[-1]
     for asset, data_version in versions.items():
         assert printed.count(f"made {undisturbed.store.marker(undisturbed.store.current(asset))['created']}")
         assert printed.count(f"{asset} {data_version}\n") == 1
-    assert "all 19 versions and " in printed
+    assert "all 22 versions and " in printed
     assert "raw files match" in printed
 
 
