@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 from scipy.stats import spearmanr
 
 from pipeline.steps.audit import reviewed
@@ -273,24 +274,25 @@ def made(runs: list[dict[str, Any]]) -> list[str]:
         what = {"lane": "lane", "method": "ProxyAno alone", "committee": "committee and controls"}[row["kind"]]
         lines.append(
             f"| {row['dataset']} | {what} | {row['split']} | {row['seed']} | {row['minutes']} | {row['peak_gib']} | "
-            f"{row['threads']} | {row['commit']} | {row['data_version']} |"
+            f"{row['threads']} | {row['commit'][:7]} | {row['data_version']} |"
         )
     return lines
 
 
 def copy_pictures(version: Path, folder: Path, dataset: str) -> None:
-    """Worst misses, worst false alarms, best finds, and the audit's sheet and list."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for panel in sorted((version / "panels").glob("*.png")):
-        if panel.name.startswith(PICTURES):
-            shutil.copyfile(panel, folder / f"{dataset}_{panel.name}")
+    """Worst misses, worst false alarms, best finds, the audit's sheet and list; pictures as JPEG, at most 1200 px."""
     audit = folder.parent / "audit"
-    audit.mkdir(exist_ok=True)
-    for name in ("audit.csv", "audit.png"):
-        shutil.copyfile(
-            version / name,
-            audit / f"{dataset}_{name.removeprefix('audit.')}".replace("_csv", ".csv").replace("_png", ".png"),
-        )
+    for place in (folder, audit):
+        place.mkdir(parents=True, exist_ok=True)
+    panels = [panel for panel in sorted((version / "panels").glob("*.png")) if panel.name.startswith(PICTURES)]
+    targets = {panel: folder / f"{dataset}_{panel.stem}.jpg" for panel in panels}
+    targets[version / "audit.png"] = audit / f"{dataset}.jpg"
+    for source, target in targets.items():
+        with Image.open(source) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((1200, 1200))
+            small.save(target, quality=80)
+    shutil.copyfile(version / "audit.csv", audit / f"{dataset}.csv")
 
 
 if __name__ == "__main__":
