@@ -38,7 +38,6 @@ TINY = ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discri
 PAPER = ProxyAnoConfig()
 ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
 HEAD = {
-    "head_widths": (16, 32, 64, 64),
     "makers": ("mass", "blob", "ring", "noise"),
     "maker_radius": (0.06, 0.3),
     "maker_strength": (0.12, 0.7),
@@ -94,11 +93,13 @@ def _second(
     return {"denoising": TrainingPlan(method="denoising", canvases=plans)}
 
 
-def _head(canvases: Mapping[str, CanvasTraining], steps: int, **budget: object) -> dict[str, TrainingPlan]:
+def _head(
+    canvases: Mapping[str, CanvasTraining], steps: int, widths: tuple[int, ...], **budget: object
+) -> dict[str, TrainingPlan]:
     """The comparing head on the lane's own two stages."""
     stage = {"stage3": TrainConfig(steps=steps, **{**ONE_CYCLE, **budget})}  # type: ignore[arg-type]
     plans = {
-        name: replace(plan, model=replace(comparing(plan.model), **HEAD), stages=stage)  # type: ignore[arg-type]
+        name: replace(plan, model=replace(comparing(plan.model), **HEAD, head_widths=widths), stages=stage)  # type: ignore[arg-type]
         for name, plan in canvases.items()
     }
     return {"proxyano_comparing": TrainingPlan(method="proxyano_comparing", canvases=plans)}
@@ -173,6 +174,14 @@ def _longer(lane: Lane, factor: int) -> Lane:
     return replace(lane, training=longer(lane.training), members=members)
 
 
+def _best() -> dict[str, Lane]:
+    """The lanes of quick with longer training; brain MRI with the comparing head beside its committee."""
+    lanes = {name: _longer(lane, BEST) for name, lane in QUICK_LANES.items()}
+    mri = lanes["brain_mri"]
+    head = _head(mri.training.canvases, 9000, (16, 32, 64, 64), **MRI_LONG)
+    return {**lanes, "brain_mri": replace(mri, members={**mri.members, **head})}
+
+
 PRESETS: dict[str, Preset] = {
     "sample": Preset(
         name="sample",
@@ -182,7 +191,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
                 training=_plan({"head": _tiny()}),
                 members=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET)
-                | _head({"head": _tiny()}, 20, **SAMPLE_BUDGET),
+                | _head({"head": _tiny()}, 20, (8, 16, 16), **SAMPLE_BUDGET),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
@@ -212,7 +221,7 @@ PRESETS: dict[str, Preset] = {
     "best": Preset(
         name="best",
         reason=f"quick with {BEST} times the steps, for a GPU or a night: what more training gives is in docs/results",
-        lanes={name: _longer(lane, BEST) for name, lane in QUICK_LANES.items()},
+        lanes=_best(),
         form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
     ),
     "paper": Preset(

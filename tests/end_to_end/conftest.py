@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from pipeline.steps.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 240.0  # seconds that one command may take on a busy machine
+PATIENCE = 480.0  # seconds that one command may take on a busy machine
 
 
 @dataclass(frozen=True)
