@@ -268,12 +268,22 @@ def agreement(every: pd.DataFrame) -> list[str]:
 
 def made(runs: list[dict[str, Any]]) -> list[str]:
     """What was run, and what it took."""
-    lines = ["## Runs", "", "| data set | what | split | seed | minutes | peak GiB | threads | commit | data version |"]
-    lines.append("|---|---|--:|--:|--:|--:|--:|---|---|")
+    lines = [
+        "## Runs",
+        "",
+        "Stages: minutes of images, tiles, proxies and training, each from the run that made it. Last: minutes of the "
+        "command's last run of this row; the evaluation, and of stages what did not stand yet.",
+        "",
+        "| data set | what | split | seed | stages, min | last, min | peak GiB | threads | commit | data version |",
+        "|---|---|--:|--:|--:|--:|--:|--:|---|---|",
+    ]
     for row in runs:
         what = {"lane": "lane", "method": "ProxyAno alone", "committee": "committee and controls"}[row["kind"]]
+        stages = sum(load_evaluation(Path(row["folder"])).about("minutes").values())
+        spent = f"{stages:.1f}" if stages else "–"
         lines.append(
-            f"| {row['dataset']} | {what} | {row['split']} | {row['seed']} | {row['minutes']} | {row['peak_gib']} | "
+            f"| {row['dataset']} | {what} | {row['split']} | {row['seed']} | {spent} | {row['minutes']} | "
+            f"{row['peak_gib']} | "
             f"{row['threads']} | {row['commit'][:7]} | {row['data_version']} |"
         )
     return lines
