@@ -18,9 +18,10 @@ from scipy.stats import spearmanr
 
 from pipeline.steps.audit import reviewed
 from pipeline.steps.datasets import DATASETS
+from pipeline.steps.reports import verdict
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.records import MEMBER, REVIEWED, image_records, kind
-from pipeline.steps.reports.verdict import PAPER, number, title
+from pipeline.steps.reports.verdict import PAPER, number
 from pipeline.wiring.settings import Settings
 
 KEPT = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "peak_found", "pixel_auroc", "false_alarm_rate")
@@ -75,6 +76,11 @@ def main() -> None:
     for row in runs:
         if row["kind"] == "lane" and row["split"] == 0:
             copy_pictures(Path(row["folder"]), folder / "pictures", row["dataset"])
+
+
+def title(method: str) -> str:
+    """Name of a method for a cell of a Markdown table."""
+    return verdict.title(method).replace("|", "\\|")
 
 
 def records_of(row: dict[str, Any]) -> pd.DataFrame:
