@@ -16,9 +16,9 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import spearmanr
 
+from benchmarks.quality_tables import by_class, grid, spread, title
 from pipeline.steps.audit import reviewed
 from pipeline.steps.datasets import DATASETS
-from pipeline.steps.reports import verdict
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.records import MEMBER, REVIEWED, image_records, kind
 from pipeline.steps.reports.verdict import PAPER, number
@@ -78,11 +78,6 @@ def main() -> None:
             copy_pictures(Path(row["folder"]), folder / "pictures", row["dataset"])
 
 
-def title(method: str) -> str:
-    """Name of a method for a cell of a Markdown table."""
-    return verdict.title(method).replace("|", "\\|")
-
-
 def records_of(row: dict[str, Any]) -> pd.DataFrame:
     """Records of one run that the report keeps, with the split's seed; audited by the reviewed list of now."""
     found = load_evaluation(Path(row["folder"]))
@@ -95,16 +90,6 @@ def records_of(row: dict[str, Any]) -> pd.DataFrame:
     if row["kind"] == "committee":  # there the member stands in the method's place
         kept = kept.assign(method=kept["method"].replace("denoising", f"{MEMBER}denoising"))
     return kept.assign(split_seed=row["split"], kind=row["kind"])
-
-
-def spread(rows: pd.DataFrame) -> str:
-    """Mean ± sd over runs, or the value with its interval where there is one run."""
-    values = rows["value"].astype(float)
-    if len(values) == 1:
-        low, high = rows["low"].iloc[0], rows["high"].iloc[0]
-        interval = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
-        return number(values.iloc[0]) + interval
-    return f"{number(values.mean())} ± {number(values.std(ddof=1))}"
 
 
 def chosen(every: pd.DataFrame, dataset: str, method: str, level: str, metric: str, subset: str) -> pd.DataFrame:
@@ -200,36 +185,6 @@ def section(own: pd.DataFrame, dataset: str) -> list[str]:
         lines += ["**Audit: without the normals that a person found to look abnormal** ([list](audit/))", ""]
         lines += grid(reviewed, {("image", "auroc"): "image AUROC"}, REVIEWED, ("standardised",))
     return lines
-
-
-def grid(rows: pd.DataFrame, columns: dict[tuple[str, str], str], subset: str, scores: tuple[str, ...]) -> list[str]:
-    """Methods as rows, ordered by the first column within their kind."""
-    held = rows[rows["subset"].eq(subset) & rows["score"].isin(scores)]
-    first = next(iter(columns))
-    order = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
-    means = held[held["level"].eq(first[0]) & held["metric"].eq(first[1])].groupby(["method", "score"])["value"].mean()
-    names = sorted(means.index, key=lambda key: (order[kind(key[0])], -means[key]))
-    lines = ["| method | kind | " + " | ".join(columns.values()) + " |", "|---|---|" + "--:|" * len(columns)]
-    for method, score in names:
-        cells = []
-        for level, metric in columns:
-            own = held[held["method"].eq(method) & held["score"].eq(score)]
-            own = own[own["level"].eq(level) & own["metric"].eq(metric)]
-            cells.append(spread(own) if len(own) else "–")
-        lines.append(f"| {title(method)} | {kind(method)} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
-
-
-def by_class(rows: pd.DataFrame, level: str, classes: list[str]) -> list[str]:
-    """AUROC of every class, a column each."""
-    held = rows[rows["level"].eq(level) & rows["metric"].eq("auroc") & rows["score"].isin(["standardised"])]
-    order = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
-    names = sorted(dict.fromkeys(held["method"]), key=lambda name: order[kind(name)])
-    lines = ["| method | " + " | ".join(classes) + " |", "|---|" + "--:|" * len(classes)]
-    for method in names:
-        cells = [held[held["method"].eq(method) & held["subset"].eq(name)] for name in classes]
-        lines.append(f"| {title(method)} | " + " | ".join(number(cell["value"].mean()) for cell in cells) + " |")
-    return [*lines, ""]
 
 
 def agreement(every: pd.DataFrame) -> list[str]:

@@ -3,6 +3,8 @@
 Draws come from the generator, on the CPU, whatever the device; legend as in `models.method`.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -42,12 +44,7 @@ def _cut(batch: Batch, generator: torch.Generator, side: int) -> Batch:
     def cut(value: Tensor) -> Tensor:
         return torch.stack([window(value, row, place) for row, place in enumerate(places)])
 
-    return Batch(
-        cut(batch.image),
-        None if batch.proxy is None else cut(batch.proxy),
-        cut(batch.valid),
-        None if batch.scored is None else cut(batch.scored),
-    )
+    return _changed(batch, cut, cut)
 
 
 def _moved(batch: Batch, generator: torch.Generator, move: float) -> Batch:
@@ -71,12 +68,7 @@ def _moved(batch: Batch, generator: torch.Generator, move: float) -> Batch:
     def covered(mask: Tensor) -> Tensor:
         return (functional.grid_sample(mask, grid, padding_mode="zeros", align_corners=False) > 0.99).to(mask.dtype)
 
-    return Batch(
-        sampled(batch.image),
-        None if batch.proxy is None else sampled(batch.proxy),
-        covered(batch.valid),
-        None if batch.scored is None else covered(batch.scored),
-    )
+    return _changed(batch, sampled, covered)
 
 
 def _toned(batch: Batch, generator: torch.Generator, tone: float) -> Batch:
@@ -89,8 +81,17 @@ def _toned(batch: Batch, generator: torch.Generator, tone: float) -> Batch:
         toned: Tensor = (mean + (1 + gain) * (value - mean)).clamp(1e-4, 1).pow(power.exp())
         return toned
 
-    proxy = None if batch.proxy is None else changed(batch.proxy)
-    return Batch(changed(batch.image), proxy, batch.valid, batch.scored)
+    return _changed(batch, changed, lambda mask: mask)
+
+
+def _changed(batch: Batch, pixels: Callable[[Tensor], Tensor], masks: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with its image and proxy changed alike, and its masks."""
+    return Batch(
+        pixels(batch.image),
+        None if batch.proxy is None else pixels(batch.proxy),
+        masks(batch.valid),
+        None if batch.scored is None else masks(batch.scored),
+    )
 
 
 def _symmetric(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
