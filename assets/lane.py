@@ -47,7 +47,7 @@ class LaneAssets:
         if stage == "images":
             row = self.dataset
             return f"{version}-{fingerprint(row.shares, row.duplicates, row.middle, dict(row.conflicts))}"
-        if stage == "tiles":
+        if stage in ("tiles", "detector"):
             return f"{version}-{FORMS[self.lane.tiles.form].version}"
         if stage == "evaluation":
             return f"{version}-seed{self.seed}-{fingerprint(reviewed(self.raw_name))}"

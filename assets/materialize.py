@@ -28,11 +28,12 @@ def materialize(
     build: Build,
     describe: Callable[[Version], Described],
     checks: Callable[[Version], Sequence[dg.AssetCheckResult]] = lambda version: (),
+    register: Callable[[Version, str], Described] = lambda version, run_id: {},
 ) -> dg.MaterializeResult:
     """Build one version inside a tracked run; metadata carries versions, counts, picture and the run's link.
 
     No other process builds the asset from here until this one takes its next asset, lets go or ends: that covers the
-    pointer and Dagster's event, which follow after the return.
+    pointer and Dagster's event, which follow after the return. ``register`` gets the version and its MLflow run.
     """
     read = {version.asset: version.data_version for version in inputs}
     holder = {"dagster_run": context.run.run_id, "inputs": read}
@@ -57,6 +58,7 @@ def materialize(
         )
         store.record_origin(version, record)
         context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
+        described |= register(version, run_id)
         outcomes = list(checks(version))
     except BaseException:
         store.release()

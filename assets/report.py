@@ -34,7 +34,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         code_version=CODE_VERSION,
         automation_condition=WHEN_CHANGED,
         pool="evaluation_report",
-        deps=[dg.AssetKey([name, "evaluation"]) for name in datasets],
+        deps=[dg.AssetKey([name, stage]) for name in datasets for stage in ("evaluation", "detector")],
         description="Every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
     )
     def evaluation_report(

@@ -1,1 +1,34 @@
-"""How it runs, and what each step does."""
+"""How it runs, and what each step does; for images of your own, ``load_detector``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.steps.detector.detector import Detector
+
+__all__ = ["load_detector"]
+
+
+def load_detector(source: str | Path, *, device: str = "auto") -> "Detector":
+    """A trained detector: a data set's name for its current one under ``PROXYANO_HOME``, or a detector's folder.
+
+    >>> detector = load_detector("oct")                 # doctest: +SKIP
+    >>> finding = detector.score(pixels)                # doctest: +SKIP
+    >>> finding.score, finding.false_alarm_rate, finding.decision(0.05), finding.heat_map()  # doctest: +SKIP
+
+    ``pixels`` are uint8, (H, W) or (H, W, 3) RGB; ``read_frames`` of ``pipeline.steps.detector.frames`` reads files.
+    Raises ``NeverMaterialized`` with the command to run where the data set has no detector yet, ``StoreCorrupt``
+    where a folder holds none or its hashes do not match, ``UnusableImage`` where the form refuses an image.
+    """
+    from pipeline.steps.detector.freeze import read_detector
+    from pipeline.steps.errors import NeverMaterialized
+    from pipeline.steps.store import Store
+    from pipeline.wiring.settings import Settings
+
+    if isinstance(source, Path) or "/" in source:
+        return read_detector(Path(source), device=device)
+    store, asset = Store(Settings().stores), f"{source}/detector"
+    if store.pointed(asset) is None:
+        line = f"dagster asset materialize --select '*{asset}'"
+        raise NeverMaterialized(f"there is no detector of {source} in {store.root} yet; run: {line}")
+    return read_detector(store.current(asset).path, device=device)

@@ -14,6 +14,7 @@ from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
+from pipeline.commands.score import score
 from pipeline.steps.reports.tables import summary_table
 from pipeline.wiring.settings import Settings
 
@@ -65,7 +66,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
-for command in (refresh, benchmark, lineage, clean):
+for command in (refresh, score, benchmark, lineage, clean):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.baselines import baseline_evaluations_asset, baselines_asset
 from assets.benchmark import benchmark_job
 from assets.benchmark_report import benchmark_report_asset
+from assets.detector import detector_asset
 from assets.download import download_source
 from assets.evaluation import evaluation_asset
 from assets.images import images_asset
@@ -37,6 +38,7 @@ STAGES = (
     stage2_asset,
     members_asset,
     evaluation_asset,
+    detector_asset,
     *BENCHMARK,
 )
 

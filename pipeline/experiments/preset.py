@@ -21,6 +21,7 @@ STEP_VERSIONS: Mapping[str, str] = {
     "stage2": "1",
     "members": "1",
     "evaluation": "1",
+    "detector": "1",
     "baselines": "1",
     "baseline_evaluations": "1",
 }
@@ -64,6 +65,8 @@ class Lane:
             return {name: {part: plan.of_stage(part) for part in plan.stages} for name, plan in self.members.items()}
         if stage in ("baselines", "baseline_evaluations"):
             return {}
+        if stage == "detector":
+            return {"scores": self.evaluation.scores, "flip_average": self.evaluation.flip_average}
         return getattr(self, stage)
 
     def code_version(self, stage: str) -> str:

@@ -33,6 +33,17 @@ def training_chart(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> by
     return _png(figure)
 
 
+def calibration_chart(scores: Sequence[float]) -> bytes:
+    """PNG: how many of the normal validation images score at least as high, over the score."""
+    falling = sorted(scores, reverse=True)
+    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.step(falling, [(rank + 1) / (len(falling) + 1) for rank in range(1, len(falling) + 1)], where="pre")
+    axes.axhline(0.05, linestyle=":", color="gray")
+    axes.set(xlabel="score (sd of normals)", ylabel="share of normals as high", yscale="log")
+    return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

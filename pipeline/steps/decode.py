@@ -8,6 +8,7 @@ import io
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -37,12 +38,41 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     ``UnusableImage`` for what cannot be decoded to its end and for absurd sizes or constant images.
     """
     image = _decoded(data)
-    width, height = image.size
+    check_size(image.size[1], image.size[0])
+    return not_constant(_eight_bits(image))
+
+
+def decode_pages(data: bytes) -> Iterator[NDArray[np.uint8] | UnusableImage]:
+    """Every page of an image file, each as ``decode_image`` gives it or with the reason why it cannot be used."""
+    image = _opened(data)
+    for page in range(int(getattr(image, "n_frames", 1))):
+        try:
+            image.seek(page)
+            _load(image, data)
+            check_size(image.size[1], image.size[0])
+            yield not_constant(_eight_bits(image.copy()))
+        except UnusableImage as error:
+            yield error
+        except _BROKEN as error:
+            yield UnusableImage(f"page {page + 1} cannot be decoded: {error}")
+
+
+def one_channel(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The first channel (H, W) of an image (H, W, 3) whose channels agree, else the image."""
+    gray = (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all()
+    return np.ascontiguousarray(rgb[..., 0]) if gray else rgb
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise ``UnusableImage`` for icons and for strips."""
     if min(width, height) < MIN_SIDE:
         raise UnusableImage(f"expected sides of at least {MIN_SIDE} px, got {width}×{height}")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnusableImage(f"expected an aspect of at most {MAX_ASPECT:g}, got {width}×{height}")
-    pixels = _eight_bits(image)
+
+
+def not_constant(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same pixels; raises ``UnusableImage`` where all are equal."""
     if pixels.min() == pixels.max():
         raise UnusableImage(f"every pixel has the value {int(pixels.min())}: nothing was imaged")
     return pixels
@@ -84,19 +114,34 @@ def small_gray(pixels: NDArray[np.uint8], middle: float, longest: int = 512) -> 
 
 
 def _decoded(data: bytes) -> Image.Image:
+    image = _opened(data)
+    _load(image, data)
+    return image
+
+
+def _opened(data: bytes) -> Image.Image:
     if not data:
         raise UnusableImage("the file is empty (0 bytes)")
     try:
         with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the pixel count is judged below, odd tags do not matter
-            image = Image.open(io.BytesIO(data))
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise UnusableImage(f"expected at most {MAX_PIXELS / 1e6:.0f} megapixels, got {width}×{height}")
+            warnings.simplefilter("ignore")  # the pixel count is judged later, odd tags do not matter
+            return Image.open(io.BytesIO(data))
+    except _BROKEN as error:
+        raise _undecodable(data, error) from error
+
+
+def _load(image: Image.Image, data: bytes) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnusableImage(f"expected at most {MAX_PIXELS / 1e6:.0f} megapixels, got {width}×{height}")
+    try:
         image.load()
     except _BROKEN as error:
-        raise UnusableImage(f"cannot be decoded, {len(data)} bytes: {error}".replace("\n", " ")) from error
-    return image
+        raise _undecodable(data, error) from error
+
+
+def _undecodable(data: bytes, error: BaseException) -> UnusableImage:
+    return UnusableImage(f"cannot be decoded, {len(data)} bytes: {error}".replace("\n", " "))
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
@@ -109,9 +154,7 @@ def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-    rgb = np.asarray(image.convert("RGB"))
-    gray = (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all()
-    return np.ascontiguousarray(rgb[..., 0]) if gray else rgb
+    return one_channel(np.asarray(image.convert("RGB")))
 
 
 def _shifted(pixels: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import load_method, read_description
+from models.method import Method
 from models.prediction import predict
 from models.scoring import Array
 from models.source import TensorSource
 from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.loading import TileSet, canvases, load_tiles
-from pipeline.steps.scorers import CanvasImages, canvas_images
+from pipeline.steps.scorers import CanvasImages, stitched
 from pipeline.steps.store import Version
 from pipeline.steps.training import checkpoint_folder
 
@@ -61,18 +62,32 @@ def predict_canvas(
     method = load_method(folder, changes)
     true, more = (proxies, None) if method.needs_proxy else (None, more)
     held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
+    return predict_tiles(method, held, canvas=canvas, size=size, flip_average=flip_average, progress=progress)
+
+
+def predict_tiles(
+    method: Method,
+    held: TileSet,
+    *,
+    canvas: str,
+    size: tuple[int, int],
+    flip_average: bool = False,
+    device: str = "auto",
+    progress: bool = False,
+) -> Prediction:
+    """Run a method over tiles of one canvas in memory, which have the ``size`` (h, w) it was trained at."""
     source = TensorSource.from_arrays(held.pixels, held.proxies, held.validity != NO_DATA, held.validity == SCORED)
-    batch_size = max(4, PIXELS // (height * width))
+    batch_size = max(4, PIXELS // (size[0] * size[1]))
     began = time.perf_counter()
-    scores = predict(method, source, batch_size=batch_size, progress=progress)
+    scores = predict(method, source, batch_size=batch_size, device=device, progress=progress)
     seconds = time.perf_counter() - began
     planes = {name: getattr(scores, name).numpy().mean(axis=1) for name in ("residual", "proxy", "reconstruction")}
     planes["steady"] = scores.map.numpy().mean(axis=1)
     if flip_average:
-        mirrored = predict(method, source.mirrored(), batch_size=batch_size, progress=progress).map
+        mirrored = predict(method, source.mirrored(), batch_size=batch_size, device=device, progress=progress).map
         planes["steady"] = (planes["steady"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
-    stitched = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
-    images = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size, more=more)
+    joined = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
+    images = stitched(replace(held, proxies=None), canvas, size)
     single = held.index["image_id"].to_numpy()
     order = images.images["image_id"].to_numpy()
     return Prediction(
@@ -80,7 +95,7 @@ def predict_canvas(
         latent=_over_tiles(scores.latent.numpy(), single, order),
         image=_over_tiles(scores.image.numpy(), single, order),
         seconds=seconds,
-        **stitched,
+        **joined,
     )
 
 

@@ -70,13 +70,19 @@ def load_tiles(
         return TileSet(pixels=pixels, proxies=painted, validity=validity, index=index)
     if painted is not None:
         raise ValueError("more tiles have no proxies: they cannot follow tiles that have them")
-    codes, values = shrink(more.validity, [more.pixels], size, neutral)
+    extra = at_size(more, size, neutral)
     return TileSet(
-        pixels=np.concatenate([pixels, values]),
+        pixels=np.concatenate([pixels, extra.pixels]),
         proxies=None,
-        validity=np.concatenate([validity, codes]),
+        validity=np.concatenate([validity, extra.validity]),
         index=pd.concat([index, more.index], ignore_index=True),
     )
+
+
+def at_size(tiles: TileSet, size: tuple[int, int], neutral: int) -> TileSet:
+    """Tiles at full size, without proxies, sampled down as ``load_tiles`` does."""
+    validity, pixels = shrink(tiles.validity, [tiles.pixels], size, neutral)
+    return TileSet(pixels=pixels, proxies=None, validity=validity, index=tiles.index)
 
 
 def read_neutral(tiles: Path) -> int:

@@ -14,7 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.scoring import Array, NormalSums, ScoreConfig, parts, standardise_one, sums, worst_mean, z_score
+from models.scoring import (
+    Array,
+    NormalStatistics,
+    NormalSums,
+    ScoreConfig,
+    parts,
+    standardise_one,
+    sums,
+    worst_mean,
+    z_score,
+)
 from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.errors import DatasetUnusable
 from pipeline.steps.loading import TileSet, canvases, load_tiles
@@ -78,6 +88,11 @@ def canvas_images(
     held = load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size, more=more)
     if not len(held.index):
         raise DatasetUnusable(f"{tiles.asset} {tiles.data_version}: no tiles of canvas {canvas} in {list(splits)}")
+    return stitched(held, canvas, size)
+
+
+def stitched(held: TileSet, canvas: str, size: tuple[int, int]) -> CanvasImages:
+    """Tiles of one canvas as its images; ``size`` (h, w) is that of the tiles."""
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
     proxy = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
@@ -99,13 +114,18 @@ class CanvasScore:
     images: CanvasImages
     map_of: Callable[[int], Array]  # row → (H, W) standardised pixel scores
     config: ScoreConfig
+    normal: NormalStatistics  # of all validation normals: what images of other splits are standardised by
 
-    def image(self) -> Array:
-        """Image scores (n,): mean of the worst share of pixels, z-scored on validation normals."""
+    def raw(self) -> Array:
+        """Mean of the worst share of pixels of every image (n,)."""
         scored = self.images.scored
         raw = [worst_mean(self.map_of(row)[None], scored[row][None], self.config) for row in range(len(scored))]
-        joined = np.concatenate(raw)
-        return z_score(joined, joined[self.images.rows("val")])
+        return np.concatenate(raw)
+
+    def image(self) -> Array:
+        """Image scores (n,): ``raw`` z-scored on validation normals."""
+        raw = self.raw()
+        return z_score(raw, raw[self.images.rows("val")])
 
 
 def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -> CanvasScore:
@@ -131,7 +151,7 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
         found: Array = standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
         return found
 
-    return CanvasScore(images, map_of, config)
+    return CanvasScore(images, map_of, config, everyone)
 
 
 def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -> PartsOf:

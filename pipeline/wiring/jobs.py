@@ -6,17 +6,17 @@ import dagster as dg
 
 
 def jobs(datasets: list[str]) -> list[Any]:
-    """``prepare`` (images to proxies), ``train`` (both stages), ``evaluate`` (evaluations and the report)."""
+    """``prepare`` (images to proxies), ``train`` (both stages), ``evaluate`` (evaluations, detectors, report)."""
     stages = {
         "prepare": ("images", "tiles", "proxies"),
         "train": ("stage1", "stage2", "members"),
-        "evaluate": ("evaluation",),
+        "evaluate": ("evaluation", "detector"),
     }
     report = {"evaluate": [dg.AssetKey("evaluation_report")]}
     described = {
         "prepare": "Raw files to tiles and proxies, for every data set.",
         "train": "Both stages of the method and the second method, for every data set.",
-        "evaluate": "Evaluations of every data set, and the report.",
+        "evaluate": "Evaluations of every data set, detectors for new images, and the report.",
     }
     return [
         dg.define_asset_job(

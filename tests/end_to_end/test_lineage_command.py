@@ -13,7 +13,7 @@ from pipeline.commands.lineage import lineage
 from pipeline.steps.store import Store
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")
 
 pytestmark = pytest.mark.slow
 
@@ -66,16 +66,16 @@ def test_the_untouched_chain_goes_down_to_the_raw_files_and_matches(undisturbed,
     code, printed, _ = proxyano(undisturbed.root, "lineage", "evaluation_report", "--verify")
     assert code == 0
     versions = undisturbed.versions()
-    assert len(versions) == 22
+    assert len(versions) == 25
     places = {stage: printed.index(f"oct/{stage} {versions[f'oct/{stage}']}\n") for stage in STAGES}
-    order = [places[stage] for stage in reversed(STAGES) if stage != "members"]
+    order = [places[stage] for stage in reversed(STAGES) if stage not in ("members", "detector")]
     assert order == sorted(order)  # evaluation, checkpoints, proxies, tiles, images
     assert places["evaluation"] < places["members"]
     assert printed.index(str(undisturbed.root / "sample" / "oct")) > order[-1]
     for asset, data_version in versions.items():
         assert printed.count(f"made {undisturbed.store.marker(undisturbed.store.current(asset))['created']}")
         assert printed.count(f"{asset} {data_version}\n") == 1
-    assert "all 22 versions and " in printed
+    assert "all 25 versions and " in printed
     assert "raw files match" in printed
 
 

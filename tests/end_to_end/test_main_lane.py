@@ -15,7 +15,7 @@ from pipeline.steps.inference import predict_canvas
 from pipeline.steps.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")
 ABOVE = {
     "tiles": ("images",),
     "proxies": ("tiles",),
@@ -23,6 +23,7 @@ ABOVE = {
     "stage2": ("tiles", "proxies", "stage1"),
     "members": ("tiles", "proxies"),
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
+    "detector": ("tiles", "stage2", "evaluation"),
 }
 RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
 RECORD += ["data_version"]

@@ -19,7 +19,7 @@ from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 
-WAVES = [["images"], ["tiles"], ["proxies"], ["members", "stage1"], ["stage2"], ["evaluation"]]
+WAVES = [["images"], ["tiles"], ["proxies"], ["members", "stage1"], ["stage2"], ["evaluation"], ["detector"]]
 LANE = [stage for wave in WAVES for stage in wave]
 
 
@@ -99,7 +99,7 @@ def test_a_changed_hyper_parameter_of_stage_2_leaves_stage_1_alone(home, monkeyp
         for name, canvas in training.canvases.items()
     }
     changed_plan(monkeypatch, training=replace(training, canvases=shorter))
-    assert ran(refresh(home)) == ["oct/stage2", "oct/evaluation", "evaluation_report"]
+    assert ran(refresh(home)) == ["oct/stage2", "oct/evaluation", "oct/detector", "evaluation_report"]
 
 
 def test_a_changed_step_runs_and_spares_what_follows_where_its_content_stays(home, monkeypatch):

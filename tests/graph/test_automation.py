@@ -9,7 +9,7 @@ from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of sources in a selection
-TURNS = [{"images"}, {"tiles"}, {"proxies"}, {"stage1", "members"}, {"stage2"}, {"evaluation"}]
+TURNS = [{"images"}, {"tiles"}, {"proxies"}, {"stage1", "members"}, {"stage2"}, {"evaluation"}, {"detector"}]
 """What runs at each tick after a lane's raw folder has changed."""
 LANE = [stage for turn in TURNS for stage in sorted(turn)]
 

@@ -29,6 +29,7 @@ STAGES = {
     "stage2": ("tiles", "proxies", "stage1"),
     "members": ("tiles", "proxies"),
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
+    "detector": ("tiles", "stage2", "evaluation"),
     "baselines": ("tiles", "proxies"),
     "baseline_evaluations": ("images", "tiles", "proxies", "baselines"),
 }
@@ -44,6 +45,7 @@ KINDS = {
     "stage2": {"pytorch"},
     "members": {"pytorch"},
     "evaluation": {"scikitlearn", "parquet"},
+    "detector": {"pytorch"},
     "baselines": {"pytorch"},
     "baseline_evaluations": {"scikitlearn", "parquet"},
 }
@@ -104,7 +106,7 @@ def test_three_lanes_and_two_reports(graph, preset):
             for stage, above in STAGES.items()
             if stage in FORM_OFF
         }
-    expected[REPORT] = {dg.AssetKey([name, "evaluation"]) for name in DATASETS}
+    expected[REPORT] = {dg.AssetKey([name, stage]) for name in DATASETS for stage in ("evaluation", "detector")}
     expected[BENCHMARK_REPORT] = {
         dg.AssetKey([name, "baseline_evaluations"]) for name in (*DATASETS, *form_off(preset))
     }
@@ -161,7 +163,7 @@ def test_jobs_are_named_for_what_people_do(settings):
     lanes = {
         "prepare": ("images", "tiles", "proxies"),
         "train": ("stage1", "stage2", "members"),
-        "evaluate": ("evaluation",),
+        "evaluate": ("evaluation", "detector"),
     }
     expected = {job: {f"{name}/{stage}" for name in DATASETS for stage in stages} for job, stages in lanes.items()}
     expected["evaluate"].add("evaluation_report")

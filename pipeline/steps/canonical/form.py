@@ -57,14 +57,21 @@ class TileTransform:
         x = np.asarray(xs, float)
         return (np.asarray(ys, float) - self.y0 - self.shift(x)) / self.dy, (x - self.x0) / self.dx
 
-    def paint(self, tile_map: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Bring a (TILE, TILE) map back to the original image: (height, width), NaN outside the tile."""
-        ys, xs = np.mgrid[: self.height, : self.width].astype(float)
-        rows, cols = self.to_tile(ys, xs)
+    def paint(self, tile_map: NDArray[np.floating], shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
+        """Bring a (TILE, TILE) map back to the original image: (height, width), NaN outside the tile.
+
+        ``shape`` asks for the whole image on a coarser grid of that many rows and columns.
+        """
+        height, width = shape or (self.height, self.width)
+        down, right = self.height / height, self.width / width
+        y, x = (np.arange(height) + 0.5) * down - 0.5, (np.arange(width) + 0.5) * right - 0.5
+        rows, cols = self.to_tile(*np.meshgrid(y, x, indexing="ij"))
         half = 0.5
         inside = (rows >= -half) & (rows <= TILE - half) & (cols >= -half) & (cols <= TILE - half)
-        painted = ndimage.map_coordinates(np.asarray(tile_map, np.float32), [rows, cols], order=1, mode="nearest")
-        return np.where(inside, painted, np.nan).astype(np.float32)
+        painted = np.full((height, width), np.nan, np.float32)
+        places = [rows[inside], cols[inside]]
+        painted[inside] = ndimage.map_coordinates(np.asarray(tile_map, np.float32), places, order=1, mode="nearest")
+        return painted
 
     def to_json(self) -> str:
         """One line of JSON; ``from_json`` is its inverse."""

@@ -1,0 +1,76 @@
+"""``proxyano score``: new images through a trained detector."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tqdm import tqdm
+
+from pipeline import load_detector
+from pipeline.steps.errors import ConfigError, ProxyAnoError
+
+SOME_UNUSABLE = 3
+"""Exit code where some files could not be scored; 1 where none could, 2 for a wrong call."""
+
+
+def score(
+    paths: Annotated[list[Path], typer.Argument(help="Images, volumes, or folders of them")],
+    dataset: Annotated[str, typer.Option(help="Whose detector: brain_mri, oct, idrid or an own data set")] = "",
+    detector: Annotated[Path | None, typer.Option(help="A detector's folder instead of the current one")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables and overlays")] = Path("scores"),
+    rate: Annotated[
+        float, typer.Option("--false-alarm-rate", min=0, max=1, help="Share of normal images that may be called so")
+    ] = 0.05,
+    formats: Annotated[list[str], typer.Option("--format", help="csv, json, parquet; may be given again")] = ["csv"],  # noqa: B006
+    overlays: Annotated[bool, typer.Option(help="A picture of each image with its heat map")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
+) -> None:
+    """Score images: how abnormal, how rare among normal images, where. Exit 3 where some could not be scored."""
+    from pipeline.steps.detector.frames import find_files
+    from pipeline.steps.detector.output import FORMATS, ScoreFolder
+    from pipeline.steps.detector.stream import stream
+
+    try:
+        if unknown := sorted(set(formats) - set(FORMATS)):
+            raise ConfigError(f"--format: expected some of {', '.join(FORMATS)}, got {', '.join(unknown)}")
+        if detector is None and not dataset:
+            raise ConfigError("expected --dataset NAME or --detector FOLDER, got neither")
+        chosen = load_detector(detector or dataset, device=device)
+        chosen.images.threshold(rate)
+        files = list(find_files(paths))
+        if not files:
+            raise ConfigError(f"no image file in {', '.join(map(str, paths))}; name files or another folder")
+        folder = ScoreFolder(out, chosen, rate, overlays=overlays)
+    except (ProxyAnoError, FileNotFoundError) as error:
+        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+        raise typer.Exit(2) from None
+    begun = {path for path, _ in folder.done}
+    left = [path for path in files if str(path) not in begun]
+    if begun:
+        typer.echo(f"{len(files) - len(left)} of {len(files)} files were scored before the cut; going on", err=True)
+    shown = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
+    with shown:
+        for scored in stream(chosen, left, ended=lambda path: shown.update(1)):
+            folder.add(scored)
+            if scored.finding is None:
+                shown.write(f"{scored.path}: {scored.reason}", file=sys.stderr)
+    made = folder.finish(formats)
+    _tell(folder.counts, rate, made)
+    unusable = folder.counts.get("unusable", 0)
+    if unusable:
+        raise typer.Exit(1 if unusable == sum(folder.counts.values()) else SOME_UNUSABLE)
+
+
+def _tell(counts: dict[str, int], rate: float, made: list[Path]) -> None:
+    table = Table("decision", title=f"at a false-alarm rate of {rate:g}")
+    table.add_column("images", justify="right")
+    for decision, count in sorted(counts.items()):
+        table.add_row(decision, str(count))
+    console = Console()
+    console.print(table)
+    for path in made:
+        console.print(str(path), soft_wrap=True, highlight=False)
