@@ -92,6 +92,13 @@ def _check_size(size: int) -> None:
         raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")
 
 
+def inflated_copy(path: Path, cache: Path) -> Path:
+    """Where the plain .tar of a .tar.gz stands in the cache once it was read; another file of that name has another."""
+    status = path.stat()
+    state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return cache / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.tar"
+
+
 def _inflated(path: Path, cache: Path | None) -> BinaryIO:
     if cache is None:
         unnamed = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as the archive
@@ -103,9 +110,7 @@ def _inflated(path: Path, cache: Path | None) -> BinaryIO:
             raise
         return unnamed
     cache.mkdir(parents=True, exist_ok=True)
-    status = path.stat()
-    state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
-    target = cache / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.tar"
+    target = inflated_copy(path, cache)
     if not target.is_file():
         handle, temporary = tempfile.mkstemp(dir=cache, suffix=".part")
         try:
