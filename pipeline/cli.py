@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
+from pipeline.commands.doctor import doctor
 from pipeline.commands.download import download
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
@@ -30,7 +31,7 @@ def report_folder(settings: Settings) -> Path:
 @app.callback()
 def environment(context: typer.Context) -> None:
     """Set what ``./activate`` sets, for a shell where it was not sourced."""
-    if context.invoked_subcommand in (download.__name__,):  # it needs no instance, and makes none
+    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance, and make none
         return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
-for command in (refresh, benchmark, lineage, clean, download):
+for command in (refresh, benchmark, lineage, clean, download, doctor):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def _bring(name: str, folder: Path, base: str, *, extract: bool) -> None:
                 return
         if source.note and not base:
             console.print(source.note, soft_wrap=True, highlight=False)
-        site = {} if base or not source.record else _published(source.record)
+        known = all(file.name in recorded(folder) and where(folder, file.name) for file in source.files)
+        site = {} if base or known or not source.record else _published(source.record)
         for file in source.files:
             _tell(_fetch(file, name, folder, base, site))
     elif folder.is_dir():
@@ -149,6 +150,8 @@ def _check(name: str, folder: Path) -> int:
     if bad or found.broken:
         return DIFFERS
     if found.usable:
+        if Settings().raw != folder.parent:
+            console.print(f"The lanes look there with: export PROXYANO_RAW='{folder.parent}'", soft_wrap=True)
         return 0
     why = found.problem or "expected normal and abnormal images, found only some of them"
     errors.print(f"[yellow]{escape(why)}[/]", soft_wrap=True, highlight=False)

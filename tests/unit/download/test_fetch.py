@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ContentDiffers, TransferFailed
 from pipeline.steps.fetch import CHECKSUMS, KEPT, STAGING, address, fetch, published, recorded
 from pipeline.steps.sources import SOURCES, RemoteFile
@@ -146,6 +147,7 @@ def test_a_record_of_another_form_says_so(files, content):
 
 
 def test_every_data_set_has_a_source_with_steps_and_the_addresses_are_complete():
+    assert SOURCES.keys() == DATASETS.keys()
     for name, source in SOURCES.items():
         assert source.page.startswith("https://"), name
         assert any("{folder}" in step for step in source.steps), name
