@@ -10,10 +10,24 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from pipeline.commands.clean import size
+from pipeline.steps.archives import damage
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ContentDiffers, DatasetUnusable, TransferFailed
-from pipeline.steps.fetch import KEPT, Expected, Fetched, address, compare, fetch, published, record, recorded, where
-from pipeline.steps.presence import Presence, archives_in, damage, look
+from pipeline.steps.fetch import (
+    KEPT,
+    Expected,
+    Fetched,
+    address,
+    as_recorded,
+    compare,
+    fetch,
+    name_in,
+    published,
+    record,
+    recorded,
+    where,
+)
+from pipeline.steps.presence import Presence, archives_in, look
 from pipeline.steps.sources import SOURCES, RemoteFile
 from pipeline.steps.unpack import unpack
 from pipeline.wiring.settings import Settings
@@ -49,8 +63,10 @@ def download(
         console.rule(f"{DATASETS[each].title} · {escape(str(folder))}")
         try:
             if not check:
-                _bring(each, folder, url, extract=extract)
+                _bring(each, folder, url)
             codes.append(_check(each, folder))
+            if not (check or codes[-1]):
+                _keep(folder, extract=extract)
         except TransferFailed as error:
             errors.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
             _steps(each, folder)
@@ -66,8 +82,8 @@ def _stopped(message: str) -> typer.Exit:
     return typer.Exit(WRONG_CALL)
 
 
-def _bring(name: str, folder: Path, base: str, *, extract: bool) -> None:
-    """Fetch what can be fetched, record what was placed by hand, unpack where that is wanted."""
+def _bring(name: str, folder: Path, base: str) -> None:
+    """Fetch what can be fetched, and unpack where that is wanted."""
     source = SOURCES[name]
     console.print(f"Licence: {escape(DATASETS[name].licence)}. Official page: {source.page}", soft_wrap=True)
     if base or not source.login:
@@ -83,13 +99,6 @@ def _bring(name: str, folder: Path, base: str, *, extract: bool) -> None:
         site = {} if base or known or not source.record else _published(source.record)
         for file in source.files:
             _tell(_fetch(file, name, folder, base, site))
-    elif folder.is_dir():
-        for archive in archives_in(folder):
-            compare(archive, _recorded(archive, folder))
-            record(archive, folder, "placed by hand")
-    if extract and folder.is_dir():
-        for archive in archives_in(folder):
-            _unpack(archive, folder)
 
 
 def _published(record_url: str) -> dict[str, str]:
@@ -103,10 +112,10 @@ def _published(record_url: str) -> dict[str, str]:
 def _fetch(file: RemoteFile, name: str, folder: Path, base: str, site: dict[str, str]) -> Fetched:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=errors) as progress:
-        task = progress.add_task(file.name, total=file.size or None)
+        task = progress.add_task(file.name, visible=False)
 
         def told(have: int, total: int | None) -> None:
-            progress.update(task, completed=have, total=total or file.size or None)
+            progress.update(task, completed=have, total=total or file.size or None, visible=True)
 
         return fetch(file, folder, address(file, name, base), site=site, progress=told)
 
@@ -123,17 +132,21 @@ def _tell(fetched: Fetched) -> None:
 
 
 def _recorded(archive: Path, folder: Path) -> tuple[Expected, ...]:
-    """What is recorded of an archive."""
-    entry = recorded(folder).get(archive.name)
-    return (Expected(checksum=f"sha256:{entry['sha256']}", said_by=f"recorded {entry['recorded']}"),) if entry else ()
+    known = as_recorded(name_in(folder, archive), folder)
+    return () if known is None else (known,)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    made = unpack(archive, archive.parent)
-    kept = folder / KEPT
-    kept.mkdir(exist_ok=True)
-    archive.rename(kept / archive.name)
-    console.print(f"{archive.name}: unpacked into {escape(str(made))}, kept in {KEPT}", soft_wrap=True, highlight=False)
+def _keep(folder: Path, *, extract: bool) -> None:
+    """Record the archives that were placed by hand and found good; unpack all where that is wanted."""
+    for archive in archives_in(folder):
+        record(archive, folder, "placed by hand")
+        if not extract:
+            continue
+        made = unpack(archive, archive.parent)
+        kept = folder / KEPT / name_in(folder, archive)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        archive.rename(kept)
+        console.print(f"{archive.name}: unpacked into {escape(str(made))}", soft_wrap=True, highlight=False)
 
 
 def _check(name: str, folder: Path) -> int:
@@ -173,12 +186,9 @@ def _archives(name: str, folder: Path) -> bool:
         except ContentDiffers as error:
             why = str(error)
         bad = bad or bool(why)
-        state = (
-            f"[red]{escape(why)}[/]" if why else "readable" + (", as recorded" if _recorded(archive, folder) else "")
-        )
-        console.print(
-            f"{escape(archive.name)}: {size(archive.stat().st_size)}, {state}", soft_wrap=True, highlight=False
-        )
+        good = "readable, as recorded" if _recorded(archive, folder) else "readable"
+        line = f"{escape(name_in(folder, archive))}: {size(archive.stat().st_size)}, "
+        console.print(line + (f"[red]{escape(why)}[/]" if why else good), soft_wrap=True, highlight=False)
     return bad
 
 

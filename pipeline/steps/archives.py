@@ -87,6 +87,22 @@ def open_archive(path: Path, cache: Path | None) -> Archive:
         raise UnusableImage(f"the archive cannot be opened: {error}; download it again") from error
 
 
+def damage(path: Path) -> str:
+    """Why an archive cannot be read to its end, by the checksums in it; empty where it can. A plain .tar has none."""
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as packed:
+                bad = packed.testzip()
+            return f"its member {bad!r} is damaged" if bad else ""
+        if path.suffix.lower() in (".gz", ".tgz"):
+            with gzip.open(path) as stream:
+                while stream.read(1 << 20):
+                    pass
+    except _BROKEN as error:
+        return f"it cannot be read to its end: {error}"
+    return ""
+
+
 def _check_size(size: int) -> None:
     if size > MAX_MEMBER:
         raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pooch
 import requests
 
+from pipeline.steps.archives import damage
 from pipeline.steps.errors import ContentDiffers, TransferFailed
 from pipeline.steps.locks import locked
 from pipeline.steps.sources import RemoteFile
@@ -28,6 +29,11 @@ KEPT = ".archives"
 """Folder of archives that were unpacked: hidden, so that no image counts twice."""
 STAGING = ".download"
 _TIMEOUT = 20.0  # seconds for a site's record
+_FORGET = f"look at what changed, then remove its entry from {CHECKSUMS}"
+_LATER = "try again later: the site's record and its file do not belong together"
+_CORRECT = "look at what changed, then correct its row in pipeline/steps/sources.py"
+_AGAIN = "it was not kept; give the same command again, as it may have been damaged on the way"
+_REMOVE = "if it is damaged, remove it and download it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,7 @@ class Expected:
 
     checksum: str
     said_by: str
+    otherwise: str  # what to do where the publisher replaced the file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,7 @@ def _checksum(row: Mapping[str, Any]) -> str:
 
 
 def recorded(folder: Path) -> dict[str, dict[str, Any]]:
-    """What is recorded of the archives in a data set's folder, by name."""
+    """What is recorded of the archives in a data set's folder, by their path in it."""
     path = folder / CHECKSUMS
     if not path.exists():
         return {}
@@ -86,15 +93,24 @@ def recorded(folder: Path) -> dict[str, dict[str, Any]]:
         raise ContentDiffers(f"{path}: expected JSON, got: {error}; remove the file to record anew") from error
 
 
+def as_recorded(name: str, folder: Path) -> Expected | None:
+    """What is recorded of one archive; None where it was not seen before."""
+    entry = recorded(folder).get(name)
+    if entry is None:
+        return None
+    said_by = f"{CHECKSUMS}, {entry['recorded']}"
+    return Expected(checksum=f"sha256:{entry['sha256']}", said_by=said_by, otherwise=_FORGET)
+
+
 def expectations(file: RemoteFile, folder: Path, site: Mapping[str, str]) -> tuple[Expected, ...]:
     """All that is known of a file's content before it comes: recorded here, published by the site, reported."""
     found = []
-    if entry := recorded(folder).get(file.name):
-        found.append(Expected(checksum=f"sha256:{entry['sha256']}", said_by=f"{CHECKSUMS}, {entry['recorded']}"))
+    if (known := as_recorded(file.name, folder)) is not None:
+        found.append(known)
     if file.name in site:
-        found.append(Expected(checksum=site[file.name], said_by="the site's own record"))
+        found.append(Expected(checksum=site[file.name], said_by="the site's own record", otherwise=_LATER))
     if file.sha256:
-        found.append(Expected(checksum=f"sha256:{file.sha256}", said_by=file.said_by))
+        found.append(Expected(checksum=f"sha256:{file.sha256}", said_by=file.said_by, otherwise=_CORRECT))
     return tuple(found)
 
 
@@ -125,6 +141,8 @@ def fetch(
         came = _retrieve(file, staging, url, expected, Resuming(part=part, progress=progress, wait=wait))
         try:
             compare(came, expected[1:], _AGAIN)
+            if not expected and (why := damage(came)):  # what is recorded now is enforced ever after
+                raise ContentDiffers(f"{url}: expected a whole archive: {why}; {_AGAIN}")
         except ContentDiffers:
             came.unlink()
             raise
@@ -140,25 +158,30 @@ def where(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / KEPT / name) if path.is_file()), None)
 
 
-def compare(path: Path, expected: tuple[Expected, ...], advice: str = "") -> None:
-    """Raise ``ContentDiffers``, with advice, where a file has not every checksum that it must have."""
+def name_in(folder: Path, archive: Path) -> str:
+    """Path of an archive in a data set's folder, the same after it was unpacked."""
+    return archive.relative_to(folder).as_posix().removeprefix(f"{KEPT}/")
+
+
+def compare(path: Path, expected: tuple[Expected, ...], advice: str = _REMOVE) -> None:
+    """Raise ``ContentDiffers``, with advice for a damaged file, where a file has not every checksum it must have."""
     for item in expected:
         algorithm, _, digest = item.checksum.rpartition(":")
         got = pooch.file_hash(str(path), alg=algorithm)
         if got != digest.lower():
             what = f"{path.name}: expected {item.checksum} ({item.said_by}), got {got}"
-            raise ContentDiffers(f"{what}; {advice or _REMOVE}")
+            raise ContentDiffers(f"{what}; {advice}; if its publisher replaced it, {item.otherwise}")
 
 
 def record(path: Path, folder: Path, url: str, sha256: str = "") -> str:
     """Write down what an archive is, unless that is recorded already; its SHA-256, computed where it is not given."""
-    known = recorded(folder)
-    if path.name not in known:
+    known, name = recorded(folder), name_in(folder, path)
+    if name not in known:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         digest = sha256 or pooch.file_hash(str(path), alg="sha256")
-        known[path.name] = {"sha256": digest, "bytes": path.stat().st_size, "from": url, "recorded": now}
+        known[name] = {"sha256": digest, "bytes": path.stat().st_size, "from": url, "recorded": now}
         write_file(folder / CHECKSUMS, json.dumps(known, indent=1, sort_keys=True).encode())
-    return cast(str, known[path.name]["sha256"])
+    return cast(str, known[name]["sha256"])
 
 
 def _seen(path: Path, folder: Path, expected: tuple[Expected, ...], url: str, *, came: bool) -> Fetched:
@@ -177,14 +200,11 @@ def _retrieve(file: RemoteFile, staging: Path, url: str, expected: tuple[Expecte
     except ValueError as error:  # pooch says expected and got
         if not expected:
             raise
-        raise ContentDiffers(f"{url}: {error} ({expected[0].said_by}); {_AGAIN}") from error
+        first = expected[0]
+        what = f"{url}: {str(error).partition('. ')[0]} ({first.said_by})"
+        raise ContentDiffers(f"{what}; {_AGAIN}; if its publisher replaced it, {first.otherwise}") from error
     except OSError as error:
         raise TransferFailed(f"{staging}: cannot be written: {error}; what came is kept") from error
-
-
-_REPLACED = f"if its publisher replaced the file, look at what changed, then remove its entry from {CHECKSUMS}"
-_AGAIN = f"it was not kept; give the same command again, as it may have been damaged on the way; {_REPLACED} first"
-_REMOVE = f"if it is damaged, remove it and download it again; {_REPLACED}"
 
 
 def _check_space(file: RemoteFile, folder: Path, part: Path) -> None:

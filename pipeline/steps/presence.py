@@ -1,8 +1,6 @@
 """What lies in a data set's raw folder: archives that open or not, and images by part as the layout finds them."""
 
 import hashlib
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,15 +98,3 @@ def archives_in(folder: Path) -> list[Path]:
     """Archives right in the folder and below it, hidden ones left out, sorted."""
     found = [path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file()]
     return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
-
-
-def damage(archive: Path) -> str:
-    """Why a member of a .zip cannot be read, by its checksum (it reads all of it); empty where all can."""
-    if not archive.name.lower().endswith(".zip"):
-        return ""  # .tar.gz files are read to their end by being listed, and a .tar has no checksums of contents
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            bad = packed.testzip()
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
-        return f"it cannot be read to its end: {error}"
-    return f"its member {bad!r} is damaged" if bad else ""

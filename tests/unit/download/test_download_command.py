@@ -125,7 +125,7 @@ def test_another_file_than_recorded_is_refused(run, files, tmp_path):
     files.content["oct/OCT2017.tar.gz"] += b"more"
     code, said = run("oct")
     assert code == 3
-    assert "remove its entry from checksums.json first" in said
+    assert "it was not kept; give the same command again" in said
     assert [p.name for p in (tmp_path / "raw" / "oct").iterdir() if p.name != ".download"] == [CHECKSUMS]
 
 
@@ -145,6 +145,19 @@ def test_a_login_gives_steps_then_checks_and_records_what_was_placed(run, archiv
     code, said = run("brain_mri", "--check")
     assert code == 3
     assert "archive.zip: expected sha256:" in said
+
+
+def test_two_archives_of_one_name_are_told_apart(run, archives, tmp_path):
+    folder = tmp_path / "raw" / "brain_mri"
+    for source in ("sartaj", "br35h"):
+        (folder / source).mkdir(parents=True)
+        (folder / source / "archive.zip").write_bytes(archives[f"brain_mri/{source}.zip"])
+    assert run("brain_mri", mirror=False)[0] == 0
+    assert sorted(json.loads((folder / CHECKSUMS).read_text())) == ["br35h/archive.zip", "sartaj/archive.zip"]
+    code, said = run("brain_mri", "--extract", mirror=False)
+    assert code == 0, said
+    assert (folder / KEPT / "sartaj" / "archive.zip").is_file()
+    assert look(DATASETS["brain_mri"], folder).counts == COUNTS["brain_mri"]
 
 
 def test_normals_alone_are_not_enough(run, archives, tmp_path):

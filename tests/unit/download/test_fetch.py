@@ -1,11 +1,13 @@
 """Files in their place: hashes that are known, recorded and enforced, and a process that is killed."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from pipeline.steps.errors import ContentDiffers, TransferFailed
 from pipeline.steps.fetch import CHECKSUMS, KEPT, STAGING, address, fetch, published, recorded
 from pipeline.steps.sources import SOURCES, RemoteFile
 
-WHOLE = os.urandom(200_000)
+BUFFER = io.BytesIO()
+with zipfile.ZipFile(BUFFER, "w") as packed:
+    packed.writestr("a.jpg", os.urandom(200_000))
+WHOLE = BUFFER.getvalue()
 SHA = hashlib.sha256(WHOLE).hexdigest()
 MD5 = hashlib.md5(WHOLE, usedforsecurity=False).hexdigest()
 FILE = RemoteFile(name="x y.zip")
@@ -78,7 +83,7 @@ def test_every_known_checksum_counts(get, tmp_path):
 
 def test_a_file_placed_by_hand_is_compared_not_replaced(files, get, tmp_path):
     (tmp_path / "x y.zip").write_bytes(b"something else")
-    with pytest.raises(ContentDiffers, match="a friend"):
+    with pytest.raises(ContentDiffers, match=r"a friend.*correct its row in pipeline/steps/sources\.py"):
         get(RemoteFile(name="x y.zip", sha256=SHA, said_by="a friend"))
     assert (tmp_path / "x y.zip").read_bytes() == b"something else"
     assert files.asked == []
@@ -89,6 +94,14 @@ def test_an_unpacked_archive_is_not_fetched_again(files, get, tmp_path):
     (tmp_path / KEPT / "x y.zip").write_bytes(WHOLE)
     assert get().path == tmp_path / KEPT / "x y.zip"
     assert files.asked == []
+
+
+def test_what_is_no_whole_archive_is_not_recorded(files, get, tmp_path):
+    files.content["oct/x y.zip"] = WHOLE[:1_000]
+    with pytest.raises(ContentDiffers, match="expected a whole archive: it cannot be read to its end"):
+        get()
+    files.content["oct/x y.zip"] = WHOLE
+    assert get().sha256 == SHA
 
 
 def test_a_cut_download_is_kept_where_no_lane_reads(files, get, tmp_path):
