@@ -12,6 +12,8 @@ from rich.console import Console
 
 from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
+from pipeline.commands.doctor import doctor
+from pipeline.commands.download import download
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
 from pipeline.commands.score import score
@@ -28,8 +30,10 @@ def report_folder(settings: Settings) -> Path:
 
 
 @app.callback()
-def environment() -> None:
+def environment(context: typer.Context) -> None:
     """Set what ``./activate`` sets, for a shell where it was not sourced."""
+    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance, and make none
+        return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
@@ -66,7 +70,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
-for command in (refresh, score, benchmark, lineage, clean):
+for command in (refresh, score, benchmark, lineage, clean, download, doctor):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def score(
     if begun:
         typer.echo(f"{len(files) - len(left)} of {len(files)} files were scored before the cut; going on", err=True)
     shown = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
-    with shown:
+    with shown, folder:
         for scored in stream(chosen, left, ended=lambda path: shown.update(1)):
             folder.add(scored)
             if scored.finding is None:

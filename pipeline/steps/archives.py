@@ -87,9 +87,32 @@ def open_archive(path: Path, cache: Path | None) -> Archive:
         raise UnusableImage(f"the archive cannot be opened: {error}; download it again") from error
 
 
+def damage(path: Path) -> str:
+    """Why an archive cannot be read to its end, by the checksums in it; empty where it can. A plain .tar has none."""
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as packed:
+                bad = packed.testzip()
+            return f"its member {bad!r} is damaged" if bad else ""
+        if path.suffix.lower() in (".gz", ".tgz"):
+            with gzip.open(path) as stream:
+                while stream.read(1 << 20):
+                    pass
+    except _BROKEN as error:
+        return f"it cannot be read to its end: {error}"
+    return ""
+
+
 def _check_size(size: int) -> None:
     if size > MAX_MEMBER:
         raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")
+
+
+def inflated_copy(path: Path, cache: Path) -> Path:
+    """Where the plain .tar of a .tar.gz stands in the cache once it was read; another file of that name has another."""
+    status = path.stat()
+    state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return cache / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.tar"
 
 
 def _inflated(path: Path, cache: Path | None) -> BinaryIO:
@@ -103,9 +126,7 @@ def _inflated(path: Path, cache: Path | None) -> BinaryIO:
             raise
         return unnamed
     cache.mkdir(parents=True, exist_ok=True)
-    status = path.stat()
-    state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
-    target = cache / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.tar"
+    target = inflated_copy(path, cache)
     if not target.is_file():
         handle, temporary = tempfile.mkstemp(dir=cache, suffix=".part")
         try:

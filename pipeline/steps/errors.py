@@ -5,6 +5,8 @@ ProxyAnoError
 ├── UnusableImage        one image or mask cannot be used; it is quarantined by name and the lane goes on
 ├── NeverMaterialized    a store has no published version yet
 ├── StoreCorrupt         a published store does not hold what its marker says
+├── TransferFailed       a download did not come through; the same command goes on where it stopped
+├── ContentDiffers       a downloaded file is not the one expected, or an archive is not safe to unpack
 └── ConfigError          a configuration value is outside its range
 """
 
@@ -27,6 +29,14 @@ class NeverMaterialized(ProxyAnoError):
 
 class StoreCorrupt(ProxyAnoError):
     """A published store does not hold what its completion marker says."""
+
+
+class TransferFailed(ProxyAnoError):
+    """A download did not come through; what came of it is kept."""
+
+
+class ContentDiffers(ProxyAnoError):
+    """A downloaded file is not the one expected, or an archive is not safe to unpack."""
 
 
 class ConfigError(ProxyAnoError, ValueError):

@@ -53,12 +53,16 @@ class RawFolder:
                 found[name] = path.stat().st_size
                 continue
             try:
-                archive = self._archives[name] = open_archive(path, self.cache)
+                archive = self._archives[name] = self.opened(path)
             except UnusableImage as error:
                 self.broken[name] = str(error)
                 continue
             found |= {f"{name}!/{inner}": size for inner, size in archive.sizes.items() if _listed(inner, KINDS)}
         return MappingProxyType(dict(sorted(found.items())))
+
+    def opened(self, path: Path) -> Archive:
+        """An archive below the folder; raises ``UnusableImage`` where it cannot be opened."""
+        return open_archive(path, self.cache)
 
     def paths(self) -> list[str]:
         """Every file, open or in an archive, sorted."""

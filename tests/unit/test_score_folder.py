@@ -71,9 +71,9 @@ def test_tables_hold_a_row_a_frame_and_a_row_a_region(tmp_path):
 
 
 def test_a_cut_run_goes_on_and_scores_its_last_file_again(tmp_path):
-    cut = ScoreFolder(tmp_path, Named(), 0.05, overlays=False)
-    for name, number in (("a.png", 0), ("b.nii", 0), ("b.nii", 1)):
-        cut.add(found(name, number))
+    with ScoreFolder(tmp_path, Named(), 0.05, overlays=False) as cut:
+        for name, number in (("a.png", 0), ("b.nii", 0), ("b.nii", 1)):
+            cut.add(found(name, number))
     with (tmp_path / "scores.partial.csv").open("a") as file:
         file.write("b.nii,2,abno")  # a kill amid a line
     again = ScoreFolder(tmp_path, Named(), 0.05, overlays=False)
@@ -90,8 +90,8 @@ def test_a_cut_run_goes_on_and_scores_its_last_file_again(tmp_path):
 
 
 def test_another_detector_does_not_go_on_with_the_table(tmp_path):
-    cut = ScoreFolder(tmp_path, Named(), 0.05, overlays=False)
-    cut.add(found("a.png"))
+    with ScoreFolder(tmp_path, Named(), 0.05, overlays=False) as cut:
+        cut.add(found("a.png"))
     for detector, rate in ((Named(data_version="ffff456789abcdef"), 0.05), (Named(), 0.1)):
         with pytest.raises(ConfigError, match="another detector or false-alarm rate"):
             ScoreFolder(tmp_path, detector, rate, overlays=False)

@@ -53,6 +53,13 @@ class ScoreFolder:
         self._scores = _Growing(folder / "scores.partial.csv", COLUMNS)
         self._regions = _Growing(folder / "regions.partial.csv", REGION_COLUMNS)
 
+    def __enter__(self) -> "ScoreFolder":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._scores.close()
+        self._regions.close()
+
     def add(self, scored: Scored) -> None:
         """Write one frame's result."""
         row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
@@ -88,8 +95,7 @@ class ScoreFolder:
 
     def finish(self, formats: Sequence[str]) -> list[Path]:
         """Give the tables their names, in every format asked for; their paths."""
-        self._scores.close()
-        self._regions.close()
+        self.__exit__()
         made = []
         for name in ("scores", "regions"):
             partial = self.folder / f"{name}.partial.csv"

@@ -1,0 +1,80 @@
+"""``proxyano doctor``: one screen of what works and what does not, each with its remedy; makes nothing."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.datasets import DATASETS
+from pipeline.steps.doctor import Finding, cluster, hardware, home, packages, python, raw, tracking
+from pipeline.wiring.settings import Settings
+
+COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}
+MEANT_FOR_A_GPU = ("paper",)
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON")] = False,
+) -> None:
+    """Look at versions, folders, raw data, hardware and services; exit 1 where something stops a run."""
+    findings = list(examine())
+    problems = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": not problems, "findings": [asdict(each) for each in findings]}, indent=1))
+    else:
+        _tell(findings, problems)
+    raise typer.Exit(1 if problems else 0)
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, in the order in which a run would meet their causes."""
+    yield python()
+    yield packages()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for wrong in error.errors():
+            variable, found = wrong["loc"][0] if wrong["loc"] else "settings", f"{wrong['msg']}; got {wrong['input']!r}"
+            yield Finding(name=str(variable), state="problem", found=found, remedy=f"unset or correct {variable}")
+        return
+    yield home(settings.home)
+    yield _preset(settings)
+    archives = settings.home / "fingerprints" / "archives"
+    for name, dataset in DATASETS.items():
+        yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
+    yield hardware(wants_gpu=settings.preset_name in MEANT_FOR_A_GPU)
+    from pipeline.wiring.doctor import dagster
+
+    yield dagster(Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster"))
+    yield tracking(settings.tracking_uri)
+    if settings.scheduler:
+        yield cluster(settings.scheduler)
+
+
+def _preset(settings: Settings) -> Finding:
+    if settings.preset_name not in PRESETS:
+        remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
+        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is none", remedy=remedy)
+    chosen = "" if settings.preset else " (by default)"
+    return Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
+
+
+def _tell(findings: list[Finding], problems: int) -> None:
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    table = Table("", "what", "found", "remedy", box=None)
+    for each in findings:
+        mark = f"[{COLOURS[each.state]}]{each.state}[/]"
+        table.add_row(mark, each.name, escape(each.found), escape(each.remedy))
+    console.print(table, highlight=False)
+    warnings = sum(each.state == "warn" for each in findings)
+    console.print(f"{problems} problems, {warnings} warnings." if problems or warnings else "[green]All is well.[/]")
