@@ -1,0 +1,177 @@
+"""New images through the detector of the made sample: the command, the Python interface, the served model."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from models.metrics import label_free_threshold
+from pipeline.cli import app
+from pipeline.steps.detector.frames import read_frames
+from pipeline.steps.detector.freeze import read_detector
+from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.wiring.registry import CHALLENGER, CHAMPION, model_name
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LANES = ("brain_mri", "oct", "idrid")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def detector(undisturbed):
+    return lambda name: read_detector(undisturbed.store.current(f"{name}/detector").path, device="cpu")
+
+
+def run(undisturbed, *words, cwd=PROJECT):
+    line = [sys.executable, "-m", "pipeline.cli", "score", *map(str, words)]
+    return subprocess.run(
+        line, cwd=cwd, env=undisturbed.environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_a_files_score_is_the_evaluations_score_of_that_image(undisturbed, detector, name):
+    found, method = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
+    column = f"{method.about('method')}:standardised"
+    manifest = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
+    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
+    test = method.scores[method.scores["split"] == "test"].iloc[:6]
+    for _, row in test.iterrows():
+        (frame,) = read_frames(undisturbed.root / "sample" / name / paths[row["image_id"]])
+        assert found.score(frame.pixels).score == pytest.approx(row[column], rel=1e-4, abs=1e-4)
+
+
+def test_the_calibration_is_that_of_the_validation_normals(undisturbed, detector):
+    found, lane = detector("oct"), load_evaluation(undisturbed.store.current("oct/evaluation").path)
+    column = f"{lane.about('method')}:standardised"
+    normal = np.sort(lane.scores.loc[lane.scores["split"] == "val", column].to_numpy(float))
+    np.testing.assert_allclose(found.images.normal, normal, rtol=1e-4, atol=1e-4)
+    assert found.images.normal.min() <= label_free_threshold(normal) <= found.images.normal.max()
+
+
+def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undisturbed, tmp_path):
+    images = sorted((undisturbed.root / "sample" / "oct").rglob("test/CNV/*.jp*g"))[:3]
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    for path in images:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "broken.png").write_bytes(images[0].read_bytes()[:200])
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / "noise.png"), noise)
+    words = ("--format", "csv", "--format", "json", "--false-alarm-rate", "0.2")
+    done = run(undisturbed, folder, "--dataset", "oct", "--out", tmp_path / "out", *words)
+    assert done.returncode == 3, done.stderr[-2000:]
+    assert "broken.png: cannot be decoded" in done.stderr
+    table = pd.read_csv(tmp_path / "out" / "scores.csv")
+    table.index = pd.Index(table["path"].str.rpartition("/")[2])
+    assert table.loc["broken.png", "decision"] == "unusable"
+    assert table.loc["noise.png", "decision"] in ("out of domain", "unusable")
+    assert set(table.loc[[path.name for path in images], "decision"]) <= {"normal", "abnormal", "out of domain"}
+    shown = cv2.imread(str(tmp_path / "out" / table.loc[images[0].name, "overlay"]))
+    assert shown is not None
+    assert len(json.loads((tmp_path / "out" / "scores.json").read_text())) == 5
+
+
+def test_a_cut_run_goes_on(undisturbed, tmp_path):
+    folder = undisturbed.root / "sample" / "brain_mri"
+    words = (folder, "--dataset", "brain_mri", "--out", tmp_path / "out", "--no-overlays")
+    line = [sys.executable, "-m", "pipeline.cli", "score", *map(str, words)]
+    process = subprocess.Popen(line, cwd=PROJECT, env=undisturbed.environment, stderr=subprocess.DEVNULL)
+    partial, end = tmp_path / "out" / "scores.partial.csv", time.monotonic() + 240
+    while not (partial.is_file() and partial.read_text().count("\n") > 10):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = run(undisturbed, *words)
+    assert "were scored before the cut; going on" in done.stderr
+    table = pd.read_csv(tmp_path / "out" / "scores.csv")
+    files = [path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png")]
+    assert sorted(table["path"]) == sorted(map(str, files))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("x.png", "--dataset", "oct"), "no such file or folder"),
+        ((".", "--dataset", "knee"), "there is no detector of knee"),
+        ((".",), "expected --dataset NAME or --detector FOLDER"),
+        ((".", "--dataset", "oct", "--false-alarm-rate", "0.0001"), "ask for a higher rate"),
+    ],
+)
+def test_a_wrong_call_gets_one_sentence_and_exit_code_2(undisturbed, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.setenv("PROXYANO_HOME", str(undisturbed.root))
+    done = CliRunner().invoke(app, ["score", *words, "--out", str(tmp_path / "out")], env=undisturbed.environment)
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_detector_is_registered_and_the_first_one_is_champion(undisturbed):
+    for name in LANES:
+        versions = [
+            undisturbed.mlflow.get_model_version_by_alias(model_name(name), at) for at in (CHALLENGER, CHAMPION)
+        ]
+        assert versions[0].version == versions[1].version == "1"
+        assert versions[0].tags["detector"] == undisturbed.store.current(f"{name}/detector").data_version
+        assert versions[0].tags["promotion"] == "there was no champion"
+        assert versions[0].run_id
+
+
+def test_the_served_model_answers_what_the_command_says(undisturbed, detector):
+    path = sorted((undisturbed.root / "sample" / "oct").rglob("test/DME/*.jp*g"))[0]
+    (frame,) = read_frames(path)
+    expected = detector("oct").score(frame.pixels)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{model_name('oct')}@champion"]
+    line += ["--env-manager", "local", "--port", str(port), "--host", "127.0.0.1", "--workers", "1"]
+    environment = undisturbed.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{undisturbed.root / 'mlflow.db'}"}
+    log = undisturbed.root / "served.txt"
+    with log.open("w") as output:
+        server = subprocess.Popen(line, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        _wait(server, f"http://127.0.0.1:{port}/ping", log)
+        body = {"dataframe_records": [{"image": base64.b64encode(path.read_bytes()).decode()}]}
+        answer = _post(f"http://127.0.0.1:{port}/invocations", body | {"params": {"false_alarm_rate": 0.2}})
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    (row,) = answer["predictions"]
+    assert row["score"] == pytest.approx(expected.score, rel=1e-5)
+    assert row["false_alarm_rate"] == expected.false_alarm_rate
+    assert row["decision"] == expected.decision(0.2)
+    assert base64.b64decode(row["heat_map"]) == expected.overlay(0.2)
+
+
+def _wait(server, url, log):
+    end = time.monotonic() + 240
+    while True:
+        assert server.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < end, log.read_text()[-3000:]
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.5)
+
+
+def _post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.loads(answer.read())
