@@ -16,8 +16,8 @@ from PIL import Image
 from models.scoring import Array
 from pipeline.steps.comparison import chosen
 from pipeline.steps.loading import canvases, read_index, read_rows
-from pipeline.steps.panels import HEAT_RANGE, Case, chosen_cases
-from pipeline.steps.reports.lanes import PICTURE_COLUMNS, THUMBNAIL
+from pipeline.steps.panels import Case, chosen_cases
+from pipeline.steps.reports.lanes import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
 from pipeline.steps.store import Version
 
 THUMB = 64  # px, side of a thumbnail

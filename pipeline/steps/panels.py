@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from models.scoring import Array
 from pipeline.steps.inference import Prediction
-from pipeline.steps.reports.lanes import Panel, strip_png
+from pipeline.steps.reports.lanes import HEAT_RANGE, Panel, strip_png
 from pipeline.steps.scorers import CanvasScore, enlarge
-
-HEAT_RANGE = (0.0, 8.0)
-"""Standardised score (sd of normals) shown as the coldest and the hottest colour: fixed, never stretched by image."""
 
 SIDE = 256  # px, height of a panel's pictures
 
