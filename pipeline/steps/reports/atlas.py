@@ -13,7 +13,8 @@ BUDGET = 2_400_000
 """Bytes of all atlases of the page after base64."""
 
 COLUMNS = 40
-STEPS = ((64, 60), (64, 40), (48, 45), (32, 45), (24, 35), (16, 30))
+SIDE = 64
+STEPS = ((SIDE, 60), (SIDE, 40), (48, 45), (32, 45), (24, 35), (16, 30))
 """(side of a cell in px, WebP quality), tried in this order."""
 LIMIT = 16383
 """Largest side of a WebP picture, px."""
@@ -32,12 +33,10 @@ class Atlas:
 def atlases(lanes: Sequence[LaneEvaluation], budget: int = BUDGET) -> dict[str, Atlas]:
     """Data set → atlas, for lanes with thumbnails, at the largest step that fits (the smallest where none does)."""
     files = {lane.dataset: _files(lane) for lane in lanes}
-    files = {dataset: found for dataset, found in files.items() if any(found)}
+    sheets = {dataset: (_sheet(found), found) for dataset, found in files.items() if any(found)}
     made: dict[str, Atlas] = {}
     for side, quality in STEPS:
-        if any(side * -(-len(found) // COLUMNS) > LIMIT for found in files.values()):
-            continue
-        made = {dataset: _atlas(found, side, quality) for dataset, found in files.items()}
+        made = {dataset: _atlas(sheet, found, side, quality) for dataset, (sheet, found) in sheets.items()}
         if sum(len(atlas.link) for atlas in made.values()) <= budget:
             break
     return made
@@ -50,19 +49,27 @@ def _files(lane: LaneEvaluation) -> list[bytes]:
     return [held.get(str(image_id), b"") for image_id in lane.scores["image_id"]]
 
 
-def _atlas(files: Sequence[bytes], side: int, quality: int) -> Atlas:
-    rows = -(-len(files) // COLUMNS)
-    sheet = Image.new("RGB", (side * COLUMNS, side * rows))
+def _sheet(files: Sequence[bytes]) -> Image.Image:
+    """All thumbnails at the largest side."""
+    side = SIDE
+    sheet = Image.new("RGB", (side * COLUMNS, side * -(-len(files) // COLUMNS)))
     for place, data in enumerate(files):
         if data:
             with Image.open(io.BytesIO(data)) as opened:
-                cell = opened.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+                cell = opened.convert("RGB").resize((side, side))
             sheet.paste(cell, (place % COLUMNS * side, place // COLUMNS * side))
-    return Atlas(link=webp_link(sheet, quality), columns=COLUMNS, rows=rows, shown=[int(bool(data)) for data in files])
+    return sheet
+
+
+def _atlas(sheet: Image.Image, files: Sequence[bytes], side: int, quality: int) -> Atlas:
+    rows = sheet.height // SIDE
+    side = min(side, LIMIT // rows)
+    small = sheet.resize((side * COLUMNS, side * rows), Image.Resampling.BOX) if side < SIDE else sheet
+    return Atlas(link=webp_link(small, quality), columns=COLUMNS, rows=rows, shown=[int(bool(data)) for data in files])
 
 
 def webp_link(image: Image.Image, quality: int | None) -> str:
     """Data link of a WebP file; without a quality it is lossless."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality or 80, lossless=quality is None, method=4)
+    image.save(buffer, "WEBP", quality=quality or 80, lossless=quality is None, method=2)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
