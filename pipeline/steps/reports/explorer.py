@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.steps.reports.atlas import Atlas
 from pipeline.steps.reports.figures import by_rank, column_name
-from pipeline.steps.reports.gallery import Shown
+from pipeline.steps.reports.gallery import KINDS, Shown
 from pipeline.steps.reports.lanes import LaneEvaluation
 
 NORMALS = {
@@ -113,7 +113,12 @@ def _drawn(one: Shown) -> dict[str, Any]:
     first, *others = one.canvases
     rest = {layer: link for layer, link in first["layers"].items() if layer != "input"}
     canvases = [{**first, "layers": rest}, *others]
-    return {"row": one.row, "kind": one.kind, "klass": one.klass.replace("_", " "), "canvases": canvases}
+    return {
+        "row": one.row,
+        "kind": KINDS.get(one.kind, one.kind),
+        "klass": one.klass.replace("_", " "),
+        "canvases": canvases,
+    }
 
 
 def _values(scores: pd.DataFrame, column: str, threshold: float) -> dict[str, Any]:

@@ -45,7 +45,7 @@
     const shown = lane.data.gallery[place];
     one("h2").textContent = `${said(shown)}, score ${report.digits(score(shown))}`;
     one(".place").textContent = `${place + 1} of ${lane.data.gallery.length}`;
-    one(".kind").textContent = `Shown as: ${shown.kind}`;
+    one(".kind").textContent = shown.kind;
     const kept = canvas.selectedOptions[0]?.textContent;
     canvas.replaceChildren(...shown.canvases.map(({ name }, i) => make("option", { value: i, textContent: name, selected: name === kept })));
     one(".canvases").hidden = shown.canvases.length < 2;
@@ -69,12 +69,8 @@
     show();
     const from = document.activeElement;
     dialog.showModal();
-    document.documentElement.classList.add("still");
     one("h2").focus();
-    dialog.addEventListener("close", () => {
-      document.documentElement.classList.remove("still");
-      from?.focus?.();
-    }, { once: true });
+    dialog.addEventListener("close", () => from?.focus?.(), { once: true });
   };
 
   blend.addEventListener("input", mix);

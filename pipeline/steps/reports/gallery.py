@@ -21,10 +21,10 @@ STEPS = ((768, 82), (512, 78), (384, 72), (256, 66), (192, 58), (128, 50))
 """(largest side of a layer in px, WebP quality), tried in this order."""
 
 KINDS = {
-    "found": "Found: abnormal images with the highest scores",
-    "missed": "Missed: abnormal images with the lowest scores",
-    "false alarm": "False alarms: normal images with the highest scores",
-    "ordinary": "Ordinary: normal images with the lowest scores",
+    "found": "Abnormal images with the highest scores",
+    "missed": "Abnormal images with the lowest scores",
+    "false alarm": "Normal images with the highest scores",
+    "ordinary": "Normal images with the lowest scores",
     "chosen by order": "Chosen by order: no score has a say in these",
 }
 """Kinds of images and what the page says of them, in the page's order."""
