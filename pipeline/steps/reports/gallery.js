@@ -67,10 +67,8 @@
   report.open = (id, number) => {
     [lane, place] = [lanes.get(id), number];
     show();
-    const from = document.activeElement;
     dialog.showModal();
     one("h2").focus();
-    dialog.addEventListener("close", () => from?.focus?.(), { once: true });
   };
 
   blend.addEventListener("input", mix);
