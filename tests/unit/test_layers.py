@@ -1,6 +1,7 @@
 """What an evaluation keeps for the page: a thumbnail of every scored image, layers of the cases and of a sample."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,13 @@ from pipeline.steps.inference import Prediction
 from pipeline.steps.layers import LAYERS, SAMPLED, THUMB, picture_table
 from pipeline.steps.panels import Case
 from pipeline.steps.reports.lanes import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
-from pipeline.steps.scorers import CanvasImages, CanvasScore
+from pipeline.steps.scorers import CanvasImages, residual_parts, score_canvas
 from pipeline.steps.shards import create, open_array, write_rows
 from pipeline.steps.store import Version
 
 COUNT, SIDE = 24, 32
 SCORE = "proxyano:standardised"
+CONFIG = ScoreConfig(signed=True, sigma=0.7, worst=0.1, floor=0.1)
 HOT = 4.0  # sd, of every map's left half
 
 
@@ -64,9 +66,8 @@ def pictures(table, levels, tiles):
     heat[:, : SIDE // 2], heat[0, 0] = HOT, 100.0
     mask = np.zeros((TILE, TILE), bool)
     mask[:9] = True
-    case = Case(
-        "head", found, CanvasScore(images, lambda row: heat, ScoreConfig()), lambda row: mask if row == 23 else None
-    )
+    scored = score_canvas(images, residual_parts(plane, images, CONFIG), CONFIG)
+    case = Case("head", found, replace(scored, map_of=lambda row: heat), lambda row: mask if row == 23 else None)
     return picture_table([case], table, SCORE, 3, tiles)
 
 
