@@ -18,7 +18,7 @@ from pipeline.wiring.resources import ReportResource, StoreResource, TrackerReso
 from pipeline.wiring.runs import REFRESH
 from pipeline.wiring.tracking import Origin
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefinition:

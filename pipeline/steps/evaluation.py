@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from pipeline.steps.comparison import write_comparison
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.controls.shortcuts import shortcut_table
 from pipeline.steps.inference import Prediction, predict_canvas
+from pipeline.steps.layers import picture_table
 from pipeline.steps.loading import load_tiles
 from pipeline.steps.panels import Case, case_panels
 from pipeline.steps.pasted import SPLIT, PastedConfig, PastedImages, paste, pasted_records
 from pipeline.steps.reports.lanes import write_evaluation
-from pipeline.steps.reports.records import MEMBER, image_records, label_free_thresholds, pixel_records
+from pipeline.steps.reports.records import MEMBER, PRIMARY, image_records, label_free_thresholds, pixel_records
 from pipeline.steps.scoreboard import LaneInputs, Scoreboard
 from pipeline.steps.scorers import (
     CanvasImages,
@@ -70,7 +72,8 @@ def evaluate_lane(
 
     ``facts`` are the parts of the summary the caller knows: configuration, minutes, peak memory, links.
     """
-    asset = asset or f"{inputs.dataset.name}/evaluation"
+    own = f"{inputs.dataset.name}/evaluation"
+    asset = asset or own
     known = reviewed(inputs.dataset.name)
     key = fingerprint(inputs.versions, config, preset, method, seed, code_version, known)
     with store.building(asset, key) as work:
@@ -92,6 +95,8 @@ def evaluate_lane(
         records += pixel_records(board.curves, **head, n_boot=config.resamples)
         if pasted:
             records += pasted_records(with_copies, board.found, head=head, n_boot=config.resamples)
+        judged = f"{method}:{PRIMARY}"
+        pictures = None if asset != own else picture_table(cases, board.table, judged, config.cases, inputs.tiles)
         write_evaluation(
             work / "content",
             records=records,
@@ -100,12 +105,14 @@ def evaluate_lane(
             curves={
                 name: {subset: curve.curves(subset) for subset in curve.subsets} for name, curve in board.curves.items()
             },
-            panels=case_panels(cases, board.table, f"{method}:standardised", config.cases),
+            panels=case_panels(cases, board.table, judged, config.cases),
+            pictures=pictures,
         )
         write_comparison(work / "content", board, method, cases, n_boot=config.resamples)
         columns = [score_column(board, name, method) for name in config.committee or (OWN,)]
         write_audit(work / "content", board, columns, config.quantile, cases[0])
-        version = fingerprint(records, board.table.to_dict("list"))
+        seen = [] if pictures is None else [sha256(b"".join(pictures["data"])).hexdigest()]
+        version = fingerprint(records, board.table.to_dict("list"), *seen)
         return store.publish(asset, work / "content", version, {"records": len(records), "images": len(board.table)})
 
 

@@ -1,6 +1,6 @@
 """Pictures of single cases: input, predicted proxy, reconstruction, heat map and truth, side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from models.scoring import Array
 from pipeline.steps.inference import Prediction
-from pipeline.steps.reports.lanes import Panel, strip_png
+from pipeline.steps.reports.lanes import HEAT_RANGE, Panel, strip_png
 from pipeline.steps.scorers import CanvasScore, enlarge
-
-HEAT_RANGE = (0.0, 8.0)
-"""Standardised score (sd of normals) shown as the coldest and the hottest colour: fixed, never stretched by image."""
 
 SIDE = 256  # px, height of a panel's pictures
 
@@ -30,26 +27,35 @@ class Case:
     lesions: Callable[[int], NDArray[np.bool_] | None]  # row → mask at the canvas's full size, None without masks
 
 
-def case_panels(cases: Sequence[Case], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
-    """Best found and missed abnormal images, worst false alarms and most ordinary normals, ``count`` of each."""
+def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple[str, int, pd.Series]]:
+    """(kind, number from 1, row): best found and missed abnormal images, worst false alarms and most ordinary normals.
+
+    ``count`` of each; false alarms and ordinary images are held-out or test normals.
+    """
     test = table[table["split"] == "test"]
     normal = table[(table["label"] == 0) & table["split"].isin(["test", "holdout"])]
     abnormal = test[test["label"] == 1]
-    chosen = {
+    kinds = {
         "found": abnormal.nlargest(count, column),
         "missed": abnormal.nsmallest(count, column),
         "false alarm": normal.nlargest(count, column),
         "ordinary": normal.nsmallest(count, column),
     }
-    panels = []
-    for kind, rows in chosen.items():
+    for kind, rows in kinds.items():
         for number, (_, image) in enumerate(rows.iterrows(), start=1):
-            for case in cases:
-                caption = (
-                    f"{kind} {number}, {case.canvas}: {image['klass']}, score {image[column]:.2f} ({image['image_id']})"
-                )
-                name = f"{kind.replace(' ', '_')}_{number}_{case.canvas}.png"
-                panels.append(Panel(file=name, caption=caption, png=case_png(case, str(image["image_id"]))))
+            yield kind, number, image
+
+
+def case_panels(cases: Sequence[Case], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
+    """A strip for each of the ``chosen_cases`` on every canvas."""
+    panels = []
+    for kind, number, image in chosen_cases(table, column, count):
+        for case in cases:
+            caption = (
+                f"{kind} {number}, {case.canvas}: {image['klass']}, score {image[column]:.2f} ({image['image_id']})"
+            )
+            name = f"{kind.replace(' ', '_')}_{number}_{case.canvas}.png"
+            panels.append(Panel(file=name, caption=caption, png=case_png(case, str(image["image_id"]))))
     return panels
 
 

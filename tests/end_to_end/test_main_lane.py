@@ -12,6 +12,7 @@ from models.checkpoint import load_method
 from models.prediction import predict
 from models.source import TensorSource
 from pipeline.steps.inference import predict_canvas
+from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
@@ -96,6 +97,21 @@ def test_a_member_stands_on_the_lanes_own_stages_and_the_audit_lies_beside_the_s
     listed = pd.read_csv(evaluation.path / "audit.csv")
     assert {"image_id", "path", "agreeing", "member_denoising:standardised"} <= set(listed.columns)
     assert (evaluation.path / "audit.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_an_evaluation_keeps_a_thumbnail_of_every_scored_image_and_layers_of_some(undisturbed, name):
+    lane = load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
+    small = lane.pictures[lane.pictures["layer"] == "thumbnail"]
+    assert sorted(small["image_id"]) == sorted(lane.scores["image_id"])
+    drawn = lane.pictures.drop(index=small.index)
+    canvases = {"brain_mri": {"head"}, "oct": {"wide", "tight"}, "idrid": {"field"}}[name]
+    layers = {"input", "proxy", "reconstruction", "heat"}
+    assert {"found", "false alarm"} <= set(drawn["kind"])
+    for image_id, rows in drawn.groupby("image_id"):
+        assert set(rows["canvas"]) == canvases
+        abnormal = lane.scores.set_index("image_id").loc[image_id, "label"] == 1
+        assert set(rows["layer"]) == layers | ({"truth"} if name == "idrid" and abnormal else set())
 
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):

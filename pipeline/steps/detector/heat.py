@@ -15,7 +15,7 @@ from scipy import ndimage
 from models.scoring import Array
 from pipeline.steps.canonical.form import TILE, SlotTile, slots
 from pipeline.steps.detector.calibration import Calibration
-from pipeline.steps.panels import HEAT_RANGE
+from pipeline.steps.reports.lanes import HEAT_RANGE
 from pipeline.steps.scorers import enlarge
 
 FAINT = 1.5  # heat below which the overlay shows the image alone

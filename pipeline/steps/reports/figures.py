@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from models.metrics import checked, cumulative
 from pipeline.steps.reports.lanes import LaneEvaluation
-from pipeline.steps.reports.records import Record, find, kind, score_columns, split_name
+from pipeline.steps.reports.records import PRIMARY, Record, find, kind, score_columns, split_name
 from pipeline.steps.reports.verdict import PAPER, level_of, number, title
 
 NAMES = {
@@ -33,12 +33,13 @@ COLOURS = {
 }
 SERIES = ("#2f8fd8", "#1fa37a", "#8f6bd9", "#d04a7c", "#c9a21b", "#4fb0b8")
 CONTROL_SERIES = ("#d9741f", "#a8562a", "#e0a15c", "#7d6a58", "#c4483a", "#b08968")
-SPLITS = {"val": ("validation normals", "#8a8f98"), "holdout": ("held-out normals", "#1fa37a")}
 
 Figure = dict[str, Any]
+Floats = NDArray[np.float64]
 
 
-def _name(column: str) -> str:
+def column_name(column: str) -> str:
+    """A score column for people."""
     method, score = split_name(column)
     return title(method) if score == "value" else f"{title(method)}, {score}"
 
@@ -69,11 +70,16 @@ def _colours(columns: Sequence[str]) -> dict[str, str]:
     return colours
 
 
-def _thin(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], points: int = 150) -> tuple[list[float], list[float]]:
-    keep = np.unique(np.linspace(0, len(x) - 1, points).astype(int))
-    if len(x) > points:  # corners of the curve carry the shape: keep evenly in both directions
-        along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-        keep = np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)).clip(0, len(x) - 1))
+def _kept(x: Floats, y: Floats, points: int = 150) -> NDArray[np.intp]:
+    """Places of the points that carry a curve's shape."""
+    if len(x) <= points:
+        return np.arange(len(x))
+    along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])  # even in both directions
+    return np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)).clip(0, len(x) - 1))
+
+
+def _thin(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+    keep = _kept(x, y)
     return [round(float(v), 4) for v in x[keep]], [round(float(v), 4) for v in y[keep]]
 
 
@@ -101,7 +107,7 @@ def _curve_pair(curves: dict[str, dict[str, tuple[list[float], list[float]]]], o
     for which, (x, y) in axes.items():
         data = [
             _line(
-                _name(n),
+                column_name(n),
                 *curves[n][which],
                 colours[n],
                 n in shown,
@@ -117,18 +123,48 @@ def _curve_pair(curves: dict[str, dict[str, tuple[list[float], list[float]]]], o
 
 
 def image_curves(lane: LaneEvaluation) -> dict[str, Figure]:
-    """ROC and precision-recall figures of the test images; empty where a class is missing."""
-    test = lane.scores[lane.scores["split"] == "test"]
+    """ROC and precision-recall figures of the test images; empty where a class is missing.
+
+    A point of the ROC carries [score, row of the lane's scores]: the image whose score is the lowest called abnormal
+    there. The ROC's last trace is the point of a threshold, which the page moves.
+    """
+    places = np.flatnonzero((lane.scores["split"] == "test").to_numpy())
+    test = lane.scores.iloc[places]
     if test["label"].nunique() < 2:
         return {}
-    curves = {}
+    curves, at = {}, {}
     order = _ranked(score_columns(lane.scores), lane.records, "image")
     for column in order:
         labels, values = checked(test["label"].to_numpy(), test[column].to_numpy(float))
         tp, fp = (c[0] for c in cumulative(labels, values, np.ones((1, labels.size))))
-        roc = _thin(np.r_[0, fp / fp[-1]], np.r_[0, tp / tp[-1]])
-        curves[column] = {"roc": roc, "pr": _thin(tp / tp[-1], tp / np.maximum(tp + fp, 1))}
-    return _curve_pair(curves, order) if order else {}
+        x, y = np.r_[0, fp / fp[-1]], np.r_[0, tp / tp[-1]]
+        curves[column] = {"roc": _thin(x, y), "pr": _thin(tp / tp[-1], tp / np.maximum(tp + fp, 1))}
+        distinct, first = np.unique(-values, return_index=True)
+        at[column] = [_point(k, -distinct, places[first]) for k in _kept(x, y)]
+    if not order:
+        return {}
+    pair = _curve_pair(curves, order)
+    for trace, column in zip(pair["roc"]["data"], order, strict=False):
+        trace |= {"customdata": at[column], "hoverinfo": "none"}
+    pair["roc"]["data"].append(OPERATING)
+    return pair
+
+
+OPERATING: Figure = {
+    "type": "scatter",
+    "mode": "markers",
+    "name": "at the threshold",
+    "x": [],
+    "y": [],
+    "marker": {"size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 3}},
+    "hoverinfo": "skip",
+    "showlegend": False,
+}
+
+
+def _point(k: int, scores: Floats, rows: NDArray[np.intp]) -> list[float | int] | None:
+    """Score and row at place ``k`` of a curve; its first place calls no image abnormal."""
+    return None if k == 0 else [float(f"{scores[k - 1]:.5g}"), int(rows[k - 1])]
 
 
 def pixel_curves(lane: LaneEvaluation) -> dict[str, list[Figure]]:
@@ -148,69 +184,23 @@ def pixel_curves(lane: LaneEvaluation) -> dict[str, list[Figure]]:
     return plots if plots["roc"] else {}
 
 
-def histograms(lane: LaneEvaluation, bins: int = 32) -> list[Figure]:
-    """Score histograms of validation, held-out and test normals and each class, one choice a score."""
-    ranked = _ranked(score_columns(lane.scores), lane.records, "image")
-    order = sorted(ranked, key=lambda name: kind(split_name(name)[0]) != "method")
-    return [_histogram(lane.scores, column, lane.about("thresholds").get(column), bins) for column in order]
+def by_rank(lane: LaneEvaluation) -> list[str]:
+    """Image scores without the shortcuts, the method's own first (the judged one before all), in falling AUROC.
 
+    Where the test has no normals, the AUROC against held-out normals counts.
+    """
+    value = {
+        f"{r['method']}:{r['score']}": float(r["value"])
+        for metric in ("auroc_heldout", "auroc")
+        for r in find(lane.records, level="image", metric=metric, subset="all")
+    }
 
-def _histogram(scores: pd.DataFrame, column: str, threshold: float | None, bins: int) -> Figure:
-    test = scores[scores["split"] == "test"]
-    groups = [
-        (label, colour, scores[(scores["split"] == s) & (scores["label"] == 0)])
-        for s, (label, colour) in SPLITS.items()
-    ]
-    groups.append(("test normals", SERIES[0], test[test["label"] == 0]))
-    diseased = test[test["label"] == 1]
-    for colour, klass in zip(
-        ("#d9741f", "#d04a7c", "#c9a21b", "#8f6bd9") * 3, sorted(diseased["klass"].unique()), strict=False
-    ):
-        groups.append((str(klass), colour, diseased[diseased["klass"] == klass]))
-    values = scores[column].to_numpy(float)
-    values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [0.0, 0.995])
-    edges = np.linspace(low, max(high, low + 1e-9), bins + 1)
-    centres = (edges[1:] + edges[:-1]) / 2
-    data = []
-    for label, colour, frame in groups:
-        if len(frame):
-            share = np.histogram(np.clip(frame[column].to_numpy(float), edges[0], edges[-1]), edges)[0] / len(frame)
-            line = _line(
-                f"{label} ({len(frame)})",
-                [float(f"{c:.5g}") for c in centres],
-                [round(float(s), 4) for s in share],
-                colour,
-                True,
-                "solid",
-            )
-            line["line"] |= {"shape": "hvh"}
-            data.append(line | {"fill": "tozeroy", "fillcolor": f"{colour}1c"})
-    layout: dict[str, Any] = {"xaxis": _axis("score"), "yaxis": _axis("share of images", rangemode="tozero")}
-    if threshold is not None:
-        layout["shapes"] = [
-            {
-                "type": "line",
-                "x0": threshold,
-                "x1": threshold,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "line": {"dash": "dash", "width": 1.5, "color": "#8a8f98"},
-            }
-        ]
-        layout["annotations"] = [
-            {
-                "x": threshold,
-                "y": 1,
-                "yref": "paper",
-                "yanchor": "bottom",
-                "showarrow": False,
-                "text": "label-free threshold",
-                "font": {"size": 11},
-            }
-        ]
-    return {"title": _name(column), "data": data, "layout": layout}
+    def place(column: str) -> tuple[bool, bool, float]:
+        method, score = split_name(column)
+        return kind(method) != "method", score != PRIMARY, -value.get(column, 0.0)
+
+    shown = [column for column in score_columns(lane.scores) if kind(split_name(column)[0]) != "shortcut"]
+    return sorted(shown, key=place)
 
 
 def forest(lane: LaneEvaluation) -> Figure:
@@ -218,7 +208,7 @@ def forest(lane: LaneEvaluation) -> Figure:
     level = level_of(lane.records, lane.dataset)
     rows = find(lane.records, level=level, metric="auroc", subset="all")
     rows = sorted(rows, key=lambda r: float(r["value"]))
-    names = {id(r): _name(f"{r['method']}:{r['score']}") for r in rows}
+    names = {id(r): column_name(f"{r['method']}:{r['score']}") for r in rows}
     data = []
     for of in NAMES:
         some = [r for r in rows if kind(r["method"]) == of]

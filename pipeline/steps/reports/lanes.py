@@ -5,6 +5,7 @@ scores.parquet image scores (image_id, split, label, klass, group, ``<method>:<s
 curves.json    pixel curves: score name → subset → fpr, tpr, recall, precision lists
 panels/*.png   pictures of cases, listed with captions in panels.json
 summary.json   what was run on what: ``SUMMARY_KEYS``
+pictures.parquet  thumbnails and layers for the page (``steps.layers``); evaluations of the benchmark have none
 """
 
 import io
@@ -46,6 +47,13 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "batch_size": {},  # canvas → images
     "learning_rate": {},  # canvas → stage → highest rate
 }
+PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
+"""Columns of the pictures' table; ``data`` holds a file's bytes."""
+HEAT_RANGE = (0.0, 8.0)
+"""Standardised score (sd of normals) shown as the coldest and the hottest colour: fixed, never stretched by image."""
+PICTURES = "pictures.parquet"
+THUMBNAIL = "thumbnail"
+"""Layer of the small pictures that every scored image has."""
 SUMMARY_NEEDED = ("dataset", "title", "preset", "method", "seed")
 
 
@@ -66,6 +74,7 @@ class LaneEvaluation:
     scores: pd.DataFrame
     curves: Curves = field(default_factory=dict)
     panels: Sequence[Panel] = ()
+    pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE_COLUMNS)))
     summary: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -79,6 +88,8 @@ class LaneEvaluation:
                 raise ValueError(f"a record has the keys {RECORD_KEYS}, got {tuple(record)}")
         if not self.records:
             raise ValueError(f"the evaluation of {self.summary['dataset']!r} holds no record")
+        if tuple(self.pictures.columns) != PICTURE_COLUMNS:
+            raise ValueError(f"pictures have the columns {PICTURE_COLUMNS}, got {tuple(self.pictures.columns)}")
         score_columns(self.scores)
 
     @property
@@ -99,13 +110,17 @@ def write_evaluation(
     summary: Mapping[str, Any],
     curves: Curves | None = None,
     panels: Sequence[Panel] = (),
+    pictures: pd.DataFrame | None = None,
 ) -> LaneEvaluation:
     """Write one lane's evaluation into ``folder`` (made if missing) and return it; same input, same bytes."""
-    lane = LaneEvaluation(records=records, scores=scores, curves=curves or {}, panels=panels, summary=summary)
+    kept = {} if pictures is None else {"pictures": pictures}
+    lane = LaneEvaluation(records=records, scores=scores, curves=curves or {}, panels=panels, summary=summary, **kept)
     (folder / "panels").mkdir(parents=True, exist_ok=True)
     for panel in panels:
         (folder / "panels" / panel.file).write_bytes(panel.png)
     scores.to_parquet(folder / "scores.parquet", index=False)
+    if pictures is not None:
+        pictures.to_parquet(folder / PICTURES, index=False)
     listed = [{"file": panel.file, "caption": panel.caption} for panel in panels]
     parts = {"records": records, "curves": lane.curves, "panels": listed, "summary": dict(summary)}
     for name, part in parts.items():
@@ -122,10 +137,11 @@ def load_evaluation(folder: Path) -> LaneEvaluation:
         }
         panels = [Panel(**entry, png=(folder / "panels" / entry["file"]).read_bytes()) for entry in parts["panels"]]
         scores = pd.read_parquet(folder / "scores.parquet")
+        kept = {"pictures": pd.read_parquet(folder / PICTURES)} if (folder / PICTURES).is_file() else {}
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise StoreCorrupt(f"{folder} is no complete evaluation: {error}; materialize the evaluation again") from error
     return LaneEvaluation(
-        records=parts["records"], scores=scores, curves=parts["curves"], panels=panels, summary=parts["summary"]
+        records=parts["records"], scores=scores, curves=parts["curves"], panels=panels, summary=parts["summary"], **kept
     )
 
 

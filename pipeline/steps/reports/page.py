@@ -6,20 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.steps.reports import tables
-from pipeline.steps.reports.lanes import LaneEvaluation, Panel
+from pipeline.steps.reports.atlas import atlases
+from pipeline.steps.reports.explorer import explorer
+from pipeline.steps.reports.gallery import KINDS, galleries
+from pipeline.steps.reports.lanes import HEAT_RANGE, LaneEvaluation, Panel
 from pipeline.steps.reports.markdown import to_markdown
-from pipeline.steps.reports.pictures import data_links
+from pipeline.steps.reports.pictures import BUDGET, data_links
 from pipeline.steps.reports.records import Record
 from pipeline.steps.reports.rendering import render, replace_file
 from pipeline.steps.reports.sections import Section, section
 from pipeline.steps.reports.verdict import lead
 
+SCRIPTS = ("explorer.css", "gallery.css", "hover.js", "explorer.js", "images.js", "gallery.js")
 
-def _pictures(lanes: Sequence[LaneEvaluation]) -> dict[str, list[tuple[Panel, str]]]:
-    """Panels with their data links, by data set, under one budget."""
-    panels = [(lane.dataset, panel) for lane in lanes for panel in lane.panels]
+
+def _strips(lanes: Sequence[LaneEvaluation]) -> dict[str, list[tuple[Panel, str]]]:
+    """Pictures of cases with their data links, by data set, for evaluations that kept no layers."""
+    without = [lane for lane in lanes if lane.pictures.empty]
+    panels = [(lane.dataset, panel) for lane in without for panel in lane.panels]
     shown: dict[str, list[tuple[Panel, str]]] = {lane.dataset: [] for lane in lanes}
-    for (dataset, panel), link in zip(panels, data_links([panel for _, panel in panels]), strict=True):
+    budget = BUDGET * len(without) // len(lanes)
+    for (dataset, panel), link in zip(panels, data_links([panel for _, panel in panels], budget), strict=True):
         shown[dataset].append((panel, link))
     return shown
 
@@ -27,12 +34,19 @@ def _pictures(lanes: Sequence[LaneEvaluation]) -> dict[str, list[tuple[Panel, st
 def _html(
     opening: str, sections: Sequence[Section], lanes: Sequence[LaneEvaluation], provenance: Mapping[str, Any]
 ) -> str:
+    small, shown = atlases(lanes), galleries(lanes)
     return render(
         "page.html.j2",
+        *SCRIPTS,
         opening=opening,
         summary=tables.summary([part.verdict for part in sections]),
         sections=sections,
-        pictures=_pictures(lanes),
+        strips=_strips(lanes),
+        atlases=small,
+        galleries=shown,
+        kinds=KINDS,
+        heat_range=HEAT_RANGE,
+        explorers={lane.dataset: explorer(lane, small.get(lane.dataset), shown[lane.dataset]) for lane in lanes},
         provenance=tables.flat(provenance),
     )
 

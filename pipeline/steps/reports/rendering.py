@@ -19,23 +19,28 @@ def _json(value: Any) -> Markup:
 
 
 def _prose(text: str) -> Markup:
-    """Markdown as HTML; raw HTML in it is shown as text."""
-    return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+    """Markdown as HTML, its first heading below the page's h3; raw HTML in it is shown as text."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1:]) + 3)}"
+    return Markup(markdown.renderer.render(tokens, markdown.options, {}))
 
 
-def _verbatim(name: str) -> Markup:
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def _verbatim(*names: str) -> Markup:
+    return Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in names))
 
 
-def render(template: str, **values: Any) -> str:
-    """A self-contained page from a template of this folder."""
+def render(template: str, *more: str, **values: Any) -> str:
+    """A self-contained page from a template of this folder; ``more`` are its styles and scripts beside ``page``'s."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"as_json": _json, "prose": _prose}
     return environment.get_template(template).render(
-        css=_verbatim("page.css"),
-        script=_verbatim("page.js"),
+        css=_verbatim("page.css", *(name for name in more if name.endswith(".css"))),
+        script=_verbatim("page.js", *(name for name in more if name.endswith(".js"))),
         plotly=Markup(plotly.offline.get_plotlyjs()),
         **values,
     )

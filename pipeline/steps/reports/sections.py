@@ -85,9 +85,6 @@ def _plots(lane: LaneEvaluation) -> list[Plot]:
         plots.append(
             Plot(id=f"{name}-pixel-pr", title="Precision and recall, pixels", choices=pixel["pr"], choose="lesion")
         )
-    drawn = figures.histograms(lane)
-    if drawn:
-        plots.append(Plot(id=f"{name}-scores", title="Scores", choices=drawn, choose="score"))
     return plots
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.steps.comparison import GALLERY
-from pipeline.steps.panels import HEAT_RANGE, heat_picture
+from pipeline.steps.panels import heat_picture
 from pipeline.steps.reports.benchmark.runs import DataSet, Measured
-from pipeline.steps.reports.lanes import Panel
+from pipeline.steps.reports.lanes import HEAT_RANGE, Panel
 
 CELL = 128  # px, height of a picture
 TOP, LEFT, GAP = 26, 84, 4  # px: method names, class names, between pictures

@@ -1,0 +1,119 @@
+"""What an evaluation keeps for the page: a thumbnail of every scored image, layers of the cases and of a sample."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from PIL import Image
+
+from models.scoring import ScoreConfig
+from pipeline.steps.canonical.form import SCORED, TILE
+from pipeline.steps.inference import Prediction
+from pipeline.steps.layers import LAYERS, SAMPLED, THUMB, picture_table
+from pipeline.steps.panels import Case
+from pipeline.steps.reports.lanes import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
+from pipeline.steps.scorers import CanvasImages, residual_parts, score_canvas
+from pipeline.steps.shards import create, open_array, write_rows
+from pipeline.steps.store import Version
+
+COUNT, SIDE = 24, 32
+SCORE = "proxyano:standardised"
+CONFIG = ScoreConfig(signed=True, sigma=0.7, worst=0.1, floor=0.1)
+HOT = 4.0  # sd, of every map's left half
+
+
+@pytest.fixture(scope="module")
+def table():
+    split = ["val"] * 4 + ["holdout"] * 6 + ["test"] * 14
+    found = pd.DataFrame({"image_id": [f"i{n:02d}" for n in range(COUNT)], "split": split})
+    found["label"] = [0] * 14 + [1] * 10
+    found["klass"] = np.where(found["label"] == 1, "CNV", "normal")
+    found["group"] = found["image_id"]
+    found[SCORE] = np.arange(COUNT, dtype=float)
+    return found
+
+
+@pytest.fixture(scope="module")
+def levels():
+    """Gray level of each image's tile."""
+    return np.linspace(20, 230, COUNT).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiles(table, levels, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiles")
+    block = np.repeat(levels, TILE * TILE).reshape(COUNT, 1, TILE, TILE)
+    create(zarr.open_group(folder, mode="w", attributes={"neutral": 0}), "pixels", block.shape, shard=8, level=1)
+    write_rows(open_array(folder, "pixels", "r+"), 0, block)
+    index = table.assign(tile=range(COUNT), canvas="head", canvas_row=0, canvas_col=0, offset_row=0.0, offset_col=0.0)
+    index.to_parquet(folder / "index.parquet")
+    return Version(asset="x/tiles", path=folder, data_version="a" * 16, meta={})
+
+
+@pytest.fixture(scope="module")
+def pictures(table, levels, tiles):
+    pixels = np.repeat(levels / np.float32(255), SIDE * SIDE).reshape(COUNT, 1, SIDE, SIDE).astype(np.float32)
+    plane = pixels[:, 0]
+    copies = table.assign(offset_row=0.0, offset_col=0.0)
+    copies.loc[0, "image_id"] = "pasted copy"  # scored beside the others, but no image of the table
+    images = CanvasImages(copies, pixels, None, np.full((COUNT, SIDE, SIDE), SCORED, np.uint8))
+    norms = np.zeros(COUNT, np.float32)
+    found = Prediction(images, norms, norms, plane, plane, plane / 2, plane / 4, 1.0)
+    heat = np.zeros((SIDE, SIDE), np.float32)
+    heat[:, : SIDE // 2], heat[0, 0] = HOT, 100.0
+    mask = np.zeros((TILE, TILE), bool)
+    mask[:9] = True
+    scored = score_canvas(images, residual_parts(plane, images, CONFIG), CONFIG)
+    case = Case("head", found, replace(scored, map_of=lambda row: heat), lambda row: mask if row == 23 else None)
+    return picture_table([case], table, SCORE, 3, tiles)
+
+
+def opened(pictures, image_id, layer):
+    (data,) = pictures.query("image_id == @image_id and layer == @layer")["data"]
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_every_scored_image_has_a_thumbnail_and_no_copy_has(pictures, table):
+    small = pictures[pictures["layer"] == THUMBNAIL]
+    assert list(small["image_id"]) == list(table["image_id"])[1:]
+    assert set(small["kind"]) == {""}
+    assert tuple(pictures.columns) == PICTURE_COLUMNS
+
+
+def test_thumbnails_show_their_own_image(pictures, levels):
+    for row in (1, 12, 23):
+        shown = opened(pictures, f"i{row:02d}", THUMBNAIL)
+        assert shown.shape[:2] == (THUMB, THUMB)
+        assert abs(shown.mean() - levels[row]) < 2
+
+
+def test_layers_are_kept_of_the_cases_and_of_images_no_score_chose(pictures):
+    drawn = pictures[pictures["layer"] != THUMBNAIL].drop_duplicates("image_id").set_index("image_id")["kind"]
+    assert list(drawn[drawn == "found"].index) == ["i23", "i22", "i21"]
+    assert list(drawn[drawn == "missed"].index) == ["i14", "i15", "i16"]
+    assert list(drawn[drawn == "false alarm"].index) == ["i13", "i12", "i11"]
+    assert list(drawn[drawn == "ordinary"].index) == ["i04", "i05", "i06"]
+    assert len(drawn[drawn == SAMPLED]) > 0
+
+
+def test_layers_have_their_sizes_and_values(pictures, levels):
+    assert opened(pictures, "i22", "input").shape[:2] == (TILE, TILE)
+    assert abs(opened(pictures, "i22", "input").mean() - levels[22]) < 2
+    assert np.array_equal(opened(pictures, "i22", "proxy"), np.full((SIDE, SIDE), round(levels[22] / 2), np.uint8))
+    assert abs(opened(pictures, "i22", "reconstruction").astype(float) - levels[22] / 4).max() <= 0.5
+    held = pictures[(pictures["image_id"] == "i23") & (pictures["layer"] != THUMBNAIL)]
+    assert tuple(held["layer"]) == LAYERS
+
+
+def test_heat_stands_on_the_fixed_range_and_truth_is_the_mask(pictures):
+    heat = opened(pictures, "i23", "heat")
+    low, high = HEAT_RANGE
+    assert heat[1, 1] == round(255 * (HOT - low) / (high - low))  # one hot pixel does not dim the others
+    assert (heat[0, 0], heat[1, -1]) == (255, 0)
+    truth = opened(pictures, "i23", "truth")
+    assert truth.shape == (TILE, TILE)
+    assert truth[:9].all()
+    assert not truth[9:].any()
