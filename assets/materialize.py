@@ -67,7 +67,7 @@ def materialize(
     return dg.MaterializeResult(
         value=version,
         data_version=dg.DataVersion(version.data_version),
-        metadata={**described, **metadata},
+        metadata={**dict(sorted(described.items(), key=_not_a_picture)), **metadata},
         check_results=outcomes,
     )
 
@@ -90,6 +90,11 @@ def _metadata(version: Version, record: OriginRecord, noted: Mapping[str, Any], 
 def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
     """A PNG as Dagster metadata that shows in the UI."""
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def _not_a_picture(entry: tuple[str, Any]) -> bool:
+    """Sorts pictures to the top of the page, where people see them."""
+    return not (isinstance(entry[1], dg.MarkdownMetadataValue) and str(entry[1].value).startswith("!["))
 
 
 def check_result(name: str, outcome: tuple[bool, Mapping[str, Any]]) -> dg.AssetCheckResult:
