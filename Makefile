@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 HERE := . ./activate &&
 
-.PHONY: run test check environment ui mlflow clean
+.PHONY: run test check environment ui mlflow docs clean
 
 environment: .venv/.complete
 
@@ -28,5 +28,8 @@ ui: environment
 mlflow: environment
 	$(HERE) proxyano mlflow
 
+docs: environment
+	$(HERE) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

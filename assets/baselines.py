@@ -11,10 +11,11 @@ import dagster as dg
 
 from assets.evaluation import describe_evaluation
 from assets.lane import LaneAssets, flat
-from assets.materialize import picture
+from assets.materialize import check_result, picture, weights_check
 from pipeline.steps.charts import training_chart
 from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
 from pipeline.steps.evaluation import evaluate_lane
+from pipeline.steps.result_checks import scores_complete
 from pipeline.steps.scoreboard import LaneInputs
 from pipeline.steps.store import Store, Version
 from pipeline.steps.training import Training, train_method
@@ -29,7 +30,7 @@ def baselines_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Trained methods of one lane's benchmark."""
 
     @dg.asset(
-        **_declared(lane, "baselines", {"pytorch"}),
+        **_declared(lane, "baselines", {"pytorch"}, "weights_finite"),
         ins={stage: lane.into(stage) for stage in READ["baselines"]},
         description="Every method of the benchmark, trained with one budget of steps on the lane's tiles.",
     )
@@ -67,6 +68,7 @@ def baselines_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             parameters=_parameters(lane, name),
             build=build,
             describe=describe_method,
+            checks=weights_check,
         )
 
     return baselines
@@ -76,7 +78,7 @@ def baseline_evaluations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Scores of the trained methods on the lane's images."""
 
     @dg.asset(
-        **_declared(lane, "baseline_evaluations", {"scikitlearn", "parquet"}),
+        **_declared(lane, "baseline_evaluations", {"scikitlearn", "parquet"}, "scores_complete"),
         ins={stage: lane.into(stage) for stage in (*READ["baseline_evaluations"], "baselines")},
         description="Scores, metrics and pictures of every method of the benchmark, judged like the lane's own.",
     )
@@ -118,6 +120,7 @@ def baseline_evaluations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             parameters=_parameters(lane, name),
             build=build,
             describe=lambda version: describe_evaluation(version, row.training.method),
+            checks=lambda version: [check_result("scores_complete", scores_complete(version, tiles))],
         )
 
     return baseline_evaluations
@@ -150,10 +153,11 @@ def _stands(lane: LaneAssets, store: Store, stage: str, name: str) -> bool:
     )
 
 
-def _declared(lane: LaneAssets, stage: str, kinds: set[str]) -> dict[str, Any]:
+def _declared(lane: LaneAssets, stage: str, kinds: set[str], check: str) -> dict[str, Any]:
     """No pool, so that runs of one lane can be made side by side; nothing runs by itself."""
     partitions = dg.StaticPartitionsDefinition(list(lane.lane.baselines))
-    return lane.declare(stage, kinds=kinds, partitions_def=partitions, automation_condition=None, pool=None)
+    apart = {"partitions_def": partitions, "automation_condition": None, "pool": None}
+    return lane.declare(stage, kinds=kinds, checks=(check,), **apart)
 
 
 def _parameters(lane: LaneAssets, name: str) -> dict[str, Any]:

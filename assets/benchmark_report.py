@@ -1,14 +1,18 @@
 """``benchmark_report``: every method on every data set that has been run, and which have not."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from assets.benchmark import REPORT
 from assets.lane import OWNERS, VERSION, LaneAssets
-from assets.materialize import materialize
+from assets.materialize import OFFLINE, materialize, page_check, picture
+from assets.tables import tabled
+from pipeline.steps.charts import score_chart
 from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.benchmark.publish import publish_benchmark
 from pipeline.steps.reports.benchmark.runs import Run
@@ -29,6 +33,7 @@ def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.Asset
         group_name="reports",
         owners=OWNERS,
         kinds={"plotly"},
+        check_specs=[dg.AssetCheckSpec(OFFLINE, asset=REPORT)],
         io_manager_key="versions",
         dagster_type=VERSION,
         code_version=CODE_VERSION,
@@ -72,6 +77,7 @@ def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.Asset
             parameters={"preset": preset},
             build=build,
             describe=lambda version: _describe(version, folder, runs),
+            checks=page_check,
         )
 
     return benchmark_report
@@ -101,7 +107,12 @@ def _current(store: Store, asset: str) -> Version | None:
 
 
 def _describe(version: Version, folder: Path, runs: Sequence[Run]) -> dict[str, Any]:
+    records = json.loads((version.path / "report.json").read_text())
+    shown = [r | {"method": f"{r['dataset']} {r['method']}"} for r in records if r["score"] == "standardised"]
+    chart = score_chart(shown)
     return {
+        "preview": picture(chart, caption="image AUROC with 95 % intervals"),
+        **tabled(pd.DataFrame(records)),
         "report": dg.MetadataValue.path(folder / "index.html"),
         "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
         "opening": dg.MetadataValue.md((version.path / "report.md").read_text()[:6000]),

@@ -4,23 +4,26 @@ import warnings
 
 import dagster as dg
 
-from assets.lane import LaneAssets
+from assets.lane import OWNERS, LaneAssets
 from pipeline.wiring.resources import RawResource
 
 
-def download_source(lane: LaneAssets) -> dg.SourceAsset:
+def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
     """Observable source whose data version is the fingerprint of the raw folder or archive."""
 
-    def download(raw: RawResource) -> dg.DataVersion:
-        return dg.DataVersion(raw.fingerprint(lane.dataset.name))
+    spec = dg.AssetSpec(
+        lane.key("download"),
+        group_name=lane.dataset.name,
+        owners=OWNERS,
+        kinds={"file"},
+        description=f"{lane.dataset.title}: the files as downloaded. {lane.dataset.licence}. {lane.dataset.url}",
+        metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
+    )
+
+    def download(raw: RawResource) -> dg.ObserveResult:
+        return dg.ObserveResult(data_version=dg.DataVersion(raw.fingerprint(lane.dataset.name)))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # the decorator is beta in the locked version, and works
-        declare = dg.observable_source_asset(
-            key=lane.key("download"),
-            group_name=lane.dataset.name,
-            description=f"{lane.dataset.title}: the files as downloaded. {lane.dataset.licence}. {lane.dataset.url}",
-            metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
-            tags={"dagster/kind/file": ""},
-        )
+        declare = dg.multi_observable_source_asset(name=f"{lane.dataset.name}_download", specs=[spec])
         return declare(download)

@@ -7,9 +7,12 @@ import dagster as dg
 import pandas as pd
 
 from assets.lane import LaneAssets, flat
-from assets.materialize import picture
+from assets.materialize import check_result, picture
+from assets.tables import tabled
+from pipeline.steps.charts import score_chart
 from pipeline.steps.evaluation import evaluate_lane
 from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.result_checks import scores_complete
 from pipeline.steps.scoreboard import LaneInputs
 from pipeline.steps.store import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
@@ -23,7 +26,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Evaluation of one lane."""
 
     @dg.asset(
-        **lane.declare("evaluation", kinds={"scikitlearn", "parquet"}),
+        **lane.declare("evaluation", kinds={"scikitlearn", "parquet"}, checks=("scores_complete",)),
         ins={stage: lane.into(stage) for stage in STAGES},
         description="Image and pixel scores, metrics with 95 % intervals, controls and shortcuts, pictures of cases.",
     )
@@ -73,6 +76,7 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             | {"preset": lane.preset, "seed": lane.seed},
             build=build,
             describe=lambda version: describe_evaluation(version, lane.lane.training.method),
+            checks=lambda version: [check_result("scores_complete", scores_complete(version, tiles))],
         )
 
     return evaluation
@@ -105,6 +109,8 @@ def describe_evaluation(version: Version, method: str) -> dict[str, Any]:
     described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
     described["quarantined"] = len(lane.about("quarantine"))
     described["counts"] = dg.MetadataValue.json(json.loads(json.dumps(lane.about("counts"))))
+    described["preview"] = picture(score_chart(lane.records), caption="image AUROC with 95 % intervals")
+    described |= tabled(lane.scores)
     for panel in lane.panels[:2]:
         described[panel.file.removesuffix(".png")] = picture(panel.png, caption=panel.caption)
     return described

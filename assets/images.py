@@ -8,6 +8,7 @@ import pandas as pd
 
 from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
+from assets.tables import tabled
 from pipeline.steps import checks
 from pipeline.steps.charts import split_chart
 from pipeline.steps.manifest import build_manifest
@@ -70,7 +71,6 @@ def _describe(version: Version) -> dict[str, Any]:
     table = pd.read_parquet(version.path / "images.parquet")
     quarantine = pd.read_parquet(version.path / "quarantine.parquet")
     splits = table.groupby(["split", "klass"]).size().rename("images").reset_index()
-    columns = [dg.TableColumn(str(name), str(kind)) for name, kind in table.dtypes.items()]
     return {
         "images": len(table),
         "preview": picture(split_chart(table), caption="images by split and class"),
@@ -78,8 +78,7 @@ def _describe(version: Version) -> dict[str, Any]:
         "splits": dg.MetadataValue.md(splits.to_markdown(index=False)),
         "quarantine": dg.MetadataValue.md(quarantine.head(20).to_markdown(index=False)),
         "counts": dg.MetadataValue.json(json.loads((version.path / "counts.json").read_text())),
-        "dagster/column_schema": dg.TableSchema(columns=columns),
-        "dagster/row_count": len(table),
+        **tabled(table),
     }
 
 

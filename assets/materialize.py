@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline.steps import result_checks
 from pipeline.steps.meter import Meter
 from pipeline.steps.origins import OriginRecord
 from pipeline.steps.store import Store, Version
@@ -15,6 +16,7 @@ from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 Build = Callable[[StageRun], Version]
 Described = dict[str, Any]
+OFFLINE = "page_opens_offline"
 
 
 def materialize(
@@ -67,7 +69,7 @@ def materialize(
     return dg.MaterializeResult(
         value=version,
         data_version=dg.DataVersion(version.data_version),
-        metadata={**described, **metadata},
+        metadata={**dict(sorted(described.items(), key=_not_a_picture)), **metadata},
         check_results=outcomes,
     )
 
@@ -92,7 +94,22 @@ def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
+def _not_a_picture(entry: tuple[str, Any]) -> bool:
+    """Sorts pictures to the top of the page, where people see them."""
+    return not (isinstance(entry[1], dg.MarkdownMetadataValue) and str(entry[1].value).startswith("!["))
+
+
 def check_result(name: str, outcome: tuple[bool, Mapping[str, Any]]) -> dg.AssetCheckResult:
     """One of the steps' plain check functions as Dagster's."""
     passed, metadata = outcome
     return dg.AssetCheckResult(check_name=name, passed=bool(passed), metadata=dict(metadata))
+
+
+def weights_check(trained: Version) -> list[dg.AssetCheckResult]:
+    """The check of everything that was trained."""
+    return [check_result("weights_finite", result_checks.weights_finite(trained))]
+
+
+def page_check(report: Version) -> list[dg.AssetCheckResult]:
+    """The check of a report."""
+    return [check_result(OFFLINE, result_checks.page_opens_offline(report.path / "index.html"))]

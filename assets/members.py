@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.lane import LaneAssets
-from assets.materialize import picture
+from assets.materialize import picture, weights_check
 from pipeline.steps.charts import training_chart
 from pipeline.steps.store import Version
 from pipeline.steps.training import Training, takes_over, train_members
@@ -24,7 +24,7 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """All stages of the lane's other learned methods in one version."""
 
     @dg.asset(
-        **lane.declare("members", kinds={"pytorch"}),
+        **lane.declare("members", kinds={"pytorch"}, checks=("weights_finite",)),
         ins={stage: lane.into(stage) for stage in made_of(lane)},
         description="Other learned methods: with the lane's own and the controls they make up the committee.",
     )
@@ -57,6 +57,7 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             inputs=list(made.values()),
             build=build,
             describe=describe_members,
+            checks=weights_check,
         )
 
     return members

@@ -8,6 +8,7 @@ from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
 from pipeline.steps import tile_checks
 from pipeline.steps.contact_sheet import proxy_sheet
+from pipeline.steps.loading import read_index
 from pipeline.steps.proxies import build_proxies
 from pipeline.steps.store import Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
@@ -37,7 +38,11 @@ def proxies_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             inputs=[tiles],
             build=build,
             describe=lambda version: (
-                dict(version.meta) | {"preview": picture(proxy_sheet(tiles, version), caption="tile beside its proxy")}
+                dict(version.meta)
+                | {
+                    "preview": picture(proxy_sheet(tiles, version), caption="tile above its proxy"),
+                    "dagster/row_count": len(read_index(tiles)),
+                }
             ),
             checks=lambda version: [check_result("proxy_values", tile_checks.proxy_values(tiles, version))],
         )

@@ -1,12 +1,15 @@
 """``evaluation_report``: one report over all data sets that have an evaluation."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from assets.lane import OWNERS, VERSION
-from assets.materialize import materialize, picture
+from assets.materialize import OFFLINE, materialize, page_check, picture
+from assets.tables import tabled
 from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.reports.publish import publish_report
@@ -29,6 +32,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
         group_name="reports",
         owners=OWNERS,
         kinds={"plotly"},
+        check_specs=[dg.AssetCheckSpec(OFFLINE, asset="evaluation_report")],
         io_manager_key="versions",
         dagster_type=VERSION,
         code_version=CODE_VERSION,
@@ -71,6 +75,7 @@ def report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefini
             parameters={"preset": preset, "seed": seed},
             build=build,
             describe=lambda version: _describe(version, folder, lanes),
+            checks=page_check,
         )
 
     return evaluation_report
@@ -95,5 +100,6 @@ def _describe(version: Version, folder: Path, lanes: list[Version]) -> dict[str,
         "preview": picture(evaluations[0].panels[0].png, caption=evaluations[0].panels[0].caption),
         "opening": dg.MetadataValue.md(text[:6000]),
         "records": sum(len(lane.records) for lane in evaluations),
+        **tabled(pd.DataFrame(json.loads((version.path / "report.json").read_text()))),
         "data sets": len(evaluations),
     }

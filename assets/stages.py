@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.lane import LaneAssets
-from assets.materialize import picture
+from assets.materialize import picture, weights_check
 from pipeline.steps.charts import training_chart
 from pipeline.steps.store import Version
 from pipeline.steps.training import Training, train_stage
@@ -22,7 +22,7 @@ def stage1_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Stage 1 of the lane's method."""
 
     @dg.asset(
-        **lane.declare("stage1", kinds={"pytorch"}),
+        **lane.declare("stage1", kinds={"pytorch"}, checks=("weights_finite",)),
         ins={"tiles": lane.into("tiles"), "proxies": lane.into("proxies")},
         description=DESCRIPTIONS["stage1"],
     )
@@ -42,7 +42,7 @@ def stage2_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Stage 2, on top of a frozen stage 1."""
 
     @dg.asset(
-        **lane.declare("stage2", kinds={"pytorch"}),
+        **lane.declare("stage2", kinds={"pytorch"}, checks=("weights_finite",)),
         ins={"tiles": lane.into("tiles"), "proxies": lane.into("proxies"), "stage1": lane.into("stage1")},
         description=DESCRIPTIONS["stage2"],
     )
@@ -90,6 +90,7 @@ def _train(
         inputs=[version for version in inputs if version is not None],
         build=build,
         describe=_describe,
+        checks=weights_check,
     )
 
 

@@ -6,9 +6,11 @@ import dagster as dg
 
 from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
+from assets.tables import tabled
 from pipeline.steps import tile_checks
 from pipeline.steps.canonical import FORMS
 from pipeline.steps.contact_sheet import tile_sheet
+from pipeline.steps.loading import read_index
 from pipeline.steps.store import Version
 from pipeline.steps.tiles import build_tiles
 from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
@@ -44,9 +46,7 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             store=store.open(),
             inputs=[images],
             build=build,
-            describe=lambda version: (
-                dict(version.meta) | {"preview": picture(tile_sheet(version), caption="20 random tiles a slot")}
-            ),
+            describe=_describe,
             checks=lambda version: [
                 check_result("tile_coverage", tile_checks.tile_coverage(version, images)),
                 check_result("tile_values", tile_checks.tile_values(version)),
@@ -54,3 +54,8 @@ def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
         )
 
     return tiles
+
+
+def _describe(version: Version) -> dict[str, Any]:
+    preview = picture(tile_sheet(version), caption="20 random tiles a slot")
+    return dict(version.meta) | tabled(read_index(version)) | {"preview": preview}

@@ -182,7 +182,7 @@ def section(own: pd.DataFrame, dataset: str) -> list[str]:
     lines += grid(pasted, names, "medium", ("standardised", "value"))
     reviewed = lanes[lanes["subset"].eq(REVIEWED)]
     if len(reviewed):
-        lines += ["**Audit: without the normals that a person found to look abnormal** ([list](audit/))", ""]
+        lines += ["**Audit: without the normals that a person found to look abnormal** ([list](audit/README.md))", ""]
         lines += grid(reviewed, {("image", "auroc"): "image AUROC"}, REVIEWED, ("standardised",))
     return lines
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -41,6 +42,23 @@ def calibration_chart(scores: Sequence[float]) -> bytes:
     axes.step(falling, [(rank + 1) / (len(falling) + 1) for rank in range(1, len(falling) + 1)], where="pre")
     axes.axhline(0.05, linestyle=":", color="gray")
     axes.set(xlabel="score (sd of normals)", ylabel="share of normals as high", yscale="log")
+    return _png(figure)
+
+
+def score_chart(records: Sequence[Mapping[str, Any]]) -> bytes:
+    """PNG: image AUROC of every score with its 95 % interval, the best on top; controls and shortcuts are hollow."""
+    shown = [r for r in records if (r["level"], r["metric"], r["subset"]) == ("image", "auroc", "all")]
+    shown = sorted((r for r in shown if r["value"] is not None), key=lambda r: r["value"])
+    figure = Figure(figsize=(6, 0.8 + 0.2 * max(len(shown), 1)), layout="constrained")
+    axes = figure.subplots()
+    for row, record in enumerate(shown):
+        if record["low"] is not None:
+            axes.plot([record["low"], record["high"]], [row, row], color="0.6", zorder=1)
+        beside = any(word in str(record["method"]) for word in ("control_", "shortcut_"))
+        axes.scatter(record["value"], row, s=16, color="white" if beside else "C0", edgecolor="C0", zorder=2)
+    axes.axvline(0.5, color="0.8", linestyle=":", zorder=0)
+    axes.set_yticks(range(len(shown)), [f"{r['method']} {r['score']}" for r in shown], fontsize=7)
+    axes.set(xlabel="image AUROC", xlim=(0, 1.02))
     return _png(figure)
 
 

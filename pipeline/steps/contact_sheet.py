@@ -16,6 +16,7 @@ from pipeline.steps.store import Version
 
 SIDE = 96  # px of a tile on the sheet
 BAR = 4  # px of the bar above it
+ROW = 10  # tiles side by side
 TITLE = 16  # px of a slot's title line
 _TINTS = {NO_DATA: ((200, 40, 40), 0.6), SEEN: ((40, 80, 220), 0.25)}  # validity → colour RGB, weight
 _LABELS = ((60, 170, 90), (230, 130, 30))  # bar colour RGB of normal, abnormal
@@ -77,7 +78,9 @@ def _cell(picture: NDArray[np.uint8], label: int) -> NDArray[np.uint8]:
 
 
 def _strip(slot: str, cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    body = np.hstack(cells)
+    blank = np.full_like(cells[0], 255)
+    padded = [*cells, *[blank] * (-len(cells) % min(ROW, len(cells)))]
+    body = np.vstack([np.hstack(padded[start : start + ROW]) for start in range(0, len(padded), ROW)])
     title = np.full((TITLE, body.shape[1], 3), 255, np.uint8)
     cv2.putText(title, slot, (2, TITLE - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([title, body])

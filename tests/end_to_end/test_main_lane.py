@@ -26,6 +26,7 @@ ABOVE = {
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
     "detector": ("tiles", "stage2", "evaluation"),
 }
+TABLES = ("images", "tiles", "evaluation", "evaluation_report")
 RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
 RECORD += ["data_version"]
 LINE = "dagster asset materialize --select '*evaluation_report'"
@@ -148,6 +149,10 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
     assert run.data.tags["data_version"] == version.data_version
     pictures = [value for value in metadata.values() if isinstance(value, str) and "data:image/png;base64," in value]
     assert pictures
+    if asset.rpartition("/")[2] in TABLES:
+        columns = found.metadata["dagster/column_schema"].value.columns
+        assert [column.name for column in columns if not column.description] == []
+        assert metadata["dagster/row_count"] > 0
     undisturbed.store.verify(version)
 
 
@@ -158,7 +163,7 @@ def test_every_asset_check_passed(instance):
     ]
     found = [event.asset_check_evaluation_data for event in events]
     names = {(check.asset_key.to_user_string(), check.check_name) for check in found}
-    assert len(names) == 9 * len(DATASETS)
+    assert len(names) == 13 * len(DATASETS) + 1
     assert [(check.asset_key, check.check_name, check.metadata) for check in found if not check.passed] == []
 
 
