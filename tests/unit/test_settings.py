@@ -73,3 +73,9 @@ def test_settings_are_frozen_and_checked(monkeypatch):
     monkeypatch.setenv("PROXYANO_SEED", "-1")
     with pytest.raises(ValidationError, match="PROXYANO_SEED"):
         Settings()
+
+
+def test_every_variable_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text()
+    names = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    assert sorted(name for name in names if f"`{name}`" not in page) == []
