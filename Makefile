@@ -20,7 +20,7 @@ check: environment
 	$(HERE) ruff check . && ruff format --check . && mypy && lint-imports
 
 test: check
-	$(HERE) pytest
+	$(HERE) pytest -n 2 --dist loadgroup
 
 ui: environment
 	$(HERE) dagster dev
