@@ -16,10 +16,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.pyfunc import save_model
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from packaging.requirements import Requirement
 from PIL import Image
 
@@ -34,18 +31,19 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 DETECTOR, EVALUATION = "detector", "evaluation"
 """Tags of a model version: data versions of the detector and of the evaluation it is judged by."""
 ANSWER = {
-    "input": DataType.long,
-    "frame": DataType.long,
-    "decision": DataType.string,
-    "score": DataType.double,
-    "false_alarm_rate": DataType.double,
-    "domain_distance": DataType.double,
-    "in_domain": DataType.boolean,
-    "regions": DataType.string,  # JSON list, px of the image
-    "heat_map": DataType.string,  # base64 PNG: the image with its heat
-    "reason": DataType.string,
-    "detector": DataType.string,
+    "input": "long",
+    "frame": "long",
+    "decision": "string",
+    "score": "double",
+    "false_alarm_rate": "double",
+    "domain_distance": "double",
+    "in_domain": "boolean",
+    "regions": "string",  # JSON list, px of the image
+    "heat_map": "string",  # base64 PNG: the image with its heat
+    "reason": "string",
+    "detector": "string",
 }
+"""Columns of the served model's answer, and their MLflow types."""
 _NOT_SERVED = {"dagster", "dagster-webserver", "distributed", "pooch", "jinja2", "plotly", "imagehash", "typer", "rich"}
 
 
@@ -128,10 +126,15 @@ def _create(client: MlflowClient, name: str, detector: Version, evaluation: Vers
 
 def save(path: Path, detector: Version) -> None:
     """The detector as an MLflow model folder: code, weights, signature, an example, locked requirements."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of its own classes; it takes seconds to import, so only here
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import save_model
+        from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        inputs=Schema([ColSpec("binary", "image")]),
         outputs=Schema([ColSpec(kind, column) for column, kind in ANSWER.items()]),
-        params=ParamSchema([ParamSpec("false_alarm_rate", DataType.double, 0.05)]),
+        params=ParamSchema([ParamSpec("false_alarm_rate", "double", 0.05)]),
     )
     code = [str(Path(str(package.__file__)).parent) for package in (pipeline, models)]
     with warnings.catch_warnings():
