@@ -19,7 +19,7 @@ def download_source(lane: LaneAssets) -> dg.SourceAsset:
         declare = dg.observable_source_asset(
             key=lane.key("download"),
             group_name=lane.dataset.name,
-            description=f"{lane.dataset.title}: the files as downloaded. {lane.dataset.licence}. {lane.dataset.url}",
+            description=f"{lane.dataset.title}: the raw files. {lane.dataset.licence}. {lane.dataset.url}".strip(),
             metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
             tags={"dagster/kind/file": ""},
         )

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.commands import dataset
 from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.lineage import lineage
@@ -65,6 +66,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
+app.add_typer(dataset.app, name="dataset")
 for command in (refresh, benchmark, lineage, clean):
     app.command()(command)
 

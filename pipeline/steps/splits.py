@@ -6,13 +6,15 @@ kept in the table and left out of every figure.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from pipeline.steps.errors import ConfigError, DatasetUnusable
 
@@ -114,6 +116,62 @@ def by_duplicate_group(
         test = placed[normal & (placed["split"] == "test")].assign(path=table["path"]).sort_values("path")
         placed.loc[test.index[test["group"].duplicated()], "split"] = UNUSED
     return placed
+
+
+def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
+    """Own data with patients in its names: patients are dealt out at random, each with all images of theirs.
+
+    Abnormal images are the test, and so are the normals of a patient who has one.
+    """
+    placed = pd.DataFrame({"group": _together(table, alike), "split": "test"}, index=table.index)
+    normal = table["label"] == 0
+    training = normal & ~placed["group"].isin(placed["group"][~normal])
+    placed.loc[training, "split"] = _dealt(placed["group"][training], dict(zip(SPLITS, shares, strict=True)), config)
+    return placed
+
+
+def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
+    """Own data whose user says the split of each normal (``official``); abnormal images are the test.
+
+    Where no image has ``val`` or ``holdout``, these are dealt out of ``train`` by group. Of a group that stands in
+    several splits only the images of the last of them are used, so that nothing is learned from what is tested.
+    """
+    normal = table["label"] == 0
+    said = table["official"].where(normal, "test")
+    placed = pd.DataFrame({"group": _together(table, alike), "split": said}, index=table.index)
+    rank = said.map({split: number for number, split in enumerate(SPLITS)})
+    placed.loc[rank < rank.groupby(placed["group"]).transform("max"), "split"] = UNUSED
+    open_ = [split for split in ("val", "holdout") if not (said == split).any()]
+    if open_:
+        rest = placed["split"] == "train"
+        wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *open_)}
+        placed.loc[rest, "split"] = _dealt(placed["group"][rest], wanted, config)
+    return placed
+
+
+def _dealt(groups: pd.Series, shares: Mapping[str, float], config: ImagesConfig) -> pd.Series:
+    """Split of each row: whole groups in random order, near the shares of the images."""
+    sizes = groups.value_counts().sort_index()
+    order = np.random.default_rng(config.split_seed).permutation(len(sizes))
+    names = list(shares)
+    filled = _fill(sizes.to_numpy()[order], _normalised(list(shares.values()), names))
+    return groups.map({sizes.index[place]: names[i] for place, i in zip(order, filled, strict=True)})
+
+
+def _together(table: pd.DataFrame, alike: Alike) -> pd.Series:
+    """Name of the group of each row: images of one patient, or that look alike, directly or over others.
+
+    Normals and abnormal images are looked at apart, as everywhere: an abnormal image may look like a normal one.
+    """
+    normal = table["label"] == 0
+    same = pd.concat([_named(table, table.index[kind], alike) for kind in (normal, ~normal)]).reindex(table.index)
+    n, known = len(table), np.flatnonzero(table["patient"] != "")
+    rows = np.concatenate([np.arange(n), known])  # each row is tied to what stands for its look-alikes, and its patient
+    ties = np.concatenate([n + pd.factorize(same)[0], 2 * n + pd.factorize(table["patient"])[0][known]])
+    graph = sparse.coo_array((np.ones(len(rows), bool), (rows, ties)), shape=(3 * n, 3 * n))
+    labels = connected_components(graph, directed=False)[1][:n]
+    names = np.where(table["patient"] != "", "patient-" + table["patient"], "same-" + table["image_id"])
+    return pd.Series(names, index=table.index).groupby(labels).transform("min")
 
 
 def _fill(sizes: NDArray[np.integer], shares: Sequence[float], gaps: NDArray[np.float64] | None = None) -> list[int]:
