@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.commands import dataset
 from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
+from pipeline.steps.errors import ConfigError
+from pipeline.steps.own.dataset import own_datasets
 from pipeline.steps.reports.tables import summary_table
 from pipeline.wiring.settings import Settings
 
@@ -28,12 +31,18 @@ def report_folder(settings: Settings) -> Path:
 
 
 @app.callback()
-def environment() -> None:
-    """Set what ``./activate`` sets, for a shell where it was not sourced."""
+def environment(context: typer.Context) -> None:
+    """Set what ``./activate`` sets, for a shell where it was not sourced; look at what describes the lanes."""
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
+    if context.invoked_subcommand in ("run", "refresh", "benchmark"):
+        try:
+            own_datasets(Settings().datasets)
+        except ConfigError as error:
+            Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from None
 
 
 @app.command()

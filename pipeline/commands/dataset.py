@@ -70,6 +70,7 @@ def add(
         console.print(f"Described in {file}; it may be changed by hand.", soft_wrap=True)
         console.print(f"Preset in force: {settings.preset_name}. Next: proxyano dataset check {name}")
         console.print(f"Then: proxyano refresh --select '*{name}/evaluation'", markup=False)
+        console.print("And:  proxyano refresh --select evaluation_report")
 
 
 @app.command(name="list")

@@ -216,8 +216,6 @@ def sentences(v: Verdict) -> list[str]:
         said.append(f"The strongest shortcut, “{title(v.shortcut['method'])}”, reaches {reached}.")
     if v.dataset in PAPER:
         said.append(f"The paper reports {number(PAPER[v.dataset].auroc)}.")
-    else:
-        said.append("The paper has no figure for this data set.")
     return said + _second_negatives(v)
 
 
