@@ -14,7 +14,7 @@ from pipeline.steps.raw import RawFolder
 from pipeline.steps.splits import SPLITS, UNUSED
 
 FEW = 5  # names of one kind that are listed
-SHOWN = 20  # groups that are listed unless all are asked for
+SHOWN = 8  # groups that are listed unless all are asked for
 
 
 def count(console: Console, own: Own, raw: RawFolder) -> None:

@@ -20,6 +20,8 @@ from pipeline.steps.errors import ConfigError, DatasetUnusable
 
 SPLITS = ("train", "val", "holdout", "test")
 UNUSED = "unused"
+LEAST = {"train": 1, "val": 2, "holdout": 1, "test": 1}
+"""Groups that a split needs: a validation normal's own group is left out of the statistics it is scored by."""
 BLOCK = 10
 """Consecutive numbers of the official order that count as one group where patient ids are lost (about 7 a patient)."""
 
@@ -109,7 +111,7 @@ def by_duplicate_group(
     unit = table["image_id"] if leaking else placed["group"]
     names = sorted(set(unit[normal]))
     order = np.random.default_rng(config.split_seed).permutation(len(names))
-    dealt = _fill(np.ones(len(names), np.int64), _normalised(shares, SPLITS))
+    dealt = _fill(np.ones(len(names), np.int64), _normalised(shares, SPLITS), least=list(LEAST.values()))
     split = {names[place]: SPLITS[i] for place, i in zip(order, dealt, strict=True)}
     placed.loc[normal, "split"] = unit[normal].map(split)
     if not leaking:
@@ -154,7 +156,8 @@ def _dealt(groups: pd.Series, shares: Mapping[str, float], config: ImagesConfig)
     sizes = groups.value_counts().sort_index()
     order = np.random.default_rng(config.split_seed).permutation(len(sizes))
     names = list(shares)
-    filled = _fill(sizes.to_numpy()[order], _normalised(list(shares.values()), names))
+    least = [LEAST[name] for name in names]
+    filled = _fill(sizes.to_numpy()[order], _normalised(list(shares.values()), names), least=least)
     return groups.map({sizes.index[place]: names[i] for place, i in zip(order, filled, strict=True)})
 
 
@@ -174,15 +177,22 @@ def _together(table: pd.DataFrame, alike: Alike) -> pd.Series:
     return pd.Series(names, index=table.index).groupby(labels).transform("min")
 
 
-def _fill(sizes: NDArray[np.integer], shares: Sequence[float], gaps: NDArray[np.float64] | None = None) -> list[int]:
+def _fill(
+    sizes: NDArray[np.integer],
+    shares: Sequence[float],
+    gaps: NDArray[np.float64] | None = None,
+    least: Sequence[int] = (),
+) -> list[int]:
     """Place in ``shares`` of each group in order: contiguous, near the shares, at least one group each.
 
-    ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap.
+    ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap; ``least`` asks for more
+    groups than one of a place.
     """
     n, parts = len(sizes), len(shares)
-    if n < parts:
+    least = least or [1] * parts
+    if n < sum(least):
         raise DatasetUnusable(
-            f"expected normals of at least {parts} patients or groups, one a split, got {n}; add normals"
+            f"expected normals of at least {sum(least)} patients or groups, for {parts} splits, got {n}; add normals"
         )
     middles = np.cumsum(sizes) - sizes / 2
     ends = np.cumsum(sizes)
@@ -192,7 +202,7 @@ def _fill(sizes: NDArray[np.integer], shares: Sequence[float], gaps: NDArray[np.
         if gaps is not None:
             near = np.flatnonzero(np.abs(ends[:-1] - share * ends[-1]) <= 0.02 * ends[-1])
             cut = int(near[np.argmax(gaps[near])]) + 1 if len(near) else cut
-        cuts.append(min(max(cut, cuts[-1] + 1), n - parts + place))
+        cuts.append(min(max(cut, cuts[-1] + least[place - 1]), n - sum(least[place:])))
     return [int(np.searchsorted(cuts, i, side="right")) - 1 for i in range(n)]
 
 
