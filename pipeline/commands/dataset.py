@@ -51,16 +51,20 @@ def add(
             raise ConfigError(f"NAME: {why}")
         if file.exists() and not replace:
             raise ConfigError(f"NAME: {name} is there already ({file}); change that file, or give --replace")
-        fields: dict[str, Any] = {"title": title} if title else {}
-        fields |= {"normal": _one_or_all([str(path.resolve()) for path in normal])}
-        fields |= {"abnormal": _named(abnormal, "--abnormal", "abnormal")}
-        fields |= {"masks": _named(masks, "--masks", "lesion")} if masks else {}
-        fields |= {"mask_suffix": mask_suffix} if mask_suffix else {}
-        splitting: dict[str, Any] = {"by": split}
-        splitting |= {"patient": patient} if patient else {}
-        splitting |= {"folders": _split_folders(normal[0])} if split == "folder" else {}
-        splitting |= {"middle": middle} if middle != 1.0 else {}
-        fields |= {"split": splitting, "form": form}
+        fields = _given(
+            title=title,
+            normal=_one_or_all([str(path.resolve()) for path in normal]),
+            abnormal=_named(abnormal, "--abnormal", "abnormal"),
+            masks=_named(masks or [], "--masks", "lesion"),
+            mask_suffix=mask_suffix,
+            split=_given(
+                by=split,
+                patient=patient,
+                folders=_split_folders(normal[0]) if split == "folder" else {},
+                middle=None if middle == 1.0 else middle,
+            ),
+            form=form,
+        )
         own = checked(Own(name=name, file=file, description=described(fields, Path("proxyano dataset add"))))
         console = _console()
         with tempfile.TemporaryDirectory() as beside:
@@ -187,6 +191,11 @@ def _existing(settings: Settings, name: str) -> Own:
 def _unknown(settings: Settings, name: str) -> str:
     known = ", ".join(file.stem for file in own_files(settings.datasets)) or "none is there yet"
     return f"expected a data set of {settings.datasets} ({known}), got {name!r}"
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value not in (None, "", {})}
 
 
 def _one_or_all(values: Sequence[str]) -> str | list[str]:

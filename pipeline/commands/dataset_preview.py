@@ -1,6 +1,6 @@
 """What ``proxyano dataset`` tells of folders of images before anything is made of them."""
 
-from collections.abc import Iterator
+from collections import Counter
 
 import pandas as pd
 from rich.console import Console
@@ -20,29 +20,27 @@ SHOWN = 8  # groups that are listed unless all are asked for
 def count(console: Console, own: Own, raw: RawFolder) -> None:
     """What is found in the folders by name alone; ``DatasetUnusable`` where a class has nothing."""
     candidates = own.row.scan(raw)
-    counts = pd.Series([item.klass for item in candidates], dtype=str).value_counts()
+    counts = Counter(item.klass for item in candidates)
     for klass in own.row.classes:
-        if klass not in counts:
+        told = [item for item in candidates if item.klass == klass]
+        if all(item.refused for item in told):
             folders = ", ".join(str(root.folder) for root in own.roots if root.klass == klass)
-            raise DatasetUnusable(f"{own.name}: expected images of the class {klass} in {folders}, got none")
+            got = f"{len(told)} that do not do, {told[0].path}: {told[0].refused}" if told else "none"
+            raise DatasetUnusable(f"{own.name}: expected images of the class {klass} in {folders}, got {got}")
     console.print(f"{own.name}: " + ", ".join(f"{counts[klass]} {klass}" for klass in own.row.classes))
     if patients := {item.patient for item in candidates if item.patient}:
         console.print(f"{len(patients)} patients")
-    masked = sum(bool(item.masks) for item in candidates)
     if own.row.lesions:
-        given = sum(len(paths) for one in _masks(own, raw) for paths in one)
-        sick = len(candidates) - counts["normal"]
-        console.print(f"{masked} of {sick} abnormal images have a mask; {given} masks in the folders")
+        masks = masks_of(raw, own.roots, own.description.mask_suffix).values()
+        given = {path for one in masks for paths in one.found.values() for path in paths}
+        lonely = len(given - {path for item in candidates for path in item.masks.values()})
+        sick, masked = len(candidates) - counts["normal"], sum(bool(item.masks) for item in candidates)
+        console.print(f"{masked} of {sick} abnormal images have a mask; {lonely} of {len(given)} masks fit no image")
     why = [item for item in candidates if item.refused]
     for item in why[:FEW]:
         console.print(f"[yellow]{escape(item.path)}: {escape(item.refused)}[/]", soft_wrap=True, highlight=False)
     if len(why) > FEW:
         console.print(f"[yellow]… and {len(why) - FEW} more[/]")
-
-
-def _masks(own: Own, raw: RawFolder) -> Iterator[list[list[str]]]:
-    for one in masks_of(raw, own.roots, own.description.mask_suffix).values():
-        yield list(one.found.values())
 
 
 def splits(images: pd.DataFrame) -> Table:

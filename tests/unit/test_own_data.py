@@ -99,6 +99,11 @@ def places(images: pd.DataFrame) -> dict[str, str]:
         ({"split": {"by": "patient", "patient": "P1"}}, r"with one group in brackets, it has 0, got 'P1'"),
         ({"split": {"by": "folder", "folders": {"train": "a"}}}, r"split: expected `folders` with at least train and"),
         ({"split": {"folders": {"train": "a"}}}, r"`folders` only beside `by: folder`"),
+        ({"split": {"patient": "(.)"}}, r"split: expected `patient` only beside .*, got `by: duplicates`"),
+        (
+            {"split": {"look_alikes": False}},
+            r"split: expected `by: patient` or `by: folder` beside `look_alikes: false`",
+        ),
         ({"split": {"middle": 0}}, r"split\.middle: .*greater than 0, got 0"),
         ({"split": {"way": "x"}}, r"split\.way: expected one of the fields by, patient, folders"),
         ({"shares": [0.5, 0.5, 0.5, 0.5]}, r"shares: .*of sum 1"),

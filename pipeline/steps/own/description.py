@@ -65,6 +65,10 @@ class Split(_Part):
     def _complete(self) -> Self:
         if self.by == "patient" and not self.patient:
             raise ValueError("expected `patient`, a regular expression with one group, beside `by: patient`")
+        if self.by == "duplicates" and self.patient:
+            raise ValueError("expected `patient` only beside `by: patient` or `by: folder`, got `by: duplicates`")
+        if self.by == "duplicates" and self.look_alikes is False:
+            raise ValueError("expected `by: patient` or `by: folder` beside `look_alikes: false`, got `by: duplicates`")
         if self.by == "folder" and not {"train", "test"} <= set(self.folders):
             raise ValueError("expected `folders` with at least train and test beside `by: folder`")
         if self.by != "folder" and self.folders:

@@ -41,13 +41,11 @@ class Masks:
     """The masks of one lesion by the name of their image."""
 
     found: dict[str, list[str]] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
 
     def take(self, klass: str, inner: str) -> list[str]:
         """The masks of an image: at the same path, or below a folder of its class."""
         for name in (stem(inner), f"{klass}/{stem(inner)}"):
             if name in self.found:
-                self.used.update(self.found[name])
                 return self.found[name]
         return []
 
