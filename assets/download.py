@@ -16,7 +16,9 @@ def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
         group_name=lane.dataset.name,
         owners=OWNERS,
         kinds={"file"},
-        description=f"{lane.dataset.title}: the files as downloaded. {lane.dataset.licence}. {lane.dataset.url}",
+        description=". ".join(
+            filter(None, (f"{lane.dataset.title}: raw files", lane.dataset.licence, lane.dataset.url))
+        ),
         metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
     )
 

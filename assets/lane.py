@@ -45,8 +45,7 @@ class LaneAssets:
         """Code version of a stage: the preset's, and what the data set, the form and the seed fix."""
         version = self.lane.code_version(stage)
         if stage == "images":
-            row = self.dataset
-            return f"{version}-{fingerprint(row.shares, row.duplicates, row.middle, dict(row.conflicts))}"
+            return f"{version}-{fingerprint(*self.dataset.decides)}"
         if stage in ("tiles", "detector"):
             return f"{version}-{FORMS[self.lane.tiles.form].version}"
         if stage == "evaluation":

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from pipeline.commands import dataset
 from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.doctor import doctor
@@ -17,6 +19,8 @@ from pipeline.commands.download import download
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
 from pipeline.commands.score import score
+from pipeline.steps.errors import ConfigError
+from pipeline.steps.own.dataset import own_datasets
 from pipeline.steps.reports.tables import summary_table
 from pipeline.wiring.settings import Settings
 
@@ -31,13 +35,19 @@ def report_folder(settings: Settings) -> Path:
 
 @app.callback()
 def environment(context: typer.Context) -> None:
-    """Set what ``./activate`` sets, for a shell where it was not sourced."""
+    """Set what ``./activate`` sets, for a shell where it was not sourced; look at what describes the lanes."""
     if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance, and make none
         return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
+    if context.invoked_subcommand in ("run", "refresh", "benchmark"):
+        try:
+            own_datasets(Settings().datasets)
+        except ConfigError as error:
+            Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from None
 
 
 @app.command()
@@ -70,6 +80,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
     raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
 
 
+app.add_typer(dataset.app, name="dataset")
 for command in (refresh, score, benchmark, lineage, clean, download, doctor):
     app.command()(command)
 

@@ -1,6 +1,8 @@
 """Composition root: the lanes of every data set, the reports, resources and jobs, as one Definitions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 
@@ -18,10 +20,12 @@ from assets.report import report_asset
 from assets.stages import stage1_asset, stage2_asset
 from assets.tiles import tiles_asset
 from pipeline.experiments.options import in_colour, with_split
-from pipeline.experiments.preset import Lane
+from pipeline.experiments.own import own_lane
+from pipeline.experiments.preset import Lane, Preset
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ConfigError
+from pipeline.steps.own.dataset import Own, own_datasets
 from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.jobs import jobs
 from pipeline.wiring.resources import resources
@@ -44,7 +48,10 @@ STAGES = (
 
 
 def lanes_of(settings: Settings) -> list[LaneAssets]:
-    """The lanes of the preset in force; raises ``ConfigError`` for a preset that does not exist."""
+    """The lanes of the preset in force, those of the user's own data sets last.
+
+    Raises ``ConfigError`` for a preset that does not exist and for a description that does not do.
+    """
     if settings.preset_name not in PRESETS:
         raise ConfigError(f"PROXYANO_PRESET: expected one of {sorted(PRESETS)}, got {settings.preset_name!r}")
     preset = PRESETS[settings.preset_name]
@@ -52,10 +59,12 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
     for name, lane in preset.form_off.items():
         dataset = replace(DATASETS[name], name=f"{name}_plain", title=f"{DATASETS[name].title}, canonical form off")
         rows.append((dataset, lane, name))
+    rows = [(dataset, _chosen(lane, settings), source) for dataset, lane, source in rows]
+    rows += [(one.row, _own(one, preset, settings), "") for one in own_datasets(settings.datasets)]
     return [
         LaneAssets(
             dataset=dataset,
-            lane=_chosen(lane, settings),
+            lane=lane,
             preset=preset.name,
             seed=settings.seed,
             scheduler=settings.scheduler,
@@ -67,18 +76,34 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
 
 def build(settings: Settings) -> dg.Definitions:
     """Everything Dagster needs; a lane without images of its own has the stages of the benchmark alone."""
-    names, lanes = list(DATASETS), lanes_of(settings)
+    lanes = lanes_of(settings)
+    names = [lane.dataset.name for lane in lanes if not lane.source]
+    compared = [lane for lane in lanes if lane.lane.baselines]
     return dg.Definitions(
         assets=[
-            *(stage(lane) for lane in lanes for stage in (FORM_OFF if lane.source else STAGES)),
+            *(stage(lane) for lane in lanes for stage in _stages(lane)),
             report_asset(names, settings.preset_name, settings.seed),
-            benchmark_report_asset(lanes, settings.preset_name),
+            benchmark_report_asset(compared, settings.preset_name),
         ],
-        resources=resources(settings),
-        jobs=[*jobs(names), benchmark_job(lanes, settings.home / "benchmark")],
+        resources=resources(settings, own_datasets(settings.datasets)),
+        jobs=[*jobs(names), benchmark_job(compared, settings.home / "benchmark")],
         sensors=SENSORS,
         executor=dg.in_process_executor,
     )
+
+
+def _stages(lane: LaneAssets) -> Sequence[Any]:
+    """What a lane is made of: one with the images of another has the benchmark alone, one of the user's has none."""
+    stages = FORM_OFF if lane.source else STAGES
+    return stages if lane.lane.baselines else [stage for stage in stages if stage not in BENCHMARK]
+
+
+def _own(own: Own, preset: Preset, settings: Settings) -> Lane:
+    """The lane of a data set of the user's own; its split never leaks, whatever the protocol."""
+    about = own.description
+    lane = own_lane(preset.own, about.form, size=about.training.size, steps=about.training.steps)
+    lane = with_split(lane, "leak_free", settings.split_seed)
+    return in_colour(lane) if settings.rgb else lane
 
 
 def _chosen(lane: Lane, settings: Settings) -> Lane:

@@ -25,7 +25,7 @@ def benchmark(
 
     lanes = [lane for lane in LANES if dataset in ("", lane.dataset.name) and lane.lane.baselines]
     if not lanes:
-        names = ", ".join(lane.dataset.name for lane in LANES)
+        names = ", ".join(lane.dataset.name for lane in LANES if lane.lane.baselines)
         console.print(f"--dataset: expected one of {names}, got {dataset!r}")
         raise typer.Exit(2)
     settings = Settings()

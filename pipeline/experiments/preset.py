@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from models.method import MethodConfig
+from models.schedule import TrainConfig
 from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import RAW
 from pipeline.steps.errors import ConfigError
@@ -89,10 +91,29 @@ class Lane:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnBudget:
+    """What a preset fixes for the user's own data sets, which it does not know."""
+
+    model: MethodConfig  # ProxyAno's networks
+    member: MethodConfig  # the denoising auto-encoder's
+    side: int  # px, at which the networks see a tile
+    steps: tuple[int, int, int]  # of stage 1, stage 2 and the denoising auto-encoder
+    training: Mapping[str, object] = field(default_factory=dict)  # more of TrainConfig
+    shard: int = 128  # tiles
+
+    def stage(self, steps: int) -> TrainConfig:
+        """Budget and optimiser of one stage."""
+        every = max(1, min(100, steps // 4))
+        common = {"evaluate_every": every, "checkpoint_every": every, "log_every": min(20, every), **self.training}
+        return TrainConfig(steps=steps, **common)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A named set of lanes."""
 
     name: str
     reason: str  # what it is for
     lanes: Mapping[str, Lane]
+    own: OwnBudget  # of the user's own data sets
     form_off: Mapping[str, Lane] = field(default_factory=dict)  # data set → its benchmark without a canonical form

@@ -15,7 +15,7 @@ from pipeline.experiments.evaluations import (
     PLAIN_EVALUATION,
     fundus_evaluation,
 )
-from pipeline.experiments.preset import Baseline, Lane, Preset
+from pipeline.experiments.preset import Baseline, Lane, OwnBudget, Preset
 from pipeline.steps.proxies import ProxyConfig
 from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
@@ -58,6 +58,7 @@ QUICK_BENCHMARK = Budget(steps=400, batch_size=16, one_cycle=ONE_CYCLE)
 QUICK_SIZES = Sizes(
     own=SMALL, width=16, widest=64, translator=(16, 24, 32), blocks=3, judge=(16, 32, 48, 64), search_steps=40
 )
+QUICK_SLIM = replace(QUICK_SIZES, own=SLIM)
 QUICK_NARROW = replace(QUICK_SIZES, own=NARROW)
 PAPER_BENCHMARK = Budget(steps=40000, batch_size=16, one_cycle={"learning_rate": 1e-3})
 PAPER_SIZES = Sizes(
@@ -111,6 +112,20 @@ def _full() -> CanvasTraining:
     )
 
 
+def _own(
+    sizes: Sizes, side: int, steps: tuple[int, int, int], training: Mapping[str, object], shard: int = 128
+) -> OwnBudget:
+    """The budget of the user's own data sets."""
+    return OwnBudget(
+        model=sizes.own,
+        member=sizes.model("denoising"),
+        side=side,
+        steps=steps,
+        training=training,
+        shard=shard,
+    )
+
+
 OCT_CANVASES = {"wide": (64, 64), "tight": (32, 128)}
 
 
@@ -145,7 +160,7 @@ QUICK_LANES: Mapping[str, Lane] = {
                 "tight": _small((32, 128), (400, 400), SLIM, weight_average=0.99),
             }
         ),
-        members=_second(OCT_CANVASES, 500, replace(QUICK_SIZES, own=SLIM), batch_size=16),
+        members=_second(OCT_CANVASES, 500, QUICK_SLIM, batch_size=16),
         evaluation=OCT_EVALUATION,
         baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
     ),
@@ -210,23 +225,27 @@ PRESETS: dict[str, Preset] = {
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
         },
+        own=_own(SAMPLE_SIZES, 64, (60, 40, 40), {**ONE_CYCLE, "batch_size": 16}, SAMPLE_SHARD),
         form_off={"oct": _plain(benchmark({"image": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES), SAMPLE_SHARD)},
     ),
     "quick": Preset(
         name="quick",
         reason="real data on two CPU cores within the hour: canonical forms, 64 px training, no adversarial loss",
         lanes=QUICK_LANES,
+        own=_own(QUICK_SLIM, 64, (500, 500, 500), ONE_CYCLE),
         form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
     ),
     "best": Preset(
         name="best",
         reason=f"quick with {BEST} times the steps, for a GPU or a night: what more training gives is in docs/results",
         lanes=_best(),
+        own=_own(QUICK_SLIM, 64, (BEST * 500, BEST * 500, BEST * 500), ONE_CYCLE),
         form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
     ),
     "paper": Preset(
         name="paper",
         reason="the paper's sizes and weights, canonical forms off; meant for a GPU",
+        own=_own(PAPER_SIZES, 256, (20000, 20000, 40000), {"batch_size": 16, "learning_rate": 1e-3}),
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="plain"),

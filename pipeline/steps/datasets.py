@@ -32,6 +32,18 @@ class Dataset:
     duplicates: DuplicateRule | None = None  # when two normals count as the same picture; None: by patient alone
     middle: float = 1.0  # share of each side around the middle in which duplicates are looked for, in (0, 1]
     conflicts: Mapping[str, str] = field(default_factory=dict)  # candidate key → why it goes to the quarantine
+    described: str = ""  # hash of what else decides the manifest, where the user described it
+
+    @property
+    def decides(self) -> tuple[object, ...]:
+        """What of the row decides the manifest."""
+        own = (self.described,) if self.described else ()
+        return self.shares, self.duplicates, self.middle, dict(self.conflicts), *own
+
+    @property
+    def wanted(self) -> str:
+        """What is expected where, for error messages."""
+        return f"expected there, all of it or a part:\n{self.layout}" + (f"\ndownload: {self.url}" if self.url else "")
 
     @property
     def abnormal(self) -> tuple[str, ...]:

@@ -62,8 +62,7 @@ def build_manifest(
     """
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)
-    row = [dataset.shares, dataset.duplicates, dataset.middle, dict(dataset.conflicts)]
-    key = fingerprint(source, config, row, code_version)
+    key = fingerprint(source, config, list(dataset.decides), code_version)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
@@ -89,8 +88,7 @@ def make_manifest(
         got = f"{len(raw.paths())} other files" if raw.paths() else "no image or label file at all"
         broken = "".join(f"\nand {name}: {reason}" for name, reason in raw.broken.items())
         raise DatasetUnusable(
-            f"{dataset.name}: no image of {dataset.title} found in {raw.root}, got {got}{broken}\n"
-            f"expected there, all of it or a part:\n{dataset.layout}\ndownload: {dataset.url}"
+            f"{dataset.name}: no image of {dataset.title} found in {raw.root}, got {got}{broken}\n{dataset.wanted}"
         )
     readings = list(_read_all(raw, dataset, candidates, progress))
     problems = list(raw.broken.items()) + [problem for reading in readings for problem in reading.problems]
@@ -124,7 +122,7 @@ def _read_all(raw: RawFolder, dataset: Dataset, candidates: Sequence[Candidate],
 
 def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading:
     path = candidate.path
-    if reason := dataset.conflicts.get(candidate.key):
+    if reason := candidate.refused or dataset.conflicts.get(candidate.key):
         return Reading(candidate=candidate, problems=((path, reason),))
     label = int(candidate.klass != dataset.classes[0])
     if label and dataset.lesions and not candidate.masks:
@@ -182,7 +180,7 @@ def _require(dataset: Dataset, raw: RawFolder, usable: Sequence[Reading], proble
             raise DatasetUnusable(
                 f"{dataset.name}: no usable {kind} image in {raw.root}; {len(usable)} others are usable, "
                 f"{len(problems)} files are not{':' if reasons else ''}{reasons}\n"
-                f"expected there, all of it or a part:\n{dataset.layout}\ndownload: {dataset.url}"
+                f"{dataset.wanted}"
             )
 
 

@@ -6,18 +6,22 @@ kept in the table and left out of every figure.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from pipeline.steps.errors import ConfigError, DatasetUnusable
 
 SPLITS = ("train", "val", "holdout", "test")
 UNUSED = "unused"
+LEAST = {"train": 1, "val": 2, "holdout": 1, "test": 1}
+"""Groups that a split needs: a validation normal's own group is left out of the statistics it is scored by."""
 BLOCK = 10
 """Consecutive numbers of the official order that count as one group where patient ids are lost (about 7 a patient)."""
 
@@ -107,7 +111,7 @@ def by_duplicate_group(
     unit = table["image_id"] if leaking else placed["group"]
     names = sorted(set(unit[normal]))
     order = np.random.default_rng(config.split_seed).permutation(len(names))
-    dealt = _fill(np.ones(len(names), np.int64), _normalised(shares, SPLITS))
+    dealt = _fill(np.ones(len(names), np.int64), _normalised(shares, SPLITS), least=list(LEAST.values()))
     split = {names[place]: SPLITS[i] for place, i in zip(order, dealt, strict=True)}
     placed.loc[normal, "split"] = unit[normal].map(split)
     if not leaking:
@@ -116,15 +120,79 @@ def by_duplicate_group(
     return placed
 
 
-def _fill(sizes: NDArray[np.integer], shares: Sequence[float], gaps: NDArray[np.float64] | None = None) -> list[int]:
+def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
+    """Own data with patients in its names: patients are dealt out at random, each with all images of theirs.
+
+    Abnormal images are the test, and so are the normals of a patient who has one.
+    """
+    placed = pd.DataFrame({"group": _together(table, alike), "split": "test"}, index=table.index)
+    normal = table["label"] == 0
+    training = normal & ~placed["group"].isin(placed["group"][~normal])
+    placed.loc[training, "split"] = _dealt(placed["group"][training], dict(zip(SPLITS, shares, strict=True)), config)
+    return placed
+
+
+def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
+    """Own data whose user says the split of each normal (``official``); abnormal images are the test.
+
+    Where no image has ``val`` or ``holdout``, these are dealt out of ``train`` by group. Of a group that stands in
+    several splits only the images of the last of them are used, so that nothing is learned from what is tested.
+    """
+    normal = table["label"] == 0
+    said = table["official"].where(normal, "test")
+    placed = pd.DataFrame({"group": _together(table, alike), "split": said}, index=table.index)
+    rank = said.map({split: number for number, split in enumerate(SPLITS)})
+    placed.loc[rank < rank.groupby(placed["group"]).transform("max"), "split"] = UNUSED
+    open_ = [split for split in ("val", "holdout") if not (said == split).any()]
+    if open_:
+        rest = placed["split"] == "train"
+        wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *open_)}
+        placed.loc[rest, "split"] = _dealt(placed["group"][rest], wanted, config)
+    return placed
+
+
+def _dealt(groups: pd.Series, shares: Mapping[str, float], config: ImagesConfig) -> pd.Series:
+    """Split of each row: whole groups in random order, near the shares of the images."""
+    sizes = groups.value_counts().sort_index()
+    order = np.random.default_rng(config.split_seed).permutation(len(sizes))
+    names = list(shares)
+    least = [LEAST[name] for name in names]
+    filled = _fill(sizes.to_numpy()[order], _normalised(list(shares.values()), names), least=least)
+    return groups.map({sizes.index[place]: names[i] for place, i in zip(order, filled, strict=True)})
+
+
+def _together(table: pd.DataFrame, alike: Alike) -> pd.Series:
+    """Name of the group of each row: images of one patient, or that look alike, directly or over others.
+
+    Normals and abnormal images are looked at apart, as everywhere: an abnormal image may look like a normal one.
+    """
+    normal = table["label"] == 0
+    same = pd.concat([_named(table, table.index[kind], alike) for kind in (normal, ~normal)]).reindex(table.index)
+    n, known = len(table), np.flatnonzero(table["patient"] != "")
+    rows = np.concatenate([np.arange(n), known])  # each row is tied to what stands for its look-alikes, and its patient
+    ties = np.concatenate([n + pd.factorize(same)[0], 2 * n + pd.factorize(table["patient"])[0][known]])
+    graph = sparse.coo_array((np.ones(len(rows), bool), (rows, ties)), shape=(3 * n, 3 * n))
+    labels = connected_components(graph, directed=False)[1][:n]
+    names = np.where(table["patient"] != "", "patient-" + table["patient"], "same-" + table["image_id"])
+    return pd.Series(names, index=table.index).groupby(labels).transform("min")
+
+
+def _fill(
+    sizes: NDArray[np.integer],
+    shares: Sequence[float],
+    gaps: NDArray[np.float64] | None = None,
+    least: Sequence[int] = (),
+) -> list[int]:
     """Place in ``shares`` of each group in order: contiguous, near the shares, at least one group each.
 
-    ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap.
+    ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap; ``least`` asks for more
+    groups than one of a place.
     """
     n, parts = len(sizes), len(shares)
-    if n < parts:
+    least = least or [1] * parts
+    if n < sum(least):
         raise DatasetUnusable(
-            f"expected normals of at least {parts} patients or groups, one a split, got {n}; add normals"
+            f"expected normals of at least {sum(least)} patients or groups, for {parts} splits, got {n}; add normals"
         )
     middles = np.cumsum(sizes) - sizes / 2
     ends = np.cumsum(sizes)
@@ -134,7 +202,7 @@ def _fill(sizes: NDArray[np.integer], shares: Sequence[float], gaps: NDArray[np.
         if gaps is not None:
             near = np.flatnonzero(np.abs(ends[:-1] - share * ends[-1]) <= 0.02 * ends[-1])
             cut = int(near[np.argmax(gaps[near])]) + 1 if len(near) else cut
-        cuts.append(min(max(cut, cuts[-1] + 1), n - parts + place))
+        cuts.append(min(max(cut, cuts[-1] + least[place - 1]), n - sum(least[place:])))
     return [int(np.searchsorted(cuts, i, side="right")) - 1 for i in range(n)]
 
 

@@ -1,12 +1,15 @@
 """Resources that the assets ask for by name: raw folders, the store, the run tracker."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import DatasetUnusable
+from pipeline.steps.own.dataset import Own
+from pipeline.steps.own.links import link
 from pipeline.steps.raw import RawFolder, fingerprint
 from pipeline.steps.sample import write_sample
 from pipeline.steps.store import Store
@@ -25,6 +28,8 @@ class RawResource(dg.ConfigurableResource):
     root: str
     sample: bool
     cache: str
+    own_root: str = ""
+    own: dict[str, dict[str, str]] = Field(default_factory=dict)  # data set of the user's own → link → their folder
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Record which raw data a run sees before it reads any, so that what it makes is not stale from the start."""
@@ -33,6 +38,9 @@ class RawResource(dg.ConfigurableResource):
 
     def folder(self, dataset: str) -> RawFolder:
         """The raw files of one data set, archives included."""
+        if dataset in self.own:
+            links = link(Path(self.own_root) / dataset, {name: Path(to) for name, to in self.own[dataset].items()})
+            return RawFolder(links, cache=self.cache_folder() / "archives")
         if self.sample:
             write_sample(Path(self.root))
         return RawFolder(Path(self.root) / dataset, cache=self.cache_folder() / "archives")
@@ -49,7 +57,7 @@ class RawResource(dg.ConfigurableResource):
 def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.AssetObservation]:
     """Observations of the raw folders whose content is another than the last one observed."""
     found = []
-    for name in DATASETS:
+    for name in (*DATASETS, *raw.own):
         key = dg.AssetKey([name, "download"])
         try:
             seen = raw.fingerprint(name)
@@ -103,11 +111,15 @@ class TrackerResource(dg.ConfigurableResource):
         return self._tracker
 
 
-def resources(settings: Settings) -> dict[str, object]:
+def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:
     """Resources by the names under which assets ask for them."""
     return {
         "raw": RawResource(
-            root=str(settings.raw_root), sample=settings.raw is None, cache=str(settings.home / "fingerprints")
+            root=str(settings.raw_root),
+            sample=settings.raw is None,
+            cache=str(settings.home / "fingerprints"),
+            own_root=str(settings.datasets),
+            own={one.name: {root.link: str(root.folder) for root in one.roots} for one in own},
         ),
         "reports": ReportResource(folder=str(settings.home / "reports")),
         "store": StoreResource(root=str(settings.stores)),

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
         return self.home / "stores"
 
     @property
+    def datasets(self) -> Path:
+        """Descriptions of the user's own data sets, a YAML file each."""
+        return self.home / "datasets"
+
+    @property
     def raw_root(self) -> Path:
         """Folder with ``oct/``, ``idrid/`` and ``brain_mri/``; the generated sample where none is set."""
         return self.raw or self.home / "sample"

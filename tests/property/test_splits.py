@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.splits import SPLITS, ImagesConfig, _fill, by_duplicate_group, by_hash_order, by_patient_block
+from pipeline.steps.splits import (
+    SPLITS,
+    ImagesConfig,
+    _fill,
+    by_duplicate_group,
+    by_folder,
+    by_hash_order,
+    by_patient,
+    by_patient_block,
+)
 
 SHARES = (0.5, 0.2, 0.15, 0.15)
 
@@ -30,6 +39,13 @@ def table(groups: Sequence[int], abnormal: int, official_test: int, named: bool 
     )
 
 
+RULES = {
+    "block": by_patient_block,
+    "hash": by_hash_order,
+    "group": by_duplicate_group,
+    "patient": by_patient,
+    "folder": by_folder,
+}
 patients = st.lists(st.integers(0, 30), min_size=8, max_size=60)
 
 
@@ -43,10 +59,10 @@ def apart(rows: pd.DataFrame, placed: pd.DataFrame) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(patients, st.integers(0, 4), st.integers(0, 99), st.sampled_from(["block", "hash", "group"]), st.booleans())
+@given(patients, st.integers(0, 4), st.integers(0, 99), st.sampled_from(sorted(RULES)), st.booleans())
 def test_no_group_stands_on_two_sides(groups: list[int], tested: int, seed: int, rule: str, named: bool) -> None:
     rows = table(groups, abnormal=3, official_test=tested, named=named)
-    split = {"block": by_patient_block, "hash": by_hash_order, "group": by_duplicate_group}[rule]
+    split = RULES[rule]
 
     def alike(places: Sequence[int]) -> np.ndarray:
         return np.array([([*groups, 91, 92, 93])[place] for place in places])
@@ -71,6 +87,13 @@ def test_filling_is_contiguous_whole_and_near_the_shares(sizes: list[int]) -> No
         for split, share in enumerate(SHARES):
             got = sum(size for size, place in zip(sizes, places, strict=True) if place == split)
             assert abs(got - share * sum(sizes)) <= 9
+
+
+@given(st.lists(st.integers(1, 9), min_size=5, max_size=30))
+def test_filling_gives_a_split_the_groups_it_needs(sizes: list[int]) -> None:
+    places = _fill(np.array(sizes), SHARES, least=(1, 2, 1, 1))
+    assert places == sorted(places)
+    assert all(places.count(place) >= least for place, least in enumerate((1, 2, 1, 1)))
 
 
 def test_too_few_groups_is_an_error_that_says_so() -> None:

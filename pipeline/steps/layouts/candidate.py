@@ -19,6 +19,7 @@ class Candidate:
     patient: str = ""  # patient id where the name carries one
     order: int = -1  # place in the official order where the name carries only that
     masks: Mapping[str, str] = field(default_factory=dict)  # lesion name → path of its mask
+    refused: str = ""  # why it goes to the quarantine, where its name alone says so
 
 
 def first_copies(raw: RawFolder, candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -8,7 +8,7 @@ from pipeline.steps.reports import figures, tables
 from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import find
 from pipeline.steps.reports.tables import Table
-from pipeline.steps.reports.verdict import Verdict, headline, level_of, sentences, verdict
+from pipeline.steps.reports.verdict import PAPER, Verdict, headline, level_of, sentences, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,8 @@ def notes(lane: LaneEvaluation) -> list[str]:
             "The paper says 69 IDRiD test images, the official set has 81 with lesion masks, "
             f"and here are {_test_images(lane)}.",
         )
+    if lane.dataset not in PAPER:
+        said.append("The paper has no figure for this data set, so none stands beside its results.")
     said.append(
         "ProxyAno is judged by the score fixed beforehand (standardised); the control named is the best on this test."
     )

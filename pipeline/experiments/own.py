@@ -1,0 +1,64 @@
+"""The lane of a data set of the user's own: one generic configuration for every canonical form.
+
+Nothing here was chosen by labels: the data are not known when it is written, so it is plain and the same for all.
+"""
+
+from collections.abc import Mapping
+
+from models.method import MethodConfig
+from models.schedule import TrainConfig
+from models.scoring import ScoreConfig
+from pipeline.experiments.options import IN_COLOUR, in_colour
+from pipeline.experiments.preset import Lane, OwnBudget
+from pipeline.steps.canonical import FORMS
+from pipeline.steps.committee import OWN
+from pipeline.steps.controls.registry import Control
+from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.pasted import KINDS, PastedConfig
+from pipeline.steps.synthetic import LesionConfig
+from pipeline.steps.tiles import TilesConfig
+from pipeline.steps.training import CanvasTraining, TrainingPlan
+
+SCORE = ScoreConfig(sigma=1.0, worst=0.02)
+SIDE = 64  # px, at which the controls see a canvas
+MEMBER = "denoising"
+FLAT = ("flat_field",)
+"""Forms that take the background out, which is done again where a lesion was pasted."""
+
+
+def own_lane(budget: OwnBudget, form: str, *, size: int | None = None, steps: int | None = None) -> Lane:
+    """All choices of the lane; ``size`` (px) and ``steps`` replace the preset's where the user set them."""
+    gray = {colour: plain for plain, colour in IN_COLOUR.items()}.get(form, form)
+    side, (first, second, other) = size or budget.side, (steps,) * 3 if steps else budget.steps
+
+    def plan(method: str, model: MethodConfig, stages: Mapping[str, TrainConfig]) -> TrainingPlan:
+        one = CanvasTraining(size=(side, side), model=model, stages=stages)
+        return TrainingPlan(method=method, canvases=dict.fromkeys(FORMS[gray].canvases, one))
+
+    lane = Lane(
+        tiles=TilesConfig(form=gray, shard=budget.shard),
+        training=plan("proxyano", budget.model, {"stage1": budget.stage(first), "stage2": budget.stage(second)}),
+        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)})},
+        evaluation=_evaluation(tuple(FORMS[gray].canvases), flatten=gray in FLAT),
+    )
+    return lane if gray == form else in_colour(lane)
+
+
+def _evaluation(canvases: tuple[str, ...], *, flatten: bool) -> EvaluationConfig:
+    """PCA, 1-nearest neighbour and brightness on every canvas; a committee of both learned methods and PCA."""
+    size = (SIDE, SIDE)
+    controls: list[Control] = []
+    for canvas in canvases:
+        options = {"components": 128, "mirrored": True}
+        controls += [
+            Control(name="pca", canvas=canvas, size=size, score=SCORE, options=options),
+            Control(name="nearest", canvas=canvas, size=size, score=SCORE),
+            Control(name="brightness", canvas=canvas, size=size),
+        ]
+    lesions = LesionConfig(radius=(0.04, 0.12), strength=(0.15, 0.3), kinds=KINDS)
+    return EvaluationConfig(
+        scores=dict.fromkeys(canvases, SCORE),
+        controls=tuple(controls),
+        committee={OWN: 1.0, MEMBER: 1.0, "pca": 1.0},
+        pasted=PastedConfig(lesions=lesions, flatten=flatten),
+    )

@@ -1,0 +1,155 @@
+"""A folder of images becomes a lane by the documented commands: described, made, reported, changed, removed."""
+
+import json
+import logging
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.definitions import build
+from pipeline.steps import phantoms
+from pipeline.steps.sample import cut, jpeg, tiff
+from pipeline.wiring.refresh import Outcome, Refresh
+from pipeline.wiring.settings import Settings
+
+pytestmark = pytest.mark.slow
+LANE = ["images", "tiles", "proxies", "members", "stage1", "stage2", "evaluation"]
+
+
+def scan(rng: np.random.Generator) -> np.ndarray:
+    """Smooth structure of its own in a bright disc."""
+    ys, xs = np.mgrid[:80, :96].astype(np.float32)
+    inside = phantoms.disc(ys, xs, 40, 48, 34, 42)
+    return phantoms.eight_bits(inside * (120 + 30 * phantoms.noise(rng, (80, 96), 6)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sixteen normals of eight patients and a cut file; four abnormal images with masks and one without."""
+    top, rng = tmp_path_factory.mktemp("clinic"), np.random.default_rng(0)
+    for name in ("normal", "ill", "masks"):
+        (top / name).mkdir()
+    for i in range(16):
+        (top / "normal" / f"P{i // 2}_{i}.jpg").write_bytes(jpeg(scan(rng)))
+    (top / "normal" / "P9_cut.jpg").write_bytes(cut(jpeg(scan(rng))))
+    ys, xs = np.mgrid[:80, :96]
+    for i in range(5):
+        spot = np.hypot(ys - 30 - 3 * i, xs - 40 - 2 * i) < 7
+        (top / "ill" / f"Q{i}_0.jpg").write_bytes(jpeg(np.where(spot, 250, scan(rng)).astype(np.uint8)))
+        if i < 4:
+            (top / "masks" / f"Q{i}_0_mask.tif").write_bytes(tiff(spot))
+    (top / "masks" / "Z_mask.tif").write_bytes(tiff(spot))
+    return top
+
+
+@pytest.fixture(scope="module")
+def home(make_home):
+    """A home of its own, named by the environment as a user's shell would."""
+    made = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PROXYANO_RAW", "PROXYANO_PRESET", "PROXYANO_SEED", "MLFLOW_TRACKING_URI"):
+            patch.delenv(name, raising=False)
+        for name, value in made.environment.items():
+            if name.startswith(("PROXYANO_", "DAGSTER_", "MLFLOW_")):
+                patch.setenv(name, value)
+        patch.setenv("COLUMNS", "200")
+        yield made
+
+
+def typed(*words: str, code: int = 0) -> str:
+    """What ``proxyano dataset …`` prints, unbroken."""
+    done = CliRunner().invoke(app, ["dataset", *words])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def refresh(home, select: str) -> Outcome:
+    logging.getLogger("dagster").setLevel(logging.WARNING)
+    with home.instance() as instance:
+        outcome = Refresh(build(Settings()), instance, select).run(lambda number, wave, following: None)
+    assert not outcome.failed
+    return outcome
+
+
+def due(home, select: str) -> set[str]:
+    with home.instance() as instance:
+        return {key.to_user_string() for key in Refresh(build(Settings()), instance, select).due()}
+
+
+def ran(outcome: Outcome) -> set[str]:
+    return {key.to_user_string() for key in outcome.ran}
+
+
+def test_from_a_folder_to_the_report_and_back(home, folder):
+    described = home.root / "datasets" / "clinic.yaml"
+    words = ["clinic", "--normal", str(folder / "normal"), "--abnormal", str(folder / "ill")]
+    words += ["--masks", str(folder / "masks"), "--mask-suffix", "_mask", "--title", "Our clinic"]
+    words += ["--split", "patient", "--patient", r"^([PQ]\d+)_"]
+    printed = typed("add", *words)
+    assert "clinic: 17 normal, 5 abnormal" in printed
+    assert "14 patients" in printed
+    assert "4 of 5 abnormal images have a mask; 1 of 5 masks fit no image" in printed
+    assert "is there already" in typed("add", *words, code=2)
+    fields = yaml.safe_load(described.read_text())
+    assert fields["normal"] == str(folder / "normal")
+    described.write_text(yaml.safe_dump(fields | {"training": {"size": 32, "steps": 10}}, sort_keys=False))
+
+    checked = typed("check", "clinic")
+    assert "cannot be decoded" in checked
+    assert "without any lesion mask" in checked
+    assert "Nothing was published" in checked
+    assert home.versions() == {}
+    assert "no" in typed("list").splitlines()[-2]
+
+    assert ran(refresh(home, "*clinic/evaluation")) == {f"clinic/{stage}" for stage in LANE}
+    assert ran(refresh(home, "evaluation_report")) == {"evaluation_report"}
+    report = home.root / "reports" / "evaluation_report"
+    text = (report / "report.md").read_text()
+    assert "## Our clinic" in text
+    assert "The paper has no figure for this data set" in text
+    assert "not run: brain_mri, oct, idrid" in text
+    records = pd.DataFrame(json.loads((report / "report.json").read_text()))
+    assert set(records["dataset"]) == {"clinic"}
+    assert set(records["level"]) == {"image", "pixel", "pasted"}
+    assert {"proxyano", "committee", "member_denoising", "control_pca", "control_nearest"} <= set(records["method"])
+    assert "evaluation" in typed("show", "clinic").splitlines()[-1]
+
+    assert ran(refresh(home, "*clinic/evaluation")) == set()
+    one = folder / "ill" / "Q0_0.jpg"
+    pixels = cv2.imread(str(one), cv2.IMREAD_GRAYSCALE)
+    one.write_bytes(jpeg(255 - pixels))
+    assert ran(refresh(home, "*clinic/proxies")) == {"clinic/images", "clinic/tiles", "clinic/proxies"}
+    assert due(home, "*clinic/evaluation") == {"clinic/members", "clinic/stage1", "clinic/stage2", "clinic/evaluation"}
+    images = pd.read_parquet(home.store.current("clinic/images").path / "images.parquet")
+    assert (images.groupby("group")["split"].nunique() == 1).all()
+    assert set(images["split"][images["label"] == 1]) == {"test"}
+
+    printed = typed("remove", "clinic")
+    assert "In the store stay evaluation, images" in " ".join(printed.split())
+    assert not described.exists()
+    assert one.is_file()
+    assert "clinic" in home.store.current("clinic/evaluation").asset
+    graph = build(Settings()).resolve_asset_graph()
+    assert not any(key.path[0] == "clinic" for key in graph.get_all_asset_keys())
+    assert "expected a data set of" in typed("show", "clinic", code=2)
+
+
+def test_commands_say_what_is_wrong_and_write_nothing(home, folder):
+    normal, ill = str(folder / "normal"), str(folder / "ill")
+    for words, told in {
+        ("oct", "--normal", normal, "--abnormal", ill): "other than those of the built-in lanes",
+        ("Ward", "--normal", normal, "--abnormal", ill): "small letters",
+        ("ward", "--normal", normal, "--abnormal", normal): "expected two folders",
+        ("ward", "--normal", normal + "x", "--abnormal", ill): "expected a folder of images at",
+        ("ward", "--normal", normal, "--abnormal", ill, "--form", "round"): "expected one of bruch_membrane",
+        ("ward", "--normal", normal, "--abnormal", ill, "--split", "patient"): "expected `patient`",
+        ("ward", "--normal", normal, "--abnormal", ill, "--split", "patient", "--patient", "X(.)"): "17 that do not do",
+        ("ward", "--normal", normal, "--abnormal", ill, "--split", "folder"): "got no train and no test",
+    }.items():
+        assert told in " ".join(typed("add", *words, code=2).split()), words
+    assert not (home.root / "datasets" / "ward.yaml").exists()
