@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 from matplotlib import colormaps
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from models.metrics import false_alarm_rate
+from pipeline.steps.reports import atlas, gallery
+from pipeline.steps.reports import pictures as strips
 from pipeline.steps.reports.atlas import COLUMNS, SIDE, atlases
 from pipeline.steps.reports.explorer import errors_at, explorer, grouped
 from pipeline.steps.reports.figures import image_curves
@@ -135,10 +138,10 @@ def test_a_point_of_the_roc_names_threshold_and_image(lane, scores):
 
 
 def test_an_image_stands_in_the_atlas_at_its_row(lane):
-    atlas = atlases([lane])["oct"]
-    sheet = opened(atlas.link)
-    assert sheet.shape[:2] == (SIDE * atlas.rows, SIDE * COLUMNS)
-    assert atlas.shown == [1] * 79 + [0]
+    found = atlases([lane])["oct"]
+    sheet = opened(found.link)
+    assert sheet.shape[:2] == (SIDE * found.rows, SIDE * COLUMNS)
+    assert found.shown == [1] * 79 + [0]
     for row in (0, 39, 40, 78):
         y, x = row // COLUMNS * SIDE, row % COLUMNS * SIDE
         assert abs(sheet[y : y + SIDE, x : x + SIDE].mean() - row) < 4
@@ -164,6 +167,18 @@ def test_atlas_and_gallery_shrink_until_they_fit(lane, scores):
         for budget in (10**7, 30_000)
     ]
     assert sizes[1] < sizes[0]
+
+
+def test_the_budgets_leave_room_below_fifteen_megabytes():
+    for pictures in (atlas.BUDGET + gallery.BUDGET, strips.BUDGET):
+        assert len(get_plotlyjs().encode()) + pictures < 13.5e6  # the rest is for scores, tables and curves
+
+
+def test_lanes_without_pictures_leave_their_share_to_the_strips(lane):
+    old = replace(lane, summary={**lane.summary, "dataset": "idrid"}, pictures=lane.pictures[:0])
+    size = len(atlases([lane])["oct"].link)
+    assert len(atlases([lane, old], size)["oct"].link) < size
+    assert len(atlases([lane, old], 2 * size)["oct"].link) == size
 
 
 def test_the_gallery_has_layers_by_canvas_heat_unstretched_and_truth_as_a_line(lane):

@@ -31,13 +31,16 @@ class Atlas:
 
 
 def atlases(lanes: Sequence[LaneEvaluation], budget: int = BUDGET) -> dict[str, Atlas]:
-    """Data set → atlas, for lanes with thumbnails, at the largest step that fits (the smallest where none does)."""
+    """Data set → atlas, for lanes with thumbnails, at the largest step that fits (the smallest where none does).
+
+    Lanes without leave their share of the budget to the strips that stand for their pictures.
+    """
     files = {lane.dataset: _files(lane) for lane in lanes}
     sheets = {dataset: (_sheet(found), found) for dataset, found in files.items() if any(found)}
     made: dict[str, Atlas] = {}
     for side, quality in STEPS:
         made = {dataset: _atlas(sheet, found, side, quality) for dataset, (sheet, found) in sheets.items()}
-        if sum(len(atlas.link) for atlas in made.values()) <= budget:
+        if sum(len(atlas.link) for atlas in made.values()) <= budget * len(sheets) // len(lanes):
             break
     return made
 

@@ -81,6 +81,7 @@
         row.querySelector(".bar-of span").style.width = `${(100 * this.counts[i]) / error.count}%`;
       });
       this.one(".range").setAttribute("aria-valuetext", digits(this.threshold));
+      this.one("caption .value").textContent = digits(this.threshold);
       this.one(".back").disabled = this.threshold === this.score.threshold;
       this.listeners.forEach((call) => call());
     }

@@ -50,8 +50,12 @@ class Shown:
 
 
 def galleries(lanes: Sequence[LaneEvaluation], budget: int = BUDGET) -> dict[str, list[Shown]]:
-    """Data set → images of its gallery, at the largest step that fits (the smallest where none does)."""
+    """Data set → images of its gallery, at the largest step that fits (the smallest where none does).
+
+    Lanes without layers leave their share of the budget to their strips.
+    """
     made: dict[str, list[Shown]] = {}
+    budget = budget * sum(not lane.pictures.empty for lane in lanes) // len(lanes)
     for side, quality in STEPS:
         made = {lane.dataset: _gallery(lane, side, quality) for lane in lanes}
         if sum(_size(shown) for every in made.values() for shown in every) <= budget:
