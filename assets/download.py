@@ -11,6 +11,7 @@ from pipeline.wiring.resources import RawResource
 def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
     """Observable source whose data version is the fingerprint of the raw folder or archive."""
 
+    said = (f"{lane.dataset.title}: raw files", lane.dataset.licence, lane.dataset.url)
     spec = dg.AssetSpec(
         lane.key("download"),
         group_name=lane.dataset.name,
