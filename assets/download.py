@@ -17,9 +17,7 @@ def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
         group_name=lane.dataset.name,
         owners=OWNERS,
         kinds={"file"},
-        description=". ".join(
-            filter(None, (f"{lane.dataset.title}: raw files", lane.dataset.licence, lane.dataset.url))
-        ),
+        description=". ".join(part for part in said if part),
         metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
     )
 
