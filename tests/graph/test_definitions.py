@@ -253,7 +253,7 @@ def test_a_changed_data_set_row_makes_its_images_stale_and_a_changed_form_its_ti
     assert stale(replace(lane, dataset=replace(lane.dataset, shares=(0.7, 0.1, 0.1, 0.1)))) == {"images"}
     form = FORMS["bruch_membrane"]
     monkeypatch.setattr(form, "version", form.version + 1)
-    assert stale(lane) == {"tiles"}
+    assert stale(lane) == {"tiles", "detector"}
 
 
 def test_code_versions_are_the_same_in_every_process():
