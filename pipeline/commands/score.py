@@ -13,6 +13,8 @@ from tqdm import tqdm
 from pipeline import load_detector
 from pipeline.steps.errors import ConfigError, ProxyAnoError
 
+USUAL = 0.05
+"""False-alarm rate where none is asked for; more where so few normals were at hand that none so low can be told."""
 SOME_UNUSABLE = 3
 """Exit code where some files could not be scored; 1 where none could, 2 for a wrong call."""
 
@@ -23,8 +25,11 @@ def score(
     detector: Annotated[Path | None, typer.Option(help="A detector's folder instead of the current one")] = None,
     out: Annotated[Path, typer.Option(help="Folder for tables and overlays")] = Path("scores"),
     rate: Annotated[
-        float, typer.Option("--false-alarm-rate", min=0, max=1, help="Share of normal images that may be called so")
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            "--false-alarm-rate", min=0, max=1, help="Share of normals that may be called abnormal [default: .05]"
+        ),
+    ] = None,
     formats: Annotated[list[str], typer.Option("--format", help="csv, json, parquet; may be given again")] = ["csv"],  # noqa: B006
     overlays: Annotated[bool, typer.Option(help="A picture of each image with its heat map")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
@@ -40,11 +45,12 @@ def score(
         if detector is None and not dataset:
             raise ConfigError("expected --dataset NAME or --detector FOLDER, got neither")
         chosen = load_detector(detector or dataset, device=device)
-        chosen.images.threshold(rate)
+        asked = max(USUAL, chosen.images.least) if rate is None else rate
+        chosen.images.threshold(asked)
         files = list(find_files(paths))
         if not files:
             raise ConfigError(f"no image file in {', '.join(map(str, paths))}; name files or another folder")
-        folder = ScoreFolder(out, chosen, rate, overlays=overlays)
+        folder = ScoreFolder(out, chosen, asked, overlays=overlays)
     except (ProxyAnoError, FileNotFoundError) as error:
         Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
         raise typer.Exit(2) from None
@@ -59,14 +65,14 @@ def score(
             if scored.finding is None:
                 shown.write(f"{scored.path}: {scored.reason}", file=sys.stderr)
     made = folder.finish(formats)
-    _tell(folder.counts, rate, made)
+    _tell(folder.counts, asked, made)
     unusable = folder.counts.get("unusable", 0)
     if unusable:
         raise typer.Exit(1 if unusable == sum(folder.counts.values()) else SOME_UNUSABLE)
 
 
 def _tell(counts: dict[str, int], rate: float, made: list[Path]) -> None:
-    table = Table("decision", title=f"at a false-alarm rate of {rate:g}")
+    table = Table("decision", title=f"at a false-alarm rate of {rate:.3g}")
     table.add_column("images", justify="right")
     for decision, count in sorted(counts.items()):
         table.add_row(decision, str(count))

@@ -32,7 +32,7 @@ class ServedDetector(PythonModel):
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Score every frame of every posted file; ``params["false_alarm_rate"]`` is what a decision allows."""
-        rate = float((params or {}).get("false_alarm_rate", 0.05))
+        rate = max(float((params or {}).get("false_alarm_rate", 0.05)), self.detector.images.least)
         rows = [
             row
             for number, content in enumerate(model_input["image"])

@@ -45,6 +45,10 @@ RUN = [
     "proxyano clean",
 ]
 """Run here, in one process, on a finished home: they take seconds and change nothing there."""
+CURL = (
+    "curl -s http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
+    """-d '{"dataframe_records": [{"image": "$(base64 -w0 scan.png)"}], "params": {"false_alarm_rate": 0.05}}'"""
+)
 ELSEWHERE = {
     "dagster dev": ("test_dagster_pages.py", "test_a_lane_is_made_by_a_click_and_its_pictures_are_seen"),
     "proxyano mlflow": ("test_documented_commands.py", "test_the_mlflow_pages_are_served"),
@@ -70,6 +74,11 @@ ELSEWHERE = {
         "test_the_report_is_made_from_what_exists",
     ),
     ". ./activate": ("test_documented_commands.py", "test_activate_sets_what_every_command_needs"),
+    "mlflow models serve -m models:/proxyano-oct@champion --env-manager local --port 5001": (
+        "test_score.py",
+        "test_the_served_model_answers_what_the_command_says",
+    ),
+    CURL: ("test_score.py", "test_the_served_model_answers_what_the_command_says"),
     "wait": ("test_documented_commands.py", "a builtin of the shell"),
 }
 """Line → the test that runs it, by its file in this folder and its name."""

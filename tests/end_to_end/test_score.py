@@ -125,7 +125,7 @@ def test_every_detector_is_registered_and_the_first_one_is_champion(undisturbed)
         versions = [
             undisturbed.mlflow.get_model_version_by_alias(model_name(name), at) for at in (CHALLENGER, CHAMPION)
         ]
-        assert versions[0].version == versions[1].version == "1"
+        assert str(versions[0].version) == str(versions[1].version) == "1"
         assert versions[0].tags["detector"] == undisturbed.store.current(f"{name}/detector").data_version
         assert versions[0].tags["promotion"] == "there was no champion"
         assert versions[0].run_id

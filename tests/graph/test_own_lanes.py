@@ -12,7 +12,7 @@ from pipeline.steps.datasets import DATASETS
 from pipeline.steps.errors import ConfigError
 from pipeline.wiring.settings import Settings
 
-STAGES = ("download", "images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")
+STAGES = ("download", "images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")
 REPORT = dg.AssetKey("evaluation_report")
 
 
@@ -100,7 +100,7 @@ def test_what_is_described_otherwise_makes_its_stage_stale(home):
     assert stale(split={"by": "patient", "patient": "(.)"}) == {"images"}
     assert stale(shares=[0.4, 0.2, 0.2, 0.2]) == {"images"}
     assert stale(masks="/data/masks") == {"images"}
-    assert stale(form="field_of_view") == {"tiles", "stage1", "stage2", "members", "evaluation"}
+    assert stale(form="field_of_view") == {"tiles", "stage1", "stage2", "members", "evaluation", "detector"}
     assert stale(training={"steps": 50}) == {"stage1", "stage2", "members"}
 
 

@@ -33,12 +33,16 @@ class Calibration:
         above, count = self._above(score), len(self.normal)
         return 1.0 if above == count else float(stats.beta.ppf(coverage, above + 1, count - above))
 
+    @property
+    def least(self) -> float:
+        """The lowest rate that so many normals can tell."""
+        return 1 / (len(self.normal) + 1)
+
     def threshold(self, rate: float) -> float:
         """The score above which the rate is at most ``rate``; ``ConfigError`` where n normals cannot tell."""
-        least = 1 / (len(self.normal) + 1)
-        if not least <= rate < 1:
+        if not self.least <= rate < 1:
             raise ConfigError(
-                f"false-alarm rate: expected {least:.4f} (1 in {len(self.normal) + 1}) to 1, as this detector was "
+                f"false-alarm rate: expected {self.least:.4f} (1 in {len(self.normal) + 1}) to 1, as this detector was "
                 f"calibrated on {len(self.normal)} normal images, got {rate:g}; ask for a higher rate"
             )
         allowed = int(np.floor(rate * (len(self.normal) + 1) + 1e-9)) - 1  # normals that may score as high
