@@ -14,8 +14,9 @@ from pipeline.steps.detector.frames import Frame, read_frames
 from pipeline.steps.errors import UnusableImage
 
 BATCH = 16  # images scored at once
+BATCH_BYTES = 100_000_000  # fewer where they are large: their pixels wait for their overlays
 AHEAD = 4  # files read ahead of the scoring
-PARTS = 64  # frames of one file held at once: a long volume is read in several turns
+PARTS = 8  # frames of one file held at once: a long volume is read in several turns
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class _Cut:
     sha256: str
     tiles: tuple[SlotTile, ...] = ()
     reason: str = ""
+
+    @property
+    def size(self) -> int:
+        return 0 if self.frame.pixels is None else int(self.frame.pixels.nbytes)
 
     def scored(self, finding: Finding | None) -> Scored:
         return Scored(self.frame.path, self.sha256, self.frame.number, finding, self.reason)
@@ -68,7 +73,7 @@ def stream(
                 open_next()
             for cut in cuts:
                 batch.append(cut)
-                if len(batch) == BATCH:
+                if len(batch) == BATCH or sum(one.size for one in batch) > BATCH_BYTES:
                     yield from _flush(detector, batch)
                     batch = []
             if len(cuts) < PARTS:
