@@ -53,5 +53,6 @@ class Calibration:
 
 
 def in_words(rate: float) -> str:
-    """``1 normal image in 40 scores this high``."""
-    return f"1 normal image in {max(1, round(1 / rate))} scores this high"
+    """``1 normal image in 40 scores this high``; every one where the rate is 1."""
+    count = round(1 / rate)
+    return f"1 normal image in {count} scores this high" if count > 1 else "most normal images score this high"

@@ -17,7 +17,7 @@ from models.method import Method
 from models.scoring import Array, NormalStatistics, ScoreConfig, parts, standardise_one, worst_mean
 from pipeline.steps.canonical import FORMS
 from pipeline.steps.canonical.form import NO_DATA, TILE, Form, SlotTile, slots
-from pipeline.steps.detector.calibration import Calibration
+from pipeline.steps.detector.calibration import Calibration, in_words
 from pipeline.steps.detector.domain import LIMIT, Domain, texture
 from pipeline.steps.detector.heat import Region, overlay, paint, regions
 from pipeline.steps.errors import ConfigError
@@ -82,8 +82,8 @@ class Finding:
 
     def overlay(self, rate: float = 0.05) -> bytes:
         """PNG of the image with its heat on the fixed scale and the outlines of its regions."""
-        chance = f"1 in {round(1 / self.false_alarm_rate)} normals" if self.in_domain else "out of domain"
-        text = f"score {self.score:.2f}, {chance}"
+        chance = in_words(self.false_alarm_rate) if self.in_domain else "out of domain"
+        text = f"score {self.score:.2f}: {chance}"
         return overlay(self.pixels, self._heat, self.peaks.threshold(rate), text)
 
 
