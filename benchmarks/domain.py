@@ -4,7 +4,7 @@
 
 For every data set with a detector: its test normals, its abnormal test images by class, images of the other data sets,
 and drawn pictures (noise, a ramp, clouds). "refused" are those that the canonical form does not take: they get no score
-at all. Distances are in units of the 95 % quantile of validation normals; the limit is `LIMIT`.
+at all. Distances are in units of the farthest validation normal's; the limit is `LIMIT`.
 """
 
 from pathlib import Path

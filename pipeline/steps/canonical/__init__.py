@@ -19,3 +19,5 @@ FORMS: dict[str, Form] = {
     )
 }
 """Name → form; ``plain`` and ``field_of_view`` are the paper's, with the canonical form off."""
+GRAY_FORMS = frozenset({"bruch_membrane", "inner_head"})
+"""Forms of modalities that have no colours (OCT, MRI)."""

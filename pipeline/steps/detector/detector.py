@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from models.method import Method
 from models.scoring import Array, NormalStatistics, ScoreConfig, parts, standardise_one, worst_mean
-from pipeline.steps.canonical import FORMS
+from pipeline.steps.canonical import FORMS, GRAY_FORMS
 from pipeline.steps.canonical.form import NO_DATA, TILE, Form, SlotTile, slots
 from pipeline.steps.detector.calibration import Calibration, in_words
-from pipeline.steps.detector.domain import LIMIT, Domain, texture
+from pipeline.steps.detector.domain import LIMIT, Domain, coloured, texture
 from pipeline.steps.detector.heat import Region, overlay, paint, regions
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.inference import predict_tiles
@@ -49,7 +49,7 @@ class Finding:
     score: float  # sum over canvases of sd of normal images; higher is more anomalous
     false_alarm_rate: float  # share of normal images that score at least as high
     false_alarm_rate_high: float  # upper end of its 95 % interval
-    distance: float  # from the normals' texture, in units of their 95 % quantile
+    distance: float  # from the nearest normal's texture, in units of the farthest validation normal's
     pixels: NDArray[np.uint8]  # the image
     tiles: tuple[SlotTile, ...]
     maps: Mapping[str, Array]  # canvas → (H, W) standardised scores, 0 where nothing is scored
@@ -112,6 +112,11 @@ class Detector:
             )
 
     @property
+    def gray(self) -> bool:
+        """The modality has no colours: a colour picture is none of it."""
+        return self.form_name in GRAY_FORMS
+
+    @property
     def form(self) -> Form:
         """The canonical form whose tiles it sees."""
         return FORMS[self.form_name]
@@ -140,7 +145,7 @@ class Detector:
                 score=float(total[row]),
                 false_alarm_rate=self.images.rate(float(total[row])),
                 false_alarm_rate_high=self.images.highest_rate(float(total[row])),
-                distance=float(distance[row]),
+                distance=float("inf") if self.gray and coloured(pixels) else float(distance[row]),
                 pixels=pixels,
                 tiles=tiles,
                 maps=maps[row],

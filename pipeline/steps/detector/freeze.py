@@ -32,7 +32,7 @@ from pipeline.steps.scorers import residual_parts, score_canvas, stitched
 from pipeline.steps.store import Store, Version, fingerprint, write_file
 from pipeline.steps.training import checkpoint_folder
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "detector.json"
 NORMAL = "normal.safetensors"
 MOST = 500
@@ -115,7 +115,8 @@ class _Frozen:
             "mean": torch.from_numpy(scored.normal.mean),
             "sd": torch.from_numpy(scored.normal.sd),
             "domain_mean": torch.from_numpy(self.domain.mean),
-            "domain_precision": torch.from_numpy(self.domain.precision),
+            "domain_sd": torch.from_numpy(self.domain.sd),
+            "domain_normals": torch.from_numpy(self.domain.normals),
         }
         self.score = score
 
@@ -126,7 +127,7 @@ class _Frozen:
             "score": asdict(self.score),
             "mean": self.mean,
             "sd": self.sd,
-            "usual": self.domain.usual,
+            "farthest": self.domain.farthest,
             "weights": read_description(self.source)["weights"],
             "normal": content_hash(self.tensors),
         }
@@ -174,7 +175,7 @@ def _canvas(folder: Path, entry: Mapping[str, Any]) -> CanvasDetector:
         normal=NormalStatistics(arrays["mean"], arrays["sd"]),
         mean=entry["mean"],
         sd=entry["sd"],
-        domain=Domain(arrays["domain_mean"], arrays["domain_precision"], entry["usual"]),
+        domain=Domain(arrays["domain_mean"], arrays["domain_sd"], arrays["domain_normals"], entry["farthest"]),
     )
 
 
