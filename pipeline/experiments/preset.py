@@ -9,7 +9,7 @@ from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import RAW
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.proxies import ProxyConfig
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.splits import ImagesConfig
 from pipeline.steps.store import fingerprint
 from pipeline.steps.tiles import TilesConfig
@@ -69,7 +69,7 @@ class Lane:
             return {}
         if stage == "detector":
             return {"scores": self.evaluation.scores, "flip_average": self.evaluation.flip_average}
-        return getattr(self, stage)
+        return self.proxies.to_json() if stage == "proxies" else getattr(self, stage)
 
     def code_version(self, stage: str) -> str:
         """Version of the step's code and the hash of its configuration: another value makes the asset stale."""

@@ -16,7 +16,7 @@ from pipeline.experiments.evaluations import (
     fundus_evaluation,
 )
 from pipeline.experiments.preset import Baseline, Lane, OwnBudget, Preset
-from pipeline.steps.proxies import ProxyConfig
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
