@@ -20,6 +20,7 @@ from models.trainer import TrainResult, fit
 from pipeline.steps.canonical.form import SCORED
 from pipeline.steps.errors import ConfigError, DatasetUnusable
 from pipeline.steps.loading import load_tiles, read_neutral
+from pipeline.steps.shards import open_array
 from pipeline.steps.store import Store, Version, fingerprint, write_file
 
 Log = Callable[[int, dict[str, float]], None]
@@ -108,6 +109,9 @@ class Training:
             values["invalid_fill"] = read_neutral(self.tiles.path) / 255
         if "size" in values:
             values["size"] = list(training.size)
+        image, proxy = (open_array(made.path, "pixels").shape[1] for made in (self.tiles, self.proxies))
+        if proxy != image and hasattr(training.model, "proxy_channels"):
+            values["proxy_channels"] = int(proxy)
         return build(self.plan.method, type(training.model).from_json(values), seed=self.seed)
 
 
