@@ -2,15 +2,15 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from assets.ablations import missing_ablations
+from pipeline.cli import app
 from pipeline.definitions import build, lanes_of
 from pipeline.experiments.ablations import DECIDING
 from pipeline.steps.clean import clean
@@ -22,7 +22,6 @@ from pipeline.wiring.settings import Settings
 
 LANE = "oct_plain"
 MADE = ("enc_dec", "si_mem_rep", "final")
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -144,18 +143,17 @@ def test_the_report_shows_tables_claims_and_proxies(home):
     assert all(f"{name}_proxies.png" in page for name in ("brain_mri", "oct", "idrid"))
 
 
-def test_the_command_lists_compares_and_names_what_is_missing(home, undisturbed):
-    environment = undisturbed.environment | {"PROXYANO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
-
+def test_the_command_lists_compares_and_names_what_is_missing(home):
     def said(*words: str, code: int = 0) -> str:
-        line = [sys.executable, "-m", "pipeline.cli", "experiments", *words]
-        run = subprocess.run(
-            line, env=environment | {"COLUMNS": "200"}, cwd=PROJECT, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == code, run.stdout + run.stderr
-        return run.stdout
+        done = CliRunner().invoke(app, ["experiments", *words], env={"COLUMNS": "220"})
+        assert done.exit_code == code, done.output
+        return " ".join(done.output.split())
 
-    assert "model.memory none → nearest" in said("list")
+    assert f"{LANE}/si_mem" in said("list")
+    assert "against si: model.memory none → nearest" in said("show", "si_mem")
+    assert "first stage and proxies shared with: si_mem, si_mem_rep" in said("show", f"{LANE}/final")
+    assert "model.memory" in said("diff", "si", "si_mem")
+    assert said("diff", f"{LANE}/si", f"{LANE}/si") == "They differ in nothing."
     lacking = said("run", "--dry-run", f"{LANE}/final", f"{LANE}/si_mem")
     assert "1 of 2 experiments are to be made" in lacking
     assert f"{LANE}/si_mem: 2×EncDec + SI + mem" in lacking

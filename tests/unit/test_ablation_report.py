@@ -137,11 +137,13 @@ def test_figures_show_what_was_made_beside_the_paper(bench):
     swept = figures["fig_11"]
     assert swept["data"][0]["x"] == [128]
     assert swept["layout"]["xaxis"]["type"] == "log"
+    assert swept["layout"]["xaxis"]["tickvals"] == [16, 32, 64, 128, 256, 512, 1024, 2048]
     assert [note["text"] for note in swept["layout"]["annotations"]] == ["no memory"]
     assert figures["fig_12_global"] is None
     bench.make("global_0", 1.0)
-    (line,) = drawn(next(one for one in PRINTED if one.key == "fig_12_global"), bench.data)["data"]
-    assert line["x"] == [0.0]
+    weights = drawn(next(one for one in PRINTED if one.key == "fig_12_global"), bench.data)
+    assert [line["x"] for line in weights["data"]] == [[0.0]]
+    assert weights["layout"]["xaxis"]["type"] == "linear"
 
 
 def test_a_data_set_shows_the_tables_it_has_rows_for(bench, tmp_path):

@@ -53,8 +53,8 @@ def _swept(printed: Printed, made: Sequence[tuple[Entry, Record]]) -> Figure:
         paper = _trace("paper", [entry.x for entry in known], [entry.auc for entry in known], COLOURS["paper"])
         traces.append(paper)
     layout: dict[str, Any] = {"xaxis": {"title": {"text": printed.axis}}, "yaxis": {"title": {"text": "image AUROC"}}}
-    if all(entry.x for entry, _ in points):
-        layout["xaxis"]["type"] = "log"
+    values = [entry.x for entry in printed.entries if entry.x is not None]
+    layout["xaxis"] |= {"tickvals": values, "type": "log" if all(values) else "linear"}
     line = {"dash": "dash", "width": 1.5, "color": COLOURS["method"]}
     beside = [(entry, _value(record)) for entry, record in made if entry.x is None]
     layout["shapes"] = [
