@@ -130,15 +130,15 @@ def _own(
 OCT_CANVASES = {"wide": (64, 64), "tight": (32, 128)}
 
 
-def _bare(budget: Budget, sizes: Sizes, shard: int = 128) -> Lane:
-    """Benchmark and deciding ablations with the canonical form off: what the form gives, and what the method."""
+def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128) -> Lane:
+    """Benchmark and, ``slim``, deciding ablations with the form off: what the form gives, and what the method."""
     canvases = {"image": (64, 64)}
     return Lane(
         tiles=TilesConfig(form="plain", shard=shard),
         training=_plan({"image": _full()}),
         evaluation=PLAIN_EVALUATION,
         baselines=benchmark(canvases, budget, sizes),
-        ablations=ablations(canvases, budget, sizes, names=DECIDING),
+        ablations=ablations(canvases, budget, slim, names=DECIDING),
         controls_with="proxyano",
     )
 
@@ -167,7 +167,7 @@ QUICK_LANES: Mapping[str, Lane] = {
         members=_second(OCT_CANVASES, 500, QUICK_SLIM, batch_size=16),
         evaluation=OCT_EVALUATION,
         baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
-        ablations=ablations(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES),
+        ablations=ablations(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SLIM),
     ),
     "idrid": Lane(
         tiles=TilesConfig(form="flat_field"),
@@ -233,21 +233,21 @@ PRESETS: dict[str, Preset] = {
             ),
         },
         own=_own(SAMPLE_SIZES, 64, (60, 40, 40), {**ONE_CYCLE, "batch_size": 16}, SAMPLE_SHARD),
-        form_off={"oct": _bare(SAMPLE_BENCHMARK, SAMPLE_SIZES, SAMPLE_SHARD)},
+        form_off={"oct": _bare(SAMPLE_BENCHMARK, SAMPLE_SIZES, SAMPLE_SIZES, SAMPLE_SHARD)},
     ),
     "quick": Preset(
         name="quick",
         reason="real data on two CPU cores within the hour: canonical forms, 64 px training, no adversarial loss",
         lanes=QUICK_LANES,
         own=_own(QUICK_SLIM, 64, (500, 500, 500), ONE_CYCLE),
-        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES)},
+        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM)},
     ),
     "best": Preset(
         name="best",
         reason=f"quick with {BEST} times the steps, for a GPU or a night: what more training gives is in docs/results",
         lanes=_best(),
         own=_own(QUICK_SLIM, 64, (BEST * 500, BEST * 500, BEST * 500), ONE_CYCLE),
-        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES)},
+        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM)},
     ),
     "paper": Preset(
         name="paper",
