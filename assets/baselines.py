@@ -5,6 +5,7 @@ another row of the benchmark leaves it alone, and so does whatever else changes 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ import dagster as dg
 from assets.evaluation import describe_evaluation
 from assets.lane import LaneAssets, flat
 from assets.materialize import check_result, picture, weights_check
+from pipeline.experiments.preset import Baseline
 from pipeline.steps.charts import training_chart
 from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
 from pipeline.steps.evaluation import evaluate_lane
@@ -65,7 +67,7 @@ def baselines_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             tracker=tracker.open(),
             store=store.open(),
             inputs=[tiles, proxies],
-            parameters=_parameters(lane, name),
+            parameters=parameters_of(lane, row),
             build=build,
             describe=describe_method,
             checks=weights_check,
@@ -104,7 +106,7 @@ def baseline_evaluations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
                 method=row.training.method,
                 seed=row.seed,
                 code_version=lane.lane.baseline_version("baseline_evaluations", name),
-                facts=_facts(lane, name, baselines, store.open()),
+                facts=facts_of(row, name, (baselines,), store.open()),
                 asset=lane.baseline("baseline_evaluations", name),
             )
             run.artifact(made.path, "evaluation")
@@ -117,7 +119,7 @@ def baseline_evaluations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             tracker=tracker.open(),
             store=store.open(),
             inputs=[images, tiles, proxies, baselines],
-            parameters=_parameters(lane, name),
+            parameters=parameters_of(lane, row),
             build=build,
             describe=lambda version: describe_evaluation(version, row.training.method),
             checks=lambda version: [check_result("scores_complete", scores_complete(version, tiles))],
@@ -160,8 +162,8 @@ def _declared(lane: LaneAssets, stage: str, kinds: set[str], check: str) -> dict
     return lane.declare(stage, kinds=kinds, checks=(check,), **apart)
 
 
-def _parameters(lane: LaneAssets, name: str) -> dict[str, Any]:
-    row = lane.lane.baselines[name]
+def parameters_of(lane: LaneAssets, row: Baseline) -> dict[str, Any]:
+    """A run's configuration for MLflow."""
     first = next(iter(row.training.canvases.values()))
     steps = sum(config.steps for config in first.stages.values())
     own = {"method": row.training.method, "seed": row.seed, "preset": lane.preset, "steps": steps}
@@ -169,17 +171,16 @@ def _parameters(lane: LaneAssets, name: str) -> dict[str, Any]:
     return own | flat(plans) | flat({"scores": lane.lane.evaluation.scores})
 
 
-def _facts(lane: LaneAssets, name: str, baseline: Version, store: Store) -> dict[str, Any]:
-    """What the report tells of a run beside its numbers."""
-    row = lane.lane.baselines[name]
+def facts_of(row: Baseline, name: str, trained: Sequence[Version], store: Store) -> dict[str, Any]:
+    """What the reports tell of a run beside its numbers; ``trained``: its versions, the whole method last."""
     plans = row.training.canvases
     return {
         "label": row.label,
         "entry": name,
         "config": flat({stage: row.training.of_stage(stage) for stage in row.training.stages}),
-        "parameters": baseline.meta["parameters"],
-        "train_minutes": baseline.meta["train_minutes"],
-        "peak_memory_gib": store.noted(baseline).get("peak_gib"),
+        "parameters": trained[-1].meta["parameters"],
+        "train_minutes": sum(version.meta["train_minutes"] for version in trained),
+        "peak_memory_gib": store.noted(trained[-1]).get("peak_gib"),
         "budget": {c: {stage: row.steps for stage, row in plan.stages.items()} for c, plan in plans.items()},
         "batch_size": {c: next(iter(plan.stages.values())).batch_size for c, plan in plans.items()},
         "learning_rate": {

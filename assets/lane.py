@@ -55,7 +55,7 @@ class LaneAssets:
         return version
 
     def baseline(self, stage: str, name: str) -> str:
-        """The store's name for one run of the benchmark."""
+        """The store's name for one run of the benchmark or the ablations."""
         return f"{self.key(stage).to_user_string()}/{name}"
 
     def into(self, stage: str) -> dg.AssetIn:
@@ -80,8 +80,8 @@ class LaneAssets:
         }
 
     def run(self, context: dg.AssetExecutionContext, stage: str, *, name: str = "", **how: Any) -> dg.MaterializeResult:
-        """Materialize one stage, or one run of the benchmark by its ``name``, tracked."""
-        row = self.lane.baselines[name] if name else None
+        """Materialize one stage, or one run of the benchmark or the ablations by its ``name``, tracked."""
+        row = self.lane.named(stage, name) if name else None
         origin = Origin(
             dataset=self.dataset.name,
             stage=stage,

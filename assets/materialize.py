@@ -36,9 +36,9 @@ def materialize(
 
     No other process builds the asset from here until this one takes its next asset, lets go or ends: that covers the
     pointer and Dagster's event, which follow after the return. ``register`` gets the version and its MLflow run.
+    ``build`` may add to ``inputs`` what it finds in the store on its way.
     """
-    read = {version.asset: version.data_version for version in inputs}
-    holder = {"dagster_run": context.run.run_id, "inputs": read}
+    holder = {"dagster_run": context.run.run_id, "inputs": _versions(inputs)}
     store.exclusive(origin.asset, holder, warn=context.log.warning)
     try:
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
@@ -49,7 +49,7 @@ def materialize(
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
             run_id = run.result(version, numbers)
         record = OriginRecord(
-            inputs=read,
+            inputs=_versions(inputs),
             raw=run.raw,
             code_version=origin.code_version,
             git_commit=git_commit(),
@@ -72,6 +72,11 @@ def materialize(
         metadata={**dict(sorted(described.items(), key=_not_a_picture)), **metadata},
         check_results=outcomes,
     )
+
+
+def _versions(inputs: Sequence[Version]) -> dict[str, str]:
+    """Asset → data version."""
+    return {version.asset: version.data_version for version in inputs}
 
 
 def _metadata(version: Version, record: OriginRecord, noted: Mapping[str, Any], url: str) -> Described:

@@ -10,6 +10,7 @@ from pipeline.steps import tile_checks
 from pipeline.steps.contact_sheet import proxy_sheet
 from pipeline.steps.loading import read_index
 from pipeline.steps.proxies import build_proxies
+from pipeline.steps.proxy_kinds import TITLES
 from pipeline.steps.store import Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 
@@ -17,11 +18,12 @@ from pipeline.wiring.resources import StoreResource, TrackerResource
 def proxies_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Proxies of one data set, computed with dask."""
     config = lane.lane.proxies
+    about = ", ".join(f"{name} {value}" for name, value in config.to_json().items() if name != "kind")
 
     @dg.asset(
         **lane.declare("proxies", kinds={"zarr", "dask", "scikitlearn"}, checks=("proxy_values",)),
         ins={"tiles": lane.into("tiles")},
-        description=f"Proxy `{config.kind}` of every tile: {config.segments} superpixels, each its mean (III-B).",
+        description=f"Proxy of every tile: {TITLES[config.kind]}, {about} (III-B).",
     )
     def proxies(
         context: dg.AssetExecutionContext, tiles: Version, store: StoreResource, tracker: TrackerResource

@@ -21,7 +21,8 @@ from pipeline.steps import phantoms
 from pipeline.steps.canonical import FORMS
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.manifest import build_manifest
-from pipeline.steps.proxies import ProxyConfig, build_proxies
+from pipeline.steps.proxies import build_proxies
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.raw import RawFolder, read_image
 from pipeline.steps.sample import jpeg
 from pipeline.steps.splits import ImagesConfig

@@ -18,7 +18,8 @@ import numpy as np
 import zarr
 
 from pipeline.steps.canonical.form import SCORED, TILE
-from pipeline.steps.proxies import ProxyConfig, build_proxies
+from pipeline.steps.proxies import build_proxies
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.shards import create, open_array, row_blocks, write_rows
 from pipeline.steps.store import Store, Version
 

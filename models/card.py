@@ -19,6 +19,15 @@ def left_open(why: str) -> Mapping[str, str]:
     return MappingProxyType({"paper": "left open", "why": why})
 
 
+def ablation(why: str) -> Mapping[str, str]:
+    """Metadata of a field that takes a part of the method away.
+
+    The JSON of a configuration leaves it out while it has its default, which is the method without that field: hashes
+    and checkpoints from before there was one stay what they are.
+    """
+    return MappingProxyType({"paper": "ablation", "why": why, "default": "left out"})
+
+
 def model_card(config: "MethodConfig") -> str:
     """Markdown table with a row for each field; a value that departs from the default is marked."""
     rows = ["| choice | value | default | paper | why |", "|---|---|---|---|---|"]

@@ -1,7 +1,7 @@
 """The contract of a method: its stages and phases as data, its losses, its scores.
 
-Legend for the whole package: B images, C channels, H, W pixels, D latent channels; images are float32 in [0, 1];
-masks are float32 zeros and ones; a higher score is more anomalous.
+Legend for the whole package: B images, C channels, K of the proxy, H, W pixels, D latent channels; images are float32
+in [0, 1]; masks are float32 zeros and ones; a higher score is more anomalous.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ class Batch:
     """Images with their proxies and the pixels that hold data."""
 
     image: Tensor  # (B, C, H, W) float32 in [0, 1]
-    proxy: Tensor | None  # (B, C, H, W) float32 in [0, 1]; None where a method or a score needs none
+    proxy: Tensor | None  # (B, K, H, W) float32 in [0, 1]; None where a method or a score needs none
     valid: Tensor  # (B, 1, H, W) float32, 1 where the image holds data: losses look only there
     scored: Tensor | None = None  # (B, 1, H, W) float32, 1 where image scores look; None = wherever there is data
 
@@ -62,7 +62,7 @@ class Scores:
     image: Tensor  # (B,) image score in image space
     residual: Tensor  # (B, C, H, W) signed I − Î, zero where the image holds no data
     reconstruction: Tensor  # (B, C, H, W) Î
-    proxy: Tensor  # (B, C, H, W) predicted proxy; Î again where a method has none
+    proxy: Tensor  # (B, K, H, W) predicted proxy; Î again where a method has none
     map: Tensor  # (B, C, H, W) what becomes the pixel score: the residual, unless a method marks pixels itself
 
 
@@ -92,8 +92,13 @@ class MethodConfig:
     channels: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; tuples become lists."""
-        return {name: _listed(value) for name, value in asdict(self).items()}
+        """Plain JSON values, tuples as lists; fields of `models.card.ablation` are left out at their default."""
+        unused = {f.name for f in fields(self) if "default" in f.metadata and getattr(self, f.name) == f.default}
+        return {name: _listed(value) for name, value in asdict(self).items() if name not in unused}
+
+    def of_first_stage(self) -> Self:
+        """The configuration with all that the first stage does not depend on at one value: equal means shared."""
+        return self
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

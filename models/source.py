@@ -15,7 +15,7 @@ class TensorSource:
     """Images kept as uint8; float32 in [0, 1] is made batch by batch."""
 
     images: Tensor  # (N, C, H, W) uint8
-    proxies: Tensor | None = None  # (N, C, H, W) uint8
+    proxies: Tensor | None = None  # (N, K, H, W) uint8; K channels of their own
     valid: Tensor | None = None  # (N, H, W) bool or integer, non-zero where the image holds data; None = everywhere
     scored: Tensor | None = None  # (N, H, W) the same, where image scores look; None = wherever there is data
 
@@ -24,12 +24,12 @@ class TensorSource:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8 or len(self.images) == 0:
             shape, kind = tuple(self.images.shape), self.images.dtype
             raise ValueError(f"TensorSource.images is (N, C, H, W) uint8 with N ≥ 1, got {shape} {kind}")
-        if self.proxies is not None and (self.proxies.shape != self.images.shape or self.proxies.dtype != torch.uint8):
-            raise ValueError(
-                f"TensorSource.proxies is uint8 like the images {tuple(self.images.shape)}, "
-                f"got {tuple(self.proxies.shape)} {self.proxies.dtype}"
-            )
         count, _, height, width = self.images.shape
+        if self.proxies is not None:
+            shape, kind = tuple(self.proxies.shape), self.proxies.dtype
+            if len(shape) != 4 or (shape[0], *shape[2:]) != (count, height, width) or kind != torch.uint8:
+                wanted = f"{(count, 'K', height, width)} uint8, as many and as large as the images"
+                raise ValueError(f"TensorSource.proxies is {wanted}, got {shape} {kind}")
         for name, mask in (("valid", self.valid), ("scored", self.scored)):
             if mask is not None and mask.shape != (count, height, width):
                 raise ValueError(f"TensorSource.{name} is {(count, height, width)}, got {tuple(mask.shape)}")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands import dataset
+from pipeline.commands import dataset, experiments
 from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.doctor import doctor
@@ -42,7 +42,7 @@ def environment(context: typer.Context) -> None:
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
-    if context.invoked_subcommand in ("run", "refresh", "benchmark"):
+    if context.invoked_subcommand in ("run", "refresh", "benchmark", "experiments"):
         try:
             own_datasets(Settings().datasets)
         except ConfigError as error:
@@ -81,6 +81,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
 
 
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(experiments.app, name="experiments")
 for command in (refresh, score, benchmark, lineage, clean, download, doctor):
     app.command()(command)
 

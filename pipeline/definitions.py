@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.ablation_report import ablation_report_asset
+from assets.ablations import ablations_asset
 from assets.baselines import baseline_evaluations_asset, baselines_asset
 from assets.benchmark import benchmark_job
 from assets.benchmark_report import benchmark_report_asset
@@ -84,6 +86,11 @@ def build(settings: Settings) -> dg.Definitions:
             *(stage(lane) for lane in lanes for stage in _stages(lane)),
             report_asset(names, settings.preset_name, settings.seed),
             benchmark_report_asset(compared, settings.preset_name),
+            ablation_report_asset(
+                [lane for lane in lanes if lane.lane.ablations],
+                [lane for lane in compared if not lane.source],
+                settings.preset_name,
+            ),
         ],
         resources=resources(settings, own_datasets(settings.datasets)),
         jobs=[*jobs(names), benchmark_job(compared, settings.home / "benchmark")],
@@ -94,8 +101,8 @@ def build(settings: Settings) -> dg.Definitions:
 
 def _stages(lane: LaneAssets) -> Sequence[Any]:
     """What a lane is made of: one with the images of another has the benchmark alone, one of the user's has none."""
-    stages = FORM_OFF if lane.source else STAGES
-    return stages if lane.lane.baselines else [stage for stage in stages if stage not in BENCHMARK]
+    stages = [stage for stage in (FORM_OFF if lane.source else STAGES) if lane.lane.baselines or stage not in BENCHMARK]
+    return [*stages, ablations_asset] if lane.lane.ablations else stages
 
 
 def _own(own: Own, preset: Preset, settings: Settings) -> Lane:

@@ -28,16 +28,27 @@ class Extraction(nn.Module):
     def __init__(self, config: ProxyAnoConfig) -> None:
         super().__init__()
         self.encoder = Encoder(config.channels, config.widths, config.latent_dim)
-        self.memory = Memory(
-            config.memory_items, config.latent_dim, decay=config.memory_decay, revive_below=config.memory_revive_below
+        self.memory = (
+            Memory(
+                config.memory_items,
+                config.latent_dim,
+                decay=config.memory_decay,
+                revive_below=config.memory_revive_below,
+            )
+            if config.memory == "nearest"
+            else None
         )
         self.decoder = Decoder(
-            config.channels, config.widths, config.latent_dim, skips=False, sigmoid=config.head == "sigmoid"
+            config.of_proxy, config.widths, config.latent_dim, skips=False, sigmoid=config.head == "sigmoid"
         )
 
-    def forward(self, image: Tensor, valid: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Lookup]:
-        """Predicted proxy (Eq. 3, 7) and what the memory did."""
+    def forward(
+        self, image: Tensor, valid: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Lookup | None]:
+        """Predicted proxy (Eq. 3, 7) and what the memory did, if there is one."""
         latent = self.encoder(image)
+        if self.memory is None:
+            return self.decoder(latent), None
         found = self.memory(latent, generator=generator, valid=coarse(valid, self.encoder.factor).ge(0.5).float())
         return self.decoder(found.latent), found
 
@@ -48,7 +59,7 @@ class Reconstruction(nn.Module):
     def __init__(self, config: ProxyAnoConfig) -> None:
         super().__init__()
         widths = config.reconstruction_widths or config.widths
-        self.encoder = Encoder(config.channels, widths, config.latent_dim)
+        self.encoder = Encoder(config.of_proxy, widths, config.latent_dim)
         self.decoder = Decoder(
             config.channels,
             widths,
@@ -65,10 +76,10 @@ class Reconstruction(nn.Module):
 
 
 class _Views(NamedTuple):
-    """What stage 2 compares: Î from P̂, Î' from P', and the paste mask M."""
+    """What stage 2 compares: Î from P̂, Î' from P', and the paste mask M; without a repairing loss Î alone."""
 
     normal: Tensor
-    repaired: Tensor
+    repaired: Tensor | None
     mask: Tensor
 
 
@@ -117,7 +128,8 @@ class ProxyAno(Method):
 
     def diagnostics(self, stage: str) -> dict[str, float]:
         """Perplexity of the memory while it learns."""
-        return {"perplexity": self.extraction.memory.perplexity()} if stage == "stage1" else {}
+        memory = self.extraction.memory
+        return {} if memory is None or stage != "stage1" else {"perplexity": memory.perplexity()}
 
     def _score(self, batch: Batch) -> Scores:
         """Latent score (Eq. 12-13), image-space score ‖I − Î‖_F (Table V) and signed residual (|·| is Eq. 14)."""
@@ -151,15 +163,15 @@ class ProxyAno(Method):
 
     def _extract(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         proxy, found = self.extraction(batch.image, batch.valid, generator)
-        return {
-            "proxy": terms.masked_square(proxy, batch.true_proxy(), batch.valid),
-            "commitment": self.config.commitment * found.commitment,
-        }
+        named = {"proxy": terms.masked_square(proxy, batch.true_proxy(), batch.valid)}
+        return named if found is None else named | {"commitment": self.config.commitment * found.commitment}
 
     def _views(self, batch: Batch, generator: torch.Generator) -> _Views:
         with torch.no_grad():
             proxy, _ = self.extraction(batch.image, batch.valid)
             predicted = self._masked(proxy, batch)
+        if not self.config.repairs:
+            return _Views(self._masked(self.reconstruction(predicted), batch), None, torch.zeros_like(batch.valid))
         altered, mask = self._pseudo_abnormal(batch, predicted, generator)
         if self.config.patch_on == "image":
             with torch.no_grad():
@@ -198,11 +210,12 @@ class ProxyAno(Method):
         """Eq. 11 with the weights applied; adversarial terms apart."""
         config, image = self.config, batch.image
         over = batch.valid if config.local_mean_over == "image" else views.mask
-        named = {
-            "reconstruction": terms.masked_square(views.normal, image, batch.valid),
-            "repair_global": config.lambda_global * terms.masked_square(views.repaired, image, batch.valid),
-            "repair_local": config.lambda_local * terms.masked_square(views.repaired, image, views.mask, over),
-        }
+        named = {"reconstruction": terms.masked_square(views.normal, image, batch.valid)}
+        if views.repaired is not None:
+            named |= {
+                "repair_global": config.lambda_global * terms.masked_square(views.repaired, image, batch.valid),
+                "repair_local": config.lambda_local * terms.masked_square(views.repaired, image, views.mask, over),
+            }
         if self.discriminator is None:
             return named
         saturating = config.generator_loss == "minimax"
@@ -223,9 +236,11 @@ class ProxyAno(Method):
         return named
 
     def _fakes(self, views: _Views) -> tuple[tuple[str, float, Tensor], ...]:
-        config = self.config
+        config, own = self.config, ("reconstruction", 1.0, views.normal)
+        if views.repaired is None:
+            return (own,)
         return (
-            ("reconstruction", 1.0, views.normal),
+            own,
             ("repair_global", config.lambda_global, views.repaired),
             ("repair_local", config.lambda_local, views.mask * views.repaired),
         )

@@ -1,8 +1,9 @@
 """Every choice of ProxyAno; `stated` is the paper's, `left_open` is ours, with the reason (shown by `models.card`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
-from models.card import left_open, stated
+from models.card import ablation, left_open, stated
 from models.method import MethodConfig
 from models.methods.makers import MakerConfig
 
@@ -92,12 +93,20 @@ class ProxyAnoConfig(MethodConfig):
         ),
     )
 
+    memory: str = field(
+        default="nearest", metadata=ablation("'nearest' is the paper's; 'none': the decoder sees the latent itself")
+    )
+    proxy_channels: int = field(
+        default=0, metadata=ablation("channels of the proxy where they are not the image's; 0 = as the image")
+    )
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         _at_least("widths", min(self.widths, default=0), 1)
         _at_least("discriminator_widths", min(self.discriminator_widths, default=0), 1)
         for name in ("channels", "latent_dim", "memory_items"):
             _at_least(name, getattr(self, name), 1)
+        _at_least("proxy_channels", self.proxy_channels, 0)
         for name in ("commitment", "lambda_adversarial", "lambda_global", "lambda_local", "memory_revive_below"):
             _at_least(name, getattr(self, name), 0)
         if not 0 <= self.memory_decay < 1:
@@ -108,11 +117,29 @@ class ProxyAnoConfig(MethodConfig):
             raise ValueError(f"ProxyAnoConfig.patch_side is a range of shares in (0, 1], got {self.patch_side}")
         if not 0 <= self.invalid_fill <= 1:
             raise ValueError(f"ProxyAnoConfig.invalid_fill is a value in [0, 1], got {self.invalid_fill}")
+        if self.makers and self.of_proxy != self.channels:
+            got = f"{self.of_proxy} and {self.channels}"
+            raise ValueError(f"ProxyAnoConfig.makers need a proxy with the image's channels, got {got}: use patches")
         if self.makers:
             self.lesions()
         for name, allowed in _WORDS.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"ProxyAnoConfig.{name} is one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+
+    @property
+    def of_proxy(self) -> int:
+        """Channels K of the proxy."""
+        return self.proxy_channels or self.channels
+
+    @property
+    def repairs(self) -> bool:
+        """Stage 2 also learns from pseudo-abnormal proxies."""
+        return self.lambda_global > 0 or self.lambda_local > 0
+
+    def of_first_stage(self) -> Self:
+        """All that only stage 2 reads at its default, without a discriminator: the Proxy Extraction Module alone."""
+        defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in SECOND_STAGE}
+        return replace(self, **{**defaults, "adversarial": False})
 
     def lesions(self) -> MakerConfig:
         """What the makers draw from."""
@@ -121,7 +148,27 @@ class ProxyAnoConfig(MethodConfig):
         )
 
 
+SECOND_STAGE = (
+    "reconstruction_skips",
+    "reconstruction_widths",
+    "adversarial",
+    "lambda_adversarial",
+    "lambda_global",
+    "lambda_local",
+    "generator_loss",
+    "discriminator_widths",
+    "patch_source",
+    "patch_on",
+    "patch_count",
+    "patch_side",
+    "makers",
+    "maker_radius",
+    "maker_strength",
+    "local_mean_over",
+)
+"""Fields that stage 1 does not depend on."""
 _WORDS = {
+    "memory": ("nearest", "none"),
     "head": ("linear", "sigmoid"),
     "generator_loss": ("minimax", "non_saturating"),
     "patch_source": ("other", "same"),

@@ -1,5 +1,7 @@
 """``proxyano benchmark``: every method that has not been run yet, with progress, and the report."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.steps.store import Store
-from pipeline.wiring.benchmark import make
+from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 
 console = Console()
@@ -40,18 +42,23 @@ def benchmark(
         console.print(table)
         return
     console.print(f"{len(wanted)} of {total} runs are to be made; the others stand.")
+    failed = made_with_progress(wanted, "benchmark", settings.home / "benchmark", workers, console)
+    work.report()
+    if failed:
+        console.print(f"[red]{len(failed)} failed: {', '.join(failed)}; the same command tries them again.[/]")
+        raise typer.Exit(1)
+
+
+def made_with_progress(wanted: Sequence[Due], what: str, logs: Path, workers: int, shown: Console) -> list[str]:
+    """Make all with a progress bar over the whole set; titles of those that failed."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     failed = []
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("benchmark", total=len(wanted))
-        logs = settings.home / "benchmark"
+    with Progress(*columns, console=shown) as progress:
+        task = progress.add_task(what, total=len(wanted))
         show = lambda each: progress.update(task, description=each.title)  # noqa: E731
         for made in make(wanted, logs, workers=workers, started=show):
             word = "[red]FAILED[/]" if made.failed else "made"
             progress.console.print(f"{made.due.title}: {word} in {made.seconds / 60:.1f} minutes ({made.log})")
             progress.advance(task)
             failed += [made.due.title] if made.failed else []
-    work.report()
-    if failed:
-        console.print(f"[red]{len(failed)} failed: {', '.join(failed)}; the same command tries them again.[/]")
-        raise typer.Exit(1)
+    return failed

@@ -9,7 +9,7 @@ from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import RAW
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.proxies import ProxyConfig
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.splits import ImagesConfig
 from pipeline.steps.store import fingerprint
 from pipeline.steps.tiles import TilesConfig
@@ -26,6 +26,7 @@ STEP_VERSIONS: Mapping[str, str] = {
     "detector": "1",
     "baselines": "1",
     "baseline_evaluations": "1",
+    "ablations": "1",
 }
 """Raised by hand when a step's code changes its result; with the configuration's hash it is the code version."""
 
@@ -40,6 +41,15 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ablation(Baseline):
+    """One experiment of the ablations: a run with its own proxies, judged by one of the method's own scores."""
+
+    proxies: ProxyConfig
+    score: str  # image (Table V's first row) or latent (Eq. 13)
+    against: str = ""  # its neighbour, of which it differs in one thing; empty: the first
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lane:
     """All choices of one data set's lane."""
 
@@ -50,6 +60,7 @@ class Lane:
     members: Mapping[str, TrainingPlan] = field(default_factory=dict)  # name → other learned methods of the committee
     evaluation: EvaluationConfig
     baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
+    ablations: Mapping[str, Ablation] = field(default_factory=dict)  # name → experiment
     controls_with: str = ""  # run of the benchmark that brings the controls; empty: the lane's own evaluation has them
 
     def __post_init__(self) -> None:
@@ -65,11 +76,11 @@ class Lane:
             return self.training.of_stage(stage)
         if stage == "members":
             return {name: {part: plan.of_stage(part) for part in plan.stages} for name, plan in self.members.items()}
-        if stage in ("baselines", "baseline_evaluations"):
+        if stage in ("baselines", "baseline_evaluations", "ablations"):
             return {}
         if stage == "detector":
             return {"scores": self.evaluation.scores, "flip_average": self.evaluation.flip_average}
-        return getattr(self, stage)
+        return self.proxies.to_json() if stage == "proxies" else getattr(self, stage)
 
     def code_version(self, stage: str) -> str:
         """Version of the step's code and the hash of its configuration: another value makes the asset stale."""
@@ -82,11 +93,18 @@ class Lane:
         bare: EvaluationConfig = replace(self.evaluation, controls=(), committee={}, pasted=None)
         return bare
 
+    def named(self, stage: str, name: str) -> Baseline:
+        """One run of the benchmark or of the ablations."""
+        rows: Mapping[str, Baseline] = self.ablations if stage == "ablations" else self.baselines
+        return rows[name]
+
     def baseline_version(self, stage: str, name: str) -> str:
-        """The same for one run of the benchmark: another one's configuration leaves it alone."""
-        row = self.baselines[name]
+        """The same for one run of the benchmark or the ablations: another one's configuration leaves it alone."""
+        row = self.named(stage, name)
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
-        own = self.judging(name) if stage == "baseline_evaluations" else plans
+        own: object = self.judging(name) if stage == "baseline_evaluations" else plans
+        if isinstance(row, Ablation):
+            own = [plans, row.proxies.to_json(), STEP_VERSIONS["proxies"], self.judging(name)]
         return f"{STEP_VERSIONS[stage]}-{fingerprint(own)}-seed{row.seed}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
+from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ablations
 from pipeline.experiments.benchmark import Budget, Sizes, benchmark, comparing
 from pipeline.experiments.evaluations import (
     FUNDUS_SCORE,
@@ -15,8 +16,8 @@ from pipeline.experiments.evaluations import (
     PLAIN_EVALUATION,
     fundus_evaluation,
 )
-from pipeline.experiments.preset import Baseline, Lane, OwnBudget, Preset
-from pipeline.steps.proxies import ProxyConfig
+from pipeline.experiments.preset import Lane, OwnBudget, Preset
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
@@ -129,13 +130,15 @@ def _own(
 OCT_CANVASES = {"wide": (64, 64), "tight": (32, 128)}
 
 
-def _plain(baselines: Mapping[str, Baseline], shard: int = 128) -> Lane:
-    """The benchmark with the canonical form off: what the form gives, and what the method."""
+def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128) -> Lane:
+    """Benchmark and, ``slim``, deciding ablations with the form off: what the form gives, and what the method."""
+    canvases = {"image": (64, 64)}
     return Lane(
         tiles=TilesConfig(form="plain", shard=shard),
         training=_plan({"image": _full()}),
         evaluation=PLAIN_EVALUATION,
-        baselines=baselines,
+        baselines=benchmark(canvases, budget, sizes),
+        ablations=ablations(canvases, budget, slim, names=DECIDING),
         controls_with="proxyano",
     )
 
@@ -150,6 +153,7 @@ QUICK_LANES: Mapping[str, Lane] = {
         members=_second({"head": (64, 64)}, 1600, replace(QUICK_NARROW, own=SLIM_NARROW), **MRI_LONG),
         evaluation=MRI_EVALUATION,
         baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
+        ablations=ablations({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW, names=BOTH_SCORES),
     ),
     "oct": Lane(
         tiles=TilesConfig(form="bruch_membrane"),
@@ -163,6 +167,7 @@ QUICK_LANES: Mapping[str, Lane] = {
         members=_second(OCT_CANVASES, 500, QUICK_SLIM, batch_size=16),
         evaluation=OCT_EVALUATION,
         baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=(0, 1, 2)),
+        ablations=ablations(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SLIM),
     ),
     "idrid": Lane(
         tiles=TilesConfig(form="flat_field"),
@@ -209,6 +214,7 @@ PRESETS: dict[str, Preset] = {
                 | _head({"head": _tiny()}, 20, (8, 16, 16), **SAMPLE_BUDGET),
                 evaluation=MRI_EVALUATION,
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
+                ablations=ablations({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES, names=BOTH_SCORES),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
@@ -216,6 +222,7 @@ PRESETS: dict[str, Preset] = {
                 members=_second(OCT_CANVASES, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=OCT_EVALUATION,
                 baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
+                ablations=ablations(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
@@ -226,21 +233,21 @@ PRESETS: dict[str, Preset] = {
             ),
         },
         own=_own(SAMPLE_SIZES, 64, (60, 40, 40), {**ONE_CYCLE, "batch_size": 16}, SAMPLE_SHARD),
-        form_off={"oct": _plain(benchmark({"image": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES), SAMPLE_SHARD)},
+        form_off={"oct": _bare(SAMPLE_BENCHMARK, SAMPLE_SIZES, SAMPLE_SIZES, SAMPLE_SHARD)},
     ),
     "quick": Preset(
         name="quick",
         reason="real data on two CPU cores within the hour: canonical forms, 64 px training, no adversarial loss",
         lanes=QUICK_LANES,
         own=_own(QUICK_SLIM, 64, (500, 500, 500), ONE_CYCLE),
-        form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
+        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM)},
     ),
     "best": Preset(
         name="best",
         reason=f"quick with {BEST} times the steps, for a GPU or a night: what more training gives is in docs/results",
         lanes=_best(),
         own=_own(QUICK_SLIM, 64, (BEST * 500, BEST * 500, BEST * 500), ONE_CYCLE),
-        form_off={"oct": _plain(benchmark({"image": (64, 64)}, QUICK_BENCHMARK, QUICK_SIZES))},
+        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM)},
     ),
     "paper": Preset(
         name="paper",
@@ -253,6 +260,7 @@ PRESETS: dict[str, Preset] = {
                 members=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
+                ablations=ablations({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, names=BOTH_SCORES),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="plain"),
@@ -260,6 +268,7 @@ PRESETS: dict[str, Preset] = {
                 members=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=(0, 1, 2)),
+                ablations=ablations({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES),
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="field_of_view"),

@@ -4,17 +4,23 @@ Red: nothing was imaged there. Blue: imaged, but not scored. The bar above a til
 for an abnormal one.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.steps.canonical.form import NO_DATA, SEEN
-from pipeline.steps.loading import read_index
+from pipeline.steps.loading import read_index, read_neutral
+from pipeline.steps.proxies import proxy_of
+from pipeline.steps.proxy_kinds import PROXIES, TITLES, ProxyConfig
 from pipeline.steps.shards import open_array
 from pipeline.steps.store import Version
 
 SIDE = 96  # px of a tile on the sheet
+LARGE = 160  # px of a tile beside its proxies of all kinds
 BAR = 4  # px of the bar above it
 ROW = 10  # tiles side by side
 TITLE = 16  # px of a slot's title line
@@ -45,6 +51,46 @@ def proxy_sheet(tiles: Version, proxies: Version, *, count: int = 20, seed: int 
     return _png(strips)
 
 
+def kinds_sheet(tiles: Version, config: ProxyConfig, *, count: int = 2, seed: int = 0) -> bytes:
+    """PNG of ``count`` random normal tiles of up to three slots, beside their proxies of every kind (paper, Fig. 8).
+
+    Where edges are concatenated they are drawn in red over the other channels.
+    """
+    pixels, validity = open_array(tiles.path, "pixels"), open_array(tiles.path, "validity")
+    neutral, index = read_neutral(tiles.path), read_index(tiles)
+    slots = index["slot"].unique()
+    index = index[(index["label"] == 0) & index["slot"].isin(slots[:: max(1, -(-len(slots) // 3))])]
+    strips = [_titles(["tile", *(TITLES[kind] for kind in PROXIES)])]
+    for _, rows in _draws(index, count, seed):
+        for row, _ in rows:
+            tile, seen = np.asarray(pixels[row]), np.asarray(validity[row]) != NO_DATA
+            configs = [replace(config, kind=kind) for kind in PROXIES]
+            shown = [_painted(proxy_of(tile, seen, neutral, one), seen, one) for one in configs]
+            strips.append(np.hstack([_small(tile, LARGE), *shown]))
+    return _png(strips)
+
+
+def _painted(proxy: NDArray[np.uint8], seen: NDArray[np.bool_], config: ProxyConfig) -> NDArray[np.uint8]:
+    """A proxy (K, H, W) as a picture, its edges in red where there is more."""
+    if config.kind == "edge":
+        return _small(proxy, LARGE)
+    picture = _small(proxy[config.edges :], LARGE)
+    if config.edges:
+        drawn = np.where(seen, proxy[0], 0).astype(np.float32) / 255
+        share = cv2.resize(drawn, (LARGE, LARGE), interpolation=cv2.INTER_AREA)[..., None]
+        red = np.array(_TINTS[NO_DATA][0], np.float32)
+        picture = np.rint((1 - share) * picture + share * red).astype(np.uint8)
+    return picture
+
+
+def _titles(names: Sequence[str]) -> NDArray[np.uint8]:
+    line = np.full((TITLE, LARGE * len(names), 3), 255, np.uint8)
+    for number, name in enumerate(names):
+        place = (LARGE * number + 2, TITLE - 4)
+        cv2.putText(line, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
+    return line
+
+
 def _draws(index: pd.DataFrame, count: int, seed: int) -> list[tuple[str, list[tuple[int, int]]]]:
     """For each slot in order: (store row, label) of ``count`` random tiles, in store order."""
     generator = np.random.default_rng(seed)
@@ -56,10 +102,10 @@ def _draws(index: pd.DataFrame, count: int, seed: int) -> list[tuple[str, list[t
     return draws
 
 
-def _small(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Tile (C, H, W) as a small RGB picture."""
-    picture = np.ascontiguousarray(np.moveaxis(tile if len(tile) == 3 else np.repeat(tile[:1], 3, axis=0), 0, -1))
-    return np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+def _small(tile: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    """Tile (C, H, W) as a small RGB picture; of channels that are neither one nor three the last is shown."""
+    picture = np.ascontiguousarray(np.moveaxis(tile if len(tile) == 3 else np.repeat(tile[-1:], 3, axis=0), 0, -1))
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _tinted(picture: NDArray[np.uint8], validity: NDArray[np.uint8]) -> NDArray[np.uint8]:

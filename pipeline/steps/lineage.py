@@ -16,7 +16,7 @@ from pipeline.steps.store import Store, Version
 Made = tuple[str, str]
 """Asset and data version."""
 REPORT = "evaluation_report"
-REPORTS = (REPORT, "benchmark_report")
+REPORTS = (REPORT, "benchmark_report", "ablation_report")
 SHORTEST = 6  # hex digits that name a version
 _HEX = set("0123456789abcdef")
 

@@ -26,7 +26,7 @@ class TileSet:
     """Tiles of some splits, rows aligned: a row of ``index`` belongs to the same row of every array."""
 
     pixels: NDArray[np.uint8]  # (n, C, h, w)
-    proxies: NDArray[np.uint8] | None  # (n, C, h, w)
+    proxies: NDArray[np.uint8] | None  # (n, K, h, w): a proxy may have other channels than its tile
     validity: NDArray[np.uint8]  # (n, h, w), codes NO_DATA, SEEN, SCORED
     index: pd.DataFrame  # n rows of index.parquet; ``tile`` is the row in the store
 
@@ -58,7 +58,9 @@ def load_tiles(
     neutral = read_neutral(tiles.path) if neutral is None else neutral
     count, channels = len(index), open_array(tiles.path, "pixels").shape[1]
     pixels = np.empty((count, channels, *size), np.uint8)
-    painted = None if proxies is None else np.empty_like(pixels)
+    painted = None
+    if proxies is not None:
+        painted = np.empty((count, open_array(proxies.path, "pixels").shape[1], *size), np.uint8)
     validity = np.empty((count, *size), np.uint8)
     names = [(tiles, "validity"), (tiles, "pixels"), *([] if proxies is None else [(proxies, "pixels")])]
     targets = [pixels, *([] if painted is None else [painted])]

@@ -8,6 +8,7 @@ import zarr
 
 from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.loading import read_index, read_neutral
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.shards import open_array, row_blocks
 from pipeline.steps.store import Version
 
@@ -49,20 +50,30 @@ def tile_values(tiles: Version) -> tuple[bool, dict[str, Any]]:
 
 
 def proxy_values(tiles: Version, proxies: Version) -> tuple[bool, dict[str, Any]]:
-    """Proxies align with the tiles: same shape, neutral where there is no data, within each tile's range of values."""
+    """Proxies align with the tiles: as many, neutral where there is no data, within each tile's range of values.
+
+    Edges, a channel of their own, are black or white instead.
+    """
     neutral = read_neutral(tiles.path)
+    config = ProxyConfig(kind=str(zarr.open_group(proxies.path, mode="r").attrs["kind"]))
     pixels, painted = open_array(tiles.path, "pixels"), open_array(proxies.path, "pixels")
     figures: dict[str, Any] = {"tiles": list(pixels.shape), "proxies": list(painted.shape)}
-    if pixels.shape != painted.shape:
+    if painted.shape != (pixels.shape[0], config.channels(pixels.shape[1]), *pixels.shape[2:]):
         return False, figures
-    outside = filled = 0
+    outside = filled = gray = 0
     error = 0.0
     for start, stop in row_blocks(pixels.shape[0], (pixels.shards or pixels.chunks)[0]):
         tile, proxy = np.asarray(pixels[start:stop]), np.asarray(painted[start:stop])
-        low, high = tile.min(axis=(2, 3), keepdims=True), tile.max(axis=(2, 3), keepdims=True)
-        outside += int(((proxy < low) | (proxy > high)).any(axis=(1, 2, 3)).sum())
         missing = (np.asarray(open_array(tiles.path, "validity")[start:stop]) == NO_DATA)[:, None]
         filled += int(((proxy != neutral) & missing).sum())
-        error += float(np.abs(tile.astype(np.int16) - proxy).mean(axis=(1, 2, 3)).sum())
-    figures |= {"proxies_outside_tile_range": outside, "painted_no_data_pixels": filled}
-    return not outside and not filled, {**figures, "mean_absolute_difference": error / pixels.shape[0] / 255}
+        edges, levels = proxy[:, : config.edges], proxy[:, config.edges :]
+        gray += int((~np.isin(edges, (0, 255)) & ~missing).sum())
+        low, high = tile.min(axis=(2, 3), keepdims=True), tile.max(axis=(2, 3), keepdims=True)
+        if levels.size:
+            outside += int(((levels < low) | (levels > high)).any(axis=(1, 2, 3)).sum())
+            error += float(np.abs(tile.astype(np.int16) - levels).mean(axis=(1, 2, 3)).sum())
+    figures |= {"proxies_outside_tile_range": outside, "painted_no_data_pixels": filled, "gray_edge_pixels": gray}
+    return not outside and not filled and not gray, {
+        **figures,
+        "mean_absolute_difference": error / pixels.shape[0] / 255,
+    }

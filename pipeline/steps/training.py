@@ -7,7 +7,7 @@ The trained stages of a baseline lie in one version: nothing else stands on its 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.card import model_card
@@ -20,6 +20,7 @@ from models.trainer import TrainResult, fit
 from pipeline.steps.canonical.form import SCORED
 from pipeline.steps.errors import ConfigError, DatasetUnusable
 from pipeline.steps.loading import load_tiles, read_neutral
+from pipeline.steps.shards import open_array
 from pipeline.steps.store import Store, Version, fingerprint, write_file
 
 Log = Callable[[int, dict[str, float]], None]
@@ -53,6 +54,24 @@ class TrainingPlan:
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, in the order in which they are trained."""
         return tuple(next(iter(self.canvases.values())).stages)
+
+    def first_stage(self) -> "TrainingPlan":
+        """The first stage alone, with all that it does not depend on at one value: equal plans give equal weights."""
+        first, *_ = self.stages
+        canvases = {
+            canvas: replace(plan, model=plan.model.of_first_stage(), stages={first: plan.stages[first]})
+            for canvas, plan in self.canvases.items()
+        }
+        return replace(self, canvases=canvases)
+
+    def later_stages(self) -> "TrainingPlan":
+        """The same without the first stage, whose weights are taken over."""
+        _, *later = self.stages
+        canvases = {
+            canvas: replace(plan, stages={stage: plan.stages[stage] for stage in later})
+            for canvas, plan in self.canvases.items()
+        }
+        return replace(self, canvases=canvases)
 
     def of_stage(self, stage: str) -> dict[str, object]:
         """What this stage depends on, so that stage 2's budget leaves stage 1 alone."""
@@ -108,6 +127,9 @@ class Training:
             values["invalid_fill"] = read_neutral(self.tiles.path) / 255
         if "size" in values:
             values["size"] = list(training.size)
+        image, proxy = (open_array(made.path, "pixels").shape[1] for made in (self.tiles, self.proxies))
+        if proxy != image and hasattr(training.model, "proxy_channels"):
+            values["proxy_channels"] = int(proxy)
         return build(self.plan.method, type(training.model).from_json(values), seed=self.seed)
 
 
@@ -134,18 +156,35 @@ def train_stage(stage: str, previous: Version | None, training: Training, store:
         return store.publish(asset, content, fingerprint(hashes), meta)
 
 
-def train_method(training: Training, store: Store) -> Version:
-    """Train all stages of a method, one after the other, and publish them as one version; resumes like a stage."""
+def train_method(training: Training, store: Store, previous: Version | None = None) -> Version:
+    """Train all stages of a method, one after the other, and publish them as one version; resumes like a stage.
+
+    A plan that ``takes_over`` has its first stages from ``previous``.
+    """
     asset, plan = training.asset, training.plan
-    key = training.key([plan.of_stage(stage) for stage in plan.stages])
+    before = [] if previous is None else [previous.data_version]
+    key = training.key([plan.of_stage(stage) for stage in plan.stages], *before)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        made = _all_stages(training, None, work / "content", work / "state", key)
+        made = _all_stages(training, previous, work / "content", work / "state", key)
         write_file(work / "content" / "model_card.md", made.card.encode())
         meta = {"method": plan.method, "seed": training.seed, "canvases": made.hashes, "parameters": made.parameters}
         meta["train_minutes"] = round(made.seconds / 60, 3)
         return store.publish(asset, work / "content", fingerprint(made.hashes), meta)
+
+
+def train_shared(training: Training, store: Store, first: str) -> tuple[Version, ...]:
+    """Train a method so that others share its first stage, which is found by its hash below ``first``.
+
+    Gives the versions of the first stage, if there are several, and of the whole method, whose weights are those that
+    ``train_method`` would give.
+    """
+    plan = training.plan
+    if len(plan.stages) == 1:
+        return (train_method(training, store),)
+    extracted = train_method(replace(training, asset=first, plan=plan.first_stage()), store)
+    return extracted, train_method(replace(training, plan=plan.later_stages()), store, extracted)
 
 
 def takes_over(plan: TrainingPlan) -> bool:

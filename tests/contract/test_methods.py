@@ -64,6 +64,9 @@ VARIANTS: dict[str, tuple[str, MethodConfig]] = {name: (name, tiny(name)) for na
             reconstruction_widths=(8, 12, 16, 16),
         ),
     ),
+    "proxyano-bare": ("proxyano", tiny("proxyano", memory="none", lambda_global=0.0, lambda_local=0.0)),
+    "proxyano-two_channel_proxy": ("proxyano", tiny("proxyano", proxy_channels=2)),
+    "memae-nearest": ("memae", tiny("memae", memory="nearest")),
     "proxyano_comparing-rgb": ("proxyano_comparing", tiny("proxyano_comparing", channels=3, head_count=(1, 4))),
     "proxyano-plain": (
         "proxyano",
@@ -98,7 +101,13 @@ def images(method: Method, count: int = 6, size: tuple[int, int] = (SIDE, SIDE))
     noise = torch.randint(0, 30, proxies.shape, generator=draw)
     valid = torch.ones(count, *size, dtype=torch.uint8)
     valid[: count // 2, :5] = 0
-    return TensorSource(images=(proxies + noise).byte(), proxies=proxies.byte(), valid=valid)
+    own = proxies.expand(-1, proxy_channels(method), -1, -1) if proxy_channels(method) > 1 else proxies
+    return TensorSource(images=(proxies + noise).byte(), proxies=own.byte(), valid=valid)
+
+
+def proxy_channels(method: Method) -> int:
+    config = method.config
+    return config.of_proxy if isinstance(config, ProxyAnoConfig) else config.channels
 
 
 def batch_of(method: Method) -> Batch:
@@ -267,7 +276,8 @@ def test_scores_have_shapes_and_ranges(variant: str) -> None:
     source = score_source(method, images(method))
     found, batch = predict(method, source), batch_of(method)
     assert found.latent.shape == found.image.shape == source.images.shape[:1]
-    assert found.residual.shape == found.reconstruction.shape == found.proxy.shape == source.images.shape
+    assert found.residual.shape == found.reconstruction.shape == source.images.shape
+    assert found.proxy.shape == (len(source), proxy_channels(method), SIDE, SIDE)
     assert found.map.shape == source.images.shape
     marks = isinstance(method, Comparing)
     assert torch.equal(found.map, found.residual) != marks
@@ -372,7 +382,7 @@ def test_configurations_survive_json_and_explain_themselves(variant: str) -> Non
     for field in dataclasses.fields(config):
         assert f"| {field.name} |" in card
         assert field.metadata["why"], field.name
-        assert field.metadata["paper"] in ("stated", "left open")
+        assert field.metadata["paper"] in ("stated", "left open", "ablation")
     with pytest.raises(ValueError, match="no field nonsense"):
         type(config).from_json({"nonsense": 1})
 
@@ -387,11 +397,33 @@ def test_configurations_survive_json_and_explain_themselves(variant: str) -> Non
         {"head": "tanh"},
         {"invalid_fill": 2.0},
         {"lambda_local": -1.0},
+        {"memory": "soft"},
+        {"proxy_channels": -1},
+        {"makers": ("blob",), "proxy_channels": 2},
     ],
 )
 def test_proxyano_refuses_values_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ProxyAnoConfig.from_json(wrong)
+
+
+def test_a_field_that_takes_a_part_away_is_in_no_hash_until_it_does() -> None:
+    plain = ProxyAnoConfig().to_json()
+    assert not {"memory", "proxy_channels"} & plain.keys()
+    assert ProxyAnoConfig(memory="none").to_json() == plain | {"memory": "none"}
+    assert "| memory | `nearest` |" in model_card(ProxyAnoConfig())
+
+
+def test_what_only_the_second_stage_reads_changes_nothing_in_the_first() -> None:
+    own = tiny("proxyano", lambda_global=0.0, patch_on="image", reconstruction_widths=(8, 12, 16, 16))
+    alone = own.of_first_stage()
+    assert alone == tiny("proxyano").of_first_stage()
+    assert alone != tiny("proxyano", memory_items=8).of_first_stage()
+    methods = [build("proxyano", config, seed=3) for config in (own, alone)]
+    for method in methods:
+        steps(method, method.stage("stage1"), method.stage("stage1").phases, 3)
+    found = [{name: value for name, value in kept(m).items() if name.startswith("extraction.")} for m in methods]
+    assert same(*found)
 
 
 def test_sizes_that_cannot_be_halved_are_refused() -> None:

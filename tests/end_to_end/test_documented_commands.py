@@ -73,6 +73,10 @@ ELSEWHERE = {
         "test_benchmark.py",
         "test_the_report_is_made_from_what_exists",
     ),
+    "dagster asset materialize --select ablation_report": (
+        "test_experiments.py",
+        "test_the_report_shows_tables_claims_and_proxies",
+    ),
     ". ./activate": ("test_documented_commands.py", "test_activate_sets_what_every_command_needs"),
     "mlflow models serve -m models:/proxyano-oct@champion --env-manager local --port 5001": (
         "test_score.py",

@@ -32,10 +32,12 @@ STAGES = {
     "detector": ("tiles", "stage2", "evaluation"),
     "baselines": ("tiles", "proxies"),
     "baseline_evaluations": ("images", "tiles", "proxies", "baselines"),
+    "ablations": ("images", "tiles", "proxies"),
 }
 """Stage of a lane → what it is made of."""
 BENCHMARK = ("baselines", "baseline_evaluations")  # a partition each run
-FORM_OFF = ("tiles", "proxies", *BENCHMARK)  # stages of a lane that has the images of another
+ABLATIONS = "ablations"  # a partition each experiment
+FORM_OFF = ("tiles", "proxies", *BENCHMARK, ABLATIONS)  # stages of a lane that has the images of another
 KINDS = {
     "download": {"file"},
     "images": {"pandas", "parquet"},
@@ -48,6 +50,7 @@ KINDS = {
     "detector": {"pytorch"},
     "baselines": {"pytorch"},
     "baseline_evaluations": {"scikitlearn", "parquet"},
+    "ablations": {"pytorch", "parquet"},
 }
 CHECKS = {
     "images": {
@@ -66,8 +69,16 @@ CHECKS = {
     "evaluation": {"scores_complete"},
     "baselines": {"weights_finite"},
     "baseline_evaluations": {"scores_complete"},
+    "ablations": {"proxy_values", "weights_finite", "scores_complete"},
 }
-REPORT, BENCHMARK_REPORT = dg.AssetKey("evaluation_report"), dg.AssetKey("benchmark_report")
+REPORTS = REPORT, BENCHMARK_REPORT, ABLATION_REPORT = tuple(
+    dg.AssetKey(f"{name}_report") for name in ("evaluation", "benchmark", "ablation")
+)
+
+
+def has(name: str, stage: str) -> bool:
+    """The paper's ablations are on brain MRI and OCT."""
+    return stage != ABLATIONS or name != "idrid"
 
 
 def form_off(preset: str) -> set[str]:
@@ -95,12 +106,13 @@ def graph(settings, preset):
     return build(settings()).resolve_asset_graph()
 
 
-def test_three_lanes_and_two_reports(graph, preset):
+def test_three_lanes_and_three_reports(graph, preset):
     assert set(DATASETS) == {"brain_mri", "oct", "idrid"}
     expected = {
         dg.AssetKey([name, stage]): {dg.AssetKey([name, other]) for other in above}
         for name in DATASETS
         for stage, above in STAGES.items()
+        if has(name, stage)
     }
     for name, lane in PRESETS[preset].lanes.items():
         if "proxyano_comparing" in lane.members:
@@ -116,19 +128,22 @@ def test_three_lanes_and_two_reports(graph, preset):
     expected[BENCHMARK_REPORT] = {
         dg.AssetKey([name, "baseline_evaluations"]) for name in (*DATASETS, *form_off(preset))
     }
+    expected[ABLATION_REPORT] = {
+        dg.AssetKey([name, ABLATIONS]) for name in (*DATASETS, *form_off(preset)) if has(name, ABLATIONS)
+    }
     assert {node.key: set(node.parent_keys) for node in graph.asset_nodes} == expected
 
 
 def test_groups_kinds_owners_and_descriptions(graph):
     for node in graph.asset_nodes:
-        report = node.key in (REPORT, BENCHMARK_REPORT)
+        report = node.key in REPORTS
         assert node.group_name == ("reports" if report else node.key.path[0])
         assert node.kinds == ({"plotly"} if report else KINDS[node.key.path[1]])
         assert node.description
         assert node.owners == ["team:proxyano"]
         if node.is_materializable:
             assert node.code_version
-            assert node.is_partitioned == (node.key.path[-1] in BENCHMARK)
+            assert node.is_partitioned == (node.key.path[-1] in (*BENCHMARK, ABLATIONS))
     observed = {node.key.path[-1] for node in graph.asset_nodes if not node.is_materializable}
     assert observed == {"download"}
 
@@ -153,9 +168,10 @@ def test_checks_stand_on_their_stages(graph, preset):
     found: dict[dg.AssetKey, set[str]] = {}
     for check in graph.asset_check_keys:
         found.setdefault(check.asset_key, set()).add(check.name)
-    expected = {dg.AssetKey([name, stage]): names for name in DATASETS for stage, names in CHECKS.items()}
+    every = [(name, stage) for name in DATASETS for stage in CHECKS if has(name, stage)]
+    expected = {dg.AssetKey([name, stage]): CHECKS[stage] for name, stage in every}
     expected |= {dg.AssetKey([name, stage]): CHECKS[stage] for name in form_off(preset) for stage in FORM_OFF}
-    expected |= {report: {"page_opens_offline"} for report in (REPORT, BENCHMARK_REPORT)}
+    expected |= {report: {"page_opens_offline"} for report in REPORTS}
     assert found == expected
 
 
@@ -237,7 +253,7 @@ def test_the_graph_carries_the_lane_s_code_versions(settings, monkeypatch):
     monkeypatch.setenv("PROXYANO_PRESET", "sample")
     graph = build(settings()).resolve_asset_graph()
     for name, lane in PRESETS["sample"].lanes.items():
-        for stage in STEP_VERSIONS:
+        for stage in (stage for stage in STEP_VERSIONS if has(name, stage)):
             found = graph.get(dg.AssetKey([name, stage])).code_version
             assert found == LaneAssets(dataset=DATASETS[name], lane=lane, preset="sample", seed=0).code_version(stage)
             assert found.startswith(lane.code_version(stage))
@@ -286,11 +302,11 @@ def test_every_asset_has_a_pool_of_one_in_the_queue(settings, tmp_path):
         for asset in definitions.assets
         if isinstance(asset, dg.AssetsDefinition) and asset.is_materializable
     }
-    apart = {key for key in pools if key.path[-1] in BENCHMARK}
-    assert {pools.pop(key) for key in apart} == {None}, "runs of the benchmark are made side by side"
-    lanes = len(DATASETS) * (len(STAGES) - 1 - len(BENCHMARK)) + 2 * len(form_off("sample"))
+    apart = {key for key in pools if key.path[-1] in (*BENCHMARK, ABLATIONS)}
+    assert {pools.pop(key) for key in apart} == {None}, "runs of the benchmark and experiments are made side by side"
+    lanes = len(DATASETS) * (len(STAGES) - 1 - len(BENCHMARK) - 1) + 2 * len(form_off("sample"))
     assert None not in pools.values()
-    assert len(pools) == len(set(pools.values())) == lanes + 2
+    assert len(pools) == len(set(pools.values())) == lanes + len(REPORTS)
     home = tmp_path / "dagster"
     home.mkdir()
     shutil.copy(Path(__file__).parents[2] / "pipeline" / "wiring" / "dagster.yaml", home)

@@ -24,7 +24,8 @@ from pipeline.steps import shards as shards_module
 from pipeline.steps.canonical.form import SCORED, TILE, SlotTile, TileTransform, slots
 from pipeline.steps.carry import FILE, Record
 from pipeline.steps.errors import StoreCorrupt, UnusableImage
-from pipeline.steps.proxies import ProxyConfig, build_proxies
+from pipeline.steps.proxies import build_proxies
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.raw import RawFolder
 from pipeline.steps.shards import create, open_array, rows_at, write_rows
 from pipeline.steps.store import Store, Version, fingerprint

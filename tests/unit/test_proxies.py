@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 import zarr
 from numpy.typing import NDArray
+from scipy.stats import norm
 from skimage.segmentation import slic
 
 from pipeline.steps import proxies as proxies_module
 from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
-from pipeline.steps.contact_sheet import proxy_sheet
+from pipeline.steps.contact_sheet import LARGE, TITLE, kinds_sheet, proxy_sheet
 from pipeline.steps.errors import ConfigError
-from pipeline.steps.proxies import PROXIES, ProxyConfig, build_proxies, proxy_of, segment_means
+from pipeline.steps.proxies import build_proxies, proxy_of
+from pipeline.steps.proxy_kinds import PARAMETERS, PROXIES, TITLES, ProxyConfig, segment_means
 from pipeline.steps.shards import create, open_array, write_rows
 from pipeline.steps.store import Store, Version
 from pipeline.steps.tile_checks import proxy_values
@@ -51,9 +53,11 @@ def make_tiles(path: Path, count: int = 11, channels: int = 1, shard: int = 3) -
     return Version(asset="eyes/tiles", path=path, data_version="c" * 16, meta={})
 
 
-def build(tiles: Version, root: Path, address: str | None = None, workers: int = 2) -> Version:
+def build(
+    tiles: Version, root: Path, address: str | None = None, workers: int = 2, config: ProxyConfig = CONFIG
+) -> Version:
     settings = {"code_version": "1", "workers": workers, "progress": False}
-    return build_proxies(tiles, CONFIG, Store(root), scheduler_address=address, **settings)  # type: ignore[arg-type]
+    return build_proxies(tiles, config, Store(root), scheduler_address=address, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +94,77 @@ def test_a_superpixel_image_is_made_of_about_as_many_flat_segments_as_asked_and_
 
 @pytest.mark.parametrize("kind", sorted(PROXIES))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_proxy_keeps_shape_range_and_neutral(kind: str, channels: int) -> None:
+def test_every_proxy_keeps_size_range_and_neutral(kind: str, channels: int) -> None:
     tile = blobs(np.random.default_rng(4), channels)
     valid = np.ones((TILE, TILE), bool)
     valid[:, 200:] = False
-    proxy = proxy_of(tile, valid, NEUTRAL, ProxyConfig(kind=kind))
-    assert (proxy.shape, proxy.dtype) == (tile.shape, np.uint8)
+    config = ProxyConfig(kind=kind, edge_low=0.01, edge_high=0.03)  # these pictures have no strong edge
+    proxy = proxy_of(tile, valid, NEUTRAL, config)
+    assert (proxy.shape, proxy.dtype) == ((config.channels(channels), TILE, TILE), np.uint8)
     assert (proxy[:, ~valid] == NEUTRAL).all()
-    for channel in range(channels):
+    edges, levels = proxy[: config.edges, valid], proxy[config.edges :, valid]
+    assert len(levels) == (0 if kind == "edge" else channels)
+    for channel, painted in enumerate(levels):
         low, high = tile[channel, valid].min(), tile[channel, valid].max()
-        assert low <= proxy[channel, valid].min() <= proxy[channel, valid].max() <= high
+        assert low <= painted.min() <= painted.max() <= high
+    assert set(np.unique(edges)) == ({0, 255} if "edge" in kind else set())
     other = tile.copy()
     other[:, ~valid] = 255
-    np.testing.assert_array_equal(proxy_of(other, valid, NEUTRAL, ProxyConfig(kind=kind)), proxy)
+    np.testing.assert_array_equal(proxy_of(other, valid, NEUTRAL, config), proxy)
+    nothing = proxy_of(tile, np.zeros_like(valid), NEUTRAL, config)
+    assert nothing.shape == proxy.shape
+    assert (nothing == NEUTRAL).all()
+
+
+@pytest.mark.parametrize("kind", sorted(set(PROXIES) - {"edge"}))
+def test_every_proxy_of_a_flat_tile_is_that_tile_and_shows_no_edge(kind: str) -> None:
+    """Also at the border of what is valid, where nothing may leak in."""
+    valid = np.ones((TILE, TILE), bool)
+    valid[:90, :120] = False
+    config = ProxyConfig(kind=kind)
+    proxy = proxy_of(np.full((1, TILE, TILE), 77, np.uint8), valid, 200, config)
+    assert (proxy[config.edges :, valid] == 77).all()
+    assert (proxy[: config.edges, valid] == 0).all()
+
+
+def test_a_step_is_an_edge_where_it_is_and_a_smooth_ramp_elsewhere() -> None:
+    tile = np.full((1, TILE, TILE), 40, np.uint8)
+    tile[..., 130:] = 200
+    valid = np.ones((TILE, TILE), bool)
+    edge = proxy_of(tile, valid, NEUTRAL, ProxyConfig(kind="edge"))[0]
+    columns = np.flatnonzero(edge[20:-20].any(axis=0))
+    assert set(columns) <= {129, 130}
+    assert len(columns)
+    sigma = 6.0
+    smooth = proxy_of(tile, valid, NEUTRAL, ProxyConfig(kind="smooth", smooth_sigma=sigma))[0]
+    expected = 40 + 160 * norm.cdf((np.arange(TILE) - 129.5) / sigma)
+    np.testing.assert_allclose(smooth[128], expected, atol=2)
+
+
+def test_patches_are_the_means_of_a_regular_grid() -> None:
+    tile = blobs(np.random.default_rng(5), 1)
+    valid = np.ones((TILE, TILE), bool)
+    proxy = proxy_of(tile, valid, NEUTRAL, ProxyConfig(kind="patches", cell=32))[0]
+    means = tile[0].reshape(8, 32, 8, 32).mean(axis=(1, 3))
+    np.testing.assert_allclose(proxy, np.kron(means, np.ones((32, 32))), atol=0.51)
+
+
+@pytest.mark.parametrize("kind", ["edge_smooth", "edge_patches"])
+def test_a_concatenation_holds_both_of_its_parts(kind: str) -> None:
+    tile, valid = blobs(np.random.default_rng(6), 1), np.ones((TILE, TILE), bool)
+    valid[100:140] = False
+    both, first, second = (
+        proxy_of(tile, valid, NEUTRAL, ProxyConfig(kind=one)) for one in (kind, "edge", kind.removeprefix("edge_"))
+    )
+    np.testing.assert_array_equal(both, np.concatenate([first, second]))
+
+
+def test_a_kind_knows_its_own_parameters_only() -> None:
+    assert PROXIES.keys() == PARAMETERS.keys() == TITLES.keys()
+    own = ProxyConfig(kind="edge").to_json()
+    assert set(own) == {"kind", "edge_sigma", "edge_low", "edge_high"}
+    assert ProxyConfig(kind="edge", segments=9).to_json() == own
+    assert ProxyConfig(kind="edge", edge_high=0.3).to_json() != own
 
 
 def test_the_store_holds_the_proxy_of_every_tile(lane: tuple[Version, Version]) -> None:
@@ -154,6 +216,25 @@ def test_a_cluster_of_processes_gives_what_threads_give(lane: tuple[Version, Ver
     np.testing.assert_array_equal(np.asarray(a[:]), np.asarray(b[:]))
 
 
+@pytest.mark.parametrize("kind", ["edge", "edge_smooth"])
+def test_another_kind_has_channels_and_a_version_of_its_own(
+    lane: tuple[Version, Version], tmp_path: Path, kind: str
+) -> None:
+    tiles, proxies = lane
+    config = ProxyConfig(kind=kind)
+    other = build(tiles, tmp_path, config=config)
+    assert open_array(other.path, "pixels").shape == (11, config.channels(1), TILE, TILE)
+    assert other.data_version != proxies.data_version
+    assert other.meta == {"tiles": 11, **config.to_json()}
+    passed, figures = proxy_values(tiles, other)
+    assert passed, figures
+    array = open_array(other.path, "pixels", "r+")
+    block = np.asarray(array[0:3])
+    block[0, 0, 200, 200] = 100
+    write_rows(array, 0, block)
+    assert proxy_values(tiles, other)[1]["gray_edge_pixels"] == 1
+
+
 def test_parameters_are_part_of_the_data_version(lane: tuple[Version, Version], tmp_path: Path) -> None:
     tiles, proxies = lane
     config = ProxyConfig(segments=60, iterations=2, compactness=0.2)
@@ -196,7 +277,18 @@ def test_sigkill_and_rerun_give_the_same_data_version(lane: tuple[Version, Versi
 
 
 @pytest.mark.parametrize(
-    "settings", [{"kind": "slick"}, {"segments": 0}, {"iterations": 0}, {"compactness": 0.0}, {"compactness": np.nan}]
+    "settings",
+    [
+        {"kind": "slick"},
+        {"segments": 0},
+        {"iterations": 0},
+        {"compactness": 0.0},
+        {"compactness": np.nan},
+        {"edge_sigma": 0.0},
+        {"edge_low": 0.3},
+        {"smooth_sigma": -1.0},
+        {"cell": 0},
+    ],
 )
 def test_odd_parameters_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
@@ -206,6 +298,14 @@ def test_odd_parameters_are_refused(settings: dict[str, object]) -> None:
 def test_the_contact_sheet_shows_tile_above_proxy(lane: tuple[Version, Version]) -> None:
     picture = cv2.imdecode(np.frombuffer(proxy_sheet(*lane, count=6), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (16 + 4 + 2 * 96, 6 * 96, 3)
+
+
+def test_the_sheet_of_kinds_shows_normal_tiles_beside_all_their_proxies(lane: tuple[Version, Version]) -> None:
+    faint = ProxyConfig(edge_low=0.01, edge_high=0.03)
+    picture = cv2.imdecode(np.frombuffer(kinds_sheet(lane[0], faint, count=3), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (TITLE + 3 * LARGE, (1 + len(PROXIES)) * LARGE, 3)
+    cells = [picture[TITLE:, LARGE * n : LARGE * (n + 1)] for n in range(1 + len(PROXIES))]
+    assert all((first != second).any() for n, first in enumerate(cells) for second in cells[n + 1 :])
 
 
 def be_killed(root: Path) -> None:

@@ -1,0 +1,138 @@
+"""``ablation_report``: every experiment beside the paper's tables and figures, its claims judged, the proxies shown."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from assets.ablations import STAGE
+from assets.lane import OWNERS, VERSION, LaneAssets
+from assets.materialize import OFFLINE, materialize, page_check
+from assets.tables import tabled
+from pipeline.experiments.ablations import changes
+from pipeline.steps.contact_sheet import kinds_sheet
+from pipeline.steps.errors import NeverMaterialized
+from pipeline.steps.reports.ablations.experiments import DataSet, Experiment
+from pipeline.steps.reports.ablations.publish import publish_ablations
+from pipeline.steps.reports.benchmark.runs import Run
+from pipeline.steps.reports.lanes import Panel
+from pipeline.steps.store import Store, Version
+from pipeline.wiring.commit import git_commit
+from pipeline.wiring.failure import one_sentence
+from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
+from pipeline.wiring.tracking import Origin
+
+REPORT = "ablation_report"
+CODE_VERSION = "1"
+
+
+def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAssets], preset: str) -> dg.AssetsDefinition:
+    """The report of ``lanes``, with sheets of all proxies from the tiles of the lanes ``shown``."""
+
+    @dg.asset(
+        key=REPORT,
+        group_name="reports",
+        owners=OWNERS,
+        kinds={"plotly"},
+        check_specs=[dg.AssetCheckSpec(OFFLINE, asset=REPORT)],
+        io_manager_key="versions",
+        dagster_type=VERSION,
+        code_version=CODE_VERSION,
+        pool=REPORT,
+        deps=[lane.key(STAGE) for lane in lanes],
+        description="The paper's Tables III to V and Figs. 8, 11, 12 measured again, and each of its claims judged.",
+    )
+    def ablation_report(
+        context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource, reports: ReportResource
+    ) -> dg.MaterializeResult:
+        opened = store.open()
+        every = [experiments_of(lane, opened) for lane in lanes]
+        read = [row.run.version for data in every for row in data.rows.values() if row.run.version is not None]
+        if not read:
+            raise one_sentence("No experiment has been made yet; run: proxyano experiments run")
+        tiles = [(lane, held) for lane in shown if (held := _current(opened, lane.key("tiles").to_user_string()))]
+        folder = Path(reports.folder) / REPORT
+        provenance = {"git commit": git_commit(), "preset": preset, "Dagster run": context.run.run_id}
+        provenance["command"] = "proxyano experiments run"
+
+        def build(run: Any) -> Version:
+            sheets = {lane.dataset.title: (held.data_version, _sheet(lane, held)) for lane, held in tiles}
+            made = publish_ablations(every, sheets, opened, folder, provenance, code_version=CODE_VERSION)
+            run.artifact(made.path, "report")
+            return made
+
+        origin = Origin(
+            dataset="reports",
+            stage=REPORT,
+            asset=REPORT,
+            dagster_run=context.run.run_id,
+            code_version=CODE_VERSION,
+            preset=preset,
+            seed=0,
+        )
+        return materialize(
+            context,
+            tracker.open(),
+            opened,
+            origin,
+            inputs=[*read, *(held for _, held in tiles)],
+            parameters={"preset": preset},
+            build=build,
+            describe=lambda version: _describe(version, folder, every),
+            checks=page_check,
+        )
+
+    return ablation_report
+
+
+def experiments_of(lane: LaneAssets, store: Store) -> DataSet:
+    """Every experiment of a lane, made or not."""
+    rows = lane.lane.ablations
+    held = {
+        name: Experiment(
+            run=Run(
+                dataset=lane.dataset.name,
+                title=lane.dataset.title,
+                name=name,
+                method=row.training.method,
+                label=row.label,
+                seed=row.seed,
+                version=_current(store, lane.baseline(STAGE, name)),
+            ),
+            score=row.score,
+            against=row.against,
+            change="; ".join(map(str, changes(row, rows))),
+        )
+        for name, row in rows.items()
+    }
+    return DataSet(key=lane.dataset.name, title=lane.dataset.title, source=lane.raw_name, rows=held)
+
+
+def _sheet(lane: LaneAssets, tiles: Version) -> Panel:
+    return Panel(
+        file=f"{lane.dataset.name}_proxies.png",
+        caption=f"{lane.dataset.title}: random normal tiles beside their proxies of every kind (the paper's Fig. 8)",
+        png=kinds_sheet(tiles, lane.lane.proxies),
+    )
+
+
+def _current(store: Store, asset: str) -> Version | None:
+    try:
+        return store.current(asset)
+    except NeverMaterialized:
+        return None
+
+
+def _describe(version: Version, folder: Path, every: Sequence[DataSet]) -> dict[str, Any]:
+    records = json.loads((version.path / "report.json").read_text())
+    return {
+        **tabled(pd.DataFrame(records)),
+        "report": dg.MetadataValue.path(folder / "index.html"),
+        "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
+        "opening": dg.MetadataValue.md((version.path / "report.md").read_text()[:6000]),
+        "experiments": sum(len(data.rows) for data in every),
+        "not run": sum(row.run.version is None for data in every for row in data.rows.values()),
+    }

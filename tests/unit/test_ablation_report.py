@@ -1,0 +1,181 @@
+"""The ablations' report over small made-up evaluations: verdicts, tables, figures, files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from assets.ablation_report import experiments_of
+from assets.lane import LaneAssets
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.datasets import DATASETS
+from pipeline.steps.reports.ablations.experiments import DataSet
+from pipeline.steps.reports.ablations.figures import drawn
+from pipeline.steps.reports.ablations.paper import CLAIMS, PRINTED
+from pipeline.steps.reports.ablations.publish import part_of, publish_ablations
+from pipeline.steps.reports.ablations.tables import COLUMNS, printed_table
+from pipeline.steps.reports.ablations.verdict import CONFIRMED, REFUSED, UNDECIDED, UNTESTED, judge, opening
+from pipeline.steps.reports.lanes import Panel, strip_png, write_evaluation
+from pipeline.steps.reports.records import RECORD_KEYS, image_records
+from pipeline.steps.result_checks import page_opens_offline
+from pipeline.steps.store import Store, fingerprint
+
+BOOT = 100
+GAINS = {"enc_dec": 0.5, "enc_dec_soft": 0.5, "enc_dec_mem": 1.5, "si": 1.4, "si_mem": 0.6, "si_rep": 2.0}
+
+
+def scores_of(method: str, gains: dict[str, float], count: int = 60) -> pd.DataFrame:
+    """Scores that share most of their noise, so that a gain of a whole sd is told apart and none is not."""
+    rows = [(split, 0) for split in ("val", "holdout", "test") for _ in range(count)] + [("test", 1)] * 2 * count
+    table = pd.DataFrame(rows, columns=["split", "label"])
+    table["klass"] = np.where(table["label"] == 1, "DME", "normal")
+    table.insert(0, "image_id", [f"{i:04d}" for i in range(len(table))])
+    table["group"] = [f"patient{i // 2}" for i in range(len(table))]
+    shared = np.random.default_rng(0).normal(size=len(table))
+    for score, gain in gains.items():
+        own = np.random.default_rng(list(score.encode())).normal(size=len(table))
+        table[f"{method}:{score}"] = shared + 0.2 * own + gain * table["label"]
+    return table
+
+
+class Bench:
+    """A lane whose experiments are made by saying how much better their score tells abnormal images."""
+
+    def __init__(self, root, name: str = "oct") -> None:
+        self.store = Store(root)
+        self.lane = LaneAssets(
+            dataset=DATASETS[name], lane=PRESETS["quick"].lanes[name], preset="quick", seed=0, source=""
+        )
+
+    def make(self, name: str, gain: float, latent: float | None = None) -> None:
+        row = self.lane.lane.ablations[name]
+        asset, method = self.lane.baseline("ablations", name), row.training.method
+        work = self.store.work(asset, "a" * 16)
+        scores = scores_of(method, {"image": gain, "latent": gain if latent is None else latent, "standardised": gain})
+        head = {"dataset": self.lane.dataset.name, "preset": "quick", "seed": 0}
+        records = image_records(scores, **head, data_version="ab12", n_boot=BOOT)
+        summary = {**head, "title": "OCT", "method": method, "train_minutes": 1.5, "label": row.label, "entry": name}
+        write_evaluation(work, records=records, scores=scores, summary=summary)
+        self.store.point(self.store.publish(asset, work, fingerprint(name, gain, latent), {}))
+
+    @property
+    def data(self) -> DataSet:
+        return experiments_of(self.lane, self.store)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path / "store")
+    for name, gain in GAINS.items():
+        made.make(name, gain)
+    return made
+
+
+def words(data: DataSet) -> dict[str, str]:
+    return {one.claim.text: one.word for one in judge(data)}
+
+
+def test_claims_are_confirmed_refused_undecided_or_not_tested(bench):
+    found = words(bench.data)
+    assert found["the superpixel image as a proxy improves the auto-encoder"] == CONFIRMED
+    assert found["a memory of nearest items is better than MemAE's"] == CONFIRMED
+    assert found["the memory improves the Proxy Extraction Module"] == REFUSED
+    assert found["a memory improves the auto-encoder"] == UNDECIDED, "one of its two comparisons shows nothing"
+    assert found["every proxy is better than none"] == UNTESTED
+    assert len(found) == len([claim for claim in CLAIMS if claim.dataset == "oct"])
+    (memory,) = [one for one in judge(bench.data) if "Extraction" in one.claim.text]
+    assert memory.sentence.startswith("Table IV: that the memory improves the Proxy Extraction Module is not confirmed")
+    assert "AUROC" in memory.why
+    assert "[-." in memory.why
+    (every,) = [one for one in judge(bench.data) if "every proxy" in one.claim.text]
+    assert "was not tested" in every.sentence
+    assert "clearly so in 1 of 6 comparisons" in every.why
+    assert "missing: proxy_edge" in every.why
+
+
+def test_one_clear_loss_refuses_a_claim_even_where_others_are_missing(bench):
+    bench.make("si_mem_rep", 0.1)
+    repairing = "the repairing loss improves the result, without and with the memory"
+    assert words(bench.data)[repairing] == REFUSED
+    (one,) = [one for one in judge(bench.data) if one.claim.text == repairing]
+    assert "clearly the other way in 1 (2×EncDec + SI + mem + rep against 2×EncDec + SI + mem)" in one.why
+
+
+def test_a_row_is_judged_by_its_own_score(bench):
+    bench.make("si_mem_rep", 0.6, latent=2.5)
+    bench.make("final", 0.6, latent=2.5)
+    latent = "the score in latent space is better than that in image space"
+    assert words(bench.data)[latent] == CONFIRMED
+    bench.make("final", 2.5, latent=0.6)
+    assert words(bench.data)[latent] == UNDECIDED
+
+
+def test_a_table_has_the_paper_beside_it_and_a_test_against_the_neighbour(bench):
+    table = printed_table(next(one for one in PRINTED if one.key == "table_iv"), bench.data)
+    rows = {row[0].text: dict(zip(COLUMNS, row, strict=True)) for row in table.rows}
+    assert len(rows) == 8
+    memory = rows["2×EncDec + SI + mem"]
+    assert memory["changes"].text == "model.memory none → nearest"
+    assert memory["against"].text == "2×EncDec + SI"
+    assert memory["paper AUC"].sort == 0.854
+    assert memory["AUROC − neighbour's [95 %]"].sort < 0
+    assert memory["p (Holm)"].sort <= 0.05
+    assert memory["AUROC [95 %]"].text.count(",") == 1
+    assert rows["EncDec"]["p (Holm)"].sort is None
+    final = rows["2×EncDec + SI + mem + rep + lat"]
+    assert final["score"].text == "not run"
+    assert final["paper AUC"].strong
+    assert rows["2×EncDec + SI + rep"]["AUROC [95 %]"].strong
+
+
+def test_figures_show_what_was_made_beside_the_paper(bench):
+    figures = {one.key: drawn(one, bench.data) for one in bench.data.printed}
+    dots, paper = figures["table_iv"]["data"]
+    assert len(dots["x"]) == len(dots["error_x"]["array"]) == len(GAINS)
+    assert len(paper["x"]) == 8
+    swept = figures["fig_11"]
+    assert swept["data"][0]["x"] == [128]
+    assert swept["layout"]["xaxis"]["type"] == "log"
+    assert swept["layout"]["xaxis"]["tickvals"] == [16, 32, 64, 128, 256, 512, 1024, 2048]
+    assert [note["text"] for note in swept["layout"]["annotations"]] == ["no memory"]
+    assert figures["fig_12_global"] is None
+    bench.make("global_0", 1.0)
+    weights = drawn(next(one for one in PRINTED if one.key == "fig_12_global"), bench.data)
+    assert [line["x"] for line in weights["data"]] == [[0.0]]
+    assert weights["layout"]["xaxis"]["type"] == "linear"
+
+
+def test_a_data_set_shows_the_tables_it_has_rows_for(bench, tmp_path):
+    assert [one.key for one in bench.data.printed] == [one.key for one in PRINTED if one.dataset == "oct"]
+    head = Bench(tmp_path / "head", "brain_mri").data
+    assert [one.key for one in head.printed] == ["table_v_brain_mri"]
+    off = PRESETS["quick"].form_off["oct"]
+    lane = LaneAssets(dataset=DATASETS["oct"], lane=off, preset="quick", seed=0, source="oct")
+    plain = experiments_of(lane, Store(tmp_path / "plain"))
+    assert [one.key for one in plain.printed] == ["table_iv", "table_v_oct"]
+    assert "no experiment has been made" in opening([plain])
+    assert "Not run: EncDec" in part_of(plain).said[-1]
+
+
+def test_the_report_is_written_once_for_what_it_shows_and_opens_offline(bench, tmp_path):
+    folder = tmp_path / "reports"
+    png = strip_png({"tile": np.zeros((8, 8), np.uint8)})
+    sheets = {"OCT": ("ab12", Panel(file="oct.png", caption="tiles beside their proxies", png=png))}
+    made = publish_ablations([bench.data], sheets, bench.store, folder, {"preset": "quick"}, code_version="1")
+    again = publish_ablations([bench.data], sheets, bench.store, folder, {"preset": "other"}, code_version="1")
+    assert made == again
+    text = (folder / "report.md").read_text()
+    assert "of the paper's 14 claims 3 confirmed, 3 not confirmed" in text
+    assert "| 2×EncDec + SI + mem | model.memory none → nearest |" in text
+    records = json.loads((folder / "report.json").read_text())
+    assert {tuple(record) for record in records} == {RECORD_KEYS}
+    assert {record["method"] for record in records} == set(GAINS)
+    passed, figures = page_opens_offline(folder / "index.html")
+    assert passed, figures
+    page = (folder / "index.html").read_text()
+    assert "<title>ProxyAno Ablation report</title>" in page
+    assert "tiles beside their proxies" in page
+    bench.make("final", 2.0)
+    later = publish_ablations([bench.data], sheets, bench.store, folder, {}, code_version="1")
+    assert later.data_version != made.data_version
