@@ -92,7 +92,7 @@ def main() -> None:
                 "out": int((away > LIMIT).sum()),
             }
             row |= {
-                f"{share:.0%}": round(float(np.quantile(away, share)), 2) if len(away) else None
+                f"{share:.0%}": round(float(np.quantile(away, share, method="nearest")), 2) if len(away) else None
                 for share in (0, 0.05, 0.5, 0.95, 1)
             }
             rows.append(row | {"scored": int((away <= LIMIT).sum())})
