@@ -104,6 +104,7 @@ class Home:
         return dg.DagsterInstance.from_config(str(self.root / "dagster"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What stands on the made sample runs in one worker, so that the sample is made once."""
     for item in items:
