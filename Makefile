@@ -20,7 +20,7 @@ check: environment
 	$(HERE) ruff check . && ruff format --check . && mypy && lint-imports
 
 test: check
-	$(HERE) pytest -n 2 --dist loadgroup
+	$(HERE) pytest -n 2
 
 ui: environment
 	$(HERE) dagster dev

@@ -1,4 +1,4 @@
-"""What tests share: where the real data lies, and one thread a test."""
+"""What tests share: where the real data lies, one thread a test, and which of two workers runs what."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -26,3 +27,16 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+class BySample(LoadScopeScheduling):
+    """One worker runs every file that stands on the made sample, so that it is made once; others go file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "sample" if "undisturbed" in (PROJECT / file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """What ``pytest -n 2`` uses; without workers nobody asks."""
+    return BySample(config, log)

@@ -104,14 +104,6 @@ class Home:
         return dg.DagsterInstance.from_config(str(self.root / "dagster"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stands on the made sample runs in one worker, so that the sample is made once."""
-    for item in items:
-        if "undisturbed" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("sample"))
-
-
 def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
