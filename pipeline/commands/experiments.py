@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assets.lane import LaneAssets
 
 app = typer.Typer(no_args_is_help=True, help="The paper's ablations: list them, show what each changes, make them.")
-console = Console()
+console = Console() if Console().is_terminal else Console(width=200)  # a pipe gets whole names
 Name = Annotated[str, typer.Argument(help="An experiment: oct/si_mem, or si_mem for the first data set that has it")]
 
 
@@ -29,7 +29,10 @@ def listed() -> None:
     """All experiments: what each changes against its neighbour, and where the paper reports it."""
     for lane in _lanes():
         rows = lane.lane.ablations
-        table = Table("experiment", "what", "score", "against", "changes", "paper", title=lane.dataset.title)
+        table = Table(title=lane.dataset.title)
+        table.add_column("experiment", no_wrap=True)
+        for title in ("what", "score", "against", "changes", "paper"):
+            table.add_column(title)
         for name, row in rows.items():
             changed = "; ".join(map(str, changes(row, rows)))
             table.add_row(_full(lane, name), row.label, row.score, row.against, changed, _where(lane, name))

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from assets.ablations import missing_ablations
@@ -35,11 +36,14 @@ def home(undisturbed, tmp_path_factory):
             patch.setenv(name, value)
         for name in ("PROXYANO_RAW", "PROXYANO_PRESET", "PROXYANO_SEED", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as the tests have it: two threads round differently
         materialize(root, f"{LANE}/tiles", f"{LANE}/proxies")
         for name in MADE:
             materialize(root, f"{LANE}/ablations", partition=name)
         materialize(root, "oct/ablations", partition="proxy_edge_patches")
         materialize(root, "ablation_report")
+        torch.set_num_threads(threads)
         yield root
 
 
