@@ -131,7 +131,7 @@ def test_every_detector_is_registered_and_the_first_one_is_champion(undisturbed)
         assert versions[0].run_id
 
 
-def test_the_served_model_answers_what_the_command_says(undisturbed, detector):
+def test_the_served_model_answers_what_the_command_says(undisturbed, detector, tmp_path):
     path = sorted((undisturbed.root / "sample" / "oct").rglob("test/DME/*.jp*g"))[0]
     (frame,) = read_frames(path)
     expected = detector("oct").score(frame.pixels)
@@ -156,6 +156,12 @@ def test_the_served_model_answers_what_the_command_says(undisturbed, detector):
     assert row["false_alarm_rate"] == expected.false_alarm_rate
     assert row["decision"] == expected.decision(0.2)
     assert base64.b64decode(row["heat_map"]) == expected.overlay(0.2)
+    done = run(undisturbed, path, "--dataset", "oct", "--out", tmp_path / "out", "--false-alarm-rate", "0.2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = pd.read_csv(tmp_path / "out" / "scores.csv").iloc[0]
+    assert row["score"] == pytest.approx(told["score"], abs=1e-5)
+    assert (row["decision"], row["detector"]) == (told["decision"], told["detector"])
+    assert base64.b64decode(row["heat_map"]) == (tmp_path / "out" / told["overlay"]).read_bytes()
 
 
 def _wait(server, url, log):
