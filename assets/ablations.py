@@ -18,6 +18,7 @@ from assets.materialize import check_result, weights_check
 from pipeline.experiments.preset import STEP_VERSIONS, Ablation
 from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
 from pipeline.steps.evaluation import evaluate_lane
+from pipeline.steps.memory_use import memory_use
 from pipeline.steps.origins import OriginRecord
 from pipeline.steps.proxies import build_proxies
 from pipeline.steps.result_checks import scores_complete
@@ -77,13 +78,14 @@ def ablations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
                 LaneInputs(
                     dataset=lane.dataset, images=images, tiles=tiles, proxies=parts.proxies, trained=parts.trained
                 ),
-                lane.lane.judging(name),
+                lane.lane.judging_ablation(name),
                 opened,
                 preset=lane.preset,
                 method=row.training.method,
                 seed=row.seed,
                 code_version=lane.lane.baseline_version(STAGE, name),
-                facts=facts_of(row, name, parts.trained, opened),
+                facts=facts_of(row, name, parts.trained, opened)
+                | {"memory": {canvas: memory_use(parts.method, tiles, canvas) for canvas in row.training.canvases}},
                 asset=lane.baseline(STAGE, name),
             )
             run.artifact(evaluated.path, "evaluation")

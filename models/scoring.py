@@ -4,7 +4,7 @@ Legend: n images, P parts (1, or 2 where the sign matters), H, W canvas pixels. 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -35,6 +35,10 @@ class ScoreConfig:
             raise ValueError(f"ScoreConfig.worst is a share in (0, 1], got {self.worst}")
         if min(self.sigma, self.smooth, self.floor) < 0 or not 0 <= self.rare < 1:
             raise ValueError(f"ScoreConfig: sigma, smooth and floor are at least 0 and rare in [0, 1), got {self}")
+
+    def scaled(self, factor: float) -> "ScoreConfig":
+        """The same for residuals of a resolution that many times as high."""
+        return replace(self, sigma=factor * self.sigma, smooth=factor * self.smooth)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""The paper's ablations: frozen rows, each its neighbour with one thing changed (Tables III to V, Figs. 11 and 12).
+"""The ablations: frozen rows, each its neighbour with one thing changed.
 
-All rows have one budget of optimiser steps: an encoder-decoder spends it in its one stage, ProxyAno half in each of
-its two. What a row differs in is found by comparing whole configurations (``differences``), not written down.
+Those of the paper (Tables III to V, Figs. 11 and 12), and three studies that it lacks. All rows have one budget of
+optimiser steps: an encoder-decoder spends it in its one stage, ProxyAno half in each of its two. What a row differs in
+is found by comparing whole configurations (``differences``), not written down.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import prod, sqrt
 from typing import Any
 
 from models.method import MethodConfig
@@ -15,8 +17,10 @@ from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from pipeline.experiments.benchmark import Budget, Sizes
 from pipeline.experiments.preset import Ablation
+from pipeline.steps.canonical.form import TILE
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.proxy_kinds import TITLES, ProxyConfig
+from pipeline.steps.reports.records import PRIMARY
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 ITEMS = 128  # of every memory but those of Fig. 11
@@ -31,9 +35,12 @@ class Row:
     label: str  # for people
     against: str = ""  # its neighbour; empty: the first
     method: str = ""  # another method, with the paper's parts taken out
-    proxy: str = ""  # another kind
+    proxy: Mapping[str, Any] = field(default_factory=dict)  # other fields of the proxies' configuration
     model: Mapping[str, Any] = field(default_factory=dict)  # other fields of the method's configuration
     score: str = ""  # another of the method's scores
+    side: int = 0  # px, another training resolution: of a square canvas; others keep their shape and relative area
+    deeper: int = 0  # halvings between image and latent more
+    study: str = ""  # that it is a row of; empty: the paper has it
 
 
 def _swept(name: str, label: str, own: float) -> dict[str, Row]:
@@ -45,6 +52,12 @@ def _swept(name: str, label: str, own: float) -> dict[str, Row]:
     }
 
 
+def _studied(study: str, label: str, against: str = "own", **change: Any) -> Row:
+    return Row(label=label, against=against, study=study, **change)
+
+
+SUPERPIXELS, RESOLUTION, MEMORY = STUDIES = ("superpixels", "resolution", "memory")
+"""Studies by what they vary; their rows are judged by lesions pasted on validation normals."""
 _OWN = ProxyAnoConfig()
 ROWS: Mapping[str, Row] = {
     "enc_dec": Row(label="EncDec", method="auto_encoder", score="image"),
@@ -64,7 +77,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "final": Row(label="2×EncDec + SI + mem + rep + lat", against="si_mem_rep", score="latent"),
     **{
-        f"proxy_{kind}": Row(label=title, against="si", proxy=kind)
+        f"proxy_{kind}": Row(label=title, against="si", proxy={"kind": kind})
         for kind, title in TITLES.items()
         if kind != ProxyConfig().kind
     },
@@ -74,10 +87,39 @@ ROWS: Mapping[str, Row] = {
     },
     **_swept("lambda_global", "λ_global", _OWN.lambda_global),
     **_swept("lambda_local", "λ_local", _OWN.lambda_local),
+    "own": Row(label="as the lane is judged", against="si_mem_rep", score=PRIMARY, study="all"),
+    **{
+        f"segments_{n}": _studied(SUPERPIXELS, f"{n} superpixels", proxy={"segments": n})
+        for n in (200, 400, 1600, 3200)
+    },
+    **{
+        f"compactness_{c:g}".replace(".", "_"): _studied(SUPERPIXELS, f"compactness {c:g}", proxy={"compactness": c})
+        for c in (0.01, 0.03, 0.3, 1.0)
+    },
+    **{f"side_{px}": _studied(RESOLUTION, f"{px} px", side=px) for px in (64, 128, 256)},
+    "deeper_1": _studied(RESOLUTION, "latent half as large", deeper=1),
+    "deeper_2": _studied(RESOLUTION, "latent a quarter as large", deeper=2),
+    "side_128_deeper_1": _studied(RESOLUTION, "128 px, latent as of 64 px", "side_128", deeper=1),
+    **{
+        f"revive_{share:g}".replace(".", "_"): _studied(
+            MEMORY,
+            f"items below {share:g} of the mean count revived" if share else "dead items stay",
+            model={"memory_revive_below": share},
+        )
+        for share in (0.0, 0.01, 0.5)
+    },
+    **{
+        f"commitment_{weight:g}".replace(".", "_"): _studied(
+            MEMORY, f"commitment weight {weight:g}", model={"commitment": weight}
+        )
+        for weight in (0.0, 0.05, 1.0)
+    },
 }
 """Name → row; the name is the partition."""
 DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
-"""Rows that the paper's claims stand on: made with the canonical form off too."""
+"""Rows that the paper's claims stand on: made with several seeds, and with the canonical form off too."""
+SEEDED = (*DECIDING, "own")
+"""Rows that are made with every seed."""
 BOTH_SCORES = ("si_mem_rep", "final")
 """Rows of Table V, on another data set than OCT."""
 
@@ -100,36 +142,67 @@ def ablations(
     sizes: Sizes,
     *,
     names: Iterable[str] = ROWS,
-    proxies: ProxyConfig | None = None,
+    seeds: Sequence[int] = (0,),
 ) -> dict[str, Ablation]:
-    """The rows ``names`` on the canvases (name → training rows and columns); ``proxies``: the lane's own.
+    """The rows ``names`` on the canvases (name → training rows and columns).
 
-    A row whose neighbour is not among them has none.
+    ``SEEDED`` rows come once a seed, later ones with the seed in the name; all others have the first seed. A row
+    whose neighbour is not among them has none; one that changes nothing at these sizes is left out.
     """
-    own, wanted = proxies or ProxyConfig(), tuple(names)
-    made = {name: _made(name, canvases, budget, sizes, own) for name in wanted}
-    return {name: row if row.against in wanted else replace(row, against="") for name, row in made.items()}
+    wanted = tuple(names)
+    made: dict[str, Ablation] = {}
+    for number, seed in enumerate(seeds):
+        for name in wanted if number == 0 else [name for name in wanted if name in SEEDED]:
+            row = _made(name, canvases, budget, sizes)
+            end = f"-seed{seed}" if number else ""
+            neighbour = replace(row, seed=seed, against=row.against + end if row.against in wanted else "")
+            if not neighbour.against or differences(made[neighbour.against], neighbour):
+                made[name + end] = neighbour
+    return made
 
 
-def _made(
-    name: str, canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes, proxies: ProxyConfig
-) -> Ablation:
+def _made(name: str, canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes) -> Ablation:
     chain = [name]
     while ROWS[chain[-1]].against:
         chain.append(ROWS[chain[-1]].against)
-    method, score, model = "", "", MethodConfig()
+    method, score, model, proxies, scale = "", "", MethodConfig(), ProxyConfig(), 1.0
+    nominal = sqrt(prod(next(iter(canvases.values()))))  # px, side of the square of equal area
     for row in (ROWS[one] for one in reversed(chain)):
         if row.method:
             method, model = row.method, _bare(row.method, sizes)
-        proxies = replace(proxies, kind=row.proxy or proxies.kind)
+        proxies = replace(proxies, **row.proxy)
         model, score = replace(model, **row.model), row.score or score
+        model = _deepened(model, row.deeper)
+        scale = row.side / nominal if row.side else scale
     plan = {
-        canvas: CanvasTraining(size=size, model=model, stages=_stages(method, budget))
-        for canvas, size in canvases.items()
+        canvas: CanvasTraining(
+            size=(_side(scale * height), _side(scale * width)), model=model, stages=_stages(method, budget)
+        )
+        for canvas, (height, width) in canvases.items()
     }
     training = TrainingPlan(method=method, canvases=plan)
     row = ROWS[name]
-    return Ablation(label=row.label, training=training, proxies=proxies, score=score, against=row.against)
+    return Ablation(
+        label=row.label,
+        training=training,
+        proxies=proxies,
+        score=score,
+        against=row.against,
+        scale=scale,
+        study=row.study,
+    )
+
+
+def _side(px: float) -> int:
+    return min(TILE, round(px))  # a tile has no more
+
+
+def _deepened(model: MethodConfig, halvings: int) -> MethodConfig:
+    """The method with that many widths more, as wide as its last one."""
+    if not halvings:
+        return model
+    widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
+    return replace(model, widths=(*widths, *[widths[-1]] * halvings))  # type: ignore[call-arg]
 
 
 def _bare(method: str, sizes: Sizes) -> MethodConfig:

@@ -22,11 +22,11 @@ STEP_VERSIONS: Mapping[str, str] = {
     "stage1": "1",
     "stage2": "1",
     "members": "1",
-    "evaluation": "2",
+    "evaluation": "3",
     "detector": "1",
     "baselines": "1",
     "baseline_evaluations": "1",
-    "ablations": "1",
+    "ablations": "2",
 }
 """Raised by hand when a step's code changes its result; with the configuration's hash it is the code version."""
 
@@ -45,8 +45,10 @@ class Ablation(Baseline):
     """One experiment of the ablations: a run with its own proxies, judged by one of the method's own scores."""
 
     proxies: ProxyConfig
-    score: str  # image (Table V's first row) or latent (Eq. 13)
+    score: str  # image (Table V's first row), latent (Eq. 13), or standardised as the lane has it
     against: str = ""  # its neighbour, of which it differs in one thing; empty: the first
+    scale: float = 1.0  # of its training sizes to the lane's
+    study: str = ""  # that it is a row of; such are judged by lesions pasted on validation normals too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,18 @@ class Lane:
         bare: EvaluationConfig = replace(self.evaluation, controls=(), committee={}, pasted=None)
         return bare
 
+    def judging_ablation(self, name: str) -> EvaluationConfig:
+        """How an experiment is judged: by one pass over the images; a study by lesions on validation normals too."""
+        row, pasted = self.ablations[name], self.evaluation.pasted
+        return replace(
+            self.evaluation,
+            scores={canvas: score.scaled(row.scale) for canvas, score in self.evaluation.scores.items()},
+            controls=(),
+            committee={},
+            flip_average=False,
+            pasted=replace(pasted, split="val") if row.study and pasted is not None else None,
+        )
+
     def named(self, stage: str, name: str) -> Baseline:
         """One run of the benchmark or of the ablations."""
         rows: Mapping[str, Baseline] = self.ablations if stage == "ablations" else self.baselines
@@ -104,7 +118,7 @@ class Lane:
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
         own: object = self.judging(name) if stage == "baseline_evaluations" else plans
         if isinstance(row, Ablation):
-            own = [plans, row.proxies.to_json(), STEP_VERSIONS["proxies"], self.judging(name)]
+            own = [plans, row.proxies.to_json(), STEP_VERSIONS["proxies"], self.judging_ablation(name)]
         return f"{STEP_VERSIONS[stage]}-{fingerprint(own)}-seed{row.seed}"
 
 

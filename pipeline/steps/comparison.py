@@ -20,8 +20,8 @@ def write_comparison(folder: Path, board: Scoreboard, method: str, cases: Sequen
 
     The resamples are bootstrap AUROCs (subset ``all``) of the method's pixel scores; resample r draws the same groups
     for every method, so differences of two are paired. The gallery holds the images of ``chosen`` for each canvas c:
-    ``<c>/input`` and ``<c>/reconstruction`` (n, H, W) uint8, ``<c>/map`` (n, H, W) standardised scores, float16, and
-    where there are masks ``<c>/truth`` bool.
+    ``<c>/input``, ``<c>/proxy`` (predicted) and ``<c>/reconstruction`` (n, H, W) uint8, ``<c>/map`` (n, H, W)
+    standardised scores, float16, and where there are masks ``<c>/truth`` bool.
     """
     drawn = {
         column: curve.resampled(n=n_boot, rng=np.random.default_rng(0))["auroc"]
@@ -55,6 +55,7 @@ def _pictures(case: Case, image_ids: Sequence[str]) -> dict[str, NDArray[np.gene
     rows = [order[name] for name in image_ids]
     found: dict[str, NDArray[np.generic]] = {
         "input": np.stack([gray_picture(case.found.images.gray[row]) for row in rows]),
+        "proxy": np.stack([gray_picture(case.found.proxy[row]) for row in rows]),
         "reconstruction": np.stack([gray_picture(case.found.reconstruction[row]) for row in rows]),
         "map": np.stack([case.scored.map_of(row) for row in rows]).astype(np.float16),
     }

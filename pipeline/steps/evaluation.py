@@ -93,8 +93,9 @@ def evaluate_lane(
         head["data_version"] = inputs.tiles.data_version
         records = image_records(board.table, **head, n_boot=config.resamples, quantile=config.quantile, reviewed=known)
         records += pixel_records(board.curves, **head, n_boot=config.resamples)
-        if pasted:
-            records += pasted_records(with_copies, board.found, head=head, n_boot=config.resamples)
+        if config.pasted is not None:
+            split = config.pasted.split
+            records += pasted_records(with_copies, board.found, split=split, head=head, n_boot=config.resamples)
         judged = f"{method}:{PRIMARY}"
         pictures = None if asset != own else picture_table(cases, board.table, judged, config.cases, inputs.tiles)
         write_evaluation(

@@ -1,6 +1,6 @@
 """Lesions pasted on held-out normals: does a map look at the lesion? No test image and no real lesion is involved.
 
-Every copy of a normal of the split ``holdout`` gets one lesion on each canvas, of a contrast class and a kind. Copies
+Every copy of a normal of one split gets one lesion on each canvas, of a contrast class and a kind. Copies
 are scored beside the test images by the same code; they enter no other figure.
 Legend: n copies, C channels, H, W px of a canvas at full size.
 """
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.metrics import auroc, bootstrap_weights, percentiles
+from models.metrics import METRICS, auroc, bootstrap_weights, percentiles
 from models.scoring import Array
 from pipeline.steps.canonical.form import SCORED, TILE
 from pipeline.steps.canonical.fundus import flattened
@@ -39,6 +39,7 @@ class PastedConfig:
     lesions: LesionConfig = field(default_factory=lambda: LesionConfig(kinds=KINDS, strength=(0.15, 0.25)))
     flatten: bool = False  # take the background out again, as the flat-field form did before
     seed: int = 0
+    split: str = "holdout"  # whose normals; what is chosen by the figures is chosen on "val"
 
 
 KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", "streak", "square")
@@ -54,9 +55,9 @@ class PastedImages:
     masks: NDArray[np.bool_]  # (n, H, W)
 
 
-def paste(tiles: Version, canvas: str, config: PastedConfig, split: str = "holdout") -> PastedImages:
-    """All copies of the normals of a split on one canvas: each once in every contrast class, kinds in turn."""
-    held = load_tiles(tiles, None, splits=[split], canvas=canvas)
+def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
+    """All copies of the normals of the split on one canvas: each once in every contrast class, kinds in turn."""
+    held = load_tiles(tiles, None, splits=[config.split], canvas=canvas)
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
     rng = np.random.default_rng([config.seed, *canvas.encode()])
@@ -110,14 +111,14 @@ def look(column: str, canvas: str, image: "pd.Series[Any]", values: Array, mask:
 
 
 def pasted_records(
-    table: pd.DataFrame, found: list[Found], *, head: Mapping[str, Any], n_boot: int, rng_seed: int = 0
+    table: pd.DataFrame, found: list[Found], *, split: str, head: Mapping[str, Any], n_boot: int, rng_seed: int = 0
 ) -> list[Record]:
     """Records of level ``pasted``: ``peak_found`` and ``pixel_auroc`` of every map, ``auroc`` of every image score.
 
     Subsets are the contrast classes, and of the medium one each kind. A figure is the mean over copies and canvases;
-    ``auroc`` sets the copies against the untouched held-out normals. Intervals draw whole groups.
+    ``auroc`` sets the copies against the untouched normals of the ``split``. Intervals draw whole groups.
     """
-    copies, normal = table[table["split"] == SPLIT].set_index("image_id"), table[table["split"] == "holdout"]
+    copies, normal = table[table["split"] == SPLIT].set_index("image_id"), table[table["split"] == split]
     seen = pd.DataFrame([vars(one) for one in found])
     klasses = copies["klass"].astype(str)
     subsets = {name: copies[klasses.str.startswith(name)] for name in CLASSES}
@@ -141,9 +142,11 @@ def pasted_records(
                 values = own[name].to_numpy(float)
                 drawn = (weights @ values) / np.maximum(weights.sum(axis=1), 1e-9)
                 record(column, metric, subset, (float(values.mean()), *percentiles(drawn), len(own)))
+        both = pd.concat([normal, part])
+        weights = bootstrap_weights(both["group"].to_numpy(), n_boot, np.random.default_rng(rng_seed))
         for column in (name for name in table.columns if ":" in name):
-            scores = np.concatenate([normal[column].to_numpy(float), part[column].to_numpy(float)])
+            scores, altered = both[column].to_numpy(float), np.arange(len(both)) >= len(normal)
             if len(normal) and len(part) and np.isfinite(scores).all():
-                count = len(scores)
-                record(column, "auroc", subset, (auroc(np.arange(count) >= len(normal), scores), None, None, count))
+                drawn = METRICS["auroc"](altered, scores, weights)
+                record(column, "auroc", subset, (auroc(altered, scores), *percentiles(drawn), len(both)))
     return records

@@ -46,6 +46,7 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "budget": {},  # canvas → stage → steps
     "batch_size": {},  # canvas → images
     "learning_rate": {},  # canvas → stage → highest rate
+    "memory": {},  # canvas → what of its memory an experiment uses
 }
 PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
 """Columns of the pictures' table; ``data`` holds a file's bytes."""
