@@ -12,7 +12,7 @@ from assets.ablations import STAGE
 from assets.lane import OWNERS, VERSION, LaneAssets
 from assets.materialize import OFFLINE, materialize, page_check
 from assets.tables import tabled
-from pipeline.experiments.ablations import changes
+from pipeline.experiments.ablations import changes, seedless
 from pipeline.steps.contact_sheet import kinds_sheet
 from pipeline.steps.errors import NeverMaterialized
 from pipeline.steps.reports.ablations.experiments import DataSet, Experiment
@@ -26,7 +26,7 @@ from pipeline.wiring.resources import ReportResource, StoreResource, TrackerReso
 from pipeline.wiring.tracking import Origin
 
 REPORT = "ablation_report"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAssets], preset: str) -> dg.AssetsDefinition:
@@ -50,7 +50,8 @@ def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAsset
     ) -> dg.MaterializeResult:
         opened = store.open()
         every = [experiments_of(lane, opened) for lane in lanes]
-        read = [row.run.version for data in every for row in data.rows.values() if row.run.version is not None]
+        runs = [run for data in every for row in data.rows.values() for run in row.runs]
+        read = [run.version for run in runs if run.version is not None]
         if not read:
             raise one_sentence("No experiment has been made yet; run: proxyano experiments run")
         tiles = [(lane, held) for lane in shown if (held := _current(opened, lane.key("tiles").to_user_string()))]
@@ -89,24 +90,29 @@ def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAsset
 
 
 def experiments_of(lane: LaneAssets, store: Store) -> DataSet:
-    """Every experiment of a lane, made or not."""
+    """Every experiment of a lane, made or not; runs of later seeds are those of the experiment they repeat."""
     rows = lane.lane.ablations
+    repeated = {name: [other for other in rows if seedless(other) == name] for name in map(seedless, rows)}
     held = {
         name: Experiment(
-            run=Run(
-                dataset=lane.dataset.name,
-                title=lane.dataset.title,
-                name=name,
-                method=row.training.method,
-                label=row.label,
-                seed=row.seed,
-                version=_current(store, lane.baseline(STAGE, name)),
-            ),
-            score=row.score,
-            against=row.against,
-            change="; ".join(map(str, changes(row, rows))),
+            runs=[
+                Run(
+                    dataset=lane.dataset.name,
+                    title=lane.dataset.title,
+                    name=each,
+                    method=rows[each].training.method,
+                    label=rows[each].label,
+                    seed=rows[each].seed,
+                    version=_current(store, lane.baseline(STAGE, each)),
+                )
+                for each in sorted(seeds, key=lambda each: rows[each].seed)
+            ],
+            score=rows[name].score,
+            against=rows[name].against,
+            change="; ".join(map(str, changes(rows[name], rows))),
+            study=rows[name].study,
         )
-        for name, row in rows.items()
+        for name, seeds in repeated.items()
     }
     return DataSet(key=lane.dataset.name, title=lane.dataset.title, source=lane.raw_name, rows=held)
 
@@ -128,11 +134,12 @@ def _current(store: Store, asset: str) -> Version | None:
 
 def _describe(version: Version, folder: Path, every: Sequence[DataSet]) -> dict[str, Any]:
     records = json.loads((version.path / "report.json").read_text())
+    runs = [run for data in every for row in data.rows.values() for run in row.runs]
     return {
         **tabled(pd.DataFrame(records)),
         "report": dg.MetadataValue.path(folder / "index.html"),
         "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
         "opening": dg.MetadataValue.md((version.path / "report.md").read_text()[:6000]),
-        "experiments": sum(len(data.rows) for data in every),
-        "not run": sum(row.run.version is None for data in every for row in data.rows.values()),
+        "runs": len(runs),
+        "not run": sum(run.version is None for run in runs),
     }

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.benchmark import made_with_progress
-from pipeline.experiments.ablations import changes, described, differences
+from pipeline.experiments.ablations import changes, described, differences, seedless
 from pipeline.experiments.preset import Ablation
 from pipeline.steps.reports.ablations.paper import PRINTED
 from pipeline.steps.store import Store
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The paper's ablations: list them, show what each changes, make them.")
 console = Console() if Console().is_terminal else Console(width=200)  # a pipe gets whole names
-Name = Annotated[str, typer.Argument(help="An experiment: oct/si_mem, or si_mem for the first data set that has it")]
+Name = Annotated[
+    str,
+    typer.Argument(help="An experiment: oct/si_mem, oct/si_mem-seed1, or si_mem for the first data set that has it"),
+]
 
 
 @app.command(name="list")
 def listed() -> None:
-    """All experiments: what each changes against its neighbour, and where the paper reports it."""
+    """All experiments: what each changes against its neighbour, its seeds, and where the paper reports it."""
     for lane in _lanes():
         rows = lane.lane.ablations
         table = Table(title=lane.dataset.title)
         table.add_column("experiment", no_wrap=True)
-        for title in ("what", "score", "against", "changes", "paper"):
+        for title in ("what", "score", "against", "changes", "seeds", "reported in"):
             table.add_column(title)
         for name, row in rows.items():
-            changed = "; ".join(map(str, changes(row, rows)))
-            table.add_row(_full(lane, name), row.label, row.score, row.against, changed, _where(lane, name))
+            if name == seedless(name):
+                changed = "; ".join(map(str, changes(row, rows)))
+                seeds = ", ".join(str(each.seed) for other, each in rows.items() if seedless(other) == name)
+                told = [_full(lane, name), row.label, row.score, row.against, changed, seeds, _where(lane, name)]
+                table.add_row(*told)
         console.print(table)
 
 
@@ -45,7 +51,7 @@ def show(name: Name) -> None:
     lane, own = _found(name)
     rows = lane.lane.ablations
     row = rows[own]
-    console.print(f"[bold]{_full(lane, own)}[/] {row.label}: {_where(lane, own) or 'in no table of the paper'}")
+    console.print(f"[bold]{_full(lane, own)}[/] {row.label}, seed {row.seed}: {_where(lane, own)}")
     console.print(f"against {row.against or 'nothing'}: {'; '.join(map(str, changes(row, rows))) or 'the first row'}")
     kin = [other for other, each in rows.items() if other != own and _first(each) == _first(row)]
     console.print(f"first stage and proxies shared with: {', '.join(kin) or 'no other'}")
@@ -102,7 +108,7 @@ def _rows(lane: "LaneAssets") -> Mapping[str, Ablation]:
 
 
 def _first(row: Ablation) -> object:
-    return row.proxies.to_json(), row.training.first_stage().of_stage(row.training.stages[0])
+    return row.seed, row.proxies.to_json(), row.training.first_stage().of_stage(row.training.stages[0])
 
 
 def _lanes() -> "list[LaneAssets]":
@@ -116,8 +122,11 @@ def _full(lane: "LaneAssets", name: str) -> str:
 
 
 def _where(lane: "LaneAssets", name: str) -> str:
-    held = [one for one in PRINTED if one.dataset == lane.raw_name and name in {entry.name for entry in one.entries}]
-    return ", ".join(dict.fromkeys(one.title.partition(":")[0] for one in held))
+    own = seedless(name)
+    held = [one for one in PRINTED if one.dataset == lane.raw_name and own in {entry.name for entry in one.entries}]
+    study = _rows(lane)[name].study
+    found = [one.title.partition(":")[0] for one in held] or [f"study: {study}" if study else ""]
+    return ", ".join(dict.fromkeys(found))
 
 
 def _found(name: str) -> "tuple[LaneAssets, str]":

@@ -120,6 +120,7 @@ DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
 """Rows that the paper's claims stand on: made with several seeds, and with the canonical form off too."""
 SEEDED = (*DECIDING, "own")
 """Rows that are made with every seed."""
+SEED = "-seed"  # before the later seeds in a name
 BOTH_SCORES = ("si_mem_rep", "final")
 """Rows of Table V, on another data set than OCT."""
 
@@ -154,11 +155,16 @@ def ablations(
     for number, seed in enumerate(seeds):
         for name in wanted if number == 0 else [name for name in wanted if name in SEEDED]:
             row = _made(name, canvases, budget, sizes)
-            end = f"-seed{seed}" if number else ""
+            end = f"{SEED}{seed}" if number else ""
             neighbour = replace(row, seed=seed, against=row.against + end if row.against in wanted else "")
             if not neighbour.against or differences(made[neighbour.against], neighbour):
                 made[name + end] = neighbour
     return made
+
+
+def seedless(name: str) -> str:
+    """Name of the row that a run repeats with another seed, or its own."""
+    return name.partition(SEED)[0]
 
 
 def _made(name: str, canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes) -> Ablation:

@@ -71,7 +71,7 @@ def test_records_are_means_over_copies_with_intervals():
     table["group"] = table["image_id"].str[:2]
     found = [Found("proxyano:standardised", "head", row[0], float(row[0] == "n1+medium"), 0.75) for row in rows[2:]]
     head = {"dataset": "brain_mri", "preset": "quick", "seed": 0, "data_version": "x"}
-    records = pasted_records(table, found, head=head, n_boot=100)
+    records = pasted_records(table, found, split="holdout", head=head, n_boot=100)
     assert all(tuple(record) == RECORD_KEYS for record in records)
     (medium,) = find(records, metric="peak_found", subset="medium")
     assert (medium["value"], medium["n"], medium["level"]) == (0.5, 2, "pasted")
@@ -80,6 +80,10 @@ def test_records_are_means_over_copies_with_intervals():
     assert find(records, metric="peak_found", subset="strong")[0]["value"] == 0
     aurocs = [find(records, metric="auroc", subset=name)[0]["value"] for name in CLASSES]
     assert aurocs == [0.5, 1.0, 1.0]
+    faint = find(records, metric="auroc", subset="faint")[0]
+    assert 0 <= faint["low"] <= 0.5 <= faint["high"] <= 1
+    others = pasted_records(table.replace("holdout", "val"), found, split="val", head=head, n_boot=100)
+    assert others == records, "whichever normals were altered"
 
 
 def test_two_kinds_are_held_back_from_everything_that_is_trained():

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
@@ -37,3 +37,12 @@ def data_links(panels: Sequence[Panel], budget: int = BUDGET) -> list[str]:
         if sum(map(len, links)) <= budget:
             break
     return links
+
+
+def linked(pictures: Mapping[str, Sequence[Panel]]) -> dict[str, list[tuple[Panel, str]]]:
+    """Panels with their data links, by part of the page, under one budget of bytes."""
+    every = [(key, panel) for key, panels in pictures.items() for panel in panels]
+    shown: dict[str, list[tuple[Panel, str]]] = {key: [] for key in pictures}
+    for (key, panel), link in zip(every, data_links([panel for _, panel in every]), strict=True):
+        shown[key].append((panel, link))
+    return shown

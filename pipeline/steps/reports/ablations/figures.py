@@ -3,29 +3,29 @@
 from collections.abc import Sequence
 from typing import Any
 
+from models.comparison import MeanAUROC
 from pipeline.steps.reports.ablations.experiments import DataSet
 from pipeline.steps.reports.ablations.paper import Entry, Printed
 from pipeline.steps.reports.figures import COLOURS, Figure
-from pipeline.steps.reports.records import Record
 
 
 def drawn(printed: Printed, data: DataSet) -> Figure | None:
     """The figure of a table or figure of the paper; None where nothing of it was made."""
-    made = [(entry, record) for entry in printed.entries if (record := _record(entry, data)) is not None]
+    made = [(entry, found) for entry in printed.entries if (found := _auroc(entry, data)) is not None]
     if not made:
         return None
     return _swept(printed, made) if printed.axis else _dots(printed, data, made)
 
 
-def _record(entry: Entry, data: DataSet) -> Record | None:
-    return data.record(entry.name) if entry.name in data.rows else None
+def _auroc(entry: Entry, data: DataSet) -> MeanAUROC | None:
+    return data.auroc(entry.name) if entry.name in data.rows else None
 
 
-def _dots(printed: Printed, data: DataSet, made: Sequence[tuple[Entry, Record]]) -> Figure:
+def _dots(printed: Printed, data: DataSet, made: Sequence[tuple[Entry, MeanAUROC]]) -> Figure:
     """A dot each with its 95 % interval, the paper's beside it; in the paper's order, from above."""
 
     def name(entry: Entry) -> str:
-        return entry.label or data.rows[entry.name].run.label
+        return entry.label or data.rows[entry.name].label
 
     known = [entry for entry in printed.entries if entry.auc is not None and entry.name in data.rows]
     records = [record for _, record in made]
@@ -42,7 +42,7 @@ def _dots(printed: Printed, data: DataSet, made: Sequence[tuple[Entry, Record]])
     return {"title": "", "data": [ours, paper], "layout": layout}
 
 
-def _swept(printed: Printed, made: Sequence[tuple[Entry, Record]]) -> Figure:
+def _swept(printed: Printed, made: Sequence[tuple[Entry, MeanAUROC]]) -> Figure:
     """AUROC against what is varied; what stands beside the axis is a dashed line."""
     points = [(entry, record) for entry, record in made if entry.x is not None]
     ours = _trace("here", [entry.x for entry, _ in points], [_value(r) for _, r in points], COLOURS["method"])
@@ -71,13 +71,13 @@ def _trace(name: str, x: Sequence[Any], y: Sequence[Any], colour: str) -> dict[s
     return {"type": "scatter", "mode": "markers", "name": name, "x": list(x), "y": list(y), "marker": marker}
 
 
-def _value(record: Record) -> float:
-    return round(float(record["value"]), 4)
+def _value(found: MeanAUROC) -> float:
+    return round(found.value, 4)
 
 
-def _bars(records: Sequence[Record]) -> dict[str, Any]:
-    def bar(record: Record, end: str) -> float:
-        return 0.0 if record[end] is None else round(abs(float(record[end]) - float(record["value"])), 4)
-
-    up, down = [bar(record, "high") for record in records], [bar(record, "low") for record in records]
+def _bars(every: Sequence[MeanAUROC]) -> dict[str, Any]:
+    up, down = (
+        [round(abs(end - one.value), 4) for one, end in zip(every, ends, strict=True)]
+        for ends in ([one.high for one in every], [one.low for one in every])
+    )
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.6, "width": 4}

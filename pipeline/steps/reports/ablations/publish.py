@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.steps.reports.ablations import figures, tables
+from pipeline.steps.reports.ablations import figures, gallery, studies, tables
 from pipeline.steps.reports.ablations.experiments import DataSet
 from pipeline.steps.reports.ablations.verdict import UNTESTED, judge, opening
 from pipeline.steps.reports.lanes import Panel
 from pipeline.steps.reports.markdown import table_lines
-from pipeline.steps.reports.pictures import data_links
+from pipeline.steps.reports.pictures import linked
 from pipeline.steps.reports.publish import show
 from pipeline.steps.reports.records import Record, kind
 from pipeline.steps.reports.rendering import render, replace_file
@@ -21,6 +21,7 @@ from pipeline.steps.reports.verdict import listed
 from pipeline.steps.store import Store, Version, fingerprint
 
 ASSET = "ablation_report"
+PROXIES = "proxies"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ def publish_ablations(
 
     ``sheets``: title of a data set → what its sheet of proxies was made of, and the sheet (the paper's Fig. 8).
     """
-    runs = {f"{data.key}/{name}": row.run.version for data in every for name, row in data.rows.items()}
-    versions = {name: None if version is None else version.data_version for name, version in runs.items()}
+    runs = [run for data in every for row in data.rows.values() for run in row.runs]
+    versions = {f"{run.dataset}/{run.name}": run.version.data_version if run.version else None for run in runs}
     changes = {f"{data.key}/{name}": row.change for data in every for name, row in data.rows.items()}
     key = fingerprint(versions, changes, {title: of for title, (of, _) in sheets.items()}, code_version)
     with store.building(ASSET, key) as work:
@@ -68,15 +69,15 @@ def build_ablations(
     folder.mkdir(parents=True, exist_ok=True)
     parts = [part_of(data) for data in every]
     records = records_of(every)
-    shown = list(zip(sheets.values(), data_links(list(sheets.values())), strict=True))
+    shown = linked({data.key: gallery.sheets(data) for data in every} | {PROXIES: list(sheets.values())})
     replace_file(folder / "report.json", json.dumps(records, indent=1, allow_nan=False) + "\n")
     replace_file(folder / "report.md", to_markdown(opening(every), parts, provenance))
     page = render(
         "ablations.html.j2",
         opening=opening(every),
         parts=parts,
-        pictures={part.id: [] for part in parts},
-        sheets=shown,
+        pictures=shown,
+        sheets=shown[PROXIES],
         provenance=flat(provenance),
     )
     replace_file(folder / "index.html", page)
@@ -86,7 +87,7 @@ def build_ablations(
 def part_of(data: DataSet) -> Part:
     """Verdicts, tables and plots of one data set."""
     judged = judge(data)
-    lacking = [row.run.label for name, row in data.rows.items() if name not in data.measured]
+    lacking = [row.label for name, row in data.rows.items() if name not in data.measured]
     said = [one.sentence for one in judged if one.word != UNTESTED]
     if untested := sum(one.word == UNTESTED for one in judged):
         said.append(
@@ -94,7 +95,9 @@ def part_of(data: DataSet) -> Part:
         )
     if lacking:
         said.append(f"Not run: {listed(lacking)}.")
+    said += studies.sentences(data)
     found = [tables.claims_table(judged), *(tables.printed_table(printed, data) for printed in data.printed)]
+    found += studies.tables(data)
     plots = [
         Plot(id=f"{data.key}-{printed.key}", title=printed.title, choices=[figure])
         for printed in data.printed
@@ -115,7 +118,8 @@ def records_of(every: Sequence[DataSet]) -> list[Record]:
         {**record, "method": name}
         for data in every
         for name, measured in data.measured.items()
-        for record in measured.lane.records
+        for one in measured
+        for record in one.lane.records
         if kind(record["method"]) == "method"
     ]
 

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
-from models.comparison import Difference
-from pipeline.steps.reports.ablations.experiments import DataSet
+from pipeline.steps.reports.ablations.experiments import Compared, DataSet
 from pipeline.steps.reports.ablations.paper import Entry, Printed
 from pipeline.steps.reports.ablations.verdict import Judged
 from pipeline.steps.reports.records import PRIMARY
 from pipeline.steps.reports.tables import Cell, Table
-from pipeline.steps.reports.verdict import number, with_interval
+from pipeline.steps.reports.verdict import number
 
 COLUMNS = (
     "experiment",
@@ -17,6 +17,7 @@ COLUMNS = (
     "against",
     "score",
     "AUROC [95 %]",
+    "seeds",
     "paper AUC",
     "AUROC − neighbour's [95 %]",
     "p (Holm)",
@@ -32,7 +33,10 @@ def printed_table(printed: Printed, data: DataSet) -> Table:
     pairs = [(entry.name, against) for entry in entries if (against := data.rows[entry.name].against)]
     found = data.corrected(pairs)
     rows = [_row(entry, data, found.get((entry.name, data.rows[entry.name].against))) for entry in entries]
-    own = "Difference and p: paired bootstrap of whole groups, p corrected for the rows of this table (Holm)."
+    own = (
+        "AUROC: mean over the seeds, whose number and sd stand beside it. Difference: of the seeds that both rows "
+        "have. Interval and p: paired bootstrap of whole groups, p corrected for the rows of this table (Holm)."
+    )
     return Table(
         title=printed.title,
         columns=COLUMNS,
@@ -42,22 +46,33 @@ def printed_table(printed: Printed, data: DataSet) -> Table:
     )
 
 
-def _row(entry: Entry, data: DataSet, difference: Difference | None) -> list[Cell]:
+def _row(entry: Entry, data: DataSet, difference: Compared | None) -> list[Cell]:
     row, measured = data.rows[entry.name], data.measured.get(entry.name)
-    against = data.rows[row.against].run.label if row.against else ""
-    head = [Cell(entry.label or row.run.label), Cell(row.change or "–"), Cell(against or "–")]
+    against = data.rows[row.against].label if row.against else ""
+    head = [Cell(entry.label or row.label), Cell(row.change or "–"), Cell(against or "–")]
     paper = MISSING if entry.auc is None else Cell(number(entry.auc), entry.auc)
     if measured is None:
-        return [*head, Cell(NOT_RUN), MISSING, paper, *[MISSING] * 4]
-    own, standardised = data.record(entry.name), data.record(entry.name, PRIMARY)
+        return [*head, Cell(NOT_RUN), MISSING, MISSING, paper, *[MISSING] * 4]
     compared = [MISSING, MISSING]
     if difference is not None and math.isfinite(difference.value):
         text = f"{number(difference.value)} [{number(difference.low)}, {number(difference.high)}]"
         compared = [Cell(text, difference.value), Cell(number(difference.p), difference.p)]
-    minutes = float(measured.lane.about("train_minutes"))
-    auroc = MISSING if own is None else Cell(with_interval(own), float(own["value"]))
-    beside = MISSING if standardised is None else Cell(number(standardised["value"]), float(standardised["value"]))
-    return [*head, Cell(row.score), auroc, paper, *compared, beside, Cell(f"{minutes:.1f}", minutes)]
+    standardised = data.auroc(entry.name, PRIMARY)
+    beside = MISSING if standardised is None else Cell(number(standardised.value), standardised.value)
+    minutes = fmean(float(one.lane.about("train_minutes")) for one in measured)
+    found = [*measured_cells(data, entry.name), paper, *compared, beside, Cell(f"{minutes:.1f}", minutes)]
+    return [*head, Cell(row.score), *found]
+
+
+def measured_cells(data: DataSet, name: str) -> list[Cell]:
+    """AUROC with its interval; number of seeds and their sd."""
+    found = data.auroc(name)
+    if found is None:
+        return [MISSING, MISSING]
+    count = len(found.by_seed)
+    spread = f", sd {number(stdev(found.by_seed))}" if count > 1 else ""
+    text = f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+    return [Cell(text, found.value), Cell(f"{count}{spread}", count)]
 
 
 def _strong(rows: list[list[Cell]]) -> list[list[Cell]]:
@@ -76,7 +91,8 @@ def claims_table(judged: Sequence[Judged]) -> Table | None:
     note = (
         "Confirmed: every comparison comes out so with p ≤ .05, corrected over all comparisons of the data set (Holm). "
         "Not confirmed: at least one comes out clearly the other way. Undecided: neither, at this budget and with "
-        "these test images. One seed; what another seed would give is not in the intervals."
+        "these test images. Where a comparison has several seeds, all of them must say the same; where it has one, "
+        "what another seed would give is not in the interval."
     )
     columns = ("paper", "claim", "verdict", "why")
     return Table(title="The paper's claims", columns=columns, rows=rows, note=note) if rows else None

@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 
-from models.comparison import Difference
-from pipeline.steps.reports.ablations.experiments import DataSet, Pair
+from models.comparison import MeanAUROC
+from pipeline.steps.reports.ablations.experiments import Compared, DataSet, Pair
 from pipeline.steps.reports.ablations.paper import CLAIMS, Claim
 from pipeline.steps.reports.verdict import listed, number
 
 CONFIRMED, REFUSED, UNDECIDED, UNTESTED = "confirmed", "not confirmed", "undecided at this budget", "not tested"
-SURE = 0.05
-"""Largest corrected p at which two experiments count as different."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +39,10 @@ def judge(data: DataSet) -> list[Judged]:
     return [_judged(claim, data, found) for claim in claims]
 
 
-def _judged(claim: Claim, data: DataSet, found: Mapping[Pair, Difference]) -> Judged:
+def _judged(claim: Claim, data: DataSet, found: Mapping[Pair, Compared]) -> Judged:
     made = {pair: found[pair] for pair in claim.pairs if pair in found}
-    against = [pair for pair, d in made.items() if d.p <= SURE and d.value < 0]
-    clearly = [pair for pair, d in made.items() if d.p <= SURE and d.value > 0]
+    against = [pair for pair, d in made.items() if d.sure and d.value < 0]
+    clearly = [pair for pair, d in made.items() if d.sure and d.value > 0]
     lacking = sorted({name for pair in claim.pairs for name in pair} - set(data.measured))
     if against:
         word = REFUSED
@@ -64,15 +63,26 @@ def _judged(claim: Claim, data: DataSet, found: Mapping[Pair, Difference]) -> Ju
     return Judged(claim=claim, word=word, why=", ".join(parts))
 
 
-def _pair(pair: Pair, data: DataSet, found: Difference) -> str:
-    values = [data.record(name) for name in pair]
-    first, second = (number(None if value is None else float(value["value"])) for value in values)
+def _pair(pair: Pair, data: DataSet, found: Compared) -> str:
+    first, second = (with_seeds(data.auroc(name)) for name in pair)
     interval = f"[{number(found.low)}, {number(found.high)}]"
-    return f"AUROC {first} against {second}, difference {number(found.value)} {interval}, p {number(found.p)} (Holm)"
+    said = f"AUROC {first} against {second}, difference {number(found.value)} {interval}, p {number(found.p)} (Holm)"
+    if len(found.by_seed) > 1:
+        said += f", seed by seed {listed([number(gain) for gain in found.by_seed])}"
+    return said
+
+
+def with_seeds(found: MeanAUROC | None) -> str:
+    """A mean with the sd over seeds, where there are several."""
+    if found is None:
+        return number(None)
+    if len(found.by_seed) == 1:
+        return number(found.value)
+    return f"{number(found.value)} ± {number(stdev(found.by_seed))}"
 
 
 def _label(data: DataSet, pair: Pair) -> str:
-    return " against ".join(data.rows[name].run.label for name in pair)
+    return " against ".join(data.rows[name].label for name in pair)
 
 
 def opening(every: Sequence[DataSet]) -> str:

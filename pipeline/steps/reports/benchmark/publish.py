@@ -10,9 +10,8 @@ from pipeline.steps.reports.benchmark import figures, tables
 from pipeline.steps.reports.benchmark.gallery import sheets
 from pipeline.steps.reports.benchmark.runs import OWN, DataSet, Run, gather
 from pipeline.steps.reports.benchmark.verdict import opening, sentences
-from pipeline.steps.reports.lanes import Panel
 from pipeline.steps.reports.markdown import table_lines
-from pipeline.steps.reports.pictures import data_links
+from pipeline.steps.reports.pictures import linked
 from pipeline.steps.reports.publish import show
 from pipeline.steps.reports.records import Record, kind
 from pipeline.steps.reports.rendering import render, replace_file
@@ -75,7 +74,7 @@ def build_benchmark(every: Sequence[DataSet], folder: Path, provenance: Mapping[
             "benchmark.html.j2",
             opening=opening(every),
             parts=parts,
-            pictures=_linked(pictures),
+            pictures=linked(pictures),
             provenance=flat(provenance),
         ),
     )
@@ -127,12 +126,3 @@ def to_markdown(first: str, parts: Sequence[Part], provenance: Mapping[str, Any]
         for table in part.tables:
             lines += table_lines(table)
     return "\n".join([*lines, "## Provenance", "", *(f"- {name}: {value}" for name, value in flat(provenance)), ""])
-
-
-def _linked(pictures: Mapping[str, Sequence[Panel]]) -> dict[str, list[tuple[Panel, str]]]:
-    """Sheets with their data links, by data set, under one budget of bytes."""
-    every = [(key, panel) for key, panels in pictures.items() for panel in panels]
-    shown: dict[str, list[tuple[Panel, str]]] = {key: [] for key in pictures}
-    for (key, panel), link in zip(every, data_links([panel for _, panel in every]), strict=True):
-        shown[key].append((panel, link))
-    return shown
