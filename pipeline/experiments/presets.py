@@ -196,11 +196,17 @@ def _longer(lane: Lane, factor: int) -> Lane:
 
 
 def _best() -> dict[str, Lane]:
-    """The lanes of quick with longer training; brain MRI with the comparing head beside its committee."""
+    """The lanes and ablations of quick with longer training; brain MRI with the comparing head beside its committee."""
     lanes = {name: _longer(lane, BEST) for name, lane in QUICK_LANES.items()}
     mri = lanes["brain_mri"]
     head = _head(mri.training.canvases, 9000, (16, 32, 64, 64), **MRI_LONG)
-    return {**lanes, "brain_mri": replace(mri, members={**mri.members, **head})}
+    long = replace(QUICK_BENCHMARK, steps=BEST * QUICK_BENCHMARK.steps)
+    rows = {
+        "brain_mri": ablations({"head": (64, 64)}, long, QUICK_NARROW, names=BOTH_SCORES, seeds=SEEDS),
+        "oct": ablations(OCT_CANVASES, long, QUICK_SLIM, seeds=SEEDS),
+    }
+    lanes = {name: replace(lane, ablations=rows.get(name, {})) for name, lane in lanes.items()}
+    return {**lanes, "brain_mri": replace(lanes["brain_mri"], members={**mri.members, **head})}
 
 
 PRESETS: dict[str, Preset] = {

@@ -9,8 +9,8 @@ import pytest
 from assets.ablation_report import experiments_of
 from assets.lane import LaneAssets
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.datasets import DATASETS
 from pipeline.steps.comparison import GALLERY
+from pipeline.steps.datasets import DATASETS
 from pipeline.steps.reports.ablations import gallery, studies
 from pipeline.steps.reports.ablations.experiments import DataSet
 from pipeline.steps.reports.ablations.figures import drawn
