@@ -1,7 +1,5 @@
 """Is one score better than another on the same images? Differences over paired resamples, and Holm's correction.
 
-A score may be that of several seeds: then AUROC is their mean, and every resample draws the same images for all.
-
 Not DeLong's test: it takes images as independent, and here several come from one patient or one duplicate group.
 """
 
@@ -25,29 +23,6 @@ class Difference:
     p: float
 
 
-@dataclass(frozen=True)
-class MeanAUROC:
-    """Mean AUROC over seeds with its 95 % interval over images, and the AUROC of each seed."""
-
-    value: float
-    low: float
-    high: float
-    by_seed: tuple[float, ...]
-
-
-def mean_auroc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    groups: Sequence[Any] | NDArray[Any],
-    *,
-    n: int = 1000,
-    rng: np.random.Generator,
-) -> MeanAUROC:
-    """Mean over seeds of the AUROC of scores (seeds, images) or (images,); resamples draw whole groups."""
-    by_seed, drawn = _drawn(labels, scores, groups, n, rng)
-    return MeanAUROC(float(np.mean(by_seed)), *percentiles(drawn), tuple(by_seed))
-
-
 def paired_difference(
     labels: ArrayLike,
     first: ArrayLike,
@@ -57,24 +32,15 @@ def paired_difference(
     n: int = 1000,
     rng: np.random.Generator,
 ) -> Difference:
-    """AUROC(second) − AUROC(first) on the same images, scores (images,) or (seeds, images); whole groups are drawn."""
-    state = rng.bit_generator.state
-    one, drawn = _drawn(labels, first, groups, n, rng)
-    rng.bit_generator.state = state  # the same draws for both
-    other, drawn_too = _drawn(labels, second, groups, n, rng)
-    return of_resamples(float(np.mean(other) - np.mean(one)), drawn, drawn_too)
-
-
-def _drawn(
-    labels: ArrayLike, scores: ArrayLike, groups: Sequence[Any] | NDArray[Any], n: int, rng: np.random.Generator
-) -> tuple[list[float], Floats]:
-    """AUROC of each seed on all images, and its mean over seeds on each resample (n,)."""
-    every = [checked(labels, row) for row in np.atleast_2d(np.asarray(scores, float))]
-    if len(groups) != every[0][0].size:
-        raise ValueError(f"one group an image expected: {every[0][0].size} images, {len(groups)} groups")
-    auroc, weights = METRICS["auroc"], bootstrap_weights(groups, n, rng)
-    resampled = np.mean([auroc(truth, values, weights) for truth, values in every], axis=0)
-    return [evaluate(auroc, truth, values) for truth, values in every], resampled
+    """AUROC(second) − AUROC(first) on the same n images; every resample draws the same whole groups for both."""
+    truth, one = checked(labels, first)
+    _, other = checked(labels, second)
+    if len(groups) != truth.size:
+        raise ValueError(f"one group an image expected: {truth.size} images, {len(groups)} groups")
+    auroc = METRICS["auroc"]
+    value = evaluate(auroc, truth, other) - evaluate(auroc, truth, one)
+    weights = bootstrap_weights(groups, n, rng)
+    return of_resamples(value, auroc(truth, one, weights), auroc(truth, other, weights))
 
 
 def of_resamples(value: float, first: ArrayLike, second: ArrayLike) -> Difference:

@@ -12,7 +12,7 @@ from pipeline.experiments.presets import PRESETS
 from pipeline.steps.comparison import GALLERY
 from pipeline.steps.datasets import DATASETS
 from pipeline.steps.reports.ablations import gallery, studies
-from pipeline.steps.reports.ablations.experiments import DataSet
+from pipeline.steps.reports.ablations.experiments import RESAMPLES, SURE, DataSet
 from pipeline.steps.reports.ablations.figures import drawn
 from pipeline.steps.reports.ablations.paper import CLAIMS, PRINTED
 from pipeline.steps.reports.ablations.publish import part_of, publish_ablations
@@ -54,7 +54,8 @@ class Bench:
         row = self.lane.lane.ablations[name]
         asset, method = self.lane.baseline("ablations", name), row.training.method
         work = self.store.work(asset, "a" * 16)
-        scores = scores_of(method, {"image": gain, "latent": gain if latent is None else latent, "standardised": gain})
+        gains = {"image": gain, "latent": gain if latent is None else latent, "standardised": gain}
+        scores = scores_of(method, gains, count=more.pop("images", 60))
         head = {"dataset": self.lane.dataset.name, "preset": "quick", "seed": row.seed}
         records = image_records(scores, **head, data_version="ab12", n_boot=BOOT)
         summary = {**head, "title": "OCT", "method": method, "train_minutes": 1.5, "label": row.label, "entry": name}
@@ -66,7 +67,7 @@ class Bench:
         canvas = np.zeros((2, 8, 8), np.uint8)
         layers = {f"wide/{layer}": canvas for layer in ("input", "proxy", "reconstruction", "map")}
         np.savez_compressed(work / GALLERY, image_id=np.array(["0", "1"]), klass=np.array(["CNV", "DME"]), **layers)
-        self.store.point(self.store.publish(asset, work, fingerprint(name, gain, latent, pasted), {}))
+        self.store.point(self.store.publish(asset, work, fingerprint(name, gain, latent, pasted, len(scores)), {}))
 
     @property
     def data(self) -> DataSet:
@@ -172,6 +173,18 @@ def test_sheets_show_the_same_images_through_what_was_made(bench):
     assert gallery.sheets(bench.data)[-1].file == "oct_fig_13_wide.png"
     every = {name for shown in gallery.FIGURES for name in shown.columns}
     assert every <= set(bench.data.rows)
+
+
+def test_a_clear_difference_survives_the_correction_for_all_comparisons(bench):
+    """The smallest p there can be, times the number of comparisons, has to stay below what counts as sure."""
+    pairs = {pair for claim in CLAIMS if claim.dataset == "oct" for pair in claim.pairs}
+    assert 2 / (RESAMPLES + 1) * len(pairs) < SURE / 2
+
+
+def test_experiments_on_other_images_are_not_compared(bench):
+    bench.make("si", 1.4, images=50)
+    with pytest.raises(ValueError, match="oct: si scored other images than the first experiment; make it again"):
+        bench.data.difference(("si", "enc_dec"))
 
 
 def test_a_table_has_the_paper_beside_it_and_a_test_against_the_neighbour(bench):

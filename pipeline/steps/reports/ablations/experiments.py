@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from models.comparison import Difference, MeanAUROC, holm, mean_auroc, paired_difference
-from models.metrics import auroc
-from models.scoring import Array
+from models.comparison import Difference, holm, of_resamples
+from models.metrics import METRICS, Floats, auroc, bootstrap_weights, percentiles
 from pipeline.steps.reports.ablations.paper import PRINTED, Printed
 from pipeline.steps.reports.benchmark.runs import Measured, Run
 from pipeline.steps.reports.lanes import load_evaluation
@@ -18,6 +18,8 @@ Pair = tuple[str, str]
 """Names of two experiments: (better, worse), or (row, neighbour)."""
 SURE = 0.05
 """Largest corrected p at which two experiments count as different."""
+RESAMPLES = 10_000
+"""Of whole groups, the same for all runs: so many that p can fall below ``SURE`` even after a correction for fifty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,16 @@ class Experiment:
     def label(self) -> str:
         """For people."""
         return self.runs[0].label
+
+
+@dataclass(frozen=True)
+class MeanAUROC:
+    """Mean image AUROC over seeds, its 95 % interval over images, and the AUROC of each seed."""
+
+    value: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,9 @@ class DataSet:
     title: str
     source: str  # data set whose tables of the paper apply
     rows: Mapping[str, Experiment]
-    found: dict[Pair, Compared] = field(default_factory=dict, compare=False)  # differences that are known already
+    drawn: dict[tuple[str, str], Floats] = field(
+        default_factory=dict, compare=False
+    )  # resamples that are known already
 
     @cached_property
     def measured(self) -> Mapping[str, Sequence[Measured]]:
@@ -83,20 +97,31 @@ class DataSet:
     def auroc(self, name: str, score: str = "") -> MeanAUROC | None:
         """Image AUROC of an experiment by its own score, or another; None where it was not made or is undefined."""
         runs = self.measured.get(name, ())
-        if not runs or _test(runs[0])["label"].nunique() < 2:
+        if not runs or not self._both_classes:
             return None
-        table = _test(runs[0])
-        scores = np.stack([self._scores(name, one, score) for one in runs])
-        groups = table["group"].to_numpy()
-        return mean_auroc(table["label"].to_numpy(), scores, groups, rng=np.random.default_rng(0))
+        score = score or self.rows[name].score
+        by_seed = tuple(self._auroc(one, score) for one in runs)
+        drawn = np.mean([self._resampled(one, score) for one in runs], axis=0)
+        return MeanAUROC(float(np.mean(by_seed)), *percentiles(drawn), by_seed)
 
     def difference(self, pair: Pair) -> Compared | None:
         """AUROC of the first minus that of the second, each by its own score; None where one was not made."""
         if any(name not in self.measured for name in pair):
             return None
-        if pair not in self.found:
-            self.found[pair] = self._paired(pair)
-        return self.found[pair]
+        by_seed = [{one.run.seed: one for one in self.measured[name]} for name in pair]
+        shared = sorted(by_seed[0].keys() & by_seed[1].keys())
+        if not shared or not self._both_classes:
+            return UNDEFINED
+        runs = [[held[seed] for seed in shared] for held in by_seed]
+        scores = [self.rows[name].score for name in pair]
+        own, other = ([self._auroc(one, s) for one in ones] for ones, s in zip(runs, scores, strict=True))
+        drawn = [
+            np.mean([self._resampled(one, s) for one in ones], axis=0) for ones, s in zip(runs, scores, strict=True)
+        ]
+        found = of_resamples(float(np.mean(own) - np.mean(other)), drawn[1], drawn[0])
+        return Compared(
+            found.value, found.low, found.high, found.p, tuple(a - b for a, b in zip(own, other, strict=True))
+        )
 
     def corrected(self, pairs: Iterable[Pair]) -> dict[Pair, Compared]:
         """The differences of those pairs that were made, p corrected for their number (Holm)."""
@@ -105,28 +130,35 @@ class DataSet:
         p = holm({name: raw[pair].p for name, pair in names.items()})
         return {pair: replace(raw[pair], p=p[name]) for name, pair in names.items()}
 
-    def _paired(self, pair: Pair) -> Compared:
-        first, second = (self.measured[name] for name in pair)
-        shared = sorted({one.run.seed for one in first} & {one.run.seed for one in second})
-        if not shared:
-            return UNDEFINED
-        own, other = ([one for one in runs if one.run.seed in shared] for runs in (first, second))
-        tables = [_test(one) for one in (*own, *other)]
-        if any(table["image_id"].tolist() != tables[0]["image_id"].tolist() for table in tables):
-            raise ValueError(f"{self.key}: {pair[0]} scored other images than {pair[1]}; make both again")
-        if tables[0]["label"].nunique() < 2:
-            return UNDEFINED
-        scores = [
-            np.stack([self._scores(name, one) for one in runs]) for name, runs in zip(pair, (own, other), strict=True)
-        ]
-        labels, groups = tables[0]["label"].to_numpy(), tables[0]["group"].to_numpy()
-        found = paired_difference(labels, scores[1], scores[0], groups, rng=np.random.default_rng(0))
-        gains = tuple(auroc(labels, one) - auroc(labels, two) for one, two in zip(*scores, strict=True))
-        return Compared(found.value, found.low, found.high, found.p, gains)
+    @cached_property
+    def _images(self) -> pd.DataFrame:
+        """The test images of all experiments, as the first one has them."""
+        return _test(next(iter(self.measured.values()))[0])
 
-    def _scores(self, name: str, one: Measured, score: str = "") -> Array:
-        values: Array = _test(one)[f"{one.run.method}:{score or self.rows[name].score}"].to_numpy(float)
-        return values
+    @property
+    def _both_classes(self) -> bool:
+        return bool(self._images["label"].nunique() == 2)
+
+    @cached_property
+    def _weights(self) -> Floats:
+        return bootstrap_weights(self._images["group"].to_numpy(), RESAMPLES, np.random.default_rng(0))
+
+    def _scores(self, one: Measured, score: str) -> tuple[NDArray[np.bool_], Floats]:
+        """Labels and scores of the test images; raises where they are not those of the other experiments."""
+        table = _test(one)
+        if table["image_id"].tolist() != self._images["image_id"].tolist():
+            raise ValueError(f"{self.key}: {one.run.name} scored other images than the first experiment; make it again")
+        return table["label"].to_numpy(bool), table[f"{one.run.method}:{score}"].to_numpy(float)
+
+    def _auroc(self, one: Measured, score: str) -> float:
+        return auroc(*self._scores(one, score))
+
+    def _resampled(self, one: Measured, score: str) -> Floats:
+        """AUROC on each resample (RESAMPLES,); resample r draws the same images for all runs."""
+        key = (one.run.name, score)
+        if key not in self.drawn:
+            self.drawn[key] = METRICS["auroc"](*self._scores(one, score), self._weights)
+        return self.drawn[key]
 
 
 def _test(one: Measured) -> pd.DataFrame:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from models.comparison import MeanAUROC
-from pipeline.steps.reports.ablations.experiments import DataSet
+from pipeline.steps.reports.ablations.experiments import DataSet, MeanAUROC
 from pipeline.steps.reports.ablations.paper import Entry, Printed
 from pipeline.steps.reports.figures import COLOURS, Figure
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from models.comparison import MeanAUROC
-from pipeline.steps.reports.ablations.experiments import Compared, DataSet, Pair
+from pipeline.steps.reports.ablations.experiments import Compared, DataSet, MeanAUROC, Pair
 from pipeline.steps.reports.ablations.paper import CLAIMS, Claim
 from pipeline.steps.reports.verdict import listed, number
 
