@@ -117,9 +117,18 @@ ROWS: Mapping[str, Row] = {
 }
 """Name → row; the name is the partition."""
 DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
-"""Rows that the paper's claims stand on: made with several seeds, and with the canonical form off too."""
-SEEDED = (*DECIDING, "own")
-"""Rows that are made with every seed."""
+"""Rows of the method's components: made with the canonical form off too."""
+SEEDED = (
+    *DECIDING,
+    "enc_dec_soft",
+    "enc_dec_mem",
+    *(f"proxy_{kind}" for kind in TITLES if kind != ProxyConfig().kind),
+    *(f"memory_{items}" for items in MEMORIES),
+    "global_0",
+    "local_0",
+    "own",
+)
+"""Rows that are made with every seed: whatever a claim of the paper compares, and what the studies change."""
 SEED = "-seed"  # before the later seeds in a name
 BOTH_SCORES = ("si_mem_rep", "final")
 """Rows of Table V, on another data set than OCT."""

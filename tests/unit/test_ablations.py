@@ -61,6 +61,7 @@ def test_what_statements_rest_on_is_made_with_three_seeds_that_are_compared_amon
             assert row.training == rows[name].training
             assert row.against == (f"{rows[name].against}-seed{seed}" if rows[name].against else "")
     assert len(rows) == len(firsts(rows)) + 2 * len(SEEDED)
+    assert set(SEEDED) == {name for claim in CLAIMS for pair in claim.pairs for name in pair} | {"own"}
 
 
 def test_studies_are_judged_by_lesions_on_validation_normals_and_at_their_own_resolution():
