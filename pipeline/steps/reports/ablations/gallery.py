@@ -24,7 +24,7 @@ FIGURES: Sequence[Shown] = (
         key="fig_9",
         text=f"Fig. 9: reconstruction without a proxy and from each kind of it; {_HEAT}",
         columns={
-            "enc_dec": "image → image",
+            "enc_dec": "no proxy",
             "proxy_edge": "edge",
             "proxy_smooth": "smooth",
             "proxy_patches": "patches",
