@@ -179,6 +179,7 @@ QUICK_LANES: Mapping[str, Lane] = {
     ),
 }
 BEST = 6  # factor on the steps of quick
+LONG_BENCHMARK = replace(QUICK_BENCHMARK, steps=BEST * QUICK_BENCHMARK.steps)
 
 
 def _longer(lane: Lane, factor: int) -> Lane:
@@ -200,10 +201,9 @@ def _best() -> dict[str, Lane]:
     lanes = {name: _longer(lane, BEST) for name, lane in QUICK_LANES.items()}
     mri = lanes["brain_mri"]
     head = _head(mri.training.canvases, 9000, (16, 32, 64, 64), **MRI_LONG)
-    long = replace(QUICK_BENCHMARK, steps=BEST * QUICK_BENCHMARK.steps)
     rows = {
-        "brain_mri": ablations({"head": (64, 64)}, long, QUICK_NARROW, names=BOTH_SCORES, seeds=SEEDS),
-        "oct": ablations(OCT_CANVASES, long, QUICK_SLIM, seeds=SEEDS),
+        "brain_mri": ablations({"head": (64, 64)}, LONG_BENCHMARK, QUICK_NARROW, names=BOTH_SCORES, seeds=SEEDS),
+        "oct": ablations(OCT_CANVASES, LONG_BENCHMARK, QUICK_SLIM, seeds=SEEDS),
     }
     lanes = {name: replace(lane, ablations=rows.get(name, {})) for name, lane in lanes.items()}
     return {**lanes, "brain_mri": replace(lanes["brain_mri"], members={**mri.members, **head})}
@@ -254,7 +254,12 @@ PRESETS: dict[str, Preset] = {
         reason=f"quick with {BEST} times the steps, for a GPU or a night: what more training gives is in docs/results",
         lanes=_best(),
         own=_own(QUICK_SLIM, 64, (BEST * 500, BEST * 500, BEST * 500), ONE_CYCLE),
-        form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM, seeds=SEEDS)},
+        form_off={
+            "oct": replace(
+                _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM),
+                ablations=ablations({"image": (64, 64)}, LONG_BENCHMARK, QUICK_SLIM, names=DECIDING, seeds=SEEDS),
+            )
+        },
     ),
     "paper": Preset(
         name="paper",
