@@ -57,6 +57,8 @@ def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
             case "steps":
                 budgets = (int(steps) for steps in value.split(","))
                 stages = {stage: replace(row, steps=n) for (stage, row), n in zip(stages.items(), budgets, strict=True)}
+            case "revive":
+                model = replace(model, memory_revive_below=float(value))  # type: ignore[call-arg]
             case "makers":
                 model = replace(model, makers=tuple(value.split(",")))  # type: ignore[call-arg]
             case "on":
@@ -71,7 +73,7 @@ def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
             case "sigma" | "flip":
                 pass  # of the evaluation, not of the training
             case _:
-                known = "factor, memory, steps, makers, on, unet, move, tone, average, sigma or flip"
+                known = "factor, memory, revive, steps, makers, on, unet, move, tone, average, sigma or flip"
                 raise SystemExit(f"expected {known}, got {name!r} in {words!r}")
     return replace(training, model=model, stages=stages)
 
