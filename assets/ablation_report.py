@@ -26,7 +26,7 @@ from pipeline.wiring.resources import ReportResource, StoreResource, TrackerReso
 from pipeline.wiring.tracking import Origin
 
 REPORT = "ablation_report"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAssets], preset: str) -> dg.AssetsDefinition:

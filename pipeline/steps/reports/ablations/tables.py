@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from pipeline.steps.reports.ablations.experiments import Compared, DataSet
 from pipeline.steps.reports.ablations.paper import Entry, Printed
-from pipeline.steps.reports.ablations.verdict import Judged
+from pipeline.steps.reports.ablations.verdict import Judged, p_value
 from pipeline.steps.reports.records import PRIMARY
 from pipeline.steps.reports.tables import Cell, Table
 from pipeline.steps.reports.verdict import number
@@ -56,7 +56,7 @@ def _row(entry: Entry, data: DataSet, difference: Compared | None) -> list[Cell]
     compared = [MISSING, MISSING]
     if difference is not None and math.isfinite(difference.value):
         text = f"{number(difference.value)} [{number(difference.low)}, {number(difference.high)}]"
-        compared = [Cell(text, difference.value), Cell(number(difference.p), difference.p)]
+        compared = [Cell(text, difference.value), Cell(p_value(difference.p).removeprefix("p "), difference.p)]
     standardised = data.auroc(entry.name, PRIMARY)
     beside = MISSING if standardised is None else Cell(number(standardised.value), standardised.value)
     minutes = fmean(float(one.lane.about("train_minutes")) for one in measured)

@@ -10,6 +10,8 @@ from pipeline.steps.reports.ablations.paper import CLAIMS, Claim
 from pipeline.steps.reports.verdict import listed, number
 
 CONFIRMED, REFUSED, UNDECIDED, UNTESTED = "confirmed", "not confirmed", "undecided at this budget", "not tested"
+SMALLEST = 0.001
+"""Below it a p is not told apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +67,15 @@ def _judged(claim: Claim, data: DataSet, found: Mapping[Pair, Compared]) -> Judg
 def _pair(pair: Pair, data: DataSet, found: Compared) -> str:
     first, second = (with_seeds(data.auroc(name)) for name in pair)
     interval = f"[{number(found.low)}, {number(found.high)}]"
-    said = f"AUROC {first} against {second}, difference {number(found.value)} {interval}, p {number(found.p)} (Holm)"
+    said = f"AUROC {first} against {second}, difference {number(found.value)} {interval}, {p_value(found.p)} (Holm)"
     if len(found.by_seed) > 1:
         said += f", seed by seed {listed([number(gain) for gain in found.by_seed])}"
     return said
+
+
+def p_value(p: float) -> str:
+    """``p .032``, or ``p < .001``."""
+    return f"p {number(p)}" if p >= SMALLEST else f"p < {number(SMALLEST)}"
 
 
 def with_seeds(found: MeanAUROC | None) -> str:
