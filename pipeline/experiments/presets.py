@@ -32,7 +32,6 @@ def _plan(canvases: Mapping[str, CanvasTraining]) -> TrainingPlan:
 
 
 SLIM = ProxyAnoConfig(widths=(16, 32, 64), adversarial=False)  # latent at a quarter; twice as fast as SMALL
-IN_USE = replace(SLIM, memory_revive_below=0.5)  # 123 of 128 items instead of 20 after 200 steps: results/ablations
 SMALL = ProxyAnoConfig(widths=(24, 48, 64), adversarial=False)  # latent at a quarter of the size
 SLIM_NARROW = ProxyAnoConfig(widths=(16, 32, 48, 64, 64), adversarial=False)
 NARROW = ProxyAnoConfig(widths=(24, 48, 64, 64, 64), adversarial=False)  # at a sixteenth: lesions find less room
@@ -162,8 +161,8 @@ QUICK_LANES: Mapping[str, Lane] = {
         proxies=ProxyConfig(),
         training=_plan(
             {
-                "wide": _small((64, 64), (500, 500), IN_USE, weight_average=0.99),
-                "tight": _small((32, 128), (400, 400), IN_USE, weight_average=0.99),
+                "wide": _small((64, 64), (500, 500), SLIM, weight_average=0.99),
+                "tight": _small((32, 128), (400, 400), SLIM, weight_average=0.99),
             }
         ),
         members=_second(OCT_CANVASES, 500, QUICK_SLIM, batch_size=16),
