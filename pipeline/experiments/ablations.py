@@ -165,9 +165,9 @@ def ablations(
         for name in wanted if number == 0 else [name for name in wanted if name in SEEDED]:
             row = _made(name, canvases, budget, sizes)
             end = f"{SEED}{seed}" if number else ""
-            neighbour = replace(row, seed=seed, against=row.against + end if row.against in wanted else "")
-            if not neighbour.against or differences(made[neighbour.against], neighbour):
-                made[name + end] = neighbour
+            row = replace(row, seed=seed, against=row.against + end if row.against in wanted else "")
+            if not row.against or differences(made[row.against], row):
+                made[name + end] = row
     return made
 
 

@@ -148,6 +148,9 @@ def test_several_seeds_are_averaged_and_have_to_agree(bench):
 
 def test_studies_are_chosen_by_pasted_lesions_beside_what_seeds_differ_by(bench):
     assert not studies.sentences(bench.data)
+    bench.make("own", 1.0)
+    bench.make("commitment_1", 1.0)
+    assert not studies.sentences(bench.data), "where no lesions were pasted nothing is chosen"
     use = {"wide": {"items": 128, "used": 20, "perplexity": 10.6}, "tight": {}}
     for name, pasted in (("own", 0.86), ("own-seed1", 0.88), ("revive_0", 0.70), ("commitment_1", 0.95)):
         bench.make(name, 1.0, pasted=pasted, memory=use)

@@ -40,9 +40,10 @@ def tables(data: DataSet) -> list[Table]:
 def sentences(data: DataSet) -> list[str]:
     """What each study would choose, and whether that is more than seeds differ by."""
     said = []
-    own = [_chosen_by(one) for one in data.measured.get(OWN, ())]
+    own = [value for one in data.measured.get(OWN, ()) if (value := _chosen_by(one)) is not None]
     for title, rows in _studies(data):
-        made = {name: _chosen_by(data.measured[name][0]) for name in rows if name in data.measured and name != OWN}
+        firsts = {name: _chosen_by(data.measured[name][0]) for name in rows[1:] if name in data.measured}
+        made = {name: value for name, value in firsts.items() if value is not None}
         if not made or not own:
             continue
         name, best = max(made.items(), key=lambda pair: pair[1])
@@ -107,6 +108,7 @@ def _pasted(one: Measured, metric: str) -> Record | None:
     return next(iter(find(one.lane.records, **wanted)), None)
 
 
-def _chosen_by(one: Measured) -> float:
+def _chosen_by(one: Measured) -> float | None:
+    """None where the lane pastes no lesions: then nothing can be chosen."""
     record = _pasted(one, "auroc")
-    return float("nan") if record is None else float(record["value"])
+    return None if record is None else float(record["value"])
