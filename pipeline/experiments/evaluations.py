@@ -63,6 +63,7 @@ FUNDUS_CLASSIFIER = ClassifierConfig(
     lesions=LesionConfig(radius=(0.002, 0.08), strength=(0.04, 0.4), count=(8, 30)),
     copies=3,
     pixels=4000,
+    network=(64, 64),
     flatten=True,
 )
 FUNDUS_CONTROLS = (

@@ -22,7 +22,7 @@ STEP_VERSIONS: Mapping[str, str] = {
     "stage1": "1",
     "stage2": "1",
     "members": "1",
-    "evaluation": "3",
+    "evaluation": "4",
     "detector": "1",
     "baselines": "1",
     "baseline_evaluations": "1",

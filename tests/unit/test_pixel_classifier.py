@@ -59,6 +59,21 @@ def test_kinds_it_never_saw_are_found(classifier):
     assert np.mean(found) > 0.9
 
 
+def test_a_network_beside_the_trees_finds_lesions_too_and_gives_the_same_map_again(classifier):
+    images, rng = heads(6, seed=1, split="test"), np.random.default_rng(5)
+    config = replace(CONFIG, network=(16,), passes=20)
+    both, again = (PixelClassifier(heads(24, seed=0), config) for _ in range(2))
+    found = []
+    for row in range(6):
+        images.pixels[row], mask, _ = paste_lesions(images.pixels[row], images.scored[row], LESIONS, rng)
+        odds = both.log_odds(images, row)
+        found.append(auroc(mask[images.scored[row]], odds[images.scored[row]]))
+    assert np.mean(found) > 0.9
+    assert np.array_equal(odds, again.log_odds(images, 5))
+    assert not np.array_equal(odds, classifier.log_odds(images, 5))
+    assert (odds[~images.seen[5]] == -20).all()
+
+
 def test_untouched_normals_are_quiet(classifier):
     images = heads(12, seed=2, split="test")
     odds = np.stack([classifier.log_odds(images, row) for row in range(12)])
@@ -81,8 +96,8 @@ def test_an_image_is_never_compared_with_its_own_group(classifier):
     elsewhere = replace(train, pixels=train.pixels.copy())
     elsewhere.pixels[:2] = 0.9  # its own group looks like nothing any more
     other = PixelClassifier.__new__(PixelClassifier)
-    other.train, other.config, other.groups, other.model = elsewhere, CONFIG, classifier.groups, classifier.model
-    other.usual = None
+    other.train, other.config, other.groups, other.trees = elsewhere, CONFIG, classifier.groups, classifier.trees
+    other.usual = other.network = None
     assert np.array_equal(other.log_odds(train, 0), without)
 
 
@@ -118,7 +133,7 @@ def test_as_a_control_it_is_scored_like_all_others():
     assert auroc(np.arange(16) >= 8, scores) > 0.9
 
 
-@pytest.mark.parametrize("wrong", [{"copies": 0}, {"leaves": 1}, {"rounds": 0}])
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"leaves": 1}, {"rounds": 0}, {"network": (16, 0)}, {"passes": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match="ClassifierConfig needs"):
         ClassifierConfig(**wrong)

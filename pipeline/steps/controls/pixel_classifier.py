@@ -1,16 +1,21 @@
 """A pixel classifier that has never seen a lesion: it learns synthetic ones pasted on training normals.
 
 Every training normal gets lesions of random kind, place, size, sign and strength (``steps.synthetic``); gradient
-boosting learns from the features of ``pixel_features`` which pixels were altered. An image's own duplicate group is
-never among the similar normals it is compared with, in training as in use.
+boosting and, where configured, a small network learn from the features of ``pixel_features`` which pixels were altered.
+An image's own duplicate group is never among the similar normals it is compared with, in training as in use.
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
 from pipeline.steps.canonical.fundus import flattened
@@ -33,12 +38,14 @@ class ClassifierConfig:
     rate: float = 0.1  # learning rate of the boosting
     leaves: int = 31  # of a tree
     l2: float = 1.0
+    network: tuple[int, ...] = ()  # widths of a small network whose log-odds are averaged with the trees'; none: trees
+    passes: int = 8  # of the network over the drawn pixels
     flatten: bool = False  # take the background out again after pasting, as the flat-field form did before
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.copies, self.pixels, self.rounds) < 1 or self.leaves < 2:
-            raise ConfigError(f"ClassifierConfig needs copies, pixels, rounds ≥ 1 and leaves ≥ 2, got {self}")
+        if min(self.copies, self.pixels, self.rounds, self.passes, *self.network) < 1 or self.leaves < 2:
+            raise ConfigError(f"ClassifierConfig needs counts and widths ≥ 1 and leaves ≥ 2, got {self}")
 
 
 STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
@@ -46,6 +53,19 @@ STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
 
 UNSEEN = -20.0
 """Log-odds where nothing was imaged."""
+
+LEAST_CHANCE = 1e-7
+"""Chances of the network are kept from 0 and 1, so that log-odds stay finite."""
+
+
+def _trained_network(samples: Array, altered: NDArray[np.bool_], config: ClassifierConfig) -> Pipeline:
+    """A fully connected network on standardised features."""
+    network = MLPClassifier(config.network, batch_size=min(1024, len(samples)), random_state=config.seed)
+    standardised = make_pipeline(StandardScaler(), network.set_params(max_iter=config.passes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the passes are a budget
+        fitted: Pipeline = standardised.fit(samples, altered)
+    return fitted
 
 
 class PixelClassifier:
@@ -56,7 +76,7 @@ class PixelClassifier:
         self.groups = train.images["group"].to_numpy()
         self.usual = self._usual() if config.features.line_blob else None
         samples, altered = self._samples()
-        self.model = HistGradientBoostingClassifier(
+        self.trees = HistGradientBoostingClassifier(
             max_iter=config.rounds,
             learning_rate=config.rate,
             max_leaf_nodes=config.leaves,
@@ -64,14 +84,18 @@ class PixelClassifier:
             early_stopping=False,
             random_state=config.seed,
         )
-        self.model.fit(samples, altered)
+        self.trees.fit(samples, altered)
+        self.network = _trained_network(samples, altered, config) if config.network else None
 
     def log_odds(self, images: CanvasImages, row: int) -> Array:
         """Map (H, W) of one image; its own group is left out of the normals it is compared with."""
         seen = images.seen[row]
-        found = self._features(images.gray[row], images, row)
+        found = self._features(images.gray[row], images, row)[:, seen].T
         odds = np.full(seen.shape, UNSEEN, np.float32)
-        odds[seen] = self.model.decision_function(found[:, seen].T)
+        odds[seen] = self.trees.decision_function(found)
+        if self.network is not None:
+            chance = np.clip(self.network.predict_proba(found)[:, 1], LEAST_CHANCE, 1 - LEAST_CHANCE)
+            odds[seen] = (odds[seen] + np.log(chance / (1 - chance))) / 2
         return odds
 
     def _samples(self) -> tuple[Array, NDArray[np.bool_]]:

