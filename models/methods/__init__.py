@@ -13,6 +13,7 @@ from models.methods.ganomaly import GANomaly
 from models.methods.memae import MemAE
 from models.methods.pix2pix import Pix2Pix
 from models.methods.proxyano import ProxyAno
+from models.methods.segmentation import Segmentation
 from models.methods.sparse_gan import SparseGAN
 from models.methods.vae import VAE
 
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "ganomaly": GANomaly,
     "vae": VAE,
     "denoising": Denoising,
+    "segmentation": Segmentation,
     "anogan": AnoGAN,
     "f_anogan": FAnoGAN,
     "sparse_gan": SparseGAN,

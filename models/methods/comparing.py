@@ -9,19 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from models.card import left_open
+from models.losses import marking
 from models.method import Batch, MethodConfig, Phase, Scores, Stage
 from models.methods.makers import make_anomalies
 from models.methods.proxyano import ProxyAno
 from models.methods.proxyano_config import ProxyAnoConfig
-from models.nets.decoder import Decoder
-from models.nets.encoder import Encoder
-
-NOTHING = -6.0
-"""Log-odds below which a pixel counts as nothing at all: the map begins there."""
+from models.nets.marker import Marker, marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,22 +52,6 @@ class ComparingConfig(ProxyAnoConfig):
             raise ValueError(f"ComparingConfig: focus and overlap are at least 0, got {self.focus}, {self.overlap}")
 
 
-class Comparison(nn.Module):
-    """Image and reconstruction → log-odds (B, 1, H, W) that a pixel is abnormal."""
-
-    def __init__(self, config: ComparingConfig) -> None:
-        super().__init__()
-        widths = config.head_widths
-        self.encoder = Encoder(3 * config.channels, widths, widths[-1])
-        self.decoder = Decoder(1, widths, widths[-1], skips=True, sigmoid=False)
-
-    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """Log-odds; the difference is given too, so that the first layer need not learn it."""
-        latent, features = self.encoder.features(torch.cat((image, reconstruction, image - reconstruction), dim=1))
-        odds: Tensor = self.decoder(latent, features)
-        return odds
-
-
 class Comparing(ProxyAno):
     """ProxyAno whose map is what a trained head makes of image and reconstruction."""
 
@@ -81,7 +61,7 @@ class Comparing(ProxyAno):
 
     def __init__(self, config: ComparingConfig) -> None:
         super().__init__(config)
-        self.comparison = Comparison(config)
+        self.comparison = Marker(3 * config.channels, config.head_widths)
         compare = Phase(name="compare", modules=("comparison",))
         self.stages = (*self.stages, Stage(name="stage3", phases=(compare,)))
 
@@ -101,9 +81,14 @@ class Comparing(ProxyAno):
         """ProxyAno's scores; as map the head's log-odds above `NOTHING`, the same in every channel."""
         own = super()._score(batch)
         filled = self._filled(batch)
-        odds = self.comparison(filled.image, own.reconstruction).float()
-        above = functional.softplus(odds - NOTHING) * batch.valid
-        return replace(own, map=above.expand_as(own.residual))
+        odds = self._odds(filled.image, own.reconstruction)
+        return replace(own, map=marks(odds, batch.valid).expand_as(own.residual))
+
+    def _odds(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """Log-odds; the difference is given too, so that the first layer need not learn it."""
+        seen = torch.cat((image, reconstruction, image - reconstruction), dim=1)
+        odds: Tensor = self.comparison(seen).float()
+        return odds
 
     def _marked(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Focal and Dice loss of the head's log-odds against the mask of what was altered."""
@@ -114,12 +99,4 @@ class Comparing(ProxyAno):
             altered, mask = make_anomalies(batch.image, batch.image, batch.valid, generator, lesions, places=places)
             proxy, _ = self.extraction(altered, batch.valid)
             repaired = self._masked(self.reconstruction(self._masked(proxy, batch)), batch)
-        odds = self.comparison(altered, repaired).float()
-        cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
-        focal = (1 - torch.exp(-cross)).pow(config.focus) * cross
-        chance = odds.sigmoid() * batch.valid
-        both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
-        return {
-            "marked": (focal * batch.valid).sum() / batch.valid.sum().clamp(min=1),
-            "overlap": config.overlap * (1 - (2 * both + 1) / (either + 1)).mean(),
-        }
+        return marking(self._odds(altered, repaired), mask, batch.valid, focus=config.focus, overlap=config.overlap)

@@ -21,6 +21,7 @@ from models.methods.ganomaly import GANomalyConfig
 from models.methods.memae import MemAEConfig
 from models.methods.pix2pix import Pix2PixConfig
 from models.methods.proxyano_config import ProxyAnoConfig
+from models.methods.segmentation import SegmentationConfig
 from models.methods.sparse_gan import SparseGANConfig
 from models.methods.vae import VAEConfig
 from models.schedule import TrainConfig
@@ -41,6 +42,7 @@ LABELS: Mapping[str, str] = {
     "cycle_gan": "Cycle-GAN",
     "vae": "VAE",
     "denoising": "Denoising auto-encoder",
+    "segmentation": "Segmentation of synthetic anomalies",
 }
 """Every method for people, the paper's first."""
 
@@ -111,6 +113,7 @@ class Sizes:
             "memae": MemAEConfig(**shared),  # type: ignore[arg-type]
             "vae": VAEConfig(**shared),  # type: ignore[arg-type]
             "denoising": DenoisingConfig(**shared),  # type: ignore[arg-type]
+            "segmentation": SegmentationConfig(widths=own.widths),
             "sparse_gan": SparseGANConfig(**shared, discriminator_widths=self.judge),  # type: ignore[arg-type]
             "anogan": AnoGANConfig(**narrow, search_steps=self.search_steps),  # type: ignore[arg-type]
             "f_anogan": FAnoGANConfig(**narrow),  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
 from models.methods import METHODS, build
 from models.methods.comparing import Comparing
 from models.methods.proxyano_config import ProxyAnoConfig
+from models.methods.segmentation import Segmentation
 from models.prediction import predict
 from models.schedule import TrainConfig
 from models.source import TensorSource
@@ -279,7 +280,7 @@ def test_scores_have_shapes_and_ranges(variant: str) -> None:
     assert found.residual.shape == found.reconstruction.shape == source.images.shape
     assert found.proxy.shape == (len(source), proxy_channels(method), SIDE, SIDE)
     assert found.map.shape == source.images.shape
-    marks = isinstance(method, Comparing)
+    marks = isinstance(method, Comparing | Segmentation)
     assert torch.equal(found.map, found.residual) != marks
     assert not marks or (found.map >= 0).all()
     assert (found.map * (1 - batch.valid) == 0).all()

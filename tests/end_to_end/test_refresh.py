@@ -62,15 +62,22 @@ def command(home: Path, undisturbed, *words: str) -> subprocess.CompletedProcess
     )
 
 
+def processor_seconds(home: Path, undisturbed, *words: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Processor time of a command, and how it ended."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = command(home, undisturbed, *words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
+
+
 def test_nothing_is_stale_after_the_whole_lane_nor_after_a_touch(home, undisturbed):
     for path in (home / "sample" / "oct").rglob("*.jpeg"):
         path.touch()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = command(home, undisturbed, "refresh")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    loading, _ = processor_seconds(home, undisturbed, "--help")
+    whole, done = processor_seconds(home, undisturbed, "refresh")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Everything is fresh (25 assets): nothing to do" in done.stdout
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10  # seconds of processor time
+    assert whole < 2 * loading, (whole, loading)  # machines differ; the command's own imports take most of either
 
 
 def test_one_changed_image_re_makes_its_lane_and_the_report(home, undisturbed):

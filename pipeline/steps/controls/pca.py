@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from pipeline.steps.errors import ConfigError
 
@@ -33,6 +32,8 @@ def pca_residual(
     adds every training image with its columns reversed, ``shifts`` adds copies moved by so many columns (0 is always
     there). ``components`` is cut to what the training images can carry, one less than their number.
     """
+    from sklearn.decomposition import PCA  # a second to import, and most commands look at no image
+
     if components < 1:
         raise ConfigError(f"pca_residual needs at least one component, got {components}")
     if train.shape[1:] != query.shape[1:] or train.shape != train_mask.shape or query.shape != query_mask.shape:

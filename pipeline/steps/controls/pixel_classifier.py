@@ -7,15 +7,11 @@ An image's own duplicate group is never among the similar normals it is compared
 
 import warnings
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
 from pipeline.steps.canonical.fundus import flattened
@@ -24,6 +20,9 @@ from pipeline.steps.controls.pixel_features import FeatureConfig, Masks, blob_ma
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.scorers import CanvasImages
 from pipeline.steps.synthetic import LesionConfig, paste_lesions
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +57,13 @@ LEAST_CHANCE = 1e-7
 """Chances of the network are kept from 0 and 1, so that log-odds stay finite."""
 
 
-def _trained_network(samples: Array, altered: NDArray[np.bool_], config: ClassifierConfig) -> Pipeline:
+def _trained_network(samples: Array, altered: NDArray[np.bool_], config: ClassifierConfig) -> "Pipeline":
     """A fully connected network on standardised features."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     network = MLPClassifier(config.network, batch_size=min(1024, len(samples)), random_state=config.seed)
     standardised = make_pipeline(StandardScaler(), network.set_params(max_iter=config.passes))
     with warnings.catch_warnings():
@@ -72,6 +76,8 @@ class PixelClassifier:
     """Log-odds that a pixel was altered; fitted on training normals alone."""
 
     def __init__(self, train: CanvasImages, config: ClassifierConfig) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import; most commands train nothing
+
         self.train, self.config = train, config
         self.groups = train.images["group"].to_numpy()
         self.usual = self._usual() if config.features.line_blob else None
