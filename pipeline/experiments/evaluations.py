@@ -85,7 +85,7 @@ def _pasted(radius: tuple[float, float], strength: float) -> LesionConfig:
 OCT_EVALUATION = EvaluationConfig(
     scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
     controls=OCT_CONTROLS,
-    committee={"method": 1.0, "denoising": 1.0, "pca": 1.0},
+    committee={"segmentation": 1.0, "pca": 1.0},
     flip_average=True,
     pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from models.methods.proxyano_config import ProxyAnoConfig
+from models.methods.segmentation import SegmentationConfig
 from models.schedule import TrainConfig
 from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ablations
 from pipeline.experiments.benchmark import Budget, Sizes, benchmark, comparing
@@ -47,6 +48,9 @@ HEAD = {
 """The comparing head of brain MRI: what replaces tissue or lies on it, large enough to be seen."""
 VARIED = {"move": 0.08, "tone": 0.15, "weight_average": 0.99}
 """A few hundred slices of all planes and contrasts stand for more when they are moved and toned a little."""
+SETTLED = {"weight_average": 0.99, "keep_best": False}
+"""Anomalies are drawn without end: the averaged last weights are the best ones."""
+LAYERED = ("blob", "ring", "dots", "noise", "bump")
 SEEDS = (0, 1, 2)  # of rows that a statement of the reports rests on
 SAMPLE_SHARD = 32  # tiles; several shards even in so little data, so that both cores have work
 SAMPLE_BUDGET = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 20, "checkpoint_every": 20, "log_every": 10}
@@ -94,6 +98,16 @@ def _second(
         for name, size in canvases.items()
     }
     return {"denoising": TrainingPlan(method="denoising", canvases=plans)}
+
+
+def _segmentation(
+    canvases: Mapping[str, tuple[int, int]], steps: int, widths: tuple[int, ...], **budget: object
+) -> dict[str, TrainingPlan]:
+    """A network that marks synthetic anomalies, layers that bulge among them."""
+    stage = TrainConfig(steps=steps, **{**ONE_CYCLE, **SETTLED, **budget})  # type: ignore[arg-type]
+    model = SegmentationConfig(widths=widths, makers=LAYERED, maker_strength=(0.03, 0.5))
+    plans = {name: CanvasTraining(size=size, model=model, stages={"stage1": stage}) for name, size in canvases.items()}
+    return {"segmentation": TrainingPlan(method="segmentation", canvases=plans)}
 
 
 def _head(
@@ -165,7 +179,7 @@ QUICK_LANES: Mapping[str, Lane] = {
                 "tight": _small((32, 128), (400, 400), SLIM, weight_average=0.99),
             }
         ),
-        members=_second(OCT_CANVASES, 500, QUICK_SLIM, batch_size=16),
+        members=_segmentation(OCT_CANVASES, 1000, (16, 32, 64, 64)),
         evaluation=OCT_EVALUATION,
         baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=SEEDS),
         ablations=ablations(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SLIM, seeds=SEEDS),
@@ -226,7 +240,7 @@ PRESETS: dict[str, Preset] = {
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
                 training=_plan({"wide": _tiny(), "tight": _tiny()}),
-                members=_second(OCT_CANVASES, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
+                members=_segmentation(OCT_CANVASES, 40, (8, 16, 16), **SAMPLE_BUDGET),
                 evaluation=OCT_EVALUATION,
                 baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
                 ablations=ablations(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
