@@ -2,8 +2,8 @@
 
     PROXYANO_RAW=… PROXYANO_PRESET=quick python -m benchmarks.quality brain_mri oct idrid
 
-Brain MRI: the whole lane on split 0, then on three more group splits the committee and the controls (the method over
-the four splits is what `benchmarks.brain_mri_splits` measures). OCT and IDRiD, whose splits are fixed: the whole lane
+Brain MRI: the whole lane on split 0, then on three more group splits the committee with the controls, and the method
+alone. OCT and IDRiD, whose splits are fixed: the whole lane
 with seed 0, then the method alone (stages 1 and 2, no controls) with seeds 1 and 2 on the same tiles. Every data set
 has a home of its own under `$PROXYANO_HOME/quality/`; what is made is kept, so the same command goes on after a cut,
 and data sets can be run side by side. `runs.json` in it lists what was made, with minutes and peak memory.
@@ -30,7 +30,10 @@ from pipeline.wiring.commit import git_commit
 from pipeline.wiring.settings import Settings
 
 WANTED: dict[str, list[tuple[str, int, int]]] = {
-    "brain_mri": [("lane", 0, 0), *(("committee", split, split) for split in (1, 2, 3))],
+    "brain_mri": [
+        ("lane", 0, 0),
+        *((kind, split, split) for split in (1, 2, 3) for kind in ("committee", "method")),
+    ],
     "oct": [("lane", 0, 0), ("method", 0, 1), ("method", 0, 2)],
     "idrid": [("lane", 0, 0), ("method", 0, 1), ("method", 0, 2)],
 }

@@ -3,6 +3,7 @@
     PROXYANO_RAW=… PROXYANO_PRESET=quick python -m benchmarks.quality_report docs/results/quality
 
 The text between the tables that a person has to write stands in `notes.md` of that folder and is taken over as it is.
+A run that was not made here keeps its records of the folder's `report.json`, where `runs.json` tells which they are.
 """
 
 import json
@@ -16,15 +17,13 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import spearmanr
 
+from benchmarks.quality_runs import earlier, place, records_of, run_key, stage_minutes
 from benchmarks.quality_tables import by_class, grid, spread, title
-from pipeline.steps.audit import reviewed
 from pipeline.steps.datasets import DATASETS
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import MEMBER, REVIEWED, image_records, kind
+from pipeline.steps.reports.records import REVIEWED, kind
 from pipeline.steps.reports.verdict import PAPER, number
 from pipeline.wiring.settings import Settings
 
-KEPT = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "peak_found", "pixel_auroc", "false_alarm_rate")
 MARKS: dict[str, list[tuple[str, str, str, str, float]]] = {
     "brain_mri": [
         ("best", "image", "auroc", "all", 0.92),
@@ -55,10 +54,11 @@ def main() -> None:
     """Write the report into the folder named on the command line."""
     folder, home = Path(sys.argv[1]), Settings().home / "quality"
     lists = [home / name / "runs.json" for name in MARKS]
-    runs = [row for path in lists if path.exists() for row in json.loads(path.read_text())]
-    if not runs:
+    here = [row for path in lists if path.exists() for row in json.loads(path.read_text())]
+    if not here:
         raise SystemExit(f"{home}: expected a runs.json of a data set, found none; run python -m benchmarks.quality")
-    tables = [records_of(row) for row in runs]
+    found = earlier(folder) | {run_key(row): (row, records_of(row)) for row in here}
+    runs, tables = zip(*(found[key] for key in sorted(found, key=place)), strict=True)
     every = pd.concat(tables, ignore_index=True)
     lines = ["# Detection quality", "", marks_sentence(every), "", *marks(every)]
     notes = folder / "notes.md"
@@ -67,29 +67,21 @@ def main() -> None:
     for name in dict.fromkeys(every["dataset"]):
         lines += section(every[every["dataset"] == name], name)
     lines += agreement(every)
-    lines += made(runs)
+    lines += made([row | {"stages": stage_minutes(row)} for row in runs])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text("\n".join(lines) + "\n")
     records = every.drop(columns=["split_seed", "kind"]).to_dict("records")
     clean = [{key: None if pd.isna(value) else value for key, value in record.items()} for record in records]
     (folder / "report.json").write_text(json.dumps(clean, indent=0) + "\n")
-    for row in runs:
+    kept = [
+        {name: value for name, value in row.items() if name != "folder"}
+        | {"stages": stage_minutes(row), "records": len(table)}
+        for row, table in zip(runs, tables, strict=True)
+    ]
+    (folder / "runs.json").write_text(json.dumps(kept, indent=1) + "\n")
+    for row in here:
         if row["kind"] == "lane" and row["split"] == 0:
             copy_pictures(Path(row["folder"]), folder / "pictures", row["dataset"])
-
-
-def records_of(row: dict[str, Any]) -> pd.DataFrame:
-    """Records of one run that the report keeps, with the split's seed; audited by the reviewed list of now."""
-    found = load_evaluation(Path(row["folder"]))
-    records = pd.DataFrame(found.records)
-    head = records.iloc[0][["dataset", "preset", "seed", "data_version"]].to_dict()
-    again = image_records(found.scores, **head, n_boot=1000, reviewed=reviewed(row["dataset"]))
-    without = pd.DataFrame([record for record in again if record["subset"] == REVIEWED])
-    records = pd.concat([records[records["subset"] != REVIEWED], without], ignore_index=True)
-    kept = records[records["metric"].isin(KEPT)]
-    if row["kind"] == "committee":  # there the member stands in the method's place
-        kept = kept.assign(method=kept["method"].replace("denoising", f"{MEMBER}denoising"))
-    return kept.assign(split_seed=row["split"], kind=row["kind"])
 
 
 def chosen(every: pd.DataFrame, dataset: str, method: str, level: str, metric: str, subset: str) -> pd.DataFrame:
@@ -240,8 +232,7 @@ def made(runs: list[dict[str, Any]]) -> list[str]:
     ]
     for row in runs:
         what = {"lane": "lane", "method": "ProxyAno alone", "committee": "committee and controls"}[row["kind"]]
-        stages = sum(load_evaluation(Path(row["folder"])).about("minutes").values())
-        spent = f"{stages:.1f}" if stages else "–"
+        spent = f"{row['stages']:.1f}" if row["stages"] else "–"
         lines.append(
             f"| {row['dataset']} | {what} | {row['split']} | {row['seed']} | {spent} | {row['minutes']} | "
             f"{row['peak_gib']} | "
@@ -253,8 +244,8 @@ def made(runs: list[dict[str, Any]]) -> list[str]:
 def copy_pictures(version: Path, folder: Path, dataset: str) -> None:
     """Worst misses, worst false alarms, best finds, the audit's sheet and list; pictures as JPEG, at most 1200 px."""
     audit = folder.parent / "audit"
-    for place in (folder, audit):
-        place.mkdir(parents=True, exist_ok=True)
+    for target in (folder, audit):
+        target.mkdir(parents=True, exist_ok=True)
     panels = [panel for panel in sorted((version / "panels").glob("*.png")) if panel.name.startswith(PICTURES)]
     targets = {panel: folder / f"{dataset}_{panel.stem}.jpg" for panel in panels}
     targets[version / "audit.png"] = audit / f"{dataset}.jpg"

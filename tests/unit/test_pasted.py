@@ -98,7 +98,7 @@ def test_two_kinds_are_held_back_from_everything_that_is_trained():
 def test_a_committee_names_members_that_are_there():
     lane = PRESETS["sample"].lanes["oct"]
     strange = replace(lane.evaluation, committee={"method": 1.0, "psychic": 1.0})
-    with pytest.raises(ConfigError, match=r"committee: expected some of .*denoising.*method.*pca.*got \['psychic'\]"):
+    with pytest.raises(ConfigError, match=r"committee: expected .*method.*pca.*segmentation.*got \['psychic'\]"):
         replace(lane, evaluation=strange)
     assert [kind(name) for name in ("committee", "member_denoising", "control_pca", "proxyano")] == [
         "committee",
