@@ -3,6 +3,7 @@
 One process, one device. A step draws a batch and runs the stage's phases on it, one optimiser each.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from models.schedule import TrainConfig, learning_rate
 from models.source import Order, TensorSource
 from models.training_state import Progress, TrainingState
 
+_log = logging.getLogger(__name__)
 Log = Callable[[int, dict[str, float]], None]
 
 
@@ -37,6 +39,7 @@ class TrainResult:
     seconds: float  # over all processes that worked on it
     weights: str  # content hash of the whole method
     history: list[dict[str, float]]  # evaluations: step, validation losses, their sum as "validation"
+    precision: str  # what this machine computed with
 
 
 class TrainingDivergedError(RuntimeError):
@@ -87,7 +90,8 @@ class _Run:
     ) -> None:
         from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
 
-        self.fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)  # type: ignore[arg-type]
+        self.precision = precision_here(config)
+        self.fabric = Fabric(accelerator=config.device, devices=1, precision=self.precision)  # type: ignore[arg-type]
         self.stage, self.config, self.folder = stage, config, folder
         self.train_source, self.validation_source = train, validation
         self.order = Order(len(train), config.batch_size, seed)
@@ -261,7 +265,25 @@ class _Run:
             seconds=done.seconds,
             weights=content_hash(self.method.state_dict()),
             history=done.history,
+            precision=self.precision,
         )
+
+
+def precision_here(config: TrainConfig) -> str:
+    """The configured precision, or full precision (with a warning) on a CPU that can only emulate bfloat16.
+
+    Emulated it takes fifty times as long, and the optimiser's weights are float32 in either case.
+    """
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.accelerator.is_available())
+    if config.precision == "32-true" or not on_cpu or bfloat16_on_cpu():
+        return config.precision
+    _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
+    return "32-true"
+
+
+def bfloat16_on_cpu() -> bool:
+    """The CPU's own instructions compute with bfloat16, or AVX-512 stands in for them at a fair speed."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextmanager

@@ -148,7 +148,7 @@ def train_stage(stage: str, previous: Version | None, training: Training, store:
         for canvas, trained in plan.canvases.items():
             method = load_method(checkpoint_folder(previous, canvas)) if previous else training.start(canvas)
             result = training.fit(method, stage, canvas, work / "state" / canvas, key, canvas)
-            hashes[canvas] = save_method(method, content / canvas, stage=stage, extra={"size": list(trained.size)})
+            hashes[canvas] = save_method(method, content / canvas, stage=stage, extra=_extra(trained, result))
             cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
             write_file(content / canvas / "history.json", json.dumps(result.history, indent=1).encode())
         write_file(content / "model_card.md", "\n".join(cards).encode())
@@ -239,12 +239,16 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
         for stage in plan.stages:
             result = training.fit(method, stage, canvas, state / canvas / stage, key, f"{canvas}/{stage}")
             history[stage], seconds = result.history, seconds + result.seconds
-        extra = {"size": list(trained.size)}
-        hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=extra)
+        hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=_extra(trained, result))
         parameters += sum(parameter.numel() for parameter in method.parameters())
         cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
         write_file(content / canvas / "history.json", json.dumps(history, indent=1).encode())
     return _Made(hashes, parameters, seconds, "\n".join(cards))
+
+
+def _extra(trained: CanvasTraining, result: TrainResult) -> dict[str, object]:
+    """What a checkpoint says of its training beside the method: size (h, w) in px, precision of its last stage."""
+    return {"size": list(trained.size), "precision": result.precision}
 
 
 def _take_over(method: Method, trained: Method, stages: tuple[str, ...]) -> None:

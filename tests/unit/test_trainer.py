@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,13 +171,32 @@ def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / STATE_FILE).exists()
 
 
-def test_bf16_training_keeps_float32_weights_and_memory(tmp_path: Path) -> None:
+def test_bf16_training_keeps_float32_weights_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = build("proxyano", METHOD, seed=0)
+    monkeypatch.setattr("models.trainer.bfloat16_on_cpu", lambda: True)
     config = TrainConfig(steps=4, batch_size=5, precision="bf16-mixed", gradient_clip=1.0)
     fit(method, "stage1", source(9, 0), source(5, 1), config, tmp_path, seed=4, progress=False)
     values = method.state_dict().values()
     assert all(value.dtype == torch.float32 for value in values if value.is_floating_point())
     assert all(torch.isfinite(value.float()).all() for value in values)
+
+
+def test_a_cpu_without_bfloat16_trains_in_full_precision_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("models.trainer.bfloat16_on_cpu", lambda: False)
+    plain = run(tmp_path / "plain", "stage1", replace(TRAIN, device="cpu"))
+    assert not caplog.records
+    mixed = run(tmp_path / "mixed", "stage1", replace(TRAIN, device="cpu", precision="bf16-mixed"))
+    assert "no bfloat16" in caplog.text
+    assert mixed.precision == plain.precision == "32-true"
+    assert mixed.weights == plain.weights
+
+
+def test_a_cpu_with_bfloat16_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.trainer.bfloat16_on_cpu", lambda: True)
+    mixed = run(tmp_path, "stage1", replace(TRAIN, steps=1, device="cpu", precision="bf16-mixed"))
+    assert mixed.precision == "bf16-mixed"
 
 
 def test_global_randomness_and_determinism_are_left_as_they_were(tmp_path: Path) -> None:
