@@ -29,12 +29,15 @@ class ScoreConfig:
     floor: float = 0.1  # share of the mean sd added to every sd
     smooth: float = 0.0  # Gaussian over the sums behind the statistics, px; steadies them where normals are few
     rare: float = 0.0  # [0, 1): where fewer normals than this share were seen, the nearest place's statistics
+    similar: int = 0  # so many of the normals (and mirrors) most like an image make its statistics; 0 = all alike
 
     def __post_init__(self) -> None:
         if not 0 < self.worst <= 1:
             raise ValueError(f"ScoreConfig.worst is a share in (0, 1], got {self.worst}")
-        if min(self.sigma, self.smooth, self.floor) < 0 or not 0 <= self.rare < 1:
-            raise ValueError(f"ScoreConfig: sigma, smooth and floor are at least 0 and rare in [0, 1), got {self}")
+        if min(self.sigma, self.smooth, self.floor, self.similar) < 0 or not 0 <= self.rare < 1:
+            raise ValueError(
+                f"ScoreConfig: sigma, smooth, floor and similar are at least 0 and rare in [0, 1), got {self}"
+            )
 
     def scaled(self, factor: float) -> "ScoreConfig":
         """The same for residuals of a resolution that many times as high."""
@@ -63,19 +66,31 @@ class NormalSums:
     def __sub__(self, other: "NormalSums") -> "NormalSums":
         return NormalSums(self.total - other.total, self.square - other.square, self.count - other.count)
 
+    def scaled(self, factor: float) -> "NormalSums":
+        """The same normals counted that many times."""
+        return NormalSums(self.total * factor, self.square * factor, self.count * factor)
+
+    def flipped(self) -> "NormalSums":
+        """Those of the mirrored normals."""
+        return NormalSums(self.total[..., ::-1], self.square[..., ::-1], self.count[..., ::-1])
+
+    def smoothed(self, sigma: float) -> "NormalSums":
+        """Gaussian over places, px: each speaks for its neighbourhood."""
+        if sigma == 0:
+            return self
+        spread = (0, sigma, sigma)
+        total, square = ndimage.gaussian_filter(self.total, spread), ndimage.gaussian_filter(self.square, spread)
+        return NormalSums(total, square, ndimage.gaussian_filter(self.count, sigma))
+
     def statistics(self, config: ScoreConfig) -> NormalStatistics:
         """Mean and sd; places that (nearly) no normal showed take the nearest place that enough of them did."""
         enough = self.count > max(0.5, config.rare * self.count.max())
         if not enough.any():
             raise ValueError("statistics of normals need at least one normal image with scored pixels, got none")
-        total, square, count = self.total, self.square, self.count
-        if config.smooth > 0:
-            spread = (0, config.smooth, config.smooth)
-            total, square = ndimage.gaussian_filter(total, spread), ndimage.gaussian_filter(square, spread)
-            count = ndimage.gaussian_filter(count, config.smooth)
-        safe = np.maximum(count, 1e-6)
-        mean = total / safe
-        sd = np.sqrt(np.maximum(square / safe - mean**2, 0))
+        steady = self.smoothed(config.smooth)
+        safe = np.maximum(steady.count, 1e-6)
+        mean = steady.total / safe
+        sd = np.sqrt(np.maximum(steady.square / safe - mean**2, 0))
         if not enough.all():
             rows, cols = ndimage.distance_transform_edt(~enough, return_distances=False, return_indices=True)
             mean, sd = mean[:, rows, cols], sd[:, rows, cols]
@@ -112,7 +127,7 @@ def sums(smoothed: Array, scored: NDArray[np.bool_], offset: tuple[float, float]
     one = NormalSums(value * weight, np.square(value) * weight, weight)
     if not config.mirrored:
         return one
-    return one + NormalSums(one.total[..., ::-1], one.square[..., ::-1], one.count[..., ::-1])
+    return one + one.flipped()
 
 
 def fit_statistics(

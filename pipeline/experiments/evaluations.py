@@ -14,7 +14,8 @@ from pipeline.steps.pasted import KINDS, PastedConfig
 from pipeline.steps.synthetic import LesionConfig
 
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
-MRI_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
+PLAIN_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
+MRI_SCORE = replace(PLAIN_SCORE, similar=12)  # planes and contrasts in one slot; chosen by pasted lesions
 FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
 FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=0.5, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
 FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=4.0, rare=0.15)
@@ -118,8 +119,10 @@ def fundus_evaluation(score: ScoreConfig, classifier: tuple[int, int] = FUNDUS) 
 
 
 PLAIN_CONTROLS = (
-    Control(name="pca", canvas="image", size=(64, 64), score=MRI_SCORE, options={"components": 128, "mirrored": True}),
-    Control(name="nearest", canvas="image", size=(64, 64), score=MRI_SCORE),
+    Control(
+        name="pca", canvas="image", size=(64, 64), score=PLAIN_SCORE, options={"components": 128, "mirrored": True}
+    ),
+    Control(name="nearest", canvas="image", size=(64, 64), score=PLAIN_SCORE),
     Control(name="brightness", canvas="image", size=(64, 64)),
 )
-PLAIN_EVALUATION = EvaluationConfig(scores={"image": MRI_SCORE}, controls=PLAIN_CONTROLS)
+PLAIN_EVALUATION = EvaluationConfig(scores={"image": PLAIN_SCORE}, controls=PLAIN_CONTROLS)

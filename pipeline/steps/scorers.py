@@ -25,6 +25,7 @@ from models.scoring import (
     worst_mean,
     z_score,
 )
+from models.similar import SimilarNormals
 from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.errors import DatasetUnusable
 from pipeline.steps.loading import TileSet, canvases, load_tiles
@@ -115,6 +116,7 @@ class CanvasScore:
     map_of: Callable[[int], Array]  # row → (H, W) standardised pixel scores
     config: ScoreConfig
     normal: NormalStatistics  # of all validation normals: what images of other splits are standardised by
+    similar: SimilarNormals | None  # those normals one by one, where each image is standardised by the most similar
 
     def raw(self) -> Array:
         """Mean of the worst share of pixels of every image (n,)."""
@@ -144,14 +146,26 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
     total = added(validation.tolist())
     everyone = total.statistics(config)
     held_out = validation.tolist()
+    similar = _similar(images, parts_of, held_out, config) if config.similar else None
+
+    def statistics_for(row: int) -> NormalStatistics:
+        kin = [at for at, other in enumerate(held_out) if group[other] == group[row]]
+        if similar:
+            return similar.statistics(images.gray[row], scored[row], kin)
+        return (total - added(held_out[at] for at in kin)).statistics(config) if kin else everyone
 
     def map_of(row: int) -> Array:
-        kin = [other for other in held_out if group[other] == group[row]]
-        statistics = (total - added(kin)).statistics(config) if kin else everyone
+        statistics = statistics_for(row)
         found: Array = standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
         return found
 
-    return CanvasScore(images, map_of, config, everyone)
+    return CanvasScore(images, map_of, config, everyone, similar)
+
+
+def _similar(images: CanvasImages, parts_of: PartsOf, rows: list[int], config: ScoreConfig) -> SimilarNormals:
+    smoothed = np.stack([parts_of(row) for row in rows])
+    offsets = np.array([images.offset(row) for row in rows])
+    return SimilarNormals(images.gray[rows], images.scored[rows], smoothed, offsets, config)
 
 
 def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -> PartsOf:

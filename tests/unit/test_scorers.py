@@ -1,6 +1,7 @@
 """From residuals to scores: canvases stitched of tiles, and validation images scored by the other normals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, fit_statistics, parts, standardise_one, worst_mean, z_score
+from models.similar import SimilarNormals
 from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN, TILE
 from pipeline.steps.errors import DatasetUnusable
 from pipeline.steps.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
@@ -130,3 +132,15 @@ def test_enlarge_is_bilinear_and_leaves_equal_sizes_alone():
     larger = enlarge(values, (6, 8))
     assert larger.shape == (6, 8)
     assert larger.mean() == pytest.approx(values.mean(), rel=1e-5)
+
+
+def test_similar_normals_leave_an_images_own_group_out(images, residual):
+    config = replace(CONFIG, similar=1, mirrored=False)
+    found = score_canvas(images, residual_parts(residual, images, config), config)
+    smoothed = parts(residual, images.scored, config)
+    normals = SimilarNormals(images.gray[1:3], images.scored[1:3], smoothed[1:3], offsets(images, [1, 2]), config)
+    usual = normals.statistics(images.gray[0], images.scored[0])
+    wanted = standardise_one(smoothed[0], usual, images.offset(0), config) * images.scored[0]
+    assert_allclose(found.map_of(0), wanted, rtol=1e-3, atol=1e-3)
+    plain = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
+    assert not np.allclose(plain.map_of(4), found.map_of(4), atol=1e-2)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.similar import ranking
 from pipeline.steps.errors import ConfigError
 
 Maps = NDArray[np.float32]
@@ -35,6 +36,7 @@ class NeighbourConfig:
 
 def nearest_residual(train: Maps, query: Maps, *, query_mask: Masks | None = None, mirrored: bool = True) -> Maps:
     """Signed difference (m, H, W) of each query to its nearest training image in squared distance."""
+    check_shapes(train, query)
     bank = with_mirrors(train, mirrored)
     best = ranking(bank, query, query_mask, 1)[:, 0]
     residual: Maps = query - bank[best]
@@ -81,16 +83,6 @@ def check_shapes(train: Maps, query: Maps) -> None:
 def with_mirrors(values: NDArray[Value], mirrored: bool) -> NDArray[Value]:
     """The values, followed by their mirror images where asked for."""
     return np.concatenate([values, values[..., ::-1]]) if mirrored else values
-
-
-def ranking(bank: Maps, query: Maps, query_mask: Masks | None, count: int) -> NDArray[np.int64]:
-    """Indices (m, count) of the closest images of the bank by squared distance inside the query's mask."""
-    check_shapes(bank, query)
-    flat, asked = bank.reshape(len(bank), -1), query.reshape(len(query), -1)
-    weight = np.ones_like(asked) if query_mask is None else query_mask.reshape(len(query), -1).astype(np.float32)
-    distance = weight @ np.square(flat).T - 2 * (asked * weight) @ flat.T  # plus a constant of each query
-    order: NDArray[np.int64] = np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
-    return order
 
 
 def local_distance(bank: Maps, known: Masks, query: Maps, asked: Masks, config: NeighbourConfig) -> Maps:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
+from models.similar import ranking
 from pipeline.steps.canonical.fundus import flattened
-from pipeline.steps.controls.neighbour import ranking
 from pipeline.steps.controls.pixel_features import FeatureConfig, Masks, blob_maps, features
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.scorers import CanvasImages

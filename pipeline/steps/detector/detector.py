@@ -4,7 +4,7 @@ It runs the same code as training and evaluation: the form's ``cut``, ``at_size`
 standardisation of ``models.scoring``, with the statistics of all validation normals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.method import Method
 from models.scoring import Array, NormalStatistics, ScoreConfig, parts, standardise_one, worst_mean
+from models.similar import SimilarNormals
 from pipeline.steps.canonical import FORMS, GRAY_FORMS
 from pipeline.steps.canonical.form import NO_DATA, TILE, Form, SlotTile, slots
 from pipeline.steps.detector.calibration import Calibration, in_words
@@ -37,9 +38,15 @@ class CanvasDetector:
     score: ScoreConfig
     method: Method
     normal: NormalStatistics  # of all validation normals
+    similar: SimilarNormals | None  # one by one, where the score is by the most similar
     mean: float  # of their raw image scores, and their sd: the unit of the score
     sd: float
     domain: Domain
+
+    def normal_for(self, images: CanvasImages) -> Iterator[NormalStatistics]:
+        """What each image is standardised by."""
+        for gray, scored in zip(images.gray, images.scored, strict=True):
+            yield self.similar.statistics(gray, scored) if self.similar else self.normal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +174,8 @@ class Detector:
         images, scored = seen.images, seen.images.scored
         smoothed = parts(seen.steady, scored, canvas.score)
         maps = [
-            standardise_one(smoothed[row], canvas.normal, images.offset(row), canvas.score) * scored[row]
-            for row in range(len(scored))
+            standardise_one(smoothed[row], usual, images.offset(row), canvas.score) * scored[row]
+            for row, usual in enumerate(canvas.normal_for(images))
         ]
         whole = stitched(full, name, (TILE, TILE))
         return worst_mean(np.stack(maps), scored, canvas.score), maps, textures_from(whole, canvas.domain)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.checkpoint import load_method, read_description
 from models.files import content_hash, read_tensors, write_tensors
 from models.scoring import NormalStatistics, ScoreConfig
+from models.similar import SimilarNormals
 from pipeline.steps.canonical import FORMS
 from pipeline.steps.canonical.form import TILE
 from pipeline.steps.datasets import Dataset
@@ -35,6 +36,9 @@ from pipeline.steps.training import checkpoint_folder
 FORMAT = 2
 DESCRIPTION = "detector.json"
 NORMAL = "normal.safetensors"
+SIMILAR = ("images", "scored", "smoothed", "offsets")
+"""Arrays of ``SimilarNormals`` that a detector keeps, where its score needs them."""
+
 MOST = 500
 """Training normals that the domain is learned from; more would say nothing new."""
 
@@ -118,6 +122,8 @@ class _Frozen:
             "domain_sd": torch.from_numpy(self.domain.sd),
             "domain_normals": torch.from_numpy(self.domain.normals),
         }
+        if scored.similar:
+            self.tensors |= {f"similar_{name}": torch.from_numpy(getattr(scored.similar, name)) for name in SIMILAR}
         self.score = score
 
     @property
@@ -168,15 +174,22 @@ def _canvas(folder: Path, entry: Mapping[str, Any]) -> CanvasDetector:
         raise StoreCorrupt(f"{folder / NORMAL}: expected hash {entry['normal']}, got {found}; materialize it again")
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     height, width = entry["size"]
+    score = ScoreConfig(**entry["score"])
     return CanvasDetector(
         size=(int(height), int(width)),
-        score=ScoreConfig(**entry["score"]),
+        score=score,
         method=load_method(folder),
         normal=NormalStatistics(arrays["mean"], arrays["sd"]),
+        similar=_similar(arrays, score) if score.similar else None,
         mean=entry["mean"],
         sd=entry["sd"],
         domain=Domain(arrays["domain_mean"], arrays["domain_sd"], arrays["domain_normals"], entry["farthest"]),
     )
+
+
+def _similar(arrays: Mapping[str, NDArray[Any]], score: ScoreConfig) -> SimilarNormals:
+    images, scored, smoothed, offsets = (arrays[f"similar_{name}"] for name in SIMILAR)
+    return SimilarNormals(images, scored, smoothed, offsets, score)
 
 
 def _textures(tiles: Version, canvas: str, split: str) -> NDArray[np.float64]:
