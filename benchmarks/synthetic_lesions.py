@@ -70,22 +70,20 @@ def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
                 stages = {stage: replace(row, **{name: float(value)}) for stage, row in stages.items()}
             case "average":
                 stages = {stage: replace(row, weight_average=float(value)) for stage, row in stages.items()}
-            case "sigma" | "flip":
+            case "sigma" | "flip" | "similar":
                 pass  # of the evaluation, not of the training
             case _:
-                known = "factor, memory, revive, steps, makers, on, unet, move, tone, average, sigma or flip"
+                known = "factor, memory, revive, steps, makers, on, unet, move, tone, average, sigma, flip or similar"
                 raise SystemExit(f"expected {known}, got {name!r} in {words!r}")
     return replace(training, model=model, stages=stages)
 
 
 def judged(evaluation: EvaluationConfig, words: str) -> EvaluationConfig:
-    """The preset's evaluation with ``sigma=0.5`` (Gaussian, px of the training size) or ``flip=1`` (flip average)."""
+    """The preset's evaluation with ``sigma=0.5`` (Gaussian, px of the training size), ``similar=12`` or ``flip=1``."""
     values = dict(word.partition("=")[::2] for word in words.split())
-    if "sigma" in values:
-        sigma = float(values["sigma"])
-        evaluation = replace(
-            evaluation, scores={name: replace(score, sigma=sigma) for name, score in evaluation.scores.items()}
-        )
+    changes = {name: kind(values[name]) for name, kind in (("sigma", float), ("similar", int)) if name in values}
+    scores = {name: replace(score, **changes) for name, score in evaluation.scores.items()}
+    evaluation = replace(evaluation, scores=scores)
     return replace(evaluation, flip_average=bool(int(values.get("flip", evaluation.flip_average))))
 
 
