@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from models.scoring import Array, NormalStatistics, NormalSums, ScoreConfig, sums
 
 Masks = NDArray[np.bool_]
+Value = TypeVar("Value", np.float32, np.bool_)
 WORTH = 8.0
 """The similar ones are few, so the statistics of all normals count beside them, as much as so many of them would."""
 
@@ -42,7 +44,7 @@ class SimilarNormals:
 
     @cached_property
     def _bank(self) -> Array:
-        return np.concatenate([self.images, self.images[..., ::-1]]) if self.config.mirrored else self.images
+        return with_mirrors(self.images, self.config.mirrored)
 
     @cached_property
     def _each(self) -> list[NormalSums]:
@@ -57,11 +59,18 @@ class SimilarNormals:
         return reduce(add, self._each)
 
 
+def with_mirrors(values: NDArray[Value], mirrored: bool) -> NDArray[Value]:
+    """The values, followed by their mirror images where asked for."""
+    return np.concatenate([values, values[..., ::-1]]) if mirrored else values
+
+
 def ranking(bank: Array, query: Array, query_mask: Masks | None, count: int) -> NDArray[np.int64]:
     """Indices (m, count) of the images of the bank (n, H, W) closest to each query (m, H, W).
 
-    By squared distance inside the query's mask.
+    By squared distance inside the query's mask. ``ValueError`` where nothing can be ranked.
     """
+    if not len(bank) or bank.shape[1:] != query.shape[1:]:
+        raise ValueError(f"ranking: expected images of the queries' size, got {bank.shape} beside {query.shape}")
     flat, asked = bank.reshape(len(bank), -1), query.reshape(len(query), -1)
     weight = np.ones_like(asked) if query_mask is None else query_mask.reshape(len(query), -1).astype(np.float32)
     distance = weight @ np.square(flat).T - 2 * (asked * weight) @ flat.T  # plus a constant of each query

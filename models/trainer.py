@@ -272,7 +272,7 @@ class _Run:
 def precision_here(config: TrainConfig) -> str:
     """The configured precision, or full precision (with a warning) on a CPU that can only emulate bfloat16.
 
-    Emulated it takes fifty times as long, and the optimiser's weights are float32 in either case.
+    Emulated it is an order of magnitude slower, and the optimiser's weights are float32 in either case.
     """
     on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.accelerator.is_available())
     if config.precision == "32-true" or not on_cpu or bfloat16_on_cpu():

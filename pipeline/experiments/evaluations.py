@@ -113,7 +113,7 @@ def fundus_evaluation(score: ScoreConfig, classifier: tuple[int, int] = FUNDUS) 
     return EvaluationConfig(
         scores={"field": score},
         controls=(learned, *FUNDUS_CONTROLS),
-        committee={"pixel_classifier": 1.0},  # alone: on pasted lesions every member beside it takes away
+        committee={"pixel_classifier": 1.0},  # line-blob maps beside it find fewer pasted lesions
         pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
     )
 

@@ -62,3 +62,10 @@ def test_ranking_looks_inside_the_mask_alone():
     left = np.broadcast_to(np.arange(4) < 2, (1, 4, 4))
     assert_array_equal(ranking(bank, query, left, 3), [[2, 1, 0]])
     assert_array_equal(ranking(bank, query, ~left, 2), [[0, 1]])
+
+
+def test_nothing_to_rank_is_an_error():
+    query = np.zeros((1, 4, 4), np.float32)
+    for bank in (np.zeros((0, 4, 4), np.float32), np.zeros((2, 4, 5), np.float32)):
+        with pytest.raises(ValueError, match="images of the queries' size"):
+            ranking(bank, query, None, 1)

@@ -5,18 +5,16 @@ Both know the training normals only, so pass no image of a query's own duplicate
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.similar import ranking
+from models.similar import ranking, with_mirrors
 from pipeline.steps.errors import ConfigError
 
 Maps = NDArray[np.float32]
 Masks = NDArray[np.bool_]
-Value = TypeVar("Value", np.float32, np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +76,6 @@ def check_shapes(train: Maps, query: Maps) -> None:
     """Raise ``ConfigError`` unless both hold canvases of one size and there is a normal to compare with."""
     if len(train) == 0 or train.shape[1:] != query.shape[1:]:
         raise ConfigError(f"expected training normals of the query's size, got {train.shape} and {query.shape}")
-
-
-def with_mirrors(values: NDArray[Value], mirrored: bool) -> NDArray[Value]:
-    """The values, followed by their mirror images where asked for."""
-    return np.concatenate([values, values[..., ::-1]]) if mirrored else values
 
 
 def local_distance(bank: Maps, known: Masks, query: Maps, asked: Masks, config: NeighbourConfig) -> Maps:

@@ -1,7 +1,7 @@
 """The frozen detector: an image goes in, a score, its rarity among normals and a heat map come out.
 
 It runs the same code as training and evaluation: the form's ``cut``, ``at_size``, ``predict_tiles``, and the
-standardisation of ``models.scoring``, with the statistics of all validation normals.
+standardisation of ``models.scoring``, with the statistics of all validation normals or of those most like the image.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
