@@ -137,12 +137,14 @@ def marks_sentence(every: pd.DataFrame) -> str:
         level = PAPER[dataset].level
         own = every[every["dataset"].eq(dataset) & every["level"].eq(level) & every["subset"].eq("all")]
         own = own[own["metric"].eq("auroc") & own["kind"].isin(WITH_CONTROLS) & own["score"].eq("standardised")]
-        mean = own.groupby("method")["value"].mean().sort_values(ascending=False)
+        mean = own.groupby("method")["value"].mean()[::-1]  # of equals a control comes first
+        mean = mean.sort_values(ascending=False, kind="stable")
         first = str(mean.index[0])
         method = chosen(every, dataset, "proxyano", level, "auroc", "all")["value"].mean()
         text = f"{DATASETS[dataset].title}: {title(first)} is first with {number(mean.iloc[0])}"
         if kind(first) == "control":
-            text += ", a control, ahead of every learned method and of the committee"
+            level_with = mean.get("committee") == mean.iloc[0]
+            text += f", a control, ahead of every learned method and {'alone in' if level_with else 'of'} the committee"
         said.append(f"{text}; ProxyAno has {number(method)}, the paper {number(PAPER[dataset].auroc)}.")
     return " ".join(said)
 
