@@ -4,45 +4,54 @@
 
 Tiles and proxies must have been made (`dagster asset materialize --select '*brain_mri/proxies'`). A candidate is the
 preset's row changed by words such as "factor=16 steps=500,400"; it is trained like a lane's stages, once, in its own
-store under `$PROXYANO_HOME/choice/`, and resumes after a cut. Several copies of each validation normal get lesions; all
-are scored by the statistics of the validation normals of other groups. Printed: image AUROC of altered against
-untouched copies, share of altered copies that score higher than their own original, and pixel AUROC and AP of the
-lesions' masks.
+store under `$PROXYANO_HOME/choice/`, and resumes after a cut. Copies of each validation normal get lesions, one at
+half, one at full and one at double strength; all are scored by the statistics of validation normals of other groups.
+Printed: image AUROC of altered against untouched copies, share of altered copies that score higher than their own
+original, and pixel AUROC and AP of the lesions' masks.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from models.checkpoint import load_method
 from models.metrics import auroc, average_precision
-from models.prediction import predict
-from models.scoring import Array
-from models.source import TensorSource
 from pipeline.experiments.preset import Lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.canonical.form import NO_DATA, SCORED
 from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.scorers import CanvasImages, canvas_images, residual_parts, score_canvas
+from pipeline.steps.inference import predict_canvas
+from pipeline.steps.pasted import SPLIT, PastedConfig, paste
+from pipeline.steps.scorers import enlarge, residual_parts, score_canvas
 from pipeline.steps.store import Store, Version, fingerprint
-from pipeline.steps.synthetic import LesionConfig, paste_lesions
-from pipeline.steps.training import CanvasTraining, Training, TrainingPlan, checkpoint_folder, train_stage
+from pipeline.steps.synthetic import LesionConfig
+from pipeline.steps.training import CanvasTraining, Training, TrainingPlan, train_stage
 from pipeline.wiring.settings import Settings
 
-COPIES = 4  # altered copies of each validation normal
 LESIONS = {
     "brain_mri": LesionConfig(),
     "oct": LesionConfig(radius=(0.03, 0.12)),
-    "idrid": LesionConfig(radius=(0.003, 0.03), strength=(0.04, 0.2), count=(4, 12)),
+    "idrid": LesionConfig(radius=(0.0015, 0.03), strength=(0.04, 0.2), count=(4, 12)),
 }
+"""IDRiD from microaneurysms on, which measure up to a tenth of a millimetre: the field of view has about 13 mm."""
 
 
 WIDTHS = {2: (24, 64), 4: (24, 48, 64), 8: (24, 48, 64, 64), 16: (24, 48, 64, 64, 64), 32: (24, 48, 64, 64, 64, 64)}
 """Encoder widths by the factor between the image's side and the latent's."""
+
+
+SCORES: dict[str, Callable[[str], Any]] = {
+    "sigma": float,
+    "map_sigma": float,
+    "smooth": float,
+    "similar": int,
+    "fine": lambda text: bool(int(text)),
+    "lines": lambda text: tuple(int(length) for length in text.split(",") if length),
+}
+"""Values of the score that a candidate may change, and how they are read."""
 
 
 def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
@@ -70,82 +79,51 @@ def candidate(training: CanvasTraining, words: str) -> CanvasTraining:
                 stages = {stage: replace(row, **{name: float(value)}) for stage, row in stages.items()}
             case "average":
                 stages = {stage: replace(row, weight_average=float(value)) for stage, row in stages.items()}
-            case "sigma" | "flip" | "similar":
+            case name if name in SCORES or name == "flip":
                 pass  # of the evaluation, not of the training
             case _:
-                known = "factor, memory, revive, steps, makers, on, unet, move, tone, average, sigma, flip or similar"
-                raise SystemExit(f"expected {known}, got {name!r} in {words!r}")
+                known = "factor, memory, revive, steps, makers, on, unet, move, tone, average, flip"
+                raise SystemExit(f"expected {known} or one of {', '.join(SCORES)}, got {name!r} in {words!r}")
     return replace(training, model=model, stages=stages)
 
 
 def judged(evaluation: EvaluationConfig, words: str) -> EvaluationConfig:
-    """The preset's evaluation with ``sigma=0.5`` (Gaussian, px of the training size), ``similar=12`` or ``flip=1``."""
+    """The evaluation with other values of its scores, such as ``sigma=0.5`` or ``lines=9,17``; or ``flip=1``."""
     values = dict(word.partition("=")[::2] for word in words.split())
-    changes = {name: kind(values[name]) for name, kind in (("sigma", float), ("similar", int)) if name in values}
+    changes = {name: read(values[name]) for name, read in SCORES.items() if name in values}
     scores = {name: replace(score, **changes) for name, score in evaluation.scores.items()}
     evaluation = replace(evaluation, scores=scores)
     return replace(evaluation, flip_average=bool(int(values.get("flip", evaluation.flip_average))))
 
 
-def altered_copies(
-    normal: CanvasImages, config: LesionConfig, seed: int
-) -> tuple[CanvasImages, NDArray[np.bool_], NDArray[np.str_]]:
-    """``COPIES`` of every image with lesions (split ``altered``), the lesions' masks and kinds."""
-    rng = np.random.default_rng(seed)
-    rows = np.tile(np.arange(len(normal.images)), COPIES)
-    pasted = [paste_lesions(normal.pixels[row], normal.scored[row], config, rng) for row in rows]
-    pixels = np.rint(np.stack([image for image, _, _ in pasted]) * 255) / np.float32(255)
-    images = normal.images.iloc[rows].assign(split="altered").reset_index(drop=True)
-    masks, kinds = np.stack([mask for _, mask, _ in pasted]), np.array([kind for *_, kind in pasted])
-    return CanvasImages(images, pixels.astype(np.float32), None, normal.validity[rows]), masks, kinds
-
-
-def residuals(stage: Version, images: CanvasImages, canvas: str, size: tuple[int, int], *, flip_average: bool) -> Array:
-    """Signed residual (n, H, W) of canvases that are not in a store: cut in tiles, predicted, stitched."""
-    tiles, codes = _tiles(images.pixels, size), _tiles(images.validity[:, None], size)[:, 0]
-    source = TensorSource.from_arrays(np.rint(tiles * 255).astype(np.uint8), None, codes != NO_DATA, codes == SCORED)
-    method = load_method(checkpoint_folder(stage, canvas))
-    residual = predict(method, source, batch_size=64).map
-    if flip_average:
-        residual = (residual + predict(method, source.mirrored(), batch_size=64).map.flip(-1)) / 2
-    return _canvas(residual.numpy().mean(axis=1), images.gray.shape)
-
-
-def _tiles(canvas: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.generic]:
-    """(n, C, H, W) → (n · tiles, C, h, w), row by row."""
-    n, channels, height, width = canvas.shape
-    grid = canvas.reshape(n, channels, height // size[0], size[0], width // size[1], size[1])
-    return np.moveaxis(grid, (2, 4), (1, 2)).reshape(-1, channels, *size)
-
-
-def _canvas(tiles: Array, shape: tuple[int, ...]) -> Array:
-    """Inverse of ``_tiles`` for one channel."""
-    (n, height, width), (h, w) = shape, tiles.shape[-2:]
-    grid = tiles.reshape(n, height // h, width // w, h, w)
-    return np.moveaxis(grid, 2, 3).reshape(shape)
-
-
 def measure(lane: Lane, canvas: str, stage: Version, tiles: Version, lesions: LesionConfig) -> dict[str, float]:
     """The figures of one trained candidate on one canvas."""
-    size, score = lane.training.canvases[canvas].size, lane.evaluation.scores[canvas]
-    normal = canvas_images(tiles, None, canvas=canvas, splits=["val"], size=size)
-    altered, masks, kinds = altered_copies(normal, lesions, seed=0)
-    both = CanvasImages(
-        pd.concat([normal.images, altered.images], ignore_index=True),
-        np.concatenate([normal.pixels, altered.pixels]),
-        None,
-        np.concatenate([normal.validity, altered.validity]),
+    score, evaluation = lane.evaluation.scores[canvas], lane.evaluation
+    flatten = evaluation.pasted is not None and evaluation.pasted.flatten
+    pasted = paste(tiles, canvas, PastedConfig(lesions=lesions, flatten=flatten, split="val"))
+    seen = predict_canvas(
+        stage,
+        tiles,
+        tiles,
+        canvas=canvas,
+        splits=("val",),
+        flip_average=evaluation.flip_average,
+        fine=score.fine,
+        more=pasted.tiles,
     )
-    found = residuals(stage, both, canvas, size, flip_average=lane.evaluation.flip_average)
-    scored = score_canvas(both, residual_parts(found, both, score), score)
-    image, count = scored.image(), len(normal.images)
-    own = np.tile(image[:count], COPIES)
-    higher = image[count:] > own
-    figures = {"image_auroc": auroc(np.arange(len(image)) >= count, image), "raised": float(higher.mean())}
-    inside = [row for row in range(len(masks)) if masks[row].any()]
-    maps = np.concatenate([scored.map_of(count + row)[altered.scored[row]] for row in inside])
-    truth = np.concatenate([masks[row][altered.scored[row]] for row in inside])
-    figures |= {"pixel_auroc": auroc(truth, maps), "pixel_ap": average_precision(truth, maps)}
+    scored = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
+    table, masks = seen.images.images, dict(zip(pasted.table["image_id"], pasted.masks, strict=True))
+    image, copies = pd.Series(scored.image(), table["image_id"]), np.flatnonzero(table["split"] == SPLIT)
+    names = table["image_id"].iloc[copies]
+    higher = pd.Series([image[name] > image[name.rpartition("+")[0]] for name in names], names)
+    figures = {"image_auroc": auroc((table["split"] == SPLIT).to_numpy(), image.to_numpy()), "raised": higher.mean()}
+    shape = pasted.masks.shape[1:]
+    inside = [enlarge(seen.images.scored[row].astype(np.float32), shape) >= 0.5 for row in copies]
+    maps = [enlarge(scored.map_of(int(row)), shape)[area] for row, area in zip(copies, inside, strict=True)]
+    truth = np.concatenate([masks[name][area] for name, area in zip(names, inside, strict=True)])
+    figures |= {"pixel_auroc": auroc(truth, np.concatenate(maps))}
+    figures |= {"pixel_ap": average_precision(truth, np.concatenate(maps))}
+    kinds = pasted.table.set_index("image_id")["klass"].str.split().str[-1][names]
     return figures | {f"raised_{kind}": float(higher[kinds == kind].mean()) for kind in lesions.kinds}
 
 
@@ -180,7 +158,7 @@ def main() -> None:
                 | measure(chosen, canvas, stage, tiles, LESIONS[dataset])
             )
             print(json.dumps(rows[-1]), flush=True)
-    print(f"\n{dataset}, tiles {tiles.data_version}, seed {settings.seed}, {COPIES} altered copies of each\n")
+    print(f"\n{dataset}, tiles {tiles.data_version}, seed {settings.seed}\n")
     print(pd.DataFrame(rows).round(4).to_markdown(index=False))
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.line_blob import line_blob_maps
+
 Array = NDArray[np.float32]
 LEAST_SD = 1e-4
 """Smallest sd that a residual is divided by (residual units): a part that no normal shows has sd 0, and no 0/0."""
@@ -21,8 +23,11 @@ LEAST_SD = 1e-4
 class ScoreConfig:
     """How a residual becomes one map and one number; chosen a data set, never on test images."""
 
+    fine: bool = False  # the residual at the canvas's full size: the image less the enlarged reconstruction
     signed: bool = False  # split the residual in its positive and its negative part (bright and dark lesions)
+    lines: tuple[int, ...] = ()  # px; more parts: what of the smoothed residual such lines do not follow, as vessels do
     sigma: float = 1.0  # Gaussian, px of the residual's own resolution ("one cell")
+    map_sigma: float = 0.0  # Gaussian over the standardised map, px
     worst: float = 0.01  # share of the scored pixels with the largest values, (0, 1]
     minus_mean: bool = False  # subtract the mean of the map (where overall contrast differs between files)
     mirrored: bool = True  # statistics also from the mirrored residuals
@@ -34,14 +39,20 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if not 0 < self.worst <= 1:
             raise ValueError(f"ScoreConfig.worst is a share in (0, 1], got {self.worst}")
-        if min(self.sigma, self.smooth, self.floor, self.similar) < 0 or not 0 <= self.rare < 1:
+        least = min(self.sigma, self.map_sigma, self.smooth, self.floor, self.similar)
+        if least < 0 or min(self.lines, default=2) < 2 or not 0 <= self.rare < 1:
             raise ValueError(
-                f"ScoreConfig: sigma, smooth, floor and similar are at least 0 and rare in [0, 1), got {self}"
+                "ScoreConfig: sigma, map_sigma, smooth, floor and similar are at least 0, lines at least 2 px and "
+                f"rare in [0, 1), got {self}"
             )
 
     def scaled(self, factor: float) -> "ScoreConfig":
-        """The same for residuals of a resolution that many times as high."""
-        return replace(self, sigma=factor * self.sigma, smooth=factor * self.smooth)
+        """The same for networks of a resolution that many times as high; a fine residual has the canvas's own."""
+        if self.fine:
+            return self
+        lines = tuple(max(2, round(factor * length)) for length in self.lines)
+        sizes = {name: factor * getattr(self, name) for name in ("sigma", "map_sigma", "smooth")}
+        return replace(self, lines=lines, **sizes)
 
 
 @dataclass(frozen=True)
@@ -99,12 +110,19 @@ class NormalSums:
 
 def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
     """Smoothed parts (n, P, H, W) of signed residuals (n, H, W); pixels that are not scored count as zero weight."""
-    split = [np.maximum(residual, 0), np.maximum(-residual, 0)] if config.signed else [np.abs(residual)]
     weight = scored.astype(np.float32)
     sigma = (0, config.sigma, config.sigma)
     norm = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
-    smoothed = [ndimage.gaussian_filter(part * weight, sigma) / norm * weight for part in split]
-    return np.stack(smoothed, axis=1).astype(np.float32)
+
+    def smooth(values: Array) -> Array:
+        mean: Array = ndimage.gaussian_filter(values * weight, sigma) / norm * weight
+        return mean
+
+    split = [np.maximum(residual, 0), np.maximum(-residual, 0)] if config.signed else [np.abs(residual)]
+    if config.lines:
+        calm = zip(smooth(residual), scored, strict=True)  # single noisy pixels would end a line
+        split += list(np.stack([line_blob_maps(one, mask, config.lines) for one, mask in calm], axis=1))
+    return np.stack([smooth(part) for part in split], axis=1).astype(np.float32)
 
 
 def shifted(values: Array, offset: tuple[float, float]) -> Array:
@@ -145,12 +163,12 @@ def fit_statistics(
 def standardise_one(
     smoothed: Array, statistics: NormalStatistics, offset: tuple[float, float], config: ScoreConfig
 ) -> Array:
-    """Pixel scores (H, W) of one image: (r − μ)/(sd + floor·mean sd), statistics shifted to it, largest part."""
+    """Pixel scores (H, W) of one image: largest of (r − μ)/(sd + floor·mean sd), statistics shifted to it; smoothed."""
     floor = config.floor * statistics.sd.mean(axis=(1, 2), keepdims=True)
     spread = np.maximum(shifted(statistics.sd, offset) + floor, LEAST_SD)
     z = (smoothed - shifted(statistics.mean, offset)) / spread
     largest: Array = z.max(axis=0).astype(np.float32)
-    return largest
+    return ndimage.gaussian_filter(largest, config.map_sigma) if config.map_sigma > 0 else largest
 
 
 def standardise(

@@ -16,9 +16,8 @@ from pipeline.steps.synthetic import LesionConfig
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
 PLAIN_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
 MRI_SCORE = replace(PLAIN_SCORE, similar=12)  # planes and contrasts in one slot; chosen by pasted lesions
-FUNDUS_SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
-FUNDUS_SCORE_128 = ScoreConfig(signed=True, sigma=0.5, worst=0.005, mirrored=False, smooth=8.0, rare=0.15)
-FUNDUS_SCORE_64 = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=4.0, rare=0.15)
+FUNDUS_PLAIN = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
+FUNDUS_SCORE = replace(FUNDUS_PLAIN, fine=True, lines=(9, 17, 33, 66), smooth=32.0, map_sigma=2.0)
 FUNDUS = (256, 256)
 
 OCT_CONTROLS = (
@@ -68,10 +67,10 @@ FUNDUS_CLASSIFIER = ClassifierConfig(
     flatten=True,
 )
 FUNDUS_CONTROLS = (
-    Control(name="line_blob", canvas="field", size=FUNDUS, score=FUNDUS_SCORE),
-    Control(name="canonical", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"neutral": 128}),
-    Control(name="median", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"window": 61, "raw": True}),
-    Control(name="slic", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"raw": True}),
+    Control(name="line_blob", canvas="field", size=FUNDUS, score=FUNDUS_SCORE, options={"neutral": 128}),
+    Control(name="canonical", canvas="field", size=FUNDUS, score=FUNDUS_PLAIN, options={"neutral": 128}),
+    Control(name="median", canvas="field", size=FUNDUS, score=FUNDUS_PLAIN, options={"window": 61, "raw": True}),
+    Control(name="slic", canvas="field", size=FUNDUS, score=FUNDUS_PLAIN, options={"raw": True}),
     Control(name="brightness", canvas="field", size=FUNDUS),
     Control(name="darkness", canvas="field", size=FUNDUS),
     Control(name="centre", canvas="field", size=FUNDUS),
@@ -100,18 +99,18 @@ MRI_EVALUATION = EvaluationConfig(
 )
 
 
-def fundus_evaluation(score: ScoreConfig, classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
-    """The score is in px of the training size; the controls run at full size, the pixel classifier at its own."""
+def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
+    """All scores are in px of the full size; the pixel classifier alone has a size of its own."""
     options = {"config": FUNDUS_CLASSIFIER, "raw": True}
     learned = Control(
         name="pixel_classifier",
         canvas="field",
         size=classifier,
-        score=replace(FUNDUS_SCORE, signed=False),
+        score=replace(FUNDUS_PLAIN, signed=False),
         options=options,
     )
     return EvaluationConfig(
-        scores={"field": score},
+        scores={"field": FUNDUS_SCORE},
         controls=(learned, *FUNDUS_CONTROLS),
         committee={"pixel_classifier": 1.0},  # line-blob maps beside it find fewer pasted lesions
         pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),

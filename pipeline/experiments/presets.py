@@ -9,9 +9,6 @@ from models.schedule import TrainConfig
 from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ablations
 from pipeline.experiments.benchmark import Budget, Sizes, benchmark, comparing
 from pipeline.experiments.evaluations import (
-    FUNDUS_SCORE,
-    FUNDUS_SCORE_64,
-    FUNDUS_SCORE_128,
     MRI_EVALUATION,
     OCT_EVALUATION,
     PLAIN_EVALUATION,
@@ -188,7 +185,7 @@ QUICK_LANES: Mapping[str, Lane] = {
         tiles=TilesConfig(form="flat_field"),
         training=_plan({"field": _small((128, 128), (200, 200), NARROW, batch_size=16)}),
         members=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
-        evaluation=fundus_evaluation(FUNDUS_SCORE_128),
+        evaluation=fundus_evaluation(),
         baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
     ),
 }
@@ -235,7 +232,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 training=_plan({"field": _tiny()}),
                 members=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
-                evaluation=fundus_evaluation(FUNDUS_SCORE_64, (64, 64)),
+                evaluation=fundus_evaluation((64, 64)),
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
         },
@@ -288,7 +285,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="field_of_view"),
                 training=_plan({"field": _full()}),
                 members=_second({"field": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
-                evaluation=fundus_evaluation(FUNDUS_SCORE),
+                evaluation=fundus_evaluation(),
                 baselines=benchmark({"field": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=SEEDS),
             ),
         },

@@ -137,7 +137,7 @@ def _method_scores(
     predicted = partial(_predicted, board, config, progress, board.inputs.checkpoint)
     seconds = 0.0
     for canvas, score in config.scores.items():
-        found = predicted(canvas, None)
+        found = predicted(canvas, score, None)
         seconds += found.seconds
         table, scored = found.images.images, found.images.scored
         validation = found.images.rows("val")
@@ -151,7 +151,7 @@ def _method_scores(
         board.pixels(f"{method}:standardised", canvas, table, standardised.map_of, 1.0)
         cases.append(Case(canvas, found, standardised, _lesions(board, canvas, found)))
         for name, changes in METHODS[method].variants.items():
-            other = predicted(canvas, changes)
+            other = predicted(canvas, score, changes)
             scored_so = score_canvas(other.images, residual_parts(other.steady, other.images, score), score)
             board.add(f"{method}:standardised_{name}", table, scored_so.image())
             board.pixels(f"{method}:standardised_{name}", canvas, table, scored_so.map_of, 1.0)
@@ -167,7 +167,7 @@ def _member_scores(
         column = f"{MEMBER}{name}:standardised"
         for canvas, usual in config.scores.items():
             score = config.member_scores.get(name, usual)
-            seen = _predicted(board, config, progress, trained, canvas, None, member=name)
+            seen = _predicted(board, config, progress, trained, canvas, score, None, member=name)
             found = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
             members.setdefault(name, {})[canvas] = found
             board.add(column, seen.images.images, found.image())
@@ -181,6 +181,7 @@ def _predicted(
     progress: bool,
     trained: Version,
     canvas: str,
+    score: ScoreConfig,
     changes: Mapping[str, Any] | None,
     member: str = "",
 ) -> Prediction:
@@ -191,6 +192,7 @@ def _predicted(
         canvas=canvas,
         splits=ASKED,
         flip_average=config.flip_average,
+        fine=score.fine,
         changes=changes,
         member=member,
         more=board.tiles_pasted(canvas),

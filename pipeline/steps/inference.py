@@ -1,11 +1,12 @@
 """A trained method's scores and residuals of the images of one canvas."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import load_method, read_description
@@ -13,9 +14,9 @@ from models.method import Method
 from models.prediction import predict
 from models.scoring import Array
 from models.source import TensorSource
-from pipeline.steps.canonical.form import NO_DATA, SCORED
+from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
 from pipeline.steps.loading import TileSet, canvases, load_tiles
-from pipeline.steps.scorers import CanvasImages, stitched
+from pipeline.steps.scorers import CanvasImages, enlarge, stitched
 from pipeline.steps.store import Version
 from pipeline.steps.training import checkpoint_folder
 
@@ -45,6 +46,7 @@ def predict_canvas(
     canvas: str,
     splits: tuple[str, ...],
     flip_average: bool = False,
+    fine: bool = False,
     changes: Mapping[str, Any] | None = None,
     member: str = "",
     more: TileSet | None = None,
@@ -53,8 +55,9 @@ def predict_canvas(
     """Run a checkpoint over the images of some splits, at the size it was trained at.
 
     ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone;
-    ``changes`` are those of one of the method's ``variants``; ``member`` names the folder of one of several methods in
-    the version; ``more`` tiles follow, unless it needs true proxies.
+    ``fine`` gives planes of the canvas's full size (``predict_tiles``); ``changes`` are those of one of the method's
+    ``variants``; ``member`` names the folder of one of several methods in the version; ``more`` tiles follow, unless it
+    needs true proxies.
     """
     folder = checkpoint_folder(stage, f"{member}/{canvas}" if member else canvas)
     height, width = read_description(folder)["extra"]["size"]
@@ -62,7 +65,10 @@ def predict_canvas(
     method = load_method(folder, changes)
     true, more = (proxies, None) if method.needs_proxy else (None, more)
     held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
-    return predict_tiles(method, held, canvas=canvas, size=size, flip_average=flip_average, progress=progress)
+    full = load_tiles(tiles, None, splits=splits, canvas=canvas, more=more) if fine else None
+    return predict_tiles(
+        method, held, canvas=canvas, size=size, full=full, flip_average=flip_average, progress=progress
+    )
 
 
 def predict_tiles(
@@ -71,11 +77,16 @@ def predict_tiles(
     *,
     canvas: str,
     size: tuple[int, int],
+    full: TileSet | None = None,
     flip_average: bool = False,
     device: str = "auto",
     progress: bool = False,
 ) -> Prediction:
-    """Run a method over tiles of one canvas in memory, which have the ``size`` (h, w) it was trained at."""
+    """Run a method over tiles of one canvas in memory, which have the ``size`` (h, w) it was trained at.
+
+    With ``full``, the same tiles at full size, the planes have the canvas's full size, and the residual is the image
+    less the enlarged reconstruction; a map that is no residual is enlarged as it is.
+    """
     source = TensorSource.from_arrays(held.pixels, held.proxies, held.validity != NO_DATA, held.validity == SCORED)
     batch_size = max(4, PIXELS // (size[0] * size[1]))
     began = time.perf_counter()
@@ -88,6 +99,10 @@ def predict_tiles(
         planes["steady"] = (planes["steady"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
     joined = {name: canvases(plane, held.index, canvas)[1].astype(np.float32) for name, plane in planes.items()}
     images = stitched(replace(held, proxies=None), canvas, size)
+    if full is not None:
+        whole = stitched(full, canvas, (TILE, TILE))
+        marks = not torch.equal(scores.map, scores.residual)
+        images, joined = whole, _at_full_size(joined, images, whole, ("residual",) if marks else ("residual", "steady"))
     single = held.index["image_id"].to_numpy()
     order = images.images["image_id"].to_numpy()
     return Prediction(
@@ -97,6 +112,19 @@ def predict_tiles(
         seconds=seconds,
         **joined,
     )
+
+
+def _at_full_size(
+    planes: Mapping[str, Array], small: CanvasImages, whole: CanvasImages, differences: Sequence[str]
+) -> dict[str, Array]:
+    """Planes (n, H, W) enlarged; to ``differences`` from the image comes what it has beyond its enlarged copy."""
+    shape = (whole.pixels.shape[2], whole.pixels.shape[3])
+    found = {name: np.stack([enlarge(each, shape) for each in plane]) for name, plane in planes.items()}
+    for row, seen in enumerate(whole.seen):
+        detail = (whole.pixels[row].mean(axis=0) - enlarge(small.pixels[row].mean(axis=0), shape)) * seen
+        for name in differences:
+            found[name][row] = found[name][row] * seen + detail
+    return found
 
 
 def _over_tiles(norms: Array, tile_images: NDArray[np.object_], order: NDArray[np.object_]) -> Array:

@@ -1,5 +1,7 @@
 """Every control by its name gives non-negative maps of the right shape, scored like a method."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,8 @@ from pipeline.steps.scorers import CanvasImages, score_canvas
 SIZE = (48, 40)
 SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.05)
 OPTIONS = {"pca": {"components": 3, "mirrored": True}, "median": {"window": 9}, "canonical": {"neutral": 128}}
+OPTIONS["line_blob"] = OPTIONS["canonical"]
+SCORES = {"line_blob": replace(SCORE, lines=(9, 17))}
 
 
 def make(count: int, split: str, seed: int) -> CanvasImages:
@@ -42,7 +46,9 @@ def images():
 
 @pytest.mark.parametrize("name", sorted(CONTROLS))
 def test_control_gives_parts_of_every_image(name, train, images):
-    control = Control(name=name, canvas="whole", size=SIZE, score=SCORE, options=OPTIONS.get(name, {}))
+    control = Control(
+        name=name, canvas="whole", size=SIZE, score=SCORES.get(name, SCORE), options=OPTIONS.get(name, {})
+    )
     parts_of = CONTROLS[name](train, images, control)
     for row in range(len(images.images)):
         found = parts_of(row)
@@ -54,8 +60,10 @@ def test_control_gives_parts_of_every_image(name, train, images):
 
 @pytest.mark.parametrize("name", sorted(set(CONTROLS) - RAW))
 def test_a_planted_lesion_stands_out(name, train, images):
-    control = Control(name=name, canvas="whole", size=SIZE, score=SCORE, options=OPTIONS.get(name, {}))
-    score = score_canvas(images, CONTROLS[name](train, images, control), SCORE)
+    control = Control(
+        name=name, canvas="whole", size=SIZE, score=SCORES.get(name, SCORE), options=OPTIONS.get(name, {})
+    )
+    score = score_canvas(images, CONTROLS[name](train, images, control), control.score)
     lesion = score.map_of(5)
     assert lesion[20:28, 12:20].mean() > lesion[images.scored[5]].mean()
     assert score.image()[5] > score.image()[:5].max()
@@ -78,3 +86,8 @@ def test_unknown_names_and_missing_proxies_are_named(train, images):
     bare = CanvasImages(images.images, images.pixels, None, images.validity)
     with pytest.raises(ConfigError, match="needs the proxies"):
         CONTROLS["slic"](train, bare, Control(name="slic", canvas="whole", size=SIZE))
+
+
+def test_line_blob_maps_without_lines_are_refused(train, images):
+    with pytest.raises(ConfigError, match="lines"):
+        CONTROLS["line_blob"](train, images, Control(name="line_blob", canvas="whole", size=SIZE, score=SCORE))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.line_blob import NEUTRAL, line_blob_maps
 from models.scoring import Array, NormalStatistics, shifted
-from pipeline.steps.controls.line_blob import iterate_line_blob
 from pipeline.steps.controls.neighbour import NeighbourConfig, local_distance
 from pipeline.steps.errors import ConfigError
 
@@ -80,8 +80,10 @@ def features(
 
 
 def blob_maps(image: Array, seen: Masks) -> Array:
-    """Line-blob maps (P, H, W) of one image, smoothed a little."""
-    return np.stack([_gaussian(each, 1) for each in next(iterate_line_blob(image[None], seen[None]))])
+    """Line-blob maps of one image and the bright and dark part of the image itself (P, H, W), smoothed a little."""
+    residual = np.where(seen, image - NEUTRAL, 0)
+    found = [*line_blob_maps(residual, seen), np.maximum(residual, 0), np.maximum(-residual, 0)]
+    return np.stack([_gaussian(each, 1) for each in found])
 
 
 def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> list[Array]:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from models.scoring import Array, ScoreConfig
-from pipeline.steps.controls.line_blob import iterate_line_blob, median_residual
+from pipeline.steps.controls.median import median_residual
 from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
 from pipeline.steps.controls.pca import pca_residual
 from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
@@ -60,17 +60,6 @@ def _patch_neighbour(train: CanvasImages, images: CanvasImages, control: Control
     return residual_parts(found, images, control.score)
 
 
-def _line_blob(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
-    sigma = control.score.sigma
-
-    def parts_of(row: int) -> Array:
-        maps = next(iterate_line_blob(images.gray[row][None], images.seen[row][None]))
-        smoothed: Array = ndimage.gaussian_filter(maps, (0, sigma, sigma)) if sigma > 0 else maps
-        return smoothed
-
-    return parts_of
-
-
 def _pixel_classifier(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
     config: ClassifierConfig = control.options.get("config", ClassifierConfig())
     classifier = PixelClassifier(train, config)
@@ -100,6 +89,12 @@ def _superpixels(train: CanvasImages, images: CanvasImages, control: Control) ->
 def _canonical(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
     neutral = float(control.options["neutral"]) / 255
     return residual_parts(images.gray - neutral, images, control.score)
+
+
+def _line_blob(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    if not control.score.lines:
+        raise ConfigError("the control 'line_blob' needs the lengths of its lines: Control.score.lines, got none")
+    return _canonical(train, images, control)
 
 
 def _brightness(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:

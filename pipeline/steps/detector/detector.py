@@ -169,7 +169,13 @@ class Detector:
         full = TileSet(held.pixels[chosen], None, held.validity[chosen], index)
         small = at_size(full, canvas.size, self.form.neutral)
         seen = predict_tiles(
-            canvas.method, small, canvas=name, size=canvas.size, flip_average=self.flip_average, device=self.device
+            canvas.method,
+            small,
+            canvas=name,
+            size=canvas.size,
+            full=full if canvas.score.fine else None,
+            flip_average=self.flip_average,
+            device=self.device,
         )
         images, scored = seen.images, seen.images.scored
         smoothed = parts(seen.steady, scored, canvas.score)

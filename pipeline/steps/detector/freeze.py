@@ -33,7 +33,7 @@ from pipeline.steps.scorers import residual_parts, score_canvas, stitched
 from pipeline.steps.store import Store, Version, fingerprint, write_file
 from pipeline.steps.training import checkpoint_folder
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION = "detector.json"
 NORMAL = "normal.safetensors"
 SIMILAR = ("images", "scored", "smoothed", "offsets")
@@ -106,7 +106,14 @@ class _Frozen:
                 f"{stage.asset}: its method needs true proxies, which a new image has not; freeze another"
             )
         seen = predict_canvas(
-            stage, tiles, tiles, canvas=name, splits=("val",), flip_average=flip_average, progress=progress
+            stage,
+            tiles,
+            tiles,
+            canvas=name,
+            splits=("val",),
+            flip_average=flip_average,
+            fine=score.fine,
+            progress=progress,
         )
         scored = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
         raw = scored.raw()
@@ -174,7 +181,7 @@ def _canvas(folder: Path, entry: Mapping[str, Any]) -> CanvasDetector:
         raise StoreCorrupt(f"{folder / NORMAL}: expected hash {entry['normal']}, got {found}; materialize it again")
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     height, width = entry["size"]
-    score = ScoreConfig(**entry["score"])
+    score = ScoreConfig(**{**entry["score"], "lines": tuple(entry["score"]["lines"])})
     return CanvasDetector(
         size=(int(height), int(width)),
         score=score,

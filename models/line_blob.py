@@ -1,0 +1,61 @@
+"""Line-blob maps: what is dark or bright in a picture or a residual and no line, found without any training.
+
+A vessel is longer than a line laid along it, so a closing by a line in the vessel's direction leaves it dark, while a
+blob shorter than the line is filled in every direction. Black part: minimum over orientations of the closing by a line,
+minus the image. Bright part: the image minus the maximum of the openings. Legend as in ``models.scoring``.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+LENGTHS = (17, 33, 34, 66, 132)
+"""Lengths of the lines of the pixel classifier's features, canvas px."""
+
+ORIENTATIONS = 10
+
+NEUTRAL = 128 / 255
+"""Value of a residual of zero, written where nothing was imaged."""
+
+
+@cache
+def _lines(length: int) -> tuple[NDArray[np.uint8], ...]:
+    """Centred lines of ``length`` px in ORIENTATIONS directions, as 0/1 structuring elements of odd size."""
+    reach = (length - 1) / 2
+    half = int(np.ceil(reach))
+    elements = []
+    for turn in np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS:
+        element = np.zeros((2 * half + 1, 2 * half + 1), np.uint8)
+        longer = max(abs(np.cos(turn)), abs(np.sin(turn)))  # one pixel a step along the longer axis
+        steps = np.arange(-int(reach * longer), int(reach * longer) + 1) / longer
+        element[half + np.rint(steps * np.sin(turn)).astype(int), half + np.rint(steps * np.cos(turn)).astype(int)] = 1
+        elements.append(element)
+    return tuple(elements)
+
+
+def line_blob_maps(residual: Array, inside: NDArray[np.bool_], lengths: Sequence[int] = LENGTHS) -> Array:
+    """Black and bright map of every length (2 · lengths, H, W) of one signed residual (H, W) in [-0.5, 0.5].
+
+    The residual is taken in steps of 1/255, as tiles are stored; ``inside`` (H, W) says where there is one. Values are
+    at least 0, in units of the residual, and 0 outside.
+    """
+    values = np.where(inside, residual + NEUTRAL, NEUTRAL)
+    codes = np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    found = [part for length in lengths for part in _black_and_bright(codes, length)]
+    return np.stack(found) * inside
+
+
+def _black_and_bright(codes: NDArray[np.uint8], length: int) -> tuple[Array, Array]:
+    """Black and bright part (H, W) in canvas units for lines of one length."""
+    closed = np.full_like(codes, 255)
+    opened = np.zeros_like(codes)
+    for line in _lines(length):
+        np.minimum(closed, cv2.morphologyEx(codes, cv2.MORPH_CLOSE, line), out=closed)
+        np.maximum(opened, cv2.morphologyEx(codes, cv2.MORPH_OPEN, line), out=opened)
+    unit = np.float32(1 / 255)
+    return (closed - codes).astype(np.float32) * unit, (codes - opened).astype(np.float32) * unit
