@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-LENGTHS = (17, 33, 34, 66, 132)
-"""Lengths of the lines of the pixel classifier's features, canvas px."""
-
 ORIENTATIONS = 10
 
 NEUTRAL = 128 / 255
@@ -38,7 +35,7 @@ def _lines(length: int) -> tuple[NDArray[np.uint8], ...]:
     return tuple(elements)
 
 
-def line_blob_maps(residual: Array, inside: NDArray[np.bool_], lengths: Sequence[int] = LENGTHS) -> Array:
+def line_blob_maps(residual: Array, inside: NDArray[np.bool_], lengths: Sequence[int]) -> Array:
     """Black and bright map of every length (2 · lengths, H, W) of one signed residual (H, W) in [-0.5, 0.5].
 
     The residual is taken in steps of 1/255, as tiles are stored; ``inside`` (H, W) says where there is one. Values are

@@ -35,7 +35,7 @@ OCT_CONTROLS = (
 )
 MRI_CLASSIFIER = ClassifierConfig(
     features=FeatureConfig(intensity=False, mirror=True, neighbours=12, place=False),
-    lesions=LesionConfig(radius=(0.03, 0.35), strength=(0.05, 0.5), count=(1, 4)),
+    lesions=LesionConfig(radius=(0.02, 0.4), strength=(0.08, 0.9), count=(1, 3)),
     copies=4,
 )
 MRI_CONTROLS = (
@@ -62,8 +62,7 @@ FUNDUS_CLASSIFIER = ClassifierConfig(
     ),
     lesions=LesionConfig(radius=(0.002, 0.08), strength=(0.04, 0.4), count=(8, 30)),
     copies=3,
-    pixels=4000,
-    network=(64, 64),
+    pixels=4500,
     flatten=True,
 )
 FUNDUS_CONTROLS = (

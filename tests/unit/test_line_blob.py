@@ -6,24 +6,25 @@ import cv2
 import numpy as np
 import pytest
 
-from models.line_blob import LENGTHS, line_blob_maps
+from models.line_blob import line_blob_maps
 from models.scoring import ScoreConfig, parts
 from pipeline.steps.controls.median import median_residual
 
 SIDE = 200
 EVERYWHERE = np.ones((SIDE, SIDE), bool)
 STRENGTH = 60 / 255
+LENGTHS = (9, 17, 33, 66)
 
 
 def residual(kind: str, sign: int, angle: float = 0.6) -> np.ndarray:
-    """A long line or a blob of 11 px on zero."""
+    """A long line or a blob of 7 px on zero."""
     found = np.zeros((SIDE, SIDE), np.float32)
     if kind == "vessel":
         step = np.array([np.cos(angle), np.sin(angle)]) * 2 * SIDE
         ends = [tuple(int(v) for v in 100 + s * step) for s in (-1, 1)]
         cv2.line(found, ends[0], ends[1], sign * STRENGTH, 7)
     else:
-        cv2.circle(found, (100, 100), 5, sign * STRENGTH, -1)
+        cv2.circle(found, (100, 100), 3, sign * STRENGTH, -1)
     return found
 
 
@@ -38,7 +39,7 @@ def test_vessels_vanish_in_short_lines(sign: int, angle: float) -> None:
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_blobs_stay_at_every_length_and_only_in_their_part(sign: int) -> None:
-    maps = line_blob_maps(residual("blob", sign), EVERYWHERE)
+    maps = line_blob_maps(residual("blob", sign), EVERYWHERE, LENGTHS)
     assert maps.shape == (2 * len(LENGTHS), SIDE, SIDE)
     kept, other = (maps[::2], maps[1::2]) if sign < 0 else (maps[1::2], maps[::2])
     assert (kept[:, 100, 100] > 0.2).all()
@@ -49,8 +50,8 @@ def test_no_residual_is_silent_and_nothing_leaves_the_mask() -> None:
     rng = np.random.default_rng(3)
     mask = np.zeros((SIDE, SIDE), bool)
     mask[30:150, 30:150] = True
-    assert line_blob_maps(np.zeros((SIDE, SIDE), np.float32), mask).max() == 0
-    noisy = line_blob_maps(rng.uniform(-0.5, 0.5, (SIDE, SIDE)).astype(np.float32), mask)
+    assert line_blob_maps(np.zeros((SIDE, SIDE), np.float32), mask, LENGTHS).max() == 0
+    noisy = line_blob_maps(rng.uniform(-0.5, 0.5, (SIDE, SIDE)).astype(np.float32), mask, LENGTHS)
     assert noisy.min() >= 0
     assert noisy[:, ~mask].max() == 0
     assert noisy[:, mask].max() > 0

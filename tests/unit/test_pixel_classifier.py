@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from models.metrics import auroc
+from models.pixel_network import PixelNetworkConfig
 from models.scoring import ScoreConfig
 from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN
 from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
@@ -22,8 +23,8 @@ CONFIG = ClassifierConfig(
     features=FeatureConfig(scales=(0.7, 1.5, 3.0), curvatures=(1.0, 2.0), mirror=True, neighbours=3),
     lesions=LESIONS,
     copies=2,
-    pixels=200,
-    rounds=40,
+    pixels=240,
+    network=PixelNetworkConfig(widths=(32, 32), count=2, passes=20, batch_size=256),
 )
 
 
@@ -59,21 +60,6 @@ def test_kinds_it_never_saw_are_found(classifier):
     assert np.mean(found) > 0.9
 
 
-def test_a_network_beside_the_trees_finds_lesions_too_and_gives_the_same_map_again(classifier):
-    images, rng = heads(6, seed=1, split="test"), np.random.default_rng(5)
-    config = replace(CONFIG, network=(16,), passes=20)
-    both, again = (PixelClassifier(heads(24, seed=0), config) for _ in range(2))
-    found = []
-    for row in range(6):
-        images.pixels[row], mask, _ = paste_lesions(images.pixels[row], images.scored[row], LESIONS, rng)
-        odds = both.log_odds(images, row)
-        found.append(auroc(mask[images.scored[row]], odds[images.scored[row]]))
-    assert np.mean(found) > 0.9
-    assert np.array_equal(odds, again.log_odds(images, 5))
-    assert not np.array_equal(odds, classifier.log_odds(images, 5))
-    assert (odds[~images.seen[5]] == -20).all()
-
-
 def test_untouched_normals_are_quiet(classifier):
     images = heads(12, seed=2, split="test")
     odds = np.stack([classifier.log_odds(images, row) for row in range(12)])
@@ -96,8 +82,8 @@ def test_an_image_is_never_compared_with_its_own_group(classifier):
     elsewhere = replace(train, pixels=train.pixels.copy())
     elsewhere.pixels[:2] = 0.9  # its own group looks like nothing any more
     other = PixelClassifier.__new__(PixelClassifier)
-    other.train, other.config, other.groups, other.trees = elsewhere, CONFIG, classifier.groups, classifier.trees
-    other.usual = other.network = None
+    other.train, other.config, other.groups, other.network = elsewhere, CONFIG, classifier.groups, classifier.network
+    other.usual = None
     assert np.array_equal(other.log_odds(train, 0), without)
 
 
@@ -133,7 +119,27 @@ def test_as_a_control_it_is_scored_like_all_others():
     assert auroc(np.arange(16) >= 8, scores) > 0.9
 
 
-@pytest.mark.parametrize("wrong", [{"copies": 0}, {"leaves": 1}, {"rounds": 0}, {"network": (16, 0)}, {"passes": 0}])
+def test_hard_pixels_are_drawn_more_often_than_others(classifier):
+    class Doubts:
+        """Takes the brighter half of all features' first for altered."""
+
+        def log_odds(self, samples):
+            return np.where(samples[:, 0] > 0.5, 6.0, -6.0)
+
+    rng = np.random.default_rng(3)
+    found = np.stack([np.linspace(0, 1, SIDE * SIDE, dtype=np.float32)])
+    mask, scored = np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE), bool)
+    mask[:2] = True
+    drawn = classifier._chosen(found, mask, scored, rng, Doubts())
+    third = CONFIG.pixels // 3
+    assert len(set(drawn)) == len(drawn) == 2 * third + mask.sum()
+    easy, hard = found[0, drawn[mask.sum() : -third]], found[0, drawn[-third:]]
+    assert (hard > 0.5).mean() > 0.9 > 0.7 > (easy > 0.5).mean()
+    alike = classifier._chosen(found, mask, scored, rng, None)[-third:]
+    assert 0.3 < (found[0, alike] > 0.5).mean() < 0.7
+
+
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"pixels": 2}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match="ClassifierConfig needs"):
         ClassifierConfig(**wrong)

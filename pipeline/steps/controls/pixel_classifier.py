@@ -1,18 +1,19 @@
 """A pixel classifier that has never seen a lesion: it learns synthetic ones pasted on training normals.
 
-Every training normal gets lesions of random kind, place, size, sign and strength (``steps.synthetic``); gradient
-boosting and, where configured, a small network learn from the features of ``pixel_features`` which pixels were altered.
-An image's own duplicate group is never among the similar normals it is compared with, in training as in use.
+Every training normal gets lesions of random kind, place, size, sign and strength (``steps.synthetic``); small networks
+learn from the features of ``pixel_features`` which pixels were altered. Most pixels of a normal image are easy, and the
+few that are not (a disc's rim, a crossing of vessels) would be its false alarms: a first network finds them, and the
+final ones learn from them too. An image's own duplicate group is never among the similar normals it is compared with,
+in training as in use.
 """
 
-import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.pixel_network import PixelNetwork, PixelNetworkConfig
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
 from models.similar import ranking
 from pipeline.steps.canonical.fundus import flattened
@@ -21,9 +22,6 @@ from pipeline.steps.errors import ConfigError
 from pipeline.steps.scorers import CanvasImages
 from pipeline.steps.synthetic import LesionConfig, paste_lesions
 
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
@@ -31,20 +29,15 @@ class ClassifierConfig:
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
     lesions: LesionConfig = field(default_factory=LesionConfig)
-    copies: int = 3  # altered copies of each training normal
-    pixels: int = 300  # drawn from each copy: half of them altered ones, where there are so many
-    rounds: int = 200  # trees
-    rate: float = 0.1  # learning rate of the boosting
-    leaves: int = 31  # of a tree
-    l2: float = 1.0
-    network: tuple[int, ...] = ()  # widths of a small network whose log-odds are averaged with the trees'; none: trees
-    passes: int = 8  # of the network over the drawn pixels
+    copies: int = 3  # altered copies of each training normal, beside the one for the first network
+    pixels: int = 300  # drawn from each copy: a third altered, a third of the others, a third hard ones of the others
+    network: PixelNetworkConfig = field(default_factory=PixelNetworkConfig)
     flatten: bool = False  # take the background out again after pasting, as the flat-field form did before
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.copies, self.pixels, self.rounds, self.passes, *self.network) < 1 or self.leaves < 2:
-            raise ConfigError(f"ClassifierConfig needs counts and widths ≥ 1 and leaves ≥ 2, got {self}")
+        if self.copies < 1 or self.pixels < 3:
+            raise ConfigError(f"ClassifierConfig needs copies ≥ 1 and pixels ≥ 3, got {self}")
 
 
 STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
@@ -53,85 +46,69 @@ STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
 UNSEEN = -20.0
 """Log-odds where nothing was imaged."""
 
-LEAST_CHANCE = 1e-7
-"""Chances of the network are kept from 0 and 1, so that log-odds stay finite."""
+FAR = 12.0
+"""Log-odds beyond which a pixel's chance to be drawn does not fall any more."""
 
-
-def _trained_network(samples: Array, altered: NDArray[np.bool_], config: ClassifierConfig) -> "Pipeline":
-    """A fully connected network on standardised features."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    network = MLPClassifier(config.network, batch_size=min(1024, len(samples)), random_state=config.seed)
-    standardised = make_pipeline(StandardScaler(), network.set_params(max_iter=config.passes))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the passes are a budget
-        fitted: Pipeline = standardised.fit(samples, altered)
-    return fitted
+CANDIDATES = 20_000
+"""Pixels of a copy among which hard ones are looked for."""
 
 
 class PixelClassifier:
     """Log-odds that a pixel was altered; fitted on training normals alone."""
 
     def __init__(self, train: CanvasImages, config: ClassifierConfig) -> None:
-        from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import; most commands train nothing
-
         self.train, self.config = train, config
         self.groups = train.images["group"].to_numpy()
         self.usual = self._usual() if config.features.line_blob else None
-        samples, altered = self._samples()
-        self.trees = HistGradientBoostingClassifier(
-            max_iter=config.rounds,
-            learning_rate=config.rate,
-            max_leaf_nodes=config.leaves,
-            l2_regularization=config.l2,
-            early_stopping=False,
-            random_state=config.seed,
-        )
-        self.trees.fit(samples, altered)
-        self.network = _trained_network(samples, altered, config) if config.network else None
+        rng = np.random.default_rng(config.seed)
+        first = PixelNetwork(*self._samples(1, rng, None), replace(config.network, count=1), seed=config.seed)
+        self.network = PixelNetwork(*self._samples(config.copies, rng, first), config.network, seed=config.seed)
 
     def log_odds(self, images: CanvasImages, row: int) -> Array:
         """Map (H, W) of one image; its own group is left out of the normals it is compared with."""
         seen = images.seen[row]
-        found = self._features(images.gray[row], images, row)[:, seen].T
         odds = np.full(seen.shape, UNSEEN, np.float32)
-        odds[seen] = self.trees.decision_function(found)
-        if self.network is not None:
-            chance = np.clip(self.network.predict_proba(found)[:, 1], LEAST_CHANCE, 1 - LEAST_CHANCE)
-            odds[seen] = (odds[seen] + np.log(chance / (1 - chance))) / 2
+        odds[seen] = self.network.log_odds(self._features(images.gray[row], images, row)[:, seen].T)
         return odds
 
-    def _samples(self) -> tuple[Array, NDArray[np.bool_]]:
-        rng = np.random.default_rng(self.config.seed)
+    def _samples(
+        self, copies: int, rng: np.random.Generator, first: PixelNetwork | None
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Features (n, F) of drawn pixels, and which were altered."""
         values, truth = [], []
         for row in range(len(self.train.images)):
-            for _ in range(self.config.copies):
+            for _ in range(copies):
                 gray, scored = self.train.gray[row], self.train.scored[row]
                 image, mask, _ = paste_lesions(gray[None], scored, self.config.lesions, rng)
                 if self.config.flatten:
                     image = flattened(image, self.train.validity[row])
                 image = np.rint(image * 255).astype(np.float32) / np.float32(255)  # as tiles are stored
                 found = self._features(image[0], self.train, row)
-                chosen = self._chosen(mask, scored, rng)
-                values.append(found.reshape(len(found), -1)[:, chosen].T)
+                found = found.reshape(len(found), -1)
+                chosen = self._chosen(found, mask, scored, rng, first)
+                values.append(found[:, chosen].T)
                 truth.append(mask.ravel()[chosen])
         return np.concatenate(values), np.concatenate(truth)
 
-    def _chosen(self, mask: Masks, scored: Masks, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Pixels that one copy gives: altered ones, and as many of the others as fill the number asked for.
+    def _chosen(
+        self, found: Array, mask: Masks, scored: Masks, rng: np.random.Generator, first: PixelNetwork | None
+    ) -> NDArray[np.intp]:
+        """Pixels that one copy gives: altered ones, others, and others by how altered they look to the first network.
 
         A pixel's chance falls with the root of its lesion's area, so that a large lesion does not drown the small ones.
+        Without a first network all others are drawn alike.
         """
         pieces, _ = ndimage.label(mask)
         altered, other = np.flatnonzero(mask), np.flatnonzero(scored & ~mask)
+        third = self.config.pixels // 3
         chance = 1 / np.sqrt(np.bincount(pieces.ravel())[pieces.ravel()[altered]])
-        half = min(self.config.pixels // 2, len(altered))
-        rest = min(self.config.pixels - half, len(other))
-        some = rng.choice(altered, half, replace=False, p=chance / chance.sum()) if half else altered
-        return np.concatenate([some, rng.choice(other, rest, replace=False)])
+        some = altered if len(altered) <= third else rng.choice(altered, third, replace=False, p=chance / chance.sum())
+        rest = rng.permutation(other)[: max(CANDIDATES, 2 * third)]
+        easy, rest = rest[:third], rest[third:]
+        if first is not None and len(rest) > third:
+            doubt = 1 / (1 + np.exp(-np.clip(first.log_odds(found[:, rest].T), -FAR, FAR)))
+            rest = rng.choice(rest, third, replace=False, p=doubt / doubt.sum())
+        return np.concatenate([some, easy, rest[:third]])
 
     def _usual(self) -> NormalStatistics:
         """Statistics of the line-blob maps of the training normals, brought to the reference place."""

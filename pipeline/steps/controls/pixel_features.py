@@ -18,6 +18,9 @@ from pipeline.steps.errors import ConfigError
 
 Masks = NDArray[np.bool_]
 
+LENGTHS = (17, 33, 34, 66, 132)
+"""Lengths of the lines of the line-blob features, px of the canvas."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
@@ -81,8 +84,8 @@ def features(
 
 def blob_maps(image: Array, seen: Masks) -> Array:
     """Line-blob maps of one image and the bright and dark part of the image itself (P, H, W), smoothed a little."""
-    residual = np.where(seen, image - NEUTRAL, 0)
-    found = [*line_blob_maps(residual, seen), np.maximum(residual, 0), np.maximum(-residual, 0)]
+    residual = np.where(seen, image - NEUTRAL, 0).astype(np.float32)
+    found = [*line_blob_maps(residual, seen, LENGTHS), np.maximum(residual, 0), np.maximum(-residual, 0)]
     return np.stack([_gaussian(each, 1) for each in found])
 
 
