@@ -105,7 +105,7 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
         name="pixel_classifier",
         canvas="field",
         size=classifier,
-        score=replace(FUNDUS_PLAIN, signed=False),
+        score=replace(FUNDUS_PLAIN, signed=False, floor=0.3, smooth=32.0),
         options=options,
     )
     return EvaluationConfig(
