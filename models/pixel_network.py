@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from models.scoring import Array
 
+LEAST_STEPS = 20
+"""Steps of a pass, where there are so many pixels: few pixels in large batches would hardly be learned from."""
+
 FARTHEST = 8.0
 """Features are cut off at so many sd: a value that training never showed shall not rule."""
 
@@ -25,7 +28,7 @@ class PixelNetworkConfig:
     widths: tuple[int, ...] = (96, 96)
     count: int = 3  # networks whose log-odds are averaged; they differ in weights drawn and order of pixels
     passes: int = 8  # over the drawn pixels
-    batch_size: int = 2048
+    batch_size: int = 2048  # at most: a pass has LEAST_STEPS or more
     rate: float = 2e-3  # highest learning rate of the one-cycle schedule
     decay: float = 1e-3  # weight decay of AdamW
 
@@ -60,7 +63,8 @@ class PixelNetwork:
 
 
 def _trained(inputs: Tensor, truth: Tensor, config: PixelNetworkConfig) -> nn.Sequential:
-    network, batch_size = _network(inputs.shape[1], config.widths), min(config.batch_size, len(inputs))
+    network = _network(inputs.shape[1], config.widths)
+    batch_size = max(1, min(config.batch_size, len(inputs) // LEAST_STEPS))
     batches = len(inputs) // batch_size
     optimizer = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.rate, total_steps=config.passes * batches)
