@@ -67,6 +67,7 @@ def committee_alone(dataset: str, home: Path, preset: str, seed: int) -> Version
         log=lambda *_: None,
     )
     weights = {OWN if member == name else member: weight for member, weight in row.evaluation.committee.items()}
+    scores = {canvas: row.evaluation.member_scores.get(name, usual) for canvas, usual in row.evaluation.scores.items()}
     return evaluate_lane(
         LaneInputs(
             dataset=DATASETS[dataset],
@@ -75,7 +76,7 @@ def committee_alone(dataset: str, home: Path, preset: str, seed: int) -> Version
             proxies=proxies,
             trained=(train_method(training, store),),
         ),
-        replace(row.evaluation, committee=weights),
+        replace(row.evaluation, scores=scores, committee=weights),
         store,
         preset=preset,
         method=plan.method,

@@ -48,6 +48,9 @@ SCORES: dict[str, Callable[[str], Any]] = {
     "map_sigma": float,
     "smooth": float,
     "similar": int,
+    "severity": float,
+    "beside": int,
+    "own_mirror": lambda text: bool(int(text)),
     "fine": lambda text: bool(int(text)),
     "lines": lambda text: tuple(int(length) for length in text.split(",") if length),
 }
@@ -108,7 +111,7 @@ def measure(lane: Lane, canvas: str, stage: Version, tiles: Version, lesions: Le
         canvas=canvas,
         splits=("val",),
         flip_average=evaluation.flip_average,
-        fine=score.fine,
+        score=score,
         more=pasted.tiles,
     )
     scored = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)

@@ -18,6 +18,9 @@ Array = NDArray[np.float32]
 LEAST_SD = 1e-4
 """Smallest sd that a residual is divided by (residual units): a part that no normal shows has sd 0, and no 0/0."""
 
+SEVERE = 0.02
+"""Share of an image's pixels by whose mean ``ScoreConfig.severity`` tells how ill it looks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
@@ -35,16 +38,21 @@ class ScoreConfig:
     smooth: float = 0.0  # Gaussian over the sums behind the statistics, px; steadies them where normals are few
     rare: float = 0.0  # [0, 1): where fewer normals than this share were seen, the nearest place's statistics
     similar: int = 0  # so many of the normals (and mirrors) most like an image make its statistics; 0 = all alike
+    beside: int = 0  # so many training normals most like an image explain its residual by their own; 0 = none
+    own_mirror: bool = False  # so does the residual of the image's other half, where left and right are alike
+    severity: float = 0.0  # weight of how ill the image looks as a whole, added to each pixel (``standardise_one``)
 
     def __post_init__(self) -> None:
         if not 0 < self.worst <= 1:
             raise ValueError(f"ScoreConfig.worst is a share in (0, 1], got {self.worst}")
-        least = min(self.sigma, self.map_sigma, self.smooth, self.floor, self.similar)
+        least = min(self.sigma, self.map_sigma, self.smooth, self.floor, self.similar, self.beside, self.severity)
         if least < 0 or min(self.lines, default=2) < 2 or not 0 <= self.rare < 1:
             raise ValueError(
-                "ScoreConfig: sigma, map_sigma, smooth, floor and similar are at least 0, lines at least 2 px and "
-                f"rare in [0, 1), got {self}"
+                "ScoreConfig: sigma, map_sigma, smooth, floor, similar, beside and severity are at least 0, lines at "
+                f"least 2 px and rare in [0, 1), got {self}"
             )
+        if (self.beside and self.fine) or (self.own_mirror and not self.beside):
+            raise ValueError(f"ScoreConfig: beside goes without fine, and own_mirror with beside, got {self}")
 
     def scaled(self, factor: float) -> "ScoreConfig":
         """The same for networks of a resolution that many times as high; a fine residual has the canvas's own."""
@@ -161,24 +169,26 @@ def fit_statistics(
 
 
 def standardise_one(
-    smoothed: Array, statistics: NormalStatistics, offset: tuple[float, float], config: ScoreConfig
+    smoothed: Array,
+    statistics: NormalStatistics,
+    scored: NDArray[np.bool_],
+    offset: tuple[float, float],
+    config: ScoreConfig,
 ) -> Array:
-    """Pixel scores (H, W) of one image: largest of (r − μ)/(sd + floor·mean sd), statistics shifted to it; smoothed."""
+    """Pixel scores (H, W) of one image, 0 where it is not scored; statistics are shifted to it.
+
+    The largest of (r − μ)/(sd + floor·mean sd) over the parts, smoothed. With ``severity`` the mean of the image's own
+    worst ``SEVERE`` share is added to each pixel at that weight: a spot means more in an image that has many.
+    """
     floor = config.floor * statistics.sd.mean(axis=(1, 2), keepdims=True)
     spread = np.maximum(shifted(statistics.sd, offset) + floor, LEAST_SD)
     z = (smoothed - shifted(statistics.mean, offset)) / spread
     largest: Array = z.max(axis=0).astype(np.float32)
-    return ndimage.gaussian_filter(largest, config.map_sigma) if config.map_sigma > 0 else largest
-
-
-def standardise(
-    smoothed: Array, statistics: NormalStatistics, offsets: NDArray[np.float64], config: ScoreConfig
-) -> Array:
-    """Pixel scores (n, H, W) of parts (n, P, H, W), each image by ``standardise_one``."""
-    maps: Array = np.stack(
-        [standardise_one(s, statistics, (o[0], o[1]), config) for s, o in zip(smoothed, offsets, strict=True)]
-    )
-    return maps
+    if config.map_sigma > 0:
+        largest = ndimage.gaussian_filter(largest, config.map_sigma)
+    if config.severity > 0 and scored.any():
+        largest = largest + config.severity * _worst(largest[scored], SEVERE)
+    return largest * scored
 
 
 def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
@@ -188,10 +198,14 @@ def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> A
         inside = values[mask]
         if inside.size == 0:
             raise ValueError(f"image {i} of {len(maps)} has no scored pixel: quarantine it before scoring")
-        keep = max(1, round(config.worst * inside.size))
-        worst = np.partition(inside, inside.size - keep)[-keep:].mean()
-        scores[i] = worst - (inside.mean() if config.minus_mean else 0.0)
+        scores[i] = _worst(inside, config.worst) - (inside.mean() if config.minus_mean else 0.0)
     return scores
+
+
+def _worst(values: Array, share: float) -> np.float32:
+    """Mean of the largest share of values (n,)."""
+    keep = max(1, round(share * values.size))
+    return np.float32(np.partition(values, values.size - keep)[-keep:].mean())
 
 
 def z_score(scores: Array, normal: Array) -> Array:

@@ -15,8 +15,9 @@ from pipeline.steps.synthetic import LesionConfig
 
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
 PLAIN_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
-MRI_SCORE = replace(PLAIN_SCORE, similar=12)  # planes and contrasts in one slot; chosen by pasted lesions
-FUNDUS_PLAIN = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15)
+MRI_PLAIN = replace(PLAIN_SCORE, similar=12)  # planes and contrasts in one slot; chosen by pasted lesions
+MRI_SCORE = replace(MRI_PLAIN, beside=12, own_mirror=True)  # chosen the same way
+FUNDUS_PLAIN = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15, severity=0.2)
 FUNDUS_SCORE = replace(FUNDUS_PLAIN, fine=True, lines=(9, 17, 33, 66), smooth=32.0, map_sigma=2.0)
 FUNDUS = (256, 256)
 
@@ -40,8 +41,8 @@ MRI_CLASSIFIER = ClassifierConfig(
 )
 MRI_CONTROLS = (
     Control(name="pca", canvas="head", size=(64, 64), score=MRI_SCORE, options={"components": 24, "mirrored": True}),
-    Control(name="patch_neighbour", canvas="head", size=(64, 64), score=MRI_SCORE, options={"own_mirror": 3}),
-    Control(name="nearest", canvas="head", size=(64, 64), score=MRI_SCORE),
+    Control(name="patch_neighbour", canvas="head", size=(64, 64), score=MRI_PLAIN, options={"own_mirror": 3}),
+    Control(name="nearest", canvas="head", size=(64, 64), score=MRI_PLAIN),
     Control(
         name="pixel_classifier",
         canvas="head",
@@ -91,7 +92,7 @@ OCT_EVALUATION = EvaluationConfig(
 MRI_EVALUATION = EvaluationConfig(
     scores={"head": MRI_SCORE},
     controls=MRI_CONTROLS,
-    member_scores={"proxyano_comparing": ScoreConfig(sigma=1.0, worst=0.2)},
+    member_scores={"denoising": MRI_PLAIN, "proxyano_comparing": ScoreConfig(sigma=1.0, worst=0.2)},
     committee={"denoising": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 0.5},
     flip_average=True,
     pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.25)),
@@ -105,7 +106,7 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
         name="pixel_classifier",
         canvas="field",
         size=classifier,
-        score=replace(FUNDUS_PLAIN, signed=False, floor=0.3, smooth=32.0),
+        score=replace(FUNDUS_PLAIN, signed=False, floor=0.3, smooth=32.0, severity=0.3),
         options=options,
     )
     return EvaluationConfig(

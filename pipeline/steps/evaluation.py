@@ -192,7 +192,7 @@ def _predicted(
         canvas=canvas,
         splits=ASKED,
         flip_average=config.flip_average,
-        fine=score.fine,
+        score=score,
         changes=changes,
         member=member,
         more=board.tiles_pasted(canvas),

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from models.checkpoint import load_method, read_description
 from models.method import Method
 from models.prediction import predict
-from models.scoring import Array
+from models.scoring import Array, ScoreConfig
 from models.source import TensorSource
 from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
 from pipeline.steps.loading import TileSet, canvases, load_tiles
+from pipeline.steps.normal_residuals import NormalResiduals
 from pipeline.steps.scorers import CanvasImages, enlarge, stitched
 from pipeline.steps.store import Version
 from pipeline.steps.training import checkpoint_folder
@@ -32,10 +33,11 @@ class Prediction:
     latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
     image: Array  # (n,) ‖I − Î‖_F (Table V), the same way
     residual: Array  # (n, H, W) signed I − Î, mean over channels
-    steady: Array  # (n, H, W) what becomes the pixel score, averaged with the mirrored image's where asked
+    steady: Array  # (n, H, W) what becomes the pixel score: with the mirrored image's, beside normals, where asked
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
     seconds: float  # that the method took for all of them, loading left out
+    normals: NormalResiduals | None  # those of the training normals, where ``steady`` is what differs from them
 
 
 def predict_canvas(
@@ -45,8 +47,8 @@ def predict_canvas(
     *,
     canvas: str,
     splits: tuple[str, ...],
+    score: ScoreConfig | None = None,
     flip_average: bool = False,
-    fine: bool = False,
     changes: Mapping[str, Any] | None = None,
     member: str = "",
     more: TileSet | None = None,
@@ -54,21 +56,32 @@ def predict_canvas(
 ) -> Prediction:
     """Run a checkpoint over the images of some splits, at the size it was trained at.
 
-    ``flip_average`` adds a second pass over the mirrored tiles (test-time augmentation), for ``steady`` alone;
-    ``fine`` gives planes of the canvas's full size (``predict_tiles``); ``changes`` are those of one of the method's
+    ``score`` says what ``steady`` will be judged by: a fine one gives planes of the canvas's full size
+    (``predict_tiles``), one with ``beside`` asks the training normals. ``flip_average`` adds a second pass over the
+    mirrored tiles (test-time augmentation), for ``steady`` alone; ``changes`` are those of one of the method's
     ``variants``; ``member`` names the folder of one of several methods in the version; ``more`` tiles follow, unless it
     needs true proxies.
     """
+    score = score or ScoreConfig()
     folder = checkpoint_folder(stage, f"{member}/{canvas}" if member else canvas)
     height, width = read_description(folder)["extra"]["size"]
     size = (int(height), int(width))
     method = load_method(folder, changes)
     true, more = (proxies, None) if method.needs_proxy else (None, more)
-    held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
-    full = load_tiles(tiles, None, splits=splits, canvas=canvas, more=more) if fine else None
-    return predict_tiles(
-        method, held, canvas=canvas, size=size, full=full, flip_average=flip_average, progress=progress
-    )
+
+    def seen(splits: tuple[str, ...], more: TileSet | None) -> Prediction:
+        held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
+        full = load_tiles(tiles, None, splits=splits, canvas=canvas, more=more) if score.fine else None
+        return predict_tiles(
+            method, held, canvas=canvas, size=size, full=full, flip_average=flip_average, progress=progress
+        )
+
+    found = seen(splits, more)
+    if not score.beside:
+        return found
+    usual = seen(("train",), None)
+    normals = NormalResiduals(usual.images.gray, usual.images.scored, usual.steady)
+    return replace(found, steady=normals.unlike(found.images, found.steady, score), normals=normals)
 
 
 def predict_tiles(
@@ -110,6 +123,7 @@ def predict_tiles(
         latent=_over_tiles(scores.latent.numpy(), single, order),
         image=_over_tiles(scores.image.numpy(), single, order),
         seconds=seconds,
+        normals=None,
         **joined,
     )
 

@@ -156,8 +156,7 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
 
     def map_of(row: int) -> Array:
         statistics = statistics_for(row)
-        found: Array = standardise_one(parts_of(row), statistics, images.offset(row), config) * scored[row]
-        return found
+        return standardise_one(parts_of(row), statistics, scored[row], images.offset(row), config)
 
     return CanvasScore(images, map_of, config, everyone, similar)
 

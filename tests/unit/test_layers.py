@@ -61,7 +61,7 @@ def pictures(table, levels, tiles):
     copies.loc[0, "image_id"] = "pasted copy"  # scored beside the others, but no image of the table
     images = CanvasImages(copies, pixels, None, np.full((COUNT, SIDE, SIDE), SCORED, np.uint8))
     norms = np.zeros(COUNT, np.float32)
-    found = Prediction(images, norms, norms, plane, plane, plane / 2, plane / 4, 1.0)
+    found = Prediction(images, norms, norms, plane, plane, plane / 2, plane / 4, 1.0, None)
     heat = np.zeros((SIDE, SIDE), np.float32)
     heat[:, : SIDE // 2], heat[0, 0] = HOT, 100.0
     mask = np.zeros((TILE, TILE), bool)

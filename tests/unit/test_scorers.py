@@ -50,7 +50,7 @@ def direct_map(images, residual, row, normals):
     """Map of one image by the statistics of the given normals, all at once."""
     smoothed = parts(residual, images.scored, CONFIG)
     statistics = fit_statistics(smoothed[normals], images.scored[normals], offsets(images, normals), CONFIG)
-    return standardise_one(smoothed[row], statistics, images.offset(row), CONFIG) * images.scored[row]
+    return standardise_one(smoothed[row], statistics, images.scored[row], images.offset(row), CONFIG)
 
 
 def test_a_validation_image_is_scored_by_the_other_normals(images, residual):
@@ -140,7 +140,7 @@ def test_similar_normals_leave_an_images_own_group_out(images, residual):
     smoothed = parts(residual, images.scored, config)
     normals = SimilarNormals(images.gray[1:3], images.scored[1:3], smoothed[1:3], offsets(images, [1, 2]), config)
     usual = normals.statistics(images.gray[0], images.scored[0])
-    wanted = standardise_one(smoothed[0], usual, images.offset(0), config) * images.scored[0]
+    wanted = standardise_one(smoothed[0], usual, images.scored[0], images.offset(0), config)
     assert_allclose(found.map_of(0), wanted, rtol=1e-3, atol=1e-3)
     plain = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
     assert not np.allclose(plain.map_of(4), found.map_of(4), atol=1e-2)

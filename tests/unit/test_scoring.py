@@ -9,13 +9,13 @@ from scipy import ndimage
 
 from models.scoring import (
     LEAST_SD,
+    SEVERE,
     NormalStatistics,
     NormalSums,
     ScoreConfig,
     fit_statistics,
     parts,
     shifted,
-    standardise,
     standardise_one,
     sums,
     worst_mean,
@@ -138,27 +138,47 @@ def test_statistics_need_a_scored_pixel(residual, scored):
         fit_statistics(parts(residual, nothing, PLAIN), nothing, np.zeros((5, 2)), PLAIN)
 
 
-def test_standardise_is_the_largest_part_in_units_of_sd_and_floor(rng):
+def test_standardise_is_the_largest_part_in_units_of_sd_and_floor(rng, scored):
     smoothed = rng.random((3, 2, *SIZE)).astype(np.float32)
     statistics = NormalStatistics(
         rng.random((2, *SIZE)).astype(np.float32), rng.random((2, *SIZE)).astype(np.float32) + 0.1
     )
     config = replace(PLAIN, floor=0.3)
-    offsets = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, -2.0]])
-    found = standardise(smoothed, statistics, offsets, config)
     floor = 0.3 * statistics.sd.mean(axis=(1, 2))[:, None, None]
     expected = ((smoothed[0] - statistics.mean) / (statistics.sd + floor)).max(axis=0)
-    assert_allclose(found[0], expected, rtol=1e-5)
+    assert_allclose(
+        standardise_one(smoothed[0], statistics, scored[0], (0, 0), config), expected * scored[0], rtol=1e-5
+    )
     moved = (smoothed[2] - shifted(statistics.mean, (0, -2))) / (shifted(statistics.sd, (0, -2)) + floor)
-    assert_allclose(found[2], moved.max(axis=0), rtol=1e-5)
+    found = standardise_one(smoothed[2], statistics, scored[2], (0, -2), config)
+    assert_allclose(found, moved.max(axis=0) * scored[2], rtol=1e-5)
+
+
+def test_severity_lifts_every_scored_pixel_of_an_image_that_looks_ill(rng, scored):
+    usual = NormalStatistics(np.zeros((1, *SIZE), np.float32), np.ones((1, *SIZE), np.float32))
+    smoothed, weighed = rng.random((1, *SIZE)).astype(np.float32), replace(PLAIN, severity=0.5)
+    spots = smoothed.copy()
+    spots[0, 2:6, 2:6] = 9
+    for values in (smoothed, spots):
+        plain = standardise_one(values, usual, scored[0], (0, 0), PLAIN)
+        lift = 0.5 * worst_mean(plain[None], scored[:1], replace(PLAIN, worst=SEVERE))[0]
+        expected = np.where(scored[0], plain + lift, 0)
+        assert_allclose(standardise_one(values, usual, scored[0], (0, 0), weighed), expected, rtol=1e-5)
+    healthy, ill = (standardise_one(values, usual, scored[0], (0, 0), weighed) for values in (smoothed, spots))
+    elsewhere = scored[0] & (spots == smoothed)[0]
+    assert elsewhere.any()
+    assert (ill > healthy + 1)[elsewhere].all()
+    nowhere = np.zeros(SIZE, bool)
+    assert_array_equal(standardise_one(spots, usual, nowhere, (0, 0), weighed), 0)
 
 
 def test_a_part_that_no_normal_shows_gives_finite_scores():
     nothing = NormalStatistics(np.zeros((2, *SIZE), np.float32), np.zeros((2, *SIZE), np.float32))
-    smoothed = np.zeros((2, *SIZE), np.float32)
-    assert_array_equal(standardise_one(smoothed, nothing, (0.0, 0.0), ScoreConfig()), 0)
+    smoothed, everywhere = np.zeros((2, *SIZE), np.float32), np.ones(SIZE, bool)
+    assert_array_equal(standardise_one(smoothed, nothing, everywhere, (0.0, 0.0), ScoreConfig()), 0)
     smoothed[1, 4, 4] = 1
-    assert standardise_one(smoothed, nothing, (0.0, 0.0), ScoreConfig())[4, 4] == pytest.approx(1 / LEAST_SD)
+    found = standardise_one(smoothed, nothing, everywhere, (0.0, 0.0), ScoreConfig())
+    assert found[4, 4] == pytest.approx(1 / LEAST_SD)
 
 
 @pytest.mark.parametrize("worst", [0.01, 0.1, 1.0])

@@ -25,8 +25,8 @@ def normals():
 
 def test_a_residual_that_is_usual_for_another_kind_of_image_stands_out(normals):
     dark, scored, large = np.full((H, W), 0.2, np.float32), np.ones((H, W), bool), np.full((1, H, W), 1.2, np.float32)
-    own = standardise_one(large, normals.statistics(dark, scored), (0, 0), CONFIG)
-    among_all = standardise_one(large, normals._everyone.statistics(CONFIG), (0, 0), CONFIG)
+    own = standardise_one(large, normals.statistics(dark, scored), scored, (0, 0), CONFIG)
+    among_all = standardise_one(large, normals._everyone.statistics(CONFIG), scored, (0, 0), CONFIG)
     assert among_all.max() < 2 < own.min()
     other = normals.statistics(dark + 0.6, scored)
     assert (other.mean > normals.statistics(dark, scored).mean).all()

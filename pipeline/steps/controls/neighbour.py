@@ -47,28 +47,32 @@ def patch_neighbour_map(
     *,
     train_mask: Masks | None = None,
     query_mask: Masks | None = None,
+    values: tuple[Maps, Maps] | None = None,
     config: NeighbourConfig | None = None,
 ) -> Maps:
     """Smallest local mean absolute difference (m, H, W) over similar normals and small shifts.
 
     With ``own_mirror`` the other half of the same head explains a place too, as a normal of the same contrast does.
+    ``values`` are what is compared in the place of the images, which then only tell who is similar: maps (n, H, W) of
+    the normals and (m, H, W) of the queries.
 
     Masks (n, H, W), (m, H, W) say what counts: outside the training mask there is nothing to match, and outside the
     query's the map is 0.
     """
     config = config or NeighbourConfig()
     check_shapes(train, query)
-    bank = with_mirrors(train, config.mirrored)
+    held, shown = values or (train, query)
     known = with_mirrors(np.ones(train.shape, bool) if train_mask is None else train_mask, config.mirrored)
     asked = np.ones(query.shape, bool) if query_mask is None else query_mask
+    bank, held = with_mirrors(train, config.mirrored), with_mirrors(held, config.mirrored)
     similar = ranking(bank, query, asked, min(config.neighbours, len(bank)))
     maps = np.empty(query.shape, np.float32)
     for i, chosen in enumerate(similar):
-        maps[i] = local_distance(bank[chosen], known[chosen], query[i], asked[i], config)
+        maps[i] = local_distance(held[chosen], known[chosen], shown[i], asked[i], config)
         if config.own_mirror >= 0:
-            other, seen = query[i][None, :, ::-1], asked[i][None, :, ::-1]
+            other, seen = shown[i][None, :, ::-1], asked[i][None, :, ::-1]
             own = replace(config, shift=config.own_mirror)
-            maps[i] = np.minimum(maps[i], local_distance(other, seen, query[i], asked[i], own))
+            maps[i] = np.minimum(maps[i], local_distance(other, seen, shown[i], asked[i], own))
     return maps
 
 

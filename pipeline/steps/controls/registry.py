@@ -18,6 +18,7 @@ from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual,
 from pipeline.steps.controls.pca import pca_residual
 from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
 from pipeline.steps.errors import ConfigError
+from pipeline.steps.normal_residuals import NormalResiduals
 from pipeline.steps.scorers import CanvasImages, PartsOf, residual_parts
 
 
@@ -44,9 +45,15 @@ ControlFunction = Callable[[CanvasImages, CanvasImages, Control], PartsOf]
 
 
 def _pca(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
-    options = dict(control.options)
-    residual = pca_residual(train.gray, images.gray, train_mask=train.seen, query_mask=images.seen, **options)
-    return residual_parts(residual, images, control.score)
+    def residual(query: CanvasImages) -> Array:
+        return pca_residual(
+            train.gray, query.gray, train_mask=train.seen, query_mask=query.seen, **dict(control.options)
+        )
+
+    found = residual(images)
+    if control.score.beside:
+        found = NormalResiduals(train.gray, train.scored, residual(train)).unlike(images, found, control.score)
+    return residual_parts(found, images, control.score)
 
 
 def _nearest(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:

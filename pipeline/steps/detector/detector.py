@@ -24,6 +24,7 @@ from pipeline.steps.detector.heat import Region, overlay, paint, regions
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.inference import predict_tiles
 from pipeline.steps.loading import TileSet, at_size
+from pipeline.steps.normal_residuals import NormalResiduals
 from pipeline.steps.scorers import CanvasImages, stitched
 
 LONGEST = 1024
@@ -39,7 +40,8 @@ class CanvasDetector:
     method: Method
     normal: NormalStatistics  # of all validation normals
     similar: SimilarNormals | None  # one by one, where the score is by the most similar
-    mean: float  # of their raw image scores, and their sd: the unit of the score
+    beside: NormalResiduals | None  # training normals, where the score compares residuals with theirs
+    mean: float  # of validation normals' raw image scores, and their sd: the unit of the score
     sd: float
     domain: Domain
 
@@ -178,9 +180,10 @@ class Detector:
             device=self.device,
         )
         images, scored = seen.images, seen.images.scored
-        smoothed = parts(seen.steady, scored, canvas.score)
+        steady = canvas.beside.unlike(images, seen.steady, canvas.score) if canvas.beside else seen.steady
+        smoothed = parts(steady, scored, canvas.score)
         maps = [
-            standardise_one(smoothed[row], usual, images.offset(row), canvas.score) * scored[row]
+            standardise_one(smoothed[row], usual, scored[row], images.offset(row), canvas.score)
             for row, usual in enumerate(canvas.normal_for(images))
         ]
         whole = stitched(full, name, (TILE, TILE))

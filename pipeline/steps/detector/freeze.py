@@ -29,15 +29,18 @@ from pipeline.steps.errors import ConfigError, StoreCorrupt
 from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.inference import predict_canvas
 from pipeline.steps.loading import TileSet, read_index, read_rows
+from pipeline.steps.normal_residuals import NormalResiduals
 from pipeline.steps.scorers import residual_parts, score_canvas, stitched
 from pipeline.steps.store import Store, Version, fingerprint, write_file
 from pipeline.steps.training import checkpoint_folder
 
-FORMAT = 3
+FORMAT = 4
 DESCRIPTION = "detector.json"
 NORMAL = "normal.safetensors"
 SIMILAR = ("images", "scored", "smoothed", "offsets")
 """Arrays of ``SimilarNormals`` that a detector keeps, where its score needs them."""
+BESIDE = ("images", "scored", "residual")
+"""The same of ``NormalResiduals``."""
 
 MOST = 500
 """Training normals that the domain is learned from; more would say nothing new."""
@@ -112,7 +115,7 @@ class _Frozen:
             canvas=name,
             splits=("val",),
             flip_average=flip_average,
-            fine=score.fine,
+            score=score,
             progress=progress,
         )
         scored = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
@@ -129,6 +132,8 @@ class _Frozen:
             "domain_sd": torch.from_numpy(self.domain.sd),
             "domain_normals": torch.from_numpy(self.domain.normals),
         }
+        for name in BESIDE if seen.normals else ():
+            self.tensors[f"beside_{name}"] = torch.from_numpy(getattr(seen.normals, name))
         if scored.similar:
             self.tensors |= {f"similar_{name}": torch.from_numpy(getattr(scored.similar, name)) for name in SIMILAR}
         self.score = score
@@ -188,6 +193,7 @@ def _canvas(folder: Path, entry: Mapping[str, Any]) -> CanvasDetector:
         method=load_method(folder),
         normal=NormalStatistics(arrays["mean"], arrays["sd"]),
         similar=_similar(arrays, score) if score.similar else None,
+        beside=NormalResiduals(*(arrays[f"beside_{name}"] for name in BESIDE)) if score.beside else None,
         mean=entry["mean"],
         sd=entry["sd"],
         domain=Domain(arrays["domain_mean"], arrays["domain_sd"], arrays["domain_normals"], entry["farthest"]),
