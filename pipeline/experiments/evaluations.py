@@ -62,7 +62,7 @@ FUNDUS_CLASSIFIER = ClassifierConfig(
         place=False,
     ),
     lesions=LesionConfig(radius=(0.002, 0.08), strength=(0.04, 0.4), count=(8, 30)),
-    copies=3,
+    copies=5,
     pixels=4500,
     flatten=True,
 )
@@ -112,6 +112,9 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
     return EvaluationConfig(
         scores={"field": FUNDUS_SCORE},
         controls=(learned, *FUNDUS_CONTROLS),
+        member_scores={
+            "denoising": replace(FUNDUS_PLAIN, smooth=8.0)
+        },  # a row for comparison, at its own 128 px a tile
         committee={"pixel_classifier": 1.0},  # line-blob maps beside it find fewer pasted lesions
         pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
     )
