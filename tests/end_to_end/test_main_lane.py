@@ -1,6 +1,7 @@
 """From nothing to the report by the documented lines, and everything that people look at on the way."""
 
 import json
+from dataclasses import replace
 
 import dagster as dg
 import numpy as np
@@ -8,11 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
 from models.source import TensorSource
+from pipeline.experiments.presets import PRESETS
 from pipeline.steps.inference import predict_canvas
 from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.synthetic import LesionConfig
 from pipeline.steps.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
@@ -225,3 +229,19 @@ def test_flip_average_is_the_mean_over_the_image_and_its_mirror_image(undisturbe
     mirrored = predict(method, source, batch_size=64).residual.numpy()[:, 0, :, ::-1]
     assert np.abs(mirrored - plain.residual).max() > 1e-3
     assert np.allclose(found.steady, (plain.residual + mirrored) / 2, atol=1e-6)
+
+
+def test_synthetic_lesions_tell_what_a_score_finds(undisturbed):
+    lane, held = PRESETS["sample"].lanes["brain_mri"], undisturbed.store
+    stage, tiles = held.current("brain_mri/stage2"), held.current("brain_mri/tiles")
+
+    def figures(strength, words=""):
+        chosen = replace(lane, evaluation=judged(lane.evaluation, words))
+        return measure(chosen, "head", stage, tiles, LesionConfig(strength=(strength, strength)))
+
+    strong, faint = figures(0.8), figures(0.001)
+    assert strong["image_auroc"] > 0.7
+    assert strong["pixel_auroc"] > 0.8 > faint["pixel_auroc"]
+    assert strong["raised"] > faint["raised"]
+    plain = figures(0.8, "beside=0 own_mirror=0")
+    assert plain["pixel_auroc"] != strong["pixel_auroc"]

@@ -32,6 +32,7 @@ TITLES = {
     "proxyano": "ProxyAno",
     "committee": "committee",
     "member_denoising": "denoising auto-encoder",
+    "member_segmentation": "network that marks synthetic anomalies",
     "control_pca": "PCA",
     "control_nearest": "1-nearest neighbour",
     "control_patch_neighbour": "local patch neighbour",
