@@ -9,8 +9,10 @@ from numpy.testing import assert_allclose
 
 from models.scoring import ScoreConfig
 from pipeline.steps.canonical.form import NO_DATA, SCORED
+from pipeline.steps.controls.pca import pca_residual
 from pipeline.steps.controls.registry import CONTROLS, RAW, Control
 from pipeline.steps.errors import ConfigError
+from pipeline.steps.normal_residuals import NormalResiduals
 from pipeline.steps.scorers import CanvasImages, score_canvas
 
 SIZE = (48, 40)
@@ -91,3 +93,17 @@ def test_unknown_names_and_missing_proxies_are_named(train, images):
 def test_line_blob_maps_without_lines_are_refused(train, images):
     with pytest.raises(ConfigError, match="lines"):
         CONTROLS["line_blob"](train, images, Control(name="line_blob", canvas="whole", size=SIZE, score=SCORE))
+
+
+def test_pca_beside_normals_asks_what_it_leaves_of_them(train, images):
+    score = ScoreConfig(sigma=0.0, beside=3)
+    control = Control(name="pca", canvas="whole", size=SIZE, score=score, options=OPTIONS["pca"])
+    masks = {"train_mask": train.seen}
+    left = pca_residual(train.gray, train.gray, query_mask=train.seen, **masks, **OPTIONS["pca"])
+    shown = pca_residual(train.gray, images.gray, query_mask=images.seen, **masks, **OPTIONS["pca"])
+    expected = NormalResiduals(train.gray, train.scored, left).unlike(images, shown, score)
+    found = CONTROLS["pca"](train, images, control)
+    for row in range(len(images.images)):
+        assert_allclose(found(row)[0], expected[row] * images.scored[row], atol=1e-6)
+    with pytest.raises(ConfigError, match="only pca"):
+        Control(name="nearest", canvas="whole", size=SIZE, score=score)

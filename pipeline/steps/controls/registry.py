@@ -35,6 +35,10 @@ class Control:
     def __post_init__(self) -> None:
         if self.name not in CONTROLS:
             raise ConfigError(f"Control.name is one of {sorted(CONTROLS)}, got {self.name!r}")
+        if self.score.beside and self.name != "pca":
+            raise ConfigError(
+                f"Control.score.beside: only pca leaves residuals of the training normals, not {self.name}"
+            )
 
 
 LEAST_ODDS = -6.0
