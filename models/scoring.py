@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -20,6 +21,9 @@ LEAST_SD = 1e-4
 
 SEVERE = 0.02
 """Share of an image's pixels by whose mean ``ScoreConfig.severity`` tells how ill it looks."""
+
+COARSE = 8
+"""Px that the Gaussian of ``ScoreConfig.smooth`` measures at least on the grid it is computed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +101,8 @@ class NormalSums:
         """Gaussian over places, px: each speaks for its neighbourhood."""
         if sigma == 0:
             return self
-        spread = (0, sigma, sigma)
-        total, square = ndimage.gaussian_filter(self.total, spread), ndimage.gaussian_filter(self.square, spread)
-        return NormalSums(total, square, ndimage.gaussian_filter(self.count, sigma))
+        total, square = (np.stack([_wide(plane, sigma) for plane in planes]) for planes in (self.total, self.square))
+        return NormalSums(total, square, _wide(self.count, sigma))
 
     def statistics(self, config: ScoreConfig) -> NormalStatistics:
         """Mean and sd; places that (nearly) no normal showed take the nearest place that enough of them did."""
@@ -131,6 +134,17 @@ def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Ar
         calm = zip(smooth(residual), scored, strict=True)  # single noisy pixels would end a line
         split += list(np.stack([line_blob_maps(one, mask, config.lines) for one, mask in calm], axis=1))
     return np.stack([smooth(part) for part in split], axis=1).astype(np.float32)
+
+
+def _wide(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Gaussian of a plane (H, W); a wide one on a grid where it still measures ``COARSE`` px, as good within 1e-3."""
+    factor = int(sigma // COARSE)
+    if factor < 2:
+        return np.asarray(ndimage.gaussian_filter(plane, sigma))
+    height, width = plane.shape
+    small = cv2.resize(plane, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    steady = ndimage.gaussian_filter(small, np.sqrt(sigma**2 - (factor**2 - 1) / 12) / factor)  # cells blur as well
+    return np.asarray(cv2.resize(steady, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def shifted(values: Array, offset: tuple[float, float]) -> Array:

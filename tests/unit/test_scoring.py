@@ -132,6 +132,20 @@ def test_smooth_statistics_smooth_the_sums_and_the_counts(residual, scored):
     assert_allclose(found.mean[0][seen], (ndimage.gaussian_filter(total, 2.0) / count)[seen], rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(192, 192), (191, 203)])
+def test_a_wide_smoothing_is_a_gaussian_within_a_thousandth(rng, shape):
+    normals = ndimage.gaussian_filter(rng.random((4, 1, *shape)), (0, 0, 2, 2)).astype(np.float32)
+    rows, cols = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    scored = np.repeat((np.hypot(rows, cols) < 0.9)[None], 4, axis=0)
+    found = fit_statistics(normals, scored, np.zeros((4, 2)), replace(PLAIN, mirrored=False, smooth=32.0))
+    total = (normals[:, 0].astype(float) * scored).sum(axis=0)
+    square = (np.square(normals[:, 0].astype(float)) * scored).sum(axis=0)
+    total, square, count = (ndimage.gaussian_filter(plane, 32.0) for plane in (total, square, 4.0 * scored[0]))
+    mean, seen = total / count, scored[0]
+    assert_allclose(found.mean[0][seen], mean[seen], rtol=1e-3)
+    assert_allclose(found.sd[0][seen], np.sqrt(square / count - mean**2)[seen], rtol=1e-2)
+
+
 def test_statistics_need_a_scored_pixel(residual, scored):
     nothing = np.zeros_like(scored)
     with pytest.raises(ValueError, match="at least one normal image with scored pixels"):

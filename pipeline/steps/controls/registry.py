@@ -50,9 +50,7 @@ ControlFunction = Callable[[CanvasImages, CanvasImages, Control], PartsOf]
 
 def _pca(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
     def residual(query: CanvasImages) -> Array:
-        return pca_residual(
-            train.gray, query.gray, train_mask=train.seen, query_mask=query.seen, **dict(control.options)
-        )
+        return pca_residual(train.gray, query.gray, train_mask=train.seen, query_mask=query.seen, **control.options)
 
     found = residual(images)
     if control.score.beside:
