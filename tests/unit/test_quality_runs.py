@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.quality_runs import earlier, place, run_key, stage_minutes
+from benchmarks.quality_runs import FITTED, bounds, earlier, fitted_on_test, place, run_key, stage_minutes
+from models.metrics import auroc
 
 
 def written(folder: Path, counts: dict[tuple[str, int], int]) -> None:
@@ -35,3 +38,37 @@ def test_a_list_that_does_not_fit_the_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps([{"value": 0.1}] * 3))
     with pytest.raises(SystemExit, match=r"names 2 records, report\.json has 3"):
         earlier(tmp_path)
+
+
+HEAD = {"dataset": "brain_mri", "preset": "quick", "seed": 0, "data_version": "one"}
+
+
+def scores_of(rng: np.random.Generator) -> pd.DataFrame:
+    """Two scores that each see half of an anomaly and share their noise; the committee and a shortcut see nothing."""
+    splits, labels = np.repeat(["val", "holdout", "test"], [40, 10, 120]), np.r_[np.zeros(50), np.tile([0, 1], 60)]
+    shared, table = rng.normal(size=170), pd.DataFrame({"split": splits, "label": labels.astype(int), "klass": labels})
+    table = table.assign(image_id=[str(row) for row in range(170)], group=np.arange(170))
+    table["a:standardised"], table["b:standardised"] = shared + labels, rng.normal(0, 0.1, 170) - shared
+    table["committee:standardised"], table["shortcut_size:value"] = rng.normal(size=170), rng.normal(size=170)
+    return table
+
+
+def test_weights_fitted_on_the_test_undo_what_the_scores_share() -> None:
+    table = scores_of(np.random.default_rng(0))
+    fitted = fitted_on_test(table)
+    assert fitted is not None
+    test = table["split"] == "test"
+    found = auroc(table["label"][test].to_numpy() == 1, fitted[FITTED][test].to_numpy())
+    assert found > 0.999 > 0.9 > auroc(table["label"][test].to_numpy() == 1, table["a:standardised"][test].to_numpy())
+    records = bounds(table, HEAD)
+    assert list(records["metric"]) == ["auroc", "auroc_adjusted"]
+    assert set(records["method"]) == {"fitted_on_test"}
+    assert records["value"].iloc[0] == pytest.approx(found)
+
+
+@pytest.mark.parametrize("lack", ["classes", "scores"])
+def test_no_bound_without_two_classes_and_two_scores(lack: str) -> None:
+    table = scores_of(np.random.default_rng(0))
+    table = table[table["label"] == 0] if lack == "classes" else table.drop(columns="b:standardised")
+    assert fitted_on_test(table) is None
+    assert bounds(table, HEAD).empty
