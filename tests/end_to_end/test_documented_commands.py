@@ -119,7 +119,7 @@ def commands(body: str) -> list[tuple[str, ...]]:
     lexer.whitespace_split, lexer.commenters = True, "#"
     every: list[list[str]] = [[]]
     for word in lexer:
-        every.append([]) if set(word) <= set(";&|") else every[-1].append(word)
+        every.append([]) if word and set(word) <= set(";&|") else every[-1].append(word)
     loops, found = {}, []
     for words in every:
         if words[:1] == ["for"]:
