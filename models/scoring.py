@@ -142,7 +142,7 @@ def _wide(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     if factor < 2:
         return np.asarray(ndimage.gaussian_filter(plane, sigma))
     height, width = plane.shape
-    small = cv2.resize(plane, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(plane, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
     steady = ndimage.gaussian_filter(small, np.sqrt(sigma**2 - (factor**2 - 1) / 12) / factor)  # cells blur as well
     return np.asarray(cv2.resize(steady, (width, height), interpolation=cv2.INTER_LINEAR))
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.quality_report import marks_sentence
+from benchmarks.quality_report import marks_sentence, oracle
 
 
 def records(values: dict[str, float]) -> pd.DataFrame:
@@ -39,3 +39,11 @@ def test_first_sentence(values: dict[str, float], said: str) -> None:
 
 def test_goals_are_counted() -> None:
     assert marks_sentence(records({"proxyano": 0.88, "committee": 0.94})).startswith("2 of 11 goals are met.")
+
+
+def test_the_oracle_names_the_best_row_and_what_fitted_weights_reach_in_the_same_figure() -> None:
+    rows = records({"committee": 0.9, "control_line_blob": 0.91})
+    assert oracle(rows, rows.iloc[:1]) == "line-blob maps 0.9100"
+    fitted = rows.iloc[:1].assign(method="fitted_on_test", score="oracle", value=0.95)
+    assert oracle(pd.concat([rows, fitted]), rows.iloc[:1]) == "line-blob maps 0.9100; .950"
+    assert oracle(pd.concat([rows, fitted.assign(level="image")]), rows.iloc[:1]) == "line-blob maps 0.9100"

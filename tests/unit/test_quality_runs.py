@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.quality_runs import FITTED, bounds, earlier, fitted_on_test, place, run_key, stage_minutes
 from models.metrics import auroc
+from pipeline.steps.reports.records import without_shortcuts
 
 
 def written(folder: Path, counts: dict[tuple[str, int], int]) -> None:
@@ -64,6 +65,10 @@ def test_weights_fitted_on_the_test_undo_what_the_scores_share() -> None:
     assert list(records["metric"]) == ["auroc", "auroc_adjusted"]
     assert set(records["method"]) == {"fitted_on_test"}
     assert records["value"].iloc[0] == pytest.approx(found)
+    without = fitted_on_test(without_shortcuts(table))
+    assert without is not None
+    truth = table["label"][test].to_numpy() == 1
+    assert records["value"].iloc[1] == pytest.approx(auroc(truth, without[FITTED][test].to_numpy()))
 
 
 @pytest.mark.parametrize("lack", ["classes", "scores"])
