@@ -39,6 +39,17 @@ class Batch:
         scored = None if self.scored is None else self.scored.to(device)
         return Batch(self.image.to(device, memory_format=layout), proxy, self.valid.to(device), scored)
 
+    def single(self, row: int) -> "Batch":
+        """One image as a batch, in memory of its own and one layout, so that its arithmetic is always the same."""
+
+        def one(value: Tensor) -> Tensor:
+            shape = (1, *value.shape[1:])
+            return value.new_empty(shape).contiguous(memory_format=torch.channels_last).copy_(value[row : row + 1])
+
+        proxy = None if self.proxy is None else one(self.proxy)
+        scored = None if self.scored is None else one(self.scored)
+        return Batch(one(self.image), proxy, one(self.valid), scored)
+
     def mirrored(self, rows: Tensor) -> "Batch":
         """A copy in which the images where `rows` (B,) bool holds are flipped left to right."""
         pick = rows[:, None, None, None]
@@ -132,11 +143,16 @@ class Method(nn.Module, ABC):
     def _score(self, batch: Batch) -> Scores: ...
 
     def score(self, batch: Batch) -> Scores:
-        """Scores of a batch, independent of what else is in it; only in eval mode (else a RuntimeError)."""
+        """Scores of a batch, bit for bit independent of its size, order and neighbours; only in eval mode.
+
+        Images are scored one at a time: convolutions of a whole batch may take another kernel and round differently,
+        and a latent at equal distance from two memory items then takes the other one. In training mode a RuntimeError.
+        """
         if self.training:
             raise RuntimeError("scores are taken in eval mode: call method.eval() first")
         with torch.no_grad():
-            return self._score(batch)
+            found = [self._score(batch.single(row)) for row in range(len(batch.image))]
+        return Scores(**{f.name: torch.cat([getattr(each, f.name) for each in found]) for f in fields(Scores)})
 
     def diagnostics(self, stage: str) -> dict[str, float]:
         """Figures worth logging beside the losses, e.g. a memory's perplexity."""

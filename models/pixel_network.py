@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.arithmetic import warn_if_not_reproducible
 from models.scoring import Array
 
 LEAST_STEPS = 20
@@ -44,6 +45,7 @@ class PixelNetwork:
         """Fit to ``samples`` (n, F) and whether each was ``altered`` (n,); ``ValueError`` without both kinds."""
         if altered.all() or not altered.any():
             raise ValueError(f"PixelNetwork: expected altered and other pixels, got {altered.sum()} of {len(altered)}")
+        warn_if_not_reproducible()
         self.mean, self.sd = samples.mean(axis=0), samples.std(axis=0) + 1e-6
         inputs, truth = self._standardised(samples), torch.from_numpy(altered.astype(np.float32))
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Scores of many images: batches, one device, results on the CPU."""
+"""Scores of many images: one device, results on the CPU."""
 
 from dataclasses import fields
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.arithmetic import warn_if_not_reproducible
 from models.method import Method, Scores
 from models.source import TensorSource
 
@@ -19,9 +20,13 @@ def predict(
     device: str = "auto",
     progress: bool = False,
 ) -> Scores:
-    """Scores of every image of the source, in its order, as CPU float32 tensors; the method is left in eval mode."""
+    """Scores of every image of the source, in its order, as CPU float32 tensors; the method is left in eval mode.
+
+    ``batch_size`` images are moved to the device at once; no score depends on it (`Method.score`).
+    """
     from lightning_fabric import Fabric  # two seconds to import, and most commands predict nothing
 
+    warn_if_not_reproducible()
     fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
     method = method.to(fabric.device).eval()
     found: list[Scores] = []

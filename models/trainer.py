@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Adam
 from tqdm import tqdm
 
+from models.arithmetic import bfloat16_on_cpu, warn_if_not_reproducible
 from models.augmentation import varied
 from models.files import content_hash
 from models.method import Batch, Method, Phase, Stage
@@ -67,6 +68,7 @@ def fit(
     configuration or seed raises a ValueError. `title` names the progress bar. `log` gets (steps done, figures); after
     a kill it may get some steps a second time. A loss that is not finite raises TrainingDivergedError.
     """
+    warn_if_not_reproducible()
     with torch.random.fork_rng(), _deterministic():
         torch.manual_seed(seed)
         return _Run(method, method.stage(stage), train, validation, config, folder, seed, data).train(
@@ -279,11 +281,6 @@ def precision_here(config: TrainConfig) -> str:
         return config.precision
     _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
     return "32-true"
-
-
-def bfloat16_on_cpu() -> bool:
-    """The CPU's own instructions compute with bfloat16, or AVX-512 stands in for them at a fair speed."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextmanager

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.arithmetic import set_environment
+
 if TYPE_CHECKING:
     from pipeline.steps.detector.detector import Detector
 
 __all__ = ["load_detector"]
+
+set_environment()  # every process of the project imports this package first, and torch later
 
 
 def load_detector(source: str | Path, *, device: str = "auto") -> "Detector":

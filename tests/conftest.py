@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from xdist.scheduler import LoadScopeScheduling
+
+from models.arithmetic import set_environment
+
+set_environment()
+
+import torch  # noqa: E402 - after the variables that it reads
 
 PROJECT = Path(__file__).resolve().parents[1]
 

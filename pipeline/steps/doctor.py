@@ -108,6 +108,8 @@ def hardware(*, wants_gpu: bool) -> Finding:
     """What training will run on."""
     import torch  # takes seconds, and only this finding needs it
 
+    from models.arithmetic import cpu_name, kernels
+
     memory = psutil.virtual_memory()
     room = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB memory free"
     if torch.cuda.is_available():
@@ -115,7 +117,8 @@ def hardware(*, wants_gpu: bool) -> Finding:
         return Finding(name="hardware", state="ok", found=found)
     if torch.backends.mps.is_available():
         return Finding(name="hardware", state="ok", found=f"GPU of this Mac (mps), {room}")
-    found = f"CPU, {torch.get_num_threads()} threads on {psutil.cpu_count()} cores, {room}"
+    threads = f"{torch.get_num_threads()} threads on {psutil.cpu_count()} cores"
+    found = f"CPU {cpu_name()}, {threads}, kernels {kernels()}, {room}"
     if memory.available < LITTLE_MEMORY:
         return Finding(
             name="hardware", state="warn", found=found, remedy="close other programs: a lane takes 2 to 3 GB"

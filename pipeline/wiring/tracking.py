@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
+from models.arithmetic import machine
 from pipeline.steps.origins import RawOrigin
 from pipeline.steps.store import Version
 from pipeline.wiring.commit import git_commit
@@ -230,7 +231,8 @@ class Tracker:
 
     def create(self, origin: Origin, started: int) -> str:
         """Open a nested run below the lane's parent run."""
-        tags = origin.tags() | {MLFLOW_PARENT_RUN_ID: self._parent(origin), MLFLOW_SOURCE_NAME: "dagster"}
+        tags = origin.tags() | {f"machine.{name}": value for name, value in machine().items()}
+        tags |= {MLFLOW_PARENT_RUN_ID: self._parent(origin), MLFLOW_SOURCE_NAME: "dagster"}
         name = f"{origin.entry or origin.stage} {origin.preset} seed {origin.seed}"
         return self._start(origin.dataset, name, tags, started)
 

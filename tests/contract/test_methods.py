@@ -246,25 +246,31 @@ def test_validation_falls_on_one_repeated_batch(variant: str) -> None:
         assert max(values[-2:]) < 0.8 * values[0], (stage.name, values)
 
 
-def assert_same_scores(found: Scores, expected: Scores, rows: torch.Tensor) -> None:
-    for field in dataclasses.fields(expected):
-        torch.testing.assert_close(
-            getattr(found, field.name)[rows], getattr(expected, field.name), rtol=1e-4, atol=1e-5, msg=field.name
-        )
+def in_order(source: TensorSource, rows: torch.Tensor) -> TensorSource:
+    return TensorSource(**{name: value[rows] for name, value in vars(source).items() if value is not None})
 
 
+def equal_scores(found: Scores, expected: Scores) -> bool:
+    return all(torch.equal(getattr(found, name), value) for name, value in vars(expected).items())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_scores_do_not_depend_on_the_batch(variant: str) -> None:
+def test_scores_do_not_depend_on_the_batch(variant: str, threads: int) -> None:
+    torch.set_num_threads(threads)
     method = trained(variant, 3)
-    source = score_source(method, images(method))
+    source = score_source(method, images(method, 7))
     before, random = kept(method), torch.get_rng_state()
-    whole = predict(method, source, batch_size=6)
-    order = torch.arange(6)
-    turned = TensorSource(**{name: value[order.flip(0)] for name, value in vars(source).items() if value is not None})
-    assert_same_scores(predict(method, turned, batch_size=4), whole, order.flip(0))
-    assert_same_scores(predict(method, source, batch_size=1), whole, order)
-    again = predict(method, source, batch_size=6)
-    assert all(torch.equal(getattr(again, name), value) for name, value in vars(whole).items())
+    whole = predict(method, source, batch_size=7)
+    for size in (1, 2, 7):
+        assert equal_scores(predict(method, source, batch_size=size), whole)
+    order = torch.tensor([3, 6, 0, 5, 2, 4, 1])
+    turned = Scores(**{name: value[order] for name, value in vars(whole).items()})
+    assert equal_scores(predict(method, in_order(source, order), batch_size=2), turned)
+    for count in (1, 2, 7):
+        rows = torch.arange(count)
+        part = Scores(**{name: value[rows] for name, value in vars(whole).items()})
+        assert equal_scores(method.score(source.batch(rows)), part)
     assert same(kept(method), before)
     assert torch.equal(torch.get_rng_state(), random)
     with pytest.raises(RuntimeError, match="eval"):
@@ -320,6 +326,19 @@ def test_other_sizes_and_channels(name: str, size: tuple[int, int]) -> None:
             method.activate(phase)
             named = method.losses(stage.name, phase.name, source.batch(torch.arange(2)), generator())
             assert all(torch.isfinite(value) for value in named.values())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equal_seeds_on_two_threads_give_equal_weights(variant: str, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    hashes = set[str]()
+    for number in range(2):
+        method = small(variant)
+        source = images(method, 7)
+        for stage in method.stages:
+            fit(method, stage.name, source, source, RESUME, tmp_path / f"{stage.name}{number}", seed=1, progress=False)
+        hashes.add(weights_hash(method))
+    assert len(hashes) == 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -53,6 +53,18 @@ def test_a_files_score_is_the_evaluations_score_of_that_image(undisturbed, detec
         assert found.score(frame.pixels).score == pytest.approx(row[column], rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", LANES)
+def test_scores_by_file_and_by_evaluation_agree_to_a_millionth(undisturbed, detector, name):
+    found, method = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
+    column = f"{method.about('method')}:standardised"
+    manifest = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
+    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
+    test = method.scores[method.scores["split"] == "test"].iloc[-4:]
+    for _, row in test.iterrows():
+        (frame,) = read_frames(undisturbed.root / "sample" / name / paths[row["image_id"]])
+        assert found.score(frame.pixels).score == pytest.approx(row[column], rel=1e-6, abs=1e-6)
+
+
 def test_the_calibration_is_that_of_the_validation_normals(undisturbed, detector):
     found, lane = detector("oct"), load_evaluation(undisturbed.store.current("oct/evaluation").path)
     column = f"{lane.about('method')}:standardised"

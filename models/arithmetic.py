@@ -1,0 +1,93 @@
+"""Reproducible arithmetic on the CPU: the environment variables that give it, and what this machine computes with.
+
+Without them Intel's MKL splits a matrix product by thread count and by number of rows, so that equal seeds train to
+other weights and a score depends on its batch. MKL's strict mode
+(https://www.intel.com/content/www/us/en/docs/onemkl/developer-guide-linux/2024-2/reproducibility-conditions.html)
+computes every row the same way, at the same speed. Nothing here imports torch before it is asked to.
+"""
+
+import logging
+import os
+import platform
+import sys
+from collections.abc import MutableMapping
+from functools import cache
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+MKL_MODE = "MKL_CBWR"
+ENVIRONMENT = {
+    MKL_MODE: "AUTO,STRICT",  # MKL: equal products for any number of threads and rows
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep; beside other work spinning ones slow a step 3 to 5 times
+}
+"""Variable → value of every process of the project; a value that the user has set stays."""
+_REPRODUCIBLE = ("STRICT", "COMPATIBLE")
+_KERNEL_VARIABLES = (MKL_MODE, "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
+def set_environment(variables: MutableMapping[str, str] = os.environ) -> None:
+    """Set the variables of `ENVIRONMENT` that have no value yet; call it before torch is imported."""
+    for name, value in ENVIRONMENT.items():
+        variables.setdefault(name, value)
+
+
+@cache
+def warn_if_not_reproducible() -> None:
+    """Log one warning a process where matrix products may differ from run to run or with the number of rows."""
+    found = os.environ.get(MKL_MODE, "")
+    if not any(mode in found for mode in _REPRODUCIBLE):
+        problem = f"{MKL_MODE} is {found or 'not set'}"
+    elif not _rows_are_independent():
+        problem = f"{MKL_MODE}={found} was set after the first matrix product, too late to count"
+    else:
+        return
+    _log.warning(
+        "%s: equal seeds may give other weights, and a score may depend on its batch. "
+        "Source ./activate, or set %s=%s before Python starts",
+        problem,
+        MKL_MODE,
+        ENVIRONMENT[MKL_MODE],
+    )
+
+
+def _rows_are_independent() -> bool:
+    """Whether a matrix product computes its first row alone as it does among others."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    left, right = torch.randn(512, 64, generator=draw), torch.randn(64, 128, generator=draw)
+    return torch.equal(left[:1].clone() @ right, (left @ right)[:1])
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def bfloat16_on_cpu() -> bool:
+    """The CPU's own instructions compute with bfloat16, or AVX-512 stands in for them at a fair speed."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def kernels() -> str:
+    """What torch computes with on this CPU: instruction set, bfloat16, and the variables that restrict the kernels."""
+    import torch
+
+    parts = [torch.backends.cpu.get_cpu_capability()]
+    if bfloat16_on_cpu():
+        parts.append("bf16")
+    return ", ".join(parts + [f"{name}={os.environ[name]}" for name in _KERNEL_VARIABLES if os.environ.get(name)])
+
+
+def machine() -> dict[str, str]:
+    """CPU, kernels and thread count by name: what last digits depend on."""
+    import torch
+
+    return {"cpu": cpu_name(), "kernels": kernels(), "threads": str(torch.get_num_threads())}
