@@ -32,7 +32,8 @@ class TrainConfig:
     evaluate_every: int = 100  # steps between evaluations on normal validation images
     patience: int = 0  # evaluations without improvement before stopping; 0 = train to the end
     keep_best: bool = True  # end with the weights that validated best instead of the last
-    checkpoint_every: int = 500  # steps between resumable states
+    checkpoint_every: int = 500  # most steps between resumable states
+    checkpoint_seconds: float = 60.0  # most seconds between resumable states; a killed training loses no more
     log_every: int = 20  # steps between log lines (means of the steps since the last)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,8 @@ class TrainConfig:
         for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"TrainConfig.{name} is one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not self.checkpoint_seconds > 0:
+            raise ValueError(f"TrainConfig.checkpoint_seconds is above 0, got {self.checkpoint_seconds}")
         if not self.learning_rate > 0:
             raise ValueError(f"TrainConfig.learning_rate is above 0, got {self.learning_rate}")
         if not 0 <= self.weight_average < 1:

@@ -121,7 +121,7 @@ class _Run:
             self.state.average = {name: value.detach().clone() for name, value in self._trained().items()}
         done = self.state.progress
         self.started = time.perf_counter() - done.seconds
-        self.logged_at = (time.perf_counter(), done.step)
+        self.logged_at, self.saved_at = (time.perf_counter(), done.step), time.perf_counter()
         bar = tqdm(total=self.config.steps, initial=done.step, desc=title, unit="step", disable=not progress)
         with bar:
             while not done.done:
@@ -140,9 +140,11 @@ class _Run:
             log(done.step, self._evaluate())
         done.stopped_early = not last and 0 < config.patience <= done.bad
         done.done = last or done.stopped_early
-        if done.done or done.step % config.checkpoint_every == 0:
+        waited = time.perf_counter() - self.saved_at
+        if done.done or done.step % config.checkpoint_every == 0 or waited >= config.checkpoint_seconds:
             done.seconds = time.perf_counter() - self.started
             self.state.save(self.folder, self.fingerprint)
+            self.saved_at = time.perf_counter()
 
     def _step(self) -> None:
         done, config, generator = self.state.progress, self.config, self.state.generator

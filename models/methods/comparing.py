@@ -14,6 +14,7 @@ from torch import Tensor
 from models.card import left_open
 from models.losses import marking
 from models.method import Batch, MethodConfig, Phase, Scores, Stage
+from models.methods.contrast import stretched
 from models.methods.makers import make_anomalies
 from models.methods.proxyano import ProxyAno
 from models.methods.proxyano_config import ProxyAnoConfig
@@ -81,7 +82,7 @@ class Comparing(ProxyAno):
         """ProxyAno's scores; as map the head's log-odds above `NOTHING`, the same in every channel."""
         own = super()._score(batch)
         filled = self._filled(batch)
-        odds = self._odds(filled.image, own.reconstruction)
+        odds = self._odds(filled.image, stretched(own.reconstruction, self.config.contrast))
         return replace(own, map=marks(odds, batch.valid).expand_as(own.residual))
 
     def _odds(self, image: Tensor, reconstruction: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models import losses as terms
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
+from models.methods.contrast import restored, stretched
 from models.methods.makers import make_anomalies
 from models.methods.papc import pseudo_abnormal
 from models.methods.proxyano_config import ProxyAnoConfig
@@ -141,25 +142,29 @@ class ProxyAno(Method):
         weight = coarse(mask, self.extraction.encoder.factor)
         difference = self.extraction.encoder(filled.image).float() - self.extraction.encoder(image).float()
         corrected = self.config.area_corrected
-        residual = (filled.image - image) * batch.valid
+        contrast = self.config.contrast
+        image = restored(image, contrast)
+        residual = (batch.image - image) * batch.valid
         return Scores(
             latent=terms.frobenius(difference, weight, corrected=corrected),
             image=terms.frobenius(residual, mask, corrected=corrected),
             residual=residual,
             reconstruction=image,
-            proxy=proxy,
+            proxy=restored(proxy, contrast),
             map=residual,
         )
 
     def _filled(self, batch: Batch) -> Batch:
-        """The batch with one value wherever there is no data, so that what was stored there cannot matter."""
-        fill, valid = self.config.invalid_fill, batch.valid > 0
-        proxy = None if batch.proxy is None else torch.where(valid, batch.proxy, fill)
-        return Batch(torch.where(valid, batch.image, fill), proxy, batch.valid, batch.scored)
+        """What the networks see: contrast stretched, one value wherever there is no data."""
+        contrast = self.config.contrast
+        image = self._masked(stretched(batch.image, contrast), batch)
+        proxy = None if batch.proxy is None else self._masked(stretched(batch.proxy, contrast), batch)
+        return Batch(image, proxy, batch.valid, batch.scored)
 
     def _masked(self, value: Tensor, batch: Batch) -> Tensor:
-        """A predicted image with the fill value where there is no data, float32."""
-        return torch.where(batch.valid > 0, value.float(), self.config.invalid_fill)
+        """An image with the fill value where there is no data, float32."""
+        fill = 0.5 + self.config.contrast * (self.config.invalid_fill - 0.5)
+        return torch.where(batch.valid > 0, value.float(), min(max(fill, 0.0), 1.0))
 
     def _extract(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         proxy, found = self.extraction(batch.image, batch.valid, generator)

@@ -86,6 +86,13 @@ class ProxyAnoConfig(MethodConfig):
         default=0.0,
         metadata=left_open("value of pixels without data, [0, 1]; they enter no loss and no score directly"),
     )
+    contrast: float = field(
+        default=1.0,
+        metadata=left_open(
+            "gain about mid-gray of what the networks see, > 0, clipped to [0, 1]; 4 for flat-field fundus tiles: their "
+            "standard deviation is .05, and without it the memory collapses. Scores are in the image's own units"
+        ),
+    )
     area_corrected: bool = field(
         default=True,
         metadata=left_open(
@@ -115,6 +122,8 @@ class ProxyAnoConfig(MethodConfig):
             raise ValueError(f"ProxyAnoConfig.patch_count is a range (from ≥ 1, to), got {self.patch_count}")
         if not 0 < self.patch_side[0] <= self.patch_side[1] <= 1:
             raise ValueError(f"ProxyAnoConfig.patch_side is a range of shares in (0, 1], got {self.patch_side}")
+        if not self.contrast > 0:
+            raise ValueError(f"ProxyAnoConfig.contrast is a gain above 0, got {self.contrast}")
         if not 0 <= self.invalid_fill <= 1:
             raise ValueError(f"ProxyAnoConfig.invalid_fill is a value in [0, 1], got {self.invalid_fill}")
         if self.makers and self.of_proxy != self.channels:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
 from pipeline.steps.canonical.form import NO_DATA, TILE
 from pipeline.steps.carry import MADE, Block, Record, earlier_version, fill_block, plan_blocks, recipe
-from pipeline.steps.loading import read_neutral
+from pipeline.steps.loading import read_neutral, shrink
 from pipeline.steps.proxy_kinds import PROXIES, ProxyConfig
 from pipeline.steps.shards import content_version, create, open_array, rows_at, run_tasks
 from pipeline.steps.store import Store, Version, fingerprint, write_file
@@ -88,9 +89,33 @@ def make_proxies(block: Block, *, tiles: Path, config: ProxyConfig) -> dict[str,
     """Proxies of the new rows of ``block``, from the tiles store in folder ``tiles``."""
     rows = block.start + np.flatnonzero(block.new)
     pixels = rows_at(open_array(tiles, "pixels"), rows)
-    seen = rows_at(open_array(tiles, "validity"), rows) != NO_DATA
+    validity = rows_at(open_array(tiles, "validity"), rows)
     neutral = read_neutral(tiles)
-    return {"pixels": np.stack([proxy_of(*pair, neutral, config) for pair in zip(pixels, seen, strict=True)])}
+    made = zip(pixels, validity, _sizes(tiles, rows, config), strict=True)
+    return {"pixels": np.stack([proxy_at(tile, valid, neutral, config, size) for tile, valid, size in made])}
+
+
+def _sizes(tiles: Path, rows: NDArray[np.integer], config: ProxyConfig) -> list[tuple[int, int]]:
+    """Rows and columns that the proxy of each tile is made at."""
+    if not config.sizes:
+        return [(TILE, TILE)] * len(rows)
+    canvases = pd.read_parquet(tiles / "index.parquet", columns=["canvas"])["canvas"]
+    return [config.sizes.get(str(canvas), (TILE, TILE)) for canvas in canvases.to_numpy()[rows]]
+
+
+def proxy_at(
+    pixels: NDArray[np.uint8], validity: NDArray[np.uint8], neutral: int, config: ProxyConfig, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Proxy (K, 256, 256) of a tile (C, 256, 256), made at ``size`` and enlarged by whole px.
+
+    Sampled down again as ``load_tiles`` does, it is the very proxy that was made at that size.
+    """
+    if size == validity.shape:
+        return proxy_of(pixels, validity != NO_DATA, neutral, config)
+    codes, small = shrink(validity[None], [pixels[None]], size, neutral)
+    proxy = proxy_of(small[0], codes[0] != NO_DATA, neutral, config.at_size(size))
+    whole = proxy.repeat(validity.shape[0] // size[0], axis=1).repeat(validity.shape[1] // size[1], axis=2)
+    return np.where(validity != NO_DATA, whole, np.uint8(neutral))
 
 
 def proxy_of(

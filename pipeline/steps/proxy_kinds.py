@@ -5,7 +5,7 @@ one channel, whatever the tile has; in a concatenation they come first.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ class ProxyConfig:
     edge_high: float = 0.2  # the same at which it begins, at least edge_low; both are scikit-image's own
     smooth_sigma: float = 4.0  # px, of the Gaussian, above 0; about half a superpixel
     cell: int = 9  # px, side of a patch of one value, 1 to 256: as large as one of 800 superpixels
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # canvas → training rows and columns, px
+    """All counts and px above are those of a 256x256 tile. A canvas with a size has its proxies made at that size,
+    from the tile sampled down: superpixels keep their width in px, so a smaller tile has fewer (200 at 128x128)."""
 
     def __post_init__(self) -> None:
         if self.kind not in PROXIES:
@@ -47,10 +50,19 @@ class ProxyConfig:
             raise ConfigError(f"edge_low: expected 0 to edge_high ({self.edge_high}), got {self.edge_low}")
         if not 1 <= self.cell <= 256:
             raise ConfigError(f"cell: expected a side of 1 to 256 px, got {self.cell}")
+        for canvas, size in self.sizes.items():
+            if len(size) != 2 or not all(8 <= side <= 256 and 256 % side == 0 for side in size):
+                raise ConfigError(f"sizes: expected divisors of 256 from 8 px for canvas {canvas}, got {size}")
 
     def to_json(self) -> dict[str, Any]:
         """The kind and what it reads: another kind's parameters change nothing here."""
-        return {"kind": self.kind} | {name: getattr(self, name) for name in PARAMETERS[self.kind]}
+        read = {"kind": self.kind} | {name: getattr(self, name) for name in PARAMETERS[self.kind]}
+        return read | ({"sizes": {canvas: list(size) for canvas, size in self.sizes.items()}} if self.sizes else {})
+
+    def at_size(self, size: tuple[int, int]) -> "ProxyConfig":
+        """The same proxies for a tile of that size: superpixels, cells and Gaussians keep their width in its px."""
+        segments = max(1, round(self.segments * size[0] * size[1] / 256**2))
+        return replace(self, segments=segments, sizes={})
 
     @property
     def edges(self) -> int:

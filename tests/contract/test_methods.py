@@ -65,6 +65,7 @@ VARIANTS: dict[str, tuple[str, MethodConfig]] = {name: (name, tiny(name)) for na
             reconstruction_widths=(8, 12, 16, 16),
         ),
     ),
+    "proxyano-contrast": ("proxyano", tiny("proxyano", contrast=2.0, invalid_fill=0.3)),
     "proxyano-bare": ("proxyano", tiny("proxyano", memory="none", lambda_global=0.0, lambda_local=0.0)),
     "proxyano-two_channel_proxy": ("proxyano", tiny("proxyano", proxy_channels=2)),
     "memae-nearest": ("memae", tiny("memae", memory="nearest")),

@@ -11,12 +11,14 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 from scipy.stats import norm
+from skimage.measure import label as connected
 from skimage.segmentation import slic
 
 from pipeline.steps import proxies as proxies_module
 from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
 from pipeline.steps.contact_sheet import LARGE, TITLE, kinds_sheet, proxy_sheet
 from pipeline.steps.errors import ConfigError
+from pipeline.steps.loading import load_tiles
 from pipeline.steps.proxies import build_proxies, proxy_of
 from pipeline.steps.proxy_kinds import PARAMETERS, PROXIES, TITLES, ProxyConfig, segment_means
 from pipeline.steps.shards import create, open_array, write_rows
@@ -114,6 +116,37 @@ def test_every_proxy_keeps_size_range_and_neutral(kind: str, channels: int) -> N
     nothing = proxy_of(tile, np.zeros_like(valid), NEUTRAL, config)
     assert nothing.shape == proxy.shape
     assert (nothing == NEUTRAL).all()
+
+
+@pytest.mark.parametrize("size", [(128, 128), (64, 256), (64, 64)])
+def test_a_proxy_is_made_at_the_training_size_with_superpixels_of_the_same_width(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    tiles = make_tiles(tmp_path / "tiles")
+    index = pd.read_parquet(tiles.path / "index.parquet").assign(canvas="whole", split="train")
+    index.to_parquet(tiles.path / "index.parquet")
+    config = ProxyConfig(segments=800, sizes={"whole": size})
+    made = build(tiles, tmp_path / "store", config=config)
+    held = load_tiles(tiles, made, splits=["train"], size=size)
+    assert held.proxies is not None
+    for pixels, proxy, validity in zip(held.pixels, held.proxies, held.validity, strict=True):
+        direct = proxy_of(pixels, validity != NO_DATA, NEUTRAL, config.at_size(size))
+        np.testing.assert_array_equal(proxy, direct)
+    wanted = 800 * size[0] * size[1] / 256**2
+    whole = held.proxies[1, 0]  # a tile with data everywhere
+    assert 0.6 * wanted <= len(set(slic_cells(whole))) <= 1.3 * wanted
+
+
+def slic_cells(proxy: NDArray[np.uint8]) -> list[int]:
+    """Connected regions of one value; each superpixel is at least one."""
+    return connected(proxy.astype(int) + 1, connectivity=1).ravel().tolist()
+
+
+def test_sizes_must_divide_the_tile_and_are_part_of_the_configuration() -> None:
+    with pytest.raises(ConfigError, match="divisors of 256"):
+        ProxyConfig(sizes={"wide": (100, 128)})
+    assert ProxyConfig(sizes={"wide": (64, 128)}).to_json()["sizes"] == {"wide": [64, 128]}
+    assert "sizes" not in ProxyConfig().to_json()
 
 
 @pytest.mark.parametrize("kind", sorted(set(PROXIES) - {"edge"}))

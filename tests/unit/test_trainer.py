@@ -111,6 +111,20 @@ def test_resume_after_sigkill(tmp_path: Path) -> None:
     assert_same_state(tmp_path / "straight", tmp_path / "killed")
 
 
+def test_a_state_is_written_by_time_too(tmp_path: Path) -> None:
+    often = replace(TRAIN, checkpoint_every=500, checkpoint_seconds=1e-6)
+    straight = run(tmp_path / "straight", "stage1", often)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", "stage1", often, stop_at=6)
+    _, meta = read_tensors(tmp_path / "broken" / STATE_FILE)
+    assert meta["progress"]["step"] == 5, "log stops step 6 before its state is written"
+    assert run(tmp_path / "broken", "stage1", often).weights == straight.weights
+    seldom = replace(TRAIN, checkpoint_every=500, checkpoint_seconds=1e6)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "seldom", "stage1", seldom, stop_at=6)
+    assert not (tmp_path / "seldom" / STATE_FILE).exists()
+
+
 def test_finished_training_is_only_reloaded(tmp_path: Path) -> None:
     first = run(tmp_path, "stage1")
     again = run(tmp_path, "stage1", stop_at=1)
