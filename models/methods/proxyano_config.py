@@ -89,7 +89,7 @@ class ProxyAnoConfig(MethodConfig):
     contrast: float = field(
         default=1.0,
         metadata=left_open(
-            "gain about mid-gray of what the networks see, > 0, clipped to [0, 1]; 4 for flat-field fundus tiles: their "
+            "gain about mid-gray of what the networks see, > 0, clipped to [0, 1]; 4 for flat-field fundus: its "
             "standard deviation is .05, and without it the memory collapses. Scores are in the image's own units"
         ),
     )
