@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 HERE := . ./activate &&
 
-.PHONY: run test check environment ui mlflow docs clean
+# `make quick` runs the fast unit tests alone, in under a minute.
+.PHONY: run test quick check environment ui mlflow docs clean
 
 environment: .venv/.complete
 
@@ -21,6 +22,9 @@ check: environment
 
 test: check
 	$(HERE) pytest -n 2
+
+quick: environment
+	$(HERE) pytest -n 2 -m "not slow" tests/unit tests/property
 
 ui: environment
 	$(HERE) dagster dev

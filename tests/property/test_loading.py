@@ -53,6 +53,7 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, Version, di
     return tiles, make_store(root / "proxies", "eyes/proxies", proxies, None), {**arrays, "proxies": proxies["pixels"]}
 
 
+@pytest.mark.slow
 @given(
     splits=st.sets(st.sampled_from(SPLITS), min_size=1),
     canvas=st.sampled_from([None, "field", "whole"]),

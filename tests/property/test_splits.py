@@ -58,6 +58,7 @@ def apart(rows: pd.DataFrame, placed: pd.DataFrame) -> None:
     assert {"train", "val", "holdout"} <= set(used["split"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(patients, st.integers(0, 4), st.integers(0, 99), st.sampled_from(sorted(RULES)), st.booleans())
 def test_no_group_stands_on_two_sides(groups: list[int], tested: int, seed: int, rule: str, named: bool) -> None:

@@ -23,6 +23,8 @@ from pipeline.steps.reports.records import RECORD_KEYS, image_records
 from pipeline.steps.result_checks import page_opens_offline
 from pipeline.steps.store import Store, fingerprint
 
+pytestmark = pytest.mark.slow
+
 BOOT = 100
 GAINS = {"enc_dec": 0.5, "enc_dec_soft": 0.5, "enc_dec_mem": 1.5, "si": 1.4, "si_mem": 0.6, "si_rep": 2.0}
 

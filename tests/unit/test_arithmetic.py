@@ -35,7 +35,7 @@ def test_every_way_in_sets_them_before_torch(module: str) -> None:
         "import os, sys\n"
         "class Watch:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'torch': print('seen', os.environ.get('MKL_CBWR'))\n"
+        "        if name == 'torch': print('seen', os.environ.get('MKL_CBWR'), flush=True) or os._exit(0)\n"
         "sys.meta_path.insert(0, Watch())\n"
         f"import {module}\n"
         "import torch"
@@ -48,6 +48,7 @@ def test_activate_sets_the_same_values() -> None:
     assert all(f'export {name}="${{{name}:-{value}}}"' in lines for name, value in ENVIRONMENT.items())
 
 
+@pytest.mark.slow
 def test_a_process_without_them_warns_once() -> None:
     assert printed(WARN).count("MKL_CBWR is not set: equal seeds may give other weights") == 1
     assert "MKL_CBWR" not in printed(WARN, MKL_CBWR="AUTO,STRICT")

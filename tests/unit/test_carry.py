@@ -31,6 +31,8 @@ from pipeline.steps.shards import create, open_array, rows_at, write_rows
 from pipeline.steps.store import Store, Version, fingerprint
 from pipeline.steps.tiles import TilesConfig, build_tiles
 
+pytestmark = pytest.mark.slow
+
 COUNT = 9  # images, of two tiles each: 18 rows in shards of 4
 PROXY = ProxyConfig(segments=20, iterations=1)
 

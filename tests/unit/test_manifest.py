@@ -227,6 +227,7 @@ def test_near_duplicates_across_splits_are_found(tmp_path: Path) -> None:
     assert checks.near_duplicates_apart(images.iloc[:3], RawFolder(tmp_path), DATASETS["brain_mri"])[0]
 
 
+@pytest.mark.slow
 def test_real_oct(real_raw: Path) -> None:
     images, quarantine, counts = make(real_raw / "oct", "oct")
     assert quarantine.empty
@@ -237,6 +238,7 @@ def test_real_oct(real_raw: Path) -> None:
     assert checks.groups_apart(images)[0]
 
 
+@pytest.mark.slow
 def test_real_brain_mri(real_raw: Path) -> None:
     images, quarantine, counts = make_manifest(RawFolder(real_raw / "brain_mri"), DATASETS["brain_mri"], ImagesConfig())
     assert len(images) == 1138

@@ -17,6 +17,8 @@ from pipeline.steps.errors import ConfigError
 from pipeline.steps.scorers import CanvasImages, score_canvas
 from pipeline.steps.synthetic import LesionConfig, paste_lesions
 
+pytestmark = pytest.mark.slow
+
 SIDE = 40
 LESIONS = LesionConfig(radius=(0.08, 0.2), strength=(0.15, 0.4), kinds=("blob", "dots"))
 CONFIG = ClassifierConfig(

@@ -6,6 +6,8 @@ import torch
 
 from models.pixel_network import PixelNetwork, PixelNetworkConfig
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PixelNetworkConfig(widths=(32, 32), count=2, passes=30, batch_size=128)
 
 

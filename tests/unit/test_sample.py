@@ -12,6 +12,8 @@ from pipeline.steps.raw import RawFolder, fingerprint
 from pipeline.steps.sample import sample_files, write_sample
 from pipeline.steps.splits import ImagesConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,8 @@ from pipeline.steps.store import Store, Version
 from pipeline.steps.tile_checks import tile_coverage, tile_values
 from pipeline.steps.tiles import TilesConfig, build_tiles
 
+pytestmark = pytest.mark.slow
+
 NEUTRAL = 7
 CONFIG = TilesConfig(form="corners", shard=4)
 

@@ -15,6 +15,8 @@ from pipeline.steps.store import Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.tracking import Origin, Tracker
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = Origin(
     dataset="oct",
     stage="stage1",

@@ -95,6 +95,7 @@ test_trainer.fit(method, "stage2", test_trainer.source(23, 0), test_trainer.sour
 """
 
 
+@pytest.mark.slow
 def test_resume_after_sigkill(tmp_path: Path) -> None:
     here, project = Path(__file__).parent, Path(__file__).parents[2]
     straight = run(tmp_path / "straight", "stage2")
