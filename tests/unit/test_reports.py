@@ -24,7 +24,7 @@ from pipeline.steps.reports.records import (
     pixel_records,
     without_shortcuts,
 )
-from pipeline.steps.reports.tables import summary_table
+from pipeline.steps.reports.terminal import summary_table
 from pipeline.steps.reports.verdict import lead, number, sentences, title, verdict
 
 CLASSES = ("CNV", "DME", "DRUSEN")
