@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from models.comparison import Difference, of_resamples, paired_difference
 from models.metrics import auroc
 from models.pixel_curve import PixelCurve
-from models.scoring import Array, ScoreConfig, z_score
+from models.scoring import Array, ScoreConfig, worst_mean, z_score
 from pipeline.steps.canonical.form import TILE
 from pipeline.steps.control_scores import RAW_SCALE
 from pipeline.steps.controls.registry import Control, residuals
 from pipeline.steps.inference import trained_size
 from pipeline.steps.reports.records import NULL, PRIMARY, Record, kind, record, split_name
 from pipeline.steps.scoreboard import ASKED, Scoreboard
-from pipeline.steps.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
+from pipeline.steps.scorers import CanvasImages, CanvasScore, canvas_images, enlarge, residual_parts, score_canvas
 
 NULLS = ("similar_mean", "median", "slic")
 """Controls that rebuild an image without a network: similar training normals, median filter, true SLIC proxy."""
+
+TRAIN = ("train",)
 
 WINDOW = 61 / 256
 """Window of the median filter, share of the tile's side: 15 px of 64. A superpixel of the paper's 800 measures 2.3."""
@@ -36,7 +38,8 @@ def null_scores(board: Scoreboard, scores: Mapping[str, ScoreConfig], names: Seq
     """Columns ``null_<name>:standardised``, as the method's, and its raw row: ``:image`` and the pixel ``:residual``.
 
     A null runs at the size the method was trained at, or at full size where the method's residual is a fine one.
-    Copies with pasted lesions have no true proxy, so ``slic`` has no value for them.
+    Copies with pasted lesions have no true proxy, so ``slic`` has no value for them; at full size no null has, as a map
+    takes seconds there.
     """
     for canvas, score in scores.items():
         for name in names:
@@ -49,15 +52,31 @@ def _add(board: Scoreboard, canvas: str, score: ScoreConfig, name: str) -> None:
     options = {"window": median_window(size)} if name == "median" else {}
     control = Control(name=name, canvas=canvas, size=size, score=score, options=options)
     images = _images(board, control, ASKED, trained_at)
-    train = _images(board, control, ("train",), trained_at)
+    train = _images(board, control, TRAIN, trained_at)
     raw, steady = residuals(train, images, control)
     column, table = f"{NULL}{name}", images.images
     norms = root_mean_square(raw, images.scored)
     board.add(f"{column}:image", table, z_score(norms, norms[images.rows("val")]))
-    scored = score_canvas(images, residual_parts(steady, images, score), score)
-    board.add(f"{column}:{PRIMARY}", table, scored.image())
     board.pixels(f"{column}:residual", canvas, table, partial(_size_of, raw), RAW_SCALE)
-    board.pixels(f"{column}:{PRIMARY}", canvas, table, scored.map_of, 1.0)
+    _standardised(
+        board, f"{column}:{PRIMARY}", canvas, score_canvas(images, residual_parts(steady, images, score), score)
+    )
+
+
+def _standardised(board: Scoreboard, column: str, canvas: str, score: CanvasScore) -> None:
+    """Add the image score of a canvas and the pixels of its maps, each map made once: fine ones take seconds."""
+    table, kept = score.images.images, dict[int, np.float32]()
+
+    def map_of(row: int) -> Array:
+        values = score.map_of(row)
+        kept[row] = worst_mean(values[None], score.images.scored[row][None], score.config)[0]
+        return values
+
+    board.pixels(column, canvas, table, map_of, 1.0)
+    for row in sorted(set(range(len(table))) - set(kept)):
+        map_of(row)
+    raw = np.array([kept[row] for row in range(len(table))], np.float32)
+    board.add(column, table, z_score(raw, raw[score.images.rows("val")]))
 
 
 def median_window(size: tuple[int, int]) -> int:
@@ -69,7 +88,7 @@ def _images(board: Scoreboard, control: Control, splits: Sequence[str], trained_
     """Images at the control's size; for ``slic`` with their proxies at the training size, enlarged."""
     tiles, canvas, size = board.inputs.tiles, control.canvas, control.size
     if control.name != "slic":
-        more = board.tiles_pasted(canvas) if "test" in splits else None
+        more = None if control.score.fine or splits == TRAIN else board.tiles_pasted(canvas)
         return canvas_images(tiles, None, canvas=canvas, splits=splits, size=size, more=more)
     small = canvas_images(tiles, board.inputs.proxies, canvas=canvas, splits=splits, size=trained_at)
     if size == trained_at or small.proxies is None:

@@ -359,12 +359,12 @@ def test_what_the_method_does_stands_in_one_table(oct_lane):
     table = fidelity(replace(oct_lane, records=[*oct_lane.records, *made]))
     assert table is not None
     assert table.title == "What the method does"
-    assert list(table.columns) == ["method", "canvas", "measured", "validation normals [95 %]", "streak [95 %]"]
+    assert list(table.columns) == ["method", "canvas", "measured", "validation normals", "streak"]
     texts = [[cell.text for cell in row] for row in table.rows]
     assert len(texts) == 6
-    assert texts[0] == ["ProxyAno", "wide", "reconstruction: Î against I, R²", ".500 [.400, .600]", "–"]
-    assert texts[1][3:] == ["–", ".500 [.400, .600]"]
-    assert texts[2][3] == "0.5 [0.4, 0.6]"
+    assert texts[0] == ["ProxyAno", "wide", "reconstruction: Î against I, R²", "0.50 [0.40, 0.60]", "–"]
+    assert texts[1][3:] == ["–", "0.50 [0.40, 0.60]"]
+    assert texts[2][3] == "0 [0, 1]"
 
 
 def test_the_terminal_table_names_the_control_that_is_ahead(oct_lane, idrid_lane):

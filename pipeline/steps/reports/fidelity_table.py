@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import Record, find, kind
 from pipeline.steps.reports.tables import Cell, Table
-from pipeline.steps.reports.verdict import title, with_interval
+from pipeline.steps.reports.verdict import title
 
 METRICS = {
     "proxy_r2": "proxy: P̂ against P, R²",
@@ -31,11 +31,11 @@ SUBSETS = (
 """Columns, in this order where they are there."""
 
 WHOLE = ("memory_perplexity", "memory_items_used")
-"""Metrics that are counts and are written without three decimals."""
+"""Metrics that are counts and are written as whole numbers."""
 
 NOTE = (
-    "R² is 1 for a perfect estimate, 0 for one as good as the image's mean, negative for a worse one. It is the mean "
-    "over images, inside the scored area, at the size the networks see. "
+    "Values with their 95 % intervals. R² is 1 for a perfect estimate, 0 for one as good as the image's mean, negative "
+    "for a worse one. It is the mean over images, inside the scored area, at the size the networks see. "
     "Proxy: how much of the true superpixel image P the predicted proxy P̂ explains. "
     "Ceiling: how much of the image I the true proxy explains; the rest is lost before any network. "
     "Reconstruction: how much of I the reconstruction Î explains; below .5 it is hardly an image of the normal. "
@@ -65,7 +65,7 @@ def fidelity(lane: LaneEvaluation) -> Table | None:
         + [_cell(_found(records, (method, canvas, metric), subset)) for subset in columns]
         for method, canvas, metric in rows
     ]
-    head = ("method", "canvas", "measured", *(f"{name} [95 %]" for name in columns))
+    head = ("method", "canvas", "measured", *columns)
     return Table(
         title="What the method does", columns=head, rows=cells, kinds=[kind(row[0]) for row in rows], note=NOTE
     )
@@ -80,8 +80,7 @@ def _cell(record: Record | None) -> Cell:
     if record is None:
         return Cell("–")
     value = float(record["value"])
-    if record["metric"] not in WHOLE:
-        return Cell(with_interval(record), value)
-    if record["low"] is None:
-        return Cell(f"{value:.1f}", value)
-    return Cell(f"{value:.1f} [{record['low']:.1f}, {record['high']:.1f}]", value)
+    digits = 0 if record["metric"] in WHOLE else 2
+    low, high = record["low"], record["high"]
+    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return Cell(f"{value:.{digits}f}{interval}", value)
