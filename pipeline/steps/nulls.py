@@ -19,7 +19,7 @@ from models.pixel_curve import PixelCurve
 from models.scoring import Array, ScoreConfig, worst_mean, z_score
 from pipeline.steps.canonical.form import TILE
 from pipeline.steps.control_scores import RAW_SCALE
-from pipeline.steps.controls.registry import Control, residuals
+from pipeline.steps.controls.registry import Control, proxy_plane, residuals
 from pipeline.steps.inference import trained_size
 from pipeline.steps.reports.records import NULL, PRIMARY, Record, kind, record, split_name
 from pipeline.steps.scoreboard import ASKED, Scoreboard
@@ -52,7 +52,8 @@ def _add(board: Scoreboard, canvas: str, score: ScoreConfig, name: str) -> None:
     options = {"window": median_window(size)} if name == "median" else {}
     control = Control(name=name, canvas=canvas, size=size, score=score, options=options)
     images = _images(board, control, ASKED, trained_at)
-    train = _images(board, control, TRAIN, trained_at)
+    asked = name == "similar_mean" or score.beside > 0
+    train = _images(board, control, TRAIN, trained_at) if asked else images  # the others look at no normal
     raw, steady = residuals(train, images, control)
     column, table = f"{NULL}{name}", images.images
     norms = root_mean_square(raw, images.scored)
@@ -95,8 +96,8 @@ def _images(board: Scoreboard, control: Control, splits: Sequence[str], trained_
         return small
     whole = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size)
     shape = (whole.pixels.shape[2], whole.pixels.shape[3])
-    proxies = np.stack([enlarge(one, shape) for one in small.proxies.mean(axis=1, dtype=np.float32)])
-    return replace(whole, proxies=proxies[:, None])
+    planes = np.stack([enlarge(one, shape) for one in proxy_plane(small.proxies, small.pixels.shape[1])])
+    return replace(whole, proxies=planes[:, None])
 
 
 def root_mean_square(residual: Array, scored: NDArray[np.bool_]) -> Array:

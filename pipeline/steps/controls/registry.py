@@ -20,7 +20,7 @@ from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClas
 from pipeline.steps.controls.similar_mean import NEIGHBOURS, NormalBank
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.normal_residuals import NormalResiduals
-from pipeline.steps.scorers import CanvasImages, PartsOf, residual_parts
+from pipeline.steps.scorers import CanvasImages, PartsOf, lead, residual_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,14 @@ def _median(train: CanvasImages, images: CanvasImages, control: Control) -> Arra
 def _superpixels(train: CanvasImages, images: CanvasImages, control: Control) -> Array:
     if images.proxies is None:
         raise ConfigError("the control 'slic' needs the proxies of the images")
-    residual: Array = images.gray - images.proxies.mean(axis=1, dtype=np.float32)
+    residual: Array = images.gray - proxy_plane(images.proxies, images.pixels.shape[1])
     return residual
+
+
+def proxy_plane(proxies: Array, channels: int) -> Array:
+    """(n, H, W) of proxies (n, K, H, W): the channel that ``gray`` is of the tile, or the mean where K differs."""
+    plane: Array = lead(proxies) if proxies.shape[1] == channels else proxies.mean(axis=1, dtype=np.float32)
+    return plane
 
 
 RESIDUALS: Mapping[str, ResidualFunction] = {
