@@ -11,22 +11,24 @@ from assets.materialize import check_result, picture
 from assets.tables import tabled
 from pipeline.steps.charts import score_chart
 from pipeline.steps.evaluation import evaluate_lane
+from pipeline.steps.reconstruction import LEVEL
 from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.result_checks import scores_complete
+from pipeline.steps.reports.records import Record, find
+from pipeline.steps.result_checks import reconstructs, scores_complete
 from pipeline.steps.scoreboard import LaneInputs
 from pipeline.steps.store import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 from pipeline.wiring.tracking import Tracker
 
 STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members")
-SHOWN = ("auroc", "auroc_heldout", "ap")
+SHOWN = ("auroc", "auroc_heldout", "ap", "auroc_minus_null")
 
 
 def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
     """Evaluation of one lane."""
 
     @dg.asset(
-        **lane.declare("evaluation", kinds={"scikitlearn", "parquet"}, checks=("scores_complete",)),
+        **lane.declare("evaluation", kinds={"scikitlearn", "parquet"}, checks=("scores_complete", "reconstructs")),
         ins={stage: lane.into(stage) for stage in STAGES},
         description="Image and pixel scores, metrics with 95 % intervals, controls and shortcuts, pictures of cases.",
     )
@@ -76,7 +78,10 @@ def evaluation_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             | {"preset": lane.preset, "seed": lane.seed},
             build=build,
             describe=lambda version: describe_evaluation(version, lane.lane.training.method),
-            checks=lambda version: [check_result("scores_complete", scores_complete(version, tiles))],
+            checks=lambda version: [
+                check_result("scores_complete", scores_complete(version, tiles)),
+                check_result("reconstructs", reconstructs(version), severity=dg.AssetCheckSeverity.WARN),
+            ],
         )
 
     return evaluation
@@ -98,6 +103,11 @@ def _facts(lane: LaneAssets, versions: list[Version], store: Store, tracker: Tra
     }
 
 
+def fidelity_name(record: Record) -> str:
+    """MLflow's name of what the method does: ``reconstruction_r2_wide_validation_normals``."""
+    return f"{record['metric']}_{record['score']}_{record['subset']}".replace(" ", "_")
+
+
 def describe_evaluation(version: Version, method: str) -> dict[str, Any]:
     """What an evaluation shows in the pages; the method's own figures are MLflow metrics of one name for all."""
     lane = load_evaluation(version.path)
@@ -105,6 +115,7 @@ def describe_evaluation(version: Version, method: str) -> dict[str, Any]:
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
     own = [r for r in lane.records if r["method"] == method and r["subset"] == "all" and r["value"] is not None]
     described: dict[str, Any] = {f"{r['level']}_{r['metric']}_{r['score']}": float(r["value"]) for r in own}
+    described |= {fidelity_name(r): float(r["value"]) for r in find(lane.records, level=LEVEL, method=method)}
     table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
     described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
     described["quarantined"] = len(lane.about("quarantine"))

@@ -104,10 +104,14 @@ def _not_a_picture(entry: tuple[str, Any]) -> bool:
     return not (isinstance(entry[1], dg.MarkdownMetadataValue) and str(entry[1].value).startswith("!["))
 
 
-def check_result(name: str, outcome: tuple[bool, Mapping[str, Any]]) -> dg.AssetCheckResult:
+def check_result(
+    name: str,
+    outcome: tuple[bool, Mapping[str, Any]],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetCheckResult:
     """One of the steps' plain check functions as Dagster's."""
     passed, metadata = outcome
-    return dg.AssetCheckResult(check_name=name, passed=bool(passed), metadata=dict(metadata))
+    return dg.AssetCheckResult(check_name=name, passed=bool(passed), metadata=dict(metadata), severity=severity)
 
 
 def weights_check(trained: Version) -> list[dg.AssetCheckResult]:

@@ -6,7 +6,7 @@ from pipeline.steps.reports import verdict
 from pipeline.steps.reports.records import kind
 from pipeline.steps.reports.verdict import number
 
-ORDER = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
+ORDER = {"committee": 0, "method": 1, "member": 2, "null": 3, "control": 4, "shortcut": 5}
 
 
 def title(method: str) -> str:

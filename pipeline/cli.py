@@ -21,7 +21,7 @@ from pipeline.commands.refresh import refresh
 from pipeline.commands.score import score
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.own.dataset import own_datasets
-from pipeline.steps.reports.tables import summary_table
+from pipeline.steps.reports.terminal import summary_table
 from pipeline.wiring.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

@@ -10,6 +10,7 @@ from pipeline.steps.controls.pixel_classifier import ClassifierConfig
 from pipeline.steps.controls.pixel_features import FeatureConfig
 from pipeline.steps.controls.registry import Control
 from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.nulls import NULLS
 from pipeline.steps.pasted import KINDS, PastedConfig
 from pipeline.steps.synthetic import LesionConfig
 
@@ -77,25 +78,34 @@ FUNDUS_CONTROLS = (
 )
 
 
+def _beside_nulls(evaluation: EvaluationConfig) -> EvaluationConfig:
+    """The same, and the row without the network: every image that no network made in the place of Î."""
+    return replace(evaluation, nulls=NULLS)
+
+
 def _pasted(radius: tuple[float, float], strength: float) -> LesionConfig:
     """One lesion of every kind there is, of medium contrast from ``strength`` to its double."""
     return LesionConfig(radius=radius, strength=(strength, 2 * strength), kinds=KINDS)
 
 
-OCT_EVALUATION = EvaluationConfig(
-    scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
-    controls=OCT_CONTROLS,
-    committee={"segmentation": 1.0, "pca": 1.0},
-    flip_average=True,
-    pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
+OCT_EVALUATION = _beside_nulls(
+    EvaluationConfig(
+        scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
+        controls=OCT_CONTROLS,
+        committee={"segmentation": 1.0, "pca": 1.0},
+        flip_average=True,
+        pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
+    )
 )
-MRI_EVALUATION = EvaluationConfig(
-    scores={"head": MRI_SCORE},
-    controls=MRI_CONTROLS,
-    member_scores={"denoising": MRI_PLAIN, "proxyano_comparing": ScoreConfig(sigma=1.0, worst=0.2)},
-    committee={"denoising": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 0.5},
-    flip_average=True,
-    pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.25)),
+MRI_EVALUATION = _beside_nulls(
+    EvaluationConfig(
+        scores={"head": MRI_SCORE},
+        controls=MRI_CONTROLS,
+        member_scores={"denoising": MRI_PLAIN, "proxyano_comparing": ScoreConfig(sigma=1.0, worst=0.2)},
+        committee={"denoising": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 0.5},
+        flip_average=True,
+        pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.25)),
+    )
 )
 
 
@@ -109,7 +119,7 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
         score=replace(FUNDUS_PLAIN, signed=False, floor=0.3, smooth=32.0, severity=0.3),
         options=options,
     )
-    return EvaluationConfig(
+    evaluation = EvaluationConfig(
         scores={"field": FUNDUS_SCORE},
         controls=(learned, *FUNDUS_CONTROLS),
         member_scores={
@@ -118,6 +128,7 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
         committee={"pixel_classifier": 1.0},  # line-blob maps beside it find fewer pasted lesions
         pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
     )
+    return _beside_nulls(evaluation)
 
 
 PLAIN_CONTROLS = (
@@ -127,4 +138,4 @@ PLAIN_CONTROLS = (
     Control(name="nearest", canvas="image", size=(64, 64), score=PLAIN_SCORE),
     Control(name="brightness", canvas="image", size=(64, 64)),
 )
-PLAIN_EVALUATION = EvaluationConfig(scores={"image": PLAIN_SCORE}, controls=PLAIN_CONTROLS)
+PLAIN_EVALUATION = _beside_nulls(EvaluationConfig(scores={"image": PLAIN_SCORE}, controls=PLAIN_CONTROLS))

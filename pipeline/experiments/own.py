@@ -14,6 +14,7 @@ from pipeline.steps.canonical import FORMS
 from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import Control
 from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.nulls import NULLS
 from pipeline.steps.pasted import KINDS, PastedConfig
 from pipeline.steps.synthetic import LesionConfig
 from pipeline.steps.tiles import TilesConfig
@@ -59,6 +60,7 @@ def _evaluation(canvases: tuple[str, ...], *, flatten: bool) -> EvaluationConfig
     return EvaluationConfig(
         scores=dict.fromkeys(canvases, SCORE),
         controls=tuple(controls),
+        nulls=NULLS,
         committee={OWN: 1.0, MEMBER: 1.0, "pca": 1.0},
         pasted=PastedConfig(lesions=lesions, flatten=flatten),
     )

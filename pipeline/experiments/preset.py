@@ -22,7 +22,7 @@ STEP_VERSIONS: Mapping[str, str] = {
     "stage1": "1",
     "stage2": "1",
     "members": "1",
-    "evaluation": "6",
+    "evaluation": "7",
     "detector": "3",
     "baselines": "1",
     "baseline_evaluations": "2",
@@ -92,7 +92,9 @@ class Lane:
         """How a run of the benchmark is judged: like the lane's own evaluation, the controls left to one of them."""
         if name == self.controls_with:
             return self.evaluation
-        bare: EvaluationConfig = replace(self.evaluation, controls=(), committee={}, pasted=None)
+        bare: EvaluationConfig = replace(
+            self.evaluation, controls=(), nulls=(), committee={}, pasted=None, fidelity=False
+        )
         return bare
 
     def judging_ablation(self, name: str) -> EvaluationConfig:
@@ -102,6 +104,8 @@ class Lane:
             self.evaluation,
             scores={canvas: score.scaled(row.scale) for canvas, score in self.evaluation.scores.items()},
             controls=(),
+            nulls=(),
+            fidelity=False,
             committee={},
             flip_average=False,
             pasted=replace(pasted, split="val") if row.study and pasted is not None else None,

@@ -15,29 +15,26 @@ from models.scoring import Array, ScoreConfig, worst_mean, z_score
 from pipeline.steps.audit import reviewed
 from pipeline.steps.committee import OWN, committee_scores, score_column, write_audit
 from pipeline.steps.comparison import write_comparison
-from pipeline.steps.controls.registry import CONTROLS, RAW, Control
+from pipeline.steps.control_scores import control_scores
+from pipeline.steps.controls.registry import Control
 from pipeline.steps.controls.shortcuts import shortcut_table
+from pipeline.steps.errors import ConfigError
 from pipeline.steps.inference import Prediction, predict_canvas
 from pipeline.steps.layers import picture_table
 from pipeline.steps.loading import load_tiles
+from pipeline.steps.nulls import NULLS, network_records, null_scores
 from pipeline.steps.panels import Case, case_panels
 from pipeline.steps.pasted import SPLIT, PastedConfig, PastedImages, paste, pasted_records
+from pipeline.steps.reconstruction import reconstruction_records
 from pipeline.steps.reports.lanes import write_evaluation
 from pipeline.steps.reports.records import MEMBER, PRIMARY, image_records, label_free_thresholds, pixel_records
-from pipeline.steps.scoreboard import LaneInputs, Scoreboard
+from pipeline.steps.scoreboard import ASKED, LaneInputs, Scoreboard
 from pipeline.steps.scorers import (
-    CanvasImages,
     CanvasScore,
-    PartsOf,
-    canvas_images,
     residual_parts,
     score_canvas,
 )
 from pipeline.steps.store import Store, Version, fingerprint
-
-ASKED = ("val", "holdout", "test")
-RAW_SCALE = 0.05
-"""Typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +44,18 @@ class EvaluationConfig:
     scores: Mapping[str, ScoreConfig]  # canvas → how the method's residual becomes a score
     flip_average: bool = False  # the standardised score averages residuals with those of the mirrored images
     controls: tuple[Control, ...] = ()
+    nulls: tuple[str, ...] = ()  # images in the place of Î (``steps.nulls.NULLS``), scored as the method is
+    fidelity: bool = True  # measure proxies, reconstructions and repairs as well
     member_scores: Mapping[str, ScoreConfig] = field(default_factory=dict)  # where another learned method has its own
     committee: Mapping[str, float] = field(default_factory=dict)  # OWN, another learned method or a control → weight
     pasted: PastedConfig | None = None  # lesions pasted on held-out normals; None: no such figures
     resamples: int = 1000  # of the bootstrap, at least 100
     quantile: float = 0.95  # of normal validation scores: the label-free threshold
     cases: int = 4  # pictures of each kind: best found, missed, false alarms
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.nulls) - set(NULLS)):
+            raise ConfigError(f"EvaluationConfig.nulls: expected some of {sorted(NULLS)}, got {unknown}")
 
 
 def evaluate_lane(
@@ -82,7 +85,8 @@ def evaluate_lane(
         pasted = {} if config.pasted is None else {c: paste(inputs.tiles, c, config.pasted) for c in config.scores}
         board = Scoreboard(inputs, _image_table(inputs, pasted), pasted)
         cases, speed = _method_scores(board, config, method, progress)
-        members = _control_scores(board, config)
+        members = control_scores(board, config.controls)
+        null_scores(board, config.scores, config.nulls)
         members[OWN] = {case.canvas: case.scored for case in cases}
         if inputs.members is not None:
             members |= _member_scores(board, config, inputs.members, progress)
@@ -96,6 +100,11 @@ def evaluate_lane(
         if config.pasted is not None:
             split = config.pasted.split
             records += pasted_records(with_copies, board.found, split=split, head=head, n_boot=config.resamples)
+        records += network_records(board.table, board.curves, method, head=head, n_boot=config.resamples)
+        if config.fidelity:
+            records += reconstruction_records(
+                board, list(config.scores), config.pasted, method, head=head, n_boot=config.resamples
+            )
         judged = f"{method}:{PRIMARY}"
         pictures = None if asset != own else picture_table(cases, board.table, judged, config.cases, inputs.tiles)
         write_evaluation(
@@ -209,45 +218,10 @@ def _lesions(board: Scoreboard, canvas: str, found: Prediction) -> Any:
     return lambda row: truth[order[names[row]]].any(axis=0) if names[row] in order else None
 
 
-def _control_scores(board: Scoreboard, config: EvaluationConfig) -> dict[str, dict[str, CanvasScore]]:
-    """Columns of the controls, and those that are standardised by name and canvas."""
-    members: dict[str, dict[str, CanvasScore]] = {}
-    for control in config.controls:
-        images, parts_of = _run_control(board, control)
-        column, table = f"control_{control.name}", images.images
-        if control.name in RAW:
-            means = [float(parts_of(row).mean(where=images.scored[row])) for row in range(len(table))]
-            board.add(f"{column}:mean", table, np.array(means, np.float32))
-        else:
-            score = score_canvas(images, parts_of, control.score)
-            members.setdefault(control.name, {})[control.canvas] = score
-            board.add(f"{column}:standardised", table, score.image())
-            board.pixels(f"{column}:standardised", control.canvas, table, score.map_of, 1.0)
-        if control.name in RAW or control.options.get("raw"):
-            name = "value" if control.name in RAW else "residual"
-            board.pixels(f"{column}:{name}", control.canvas, table, partial(_largest, parts_of), RAW_SCALE)
-    return members
-
-
-def _largest(parts_of: PartsOf, row: int) -> Array:
-    """The larger part of each pixel, as it is."""
-    values: Array = parts_of(row).max(axis=0)
-    return values
-
-
 def _size_of(residual: Array, row: int) -> Array:
     """|I − Î| (Eq. 14)."""
     values: Array = np.abs(residual[row])
     return values
-
-
-def _run_control(board: Scoreboard, control: Control) -> tuple[CanvasImages, PartsOf]:
-    inputs = board.inputs
-    proxies = inputs.proxies if control.name == "slic" else None  # copies with pasted lesions have none
-    more = board.tiles_pasted(control.canvas) if proxies is None else None
-    train = canvas_images(inputs.tiles, proxies, canvas=control.canvas, splits=["train"], size=control.size)
-    images = canvas_images(inputs.tiles, proxies, canvas=control.canvas, splits=ASKED, size=control.size, more=more)
-    return images, CONTROLS[control.name](train, images, control)
 
 
 def _shortcuts(board: Scoreboard) -> None:

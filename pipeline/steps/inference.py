@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,8 @@ def predict_canvas(
     needs true proxies.
     """
     score = score or ScoreConfig()
-    folder = checkpoint_folder(stage, f"{member}/{canvas}" if member else canvas)
-    height, width = read_description(folder)["extra"]["size"]
-    size = (int(height), int(width))
-    method = load_method(folder, changes)
+    size = trained_size(stage, canvas, member)
+    method = load_method(network_folder(stage, canvas, member), changes)
     true, more = (proxies, None) if method.needs_proxy else (None, more)
 
     def seen(splits: tuple[str, ...], more: TileSet | None) -> Prediction:
@@ -82,6 +81,17 @@ def predict_canvas(
     usual = seen(("train",), None)
     normals = NormalResiduals(usual.images.gray, usual.images.scored, usual.steady)
     return replace(found, steady=normals.unlike(found.images, found.steady, score), normals=normals)
+
+
+def network_folder(stage: Version, canvas: str, member: str = "") -> Path:
+    """Checkpoint of one canvas; ``member`` names one of several methods in the version."""
+    return checkpoint_folder(stage, f"{member}/{canvas}" if member else canvas)
+
+
+def trained_size(stage: Version, canvas: str, member: str = "") -> tuple[int, int]:
+    """Rows and columns of a tile, px, at which a network was trained."""
+    height, width = read_description(network_folder(stage, canvas, member))["extra"]["size"]
+    return int(height), int(width)
 
 
 def predict_tiles(

@@ -11,10 +11,10 @@ import torch
 
 from models.files import read_tensors
 from pipeline.steps.checks import FEW, Outcome
-from pipeline.steps.evaluation import ASKED
 from pipeline.steps.loading import read_index
 from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import score_columns
+from pipeline.steps.reports.records import find, kind, score_columns
+from pipeline.steps.scoreboard import ASKED
 from pipeline.steps.store import Version
 
 
@@ -50,6 +50,27 @@ def scores_complete(evaluation: Version, tiles: Version) -> Outcome:
     figures = {"images": len(scores), "scores": len(columns), "repeated": repeated}
     figures |= {"not_scored": len(expected - found), "unknown": len(found - expected)}
     return found == expected and not repeated and not odd, {**figures, "odd_columns": odd[:FEW]}
+
+
+LEAST_R2 = 0.5
+"""Reconstruction R² on validation normals below which Î is hardly an image of the normal."""
+
+
+def reconstructs(evaluation: Version) -> Outcome:
+    """Î explains at least ``LEAST_R2`` of the variance of validation normals on every canvas."""
+    lane = load_evaluation(evaluation.path)
+    wanted = {"level": "reconstruction", "metric": "reconstruction_r2", "subset": "validation normals"}
+    found = {r["score"]: float(r["value"]) for r in find(lane.records, **wanted) if kind(r["method"]) == "method"}
+    poor = sorted(canvas for canvas, value in found.items() if value < LEAST_R2)
+    figures: dict[str, Any] = {f"reconstruction_r2_{canvas}": round(value, 3) for canvas, value in found.items()}
+    figures |= {"least": LEAST_R2, "poor": poor}
+    if poor:
+        places = " and ".join(f"lane.training.canvases[{canvas!r}]" for canvas in poor)
+        figures["remedy"] = (
+            f"In the preset, at {places}: train for more steps (stages['stage1'].steps, stages['stage2'].steps) "
+            "or give the networks more capacity (model.widths, model.latent_dim, model.memory_items)."
+        )
+    return not poor, figures
 
 
 class _Loads(HTMLParser):

@@ -16,6 +16,9 @@ from pipeline.steps.pasted import SPLIT, Found, PastedImages, look
 from pipeline.steps.scorers import enlarge
 from pipeline.steps.store import Version
 
+ASKED = ("val", "holdout", "test")
+"""Splits whose images are scored."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaneInputs:

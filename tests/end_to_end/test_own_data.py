@@ -115,7 +115,7 @@ def test_from_a_folder_to_the_report_and_back(home, folder):
     assert "not run: brain_mri, oct, idrid" in text
     records = pd.DataFrame(json.loads((report / "report.json").read_text()))
     assert set(records["dataset"]) == {"clinic"}
-    assert set(records["level"]) == {"image", "pixel", "pasted"}
+    assert set(records["level"]) == {"image", "pixel", "pasted", "reconstruction"}
     assert {"proxyano", "committee", "member_denoising", "control_pca", "control_nearest"} <= set(records["method"])
     assert "evaluation" in typed("show", "clinic").splitlines()[-1]
 

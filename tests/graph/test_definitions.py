@@ -66,7 +66,7 @@ CHECKS = {
     "stage1": {"weights_finite"},
     "stage2": {"weights_finite"},
     "members": {"weights_finite"},
-    "evaluation": {"scores_complete"},
+    "evaluation": {"scores_complete", "reconstructs"},
     "baselines": {"weights_finite"},
     "baseline_evaluations": {"scores_complete"},
     "ablations": {"proxy_values", "weights_finite", "scores_complete"},

@@ -17,6 +17,8 @@ from pipeline.steps.clean import GOING, clean
 from pipeline.steps.origins import OriginRecord
 from pipeline.steps.store import MARKER, Store, Version
 
+pytestmark = pytest.mark.slow
+
 ASSET = "oct/tiles"
 ONE, TWO, THREE, FOUR = ("1" * 16, "2" * 16, "3" * 16, "4" * 16)
 ORIGIN = OriginRecord(

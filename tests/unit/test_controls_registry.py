@@ -105,5 +105,5 @@ def test_pca_beside_normals_asks_what_it_leaves_of_them(train, images):
     found = CONTROLS["pca"](train, images, control)
     for row in range(len(images.images)):
         assert_allclose(found(row)[0], expected[row] * images.scored[row], atol=1e-6)
-    with pytest.raises(ConfigError, match="only pca"):
+    with pytest.raises(ConfigError, match="only median, pca, similar_mean, slic leave"):
         Control(name="nearest", canvas="whole", size=SIZE, score=score)

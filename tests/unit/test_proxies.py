@@ -25,6 +25,8 @@ from pipeline.steps.shards import create, open_array, write_rows
 from pipeline.steps.store import Store, Version
 from pipeline.steps.tile_checks import proxy_values
 
+pytestmark = pytest.mark.slow
+
 NEUTRAL = 9
 CONFIG = ProxyConfig(segments=60, iterations=2)
 
@@ -237,7 +239,6 @@ def test_colour_tiles_have_colour_proxies(tmp_path: Path) -> None:
     assert proxy_values(tiles, proxies)[0]
 
 
-@pytest.mark.slow
 def test_a_cluster_of_processes_gives_what_threads_give(lane: tuple[Version, Version], tmp_path: Path) -> None:
     from distributed import LocalCluster
 
@@ -296,7 +297,6 @@ def test_an_error_is_resumed_shard_by_shard(
     assert len(calls) == 8 + 11 - 6
 
 
-@pytest.mark.slow
 def test_sigkill_and_rerun_give_the_same_data_version(lane: tuple[Version, Version], tmp_path: Path) -> None:
     """A real SIGKILL of a subprocess in the middle of the third shard."""
     _, proxies = lane

@@ -12,6 +12,8 @@ from rich.console import Console
 from models.metrics import auroc
 from models.pixel_curve import PIXEL_METRICS, PixelCurve
 from pipeline.steps.errors import StoreCorrupt
+from pipeline.steps.nulls import network_records
+from pipeline.steps.reports.fidelity_table import fidelity
 from pipeline.steps.reports.lanes import LaneEvaluation, Panel, load_evaluation, strip_png, write_evaluation
 from pipeline.steps.reports.page import build_report
 from pipeline.steps.reports.pictures import data_links
@@ -24,7 +26,7 @@ from pipeline.steps.reports.records import (
     pixel_records,
     without_shortcuts,
 )
-from pipeline.steps.reports.tables import summary_table
+from pipeline.steps.reports.terminal import summary_table
 from pipeline.steps.reports.verdict import lead, number, sentences, title, verdict
 
 CLASSES = ("CNV", "DME", "DRUSEN")
@@ -319,6 +321,50 @@ def test_a_report_needs_lanes_of_different_data_sets(oct_lane, tmp_path):
     for lanes in ([], [oct_lane, oct_lane]):
         with pytest.raises(ValueError, match="each data set once"):
             build_report(lanes, tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"), [(0.5, "ProxyAno is ahead of its null"), (6.0, "ProxyAno is behind its null")]
+)
+def test_the_first_paragraph_and_the_summaries_say_what_the_network_adds(tmp_path, gain, words):
+    lane = make_lane("oct", {"proxyano:standardised": 2.0, "null_median:standardised": gain})
+    head = {"dataset": "oct", "preset": "quick", "seed": 0, "data_version": "ab12"}
+    more = network_records(lane.scores, {}, "proxyano", head=head, n_boot=60)
+    lane = replace(lane, records=[*lane.records, *more])
+    build_report([lane], tmp_path, {})
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    first = " ".join(page.paragraphs[0].split())
+    assert "Without the network (median filter instead of Î) the same score has" in first
+    assert words in first
+    assert "without the network" in " ".join(page.text)
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(summary_table(lane.records))
+    assert words in " ".join(shown.get().split())
+    assert max(map(len, shown.get().splitlines())) <= 100
+
+
+def test_what_the_method_does_stands_in_one_table(oct_lane):
+    plain = {**oct_lane.records[0], "level": "reconstruction", "method": "proxyano", "low": 0.4, "high": 0.6, "n": 3}
+    made = [
+        plain | {"score": canvas, "metric": metric, "subset": subset, "value": 0.5}
+        for canvas in ("wide", "tight")
+        for metric, subset in (
+            ("reconstruction_r2", "validation normals"),
+            ("repair", "streak"),
+            ("memory_items_used", "validation normals"),
+        )
+    ]
+    assert fidelity(oct_lane) is None
+    table = fidelity(replace(oct_lane, records=[*oct_lane.records, *made]))
+    assert table is not None
+    assert table.title == "What the method does"
+    assert list(table.columns) == ["method", "canvas", "measured", "validation normals", "streak"]
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert len(texts) == 6
+    assert texts[0] == ["ProxyAno", "wide", "reconstruction: Î against I, R²", "0.50 [0.40, 0.60]", "–"]
+    assert texts[1][3:] == ["–", "0.50 [0.40, 0.60]"]
+    assert texts[2][3] == "0 [0, 1]"
 
 
 def test_the_terminal_table_names_the_control_that_is_ahead(oct_lane, idrid_lane):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from models.files import write_tensors
-from pipeline.steps.reports.lanes import write_evaluation
+from pipeline.steps.reports.lanes import load_evaluation, write_evaluation
 from pipeline.steps.reports.records import RECORD_KEYS
 from pipeline.steps.reports.rendering import render
-from pipeline.steps.result_checks import page_opens_offline, scores_complete, weights_finite
+from pipeline.steps.result_checks import page_opens_offline, reconstructs, scores_complete, weights_finite
 from pipeline.steps.store import Version
 
 
@@ -70,6 +70,24 @@ def test_every_asked_image_has_one_finite_score(tmp_path, values, figure, found)
     passed, figures = scores_complete(*judged(tmp_path, values))
     assert passed == (figure == "images")
     assert figures[figure] == found
+
+
+@pytest.mark.parametrize(
+    ("values", "poor"), [({"wide": 0.9, "tight": 0.5}, []), ({"wide": 0.9, "tight": -0.2}, ["tight"]), ({}, [])]
+)
+def test_a_poor_reconstruction_is_named_with_its_remedy(tmp_path, values, poor):
+    evaluation, _ = judged(tmp_path, [("b", 1.0)])
+    lane = load_evaluation(evaluation.path)
+    plain = lane.records[0] | {"level": "reconstruction", "metric": "reconstruction_r2", "method": "own"}
+    made = [plain | {"score": name, "value": value, "subset": "validation normals"} for name, value in values.items()]
+    other = plain | {"score": "wide", "value": -9.0}
+    ignored = [other | {"subset": "test normals"}, other | {"method": "member_x", "subset": "validation normals"}]
+    records = [*lane.records, *made, *ignored]
+    write_evaluation(evaluation.path, records=records, scores=lane.scores, summary=lane.summary)
+    passed, figures = reconstructs(evaluation)
+    assert (passed, figures["poor"]) == (not poor, poor)
+    assert {f"reconstruction_r2_{name}" for name in values} == {n for n in figures if n.startswith("reconstruction_r2")}
+    assert ("training.canvases['tight']" in figures.get("remedy", "")) == bool(poor)
 
 
 def test_a_page_of_the_report_opens_offline_and_a_foreign_one_does_not(tmp_path):

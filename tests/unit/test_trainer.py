@@ -21,6 +21,8 @@ from models.source import Order, TensorSource
 from models.trainer import TrainingDivergedError, TrainResult, fit
 from models.training_state import STATE_FILE
 
+pytestmark = pytest.mark.slow
+
 METHOD = ProxyAnoConfig(widths=(4, 6), latent_dim=4, memory_items=8, discriminator_widths=(4, 6))
 TRAIN = TrainConfig(
     steps=14, batch_size=5, schedule="one_cycle", weight_average=0.9, evaluate_every=3, checkpoint_every=4, log_every=2
@@ -95,7 +97,6 @@ test_trainer.fit(method, "stage2", test_trainer.source(23, 0), test_trainer.sour
 """
 
 
-@pytest.mark.slow
 def test_resume_after_sigkill(tmp_path: Path) -> None:
     here, project = Path(__file__).parent, Path(__file__).parents[2]
     straight = run(tmp_path / "straight", "stage2")

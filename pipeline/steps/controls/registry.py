@@ -17,9 +17,10 @@ from pipeline.steps.controls.median import median_residual
 from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
 from pipeline.steps.controls.pca import pca_residual
 from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
+from pipeline.steps.controls.similar_mean import NEIGHBOURS, NormalBank
 from pipeline.steps.errors import ConfigError
 from pipeline.steps.normal_residuals import NormalResiduals
-from pipeline.steps.scorers import CanvasImages, PartsOf, residual_parts
+from pipeline.steps.scorers import CanvasImages, PartsOf, lead, residual_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +36,9 @@ class Control:
     def __post_init__(self) -> None:
         if self.name not in CONTROLS:
             raise ConfigError(f"Control.name is one of {sorted(CONTROLS)}, got {self.name!r}")
-        if self.score.beside and self.name != "pca":
-            raise ConfigError(
-                f"Control.score.beside: only pca leaves residuals of the training normals, not {self.name}"
-            )
+        if self.score.beside and self.name not in RESIDUALS:
+            known = ", ".join(sorted(RESIDUALS))
+            raise ConfigError(f"Control.score.beside: only {known} leave residuals of normals, not {self.name}")
 
 
 LEAST_ODDS = -6.0
@@ -48,14 +48,60 @@ ControlFunction = Callable[[CanvasImages, CanvasImages, Control], PartsOf]
 """(training normals, images to be scored, control) → parts of row i."""
 
 
-def _pca(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
-    def residual(query: CanvasImages) -> Array:
-        return pca_residual(train.gray, query.gray, train_mask=train.seen, query_mask=query.seen, **control.options)
+ResidualFunction = Callable[[CanvasImages, CanvasImages, Control], Array]
+"""(training normals, images to be scored, control) → signed residuals (n, H, W). The images may be the normals."""
 
-    found = residual(images)
-    if control.score.beside:
-        found = NormalResiduals(train.gray, train.scored, residual(train)).unlike(images, found, control.score)
-    return residual_parts(found, images, control.score)
+
+def _pca(train: CanvasImages, images: CanvasImages, control: Control) -> Array:
+    return pca_residual(train.gray, images.gray, train_mask=train.seen, query_mask=images.seen, **control.options)
+
+
+def _similar_mean(train: CanvasImages, images: CanvasImages, control: Control) -> Array:
+    bank = NormalBank(train.gray, train.seen, train.images["group"].to_numpy(object))
+    count = int(control.options.get("neighbours", NEIGHBOURS))
+    return bank.residual(images.gray, images.scored, images.images["group"].to_numpy(object), count)
+
+
+def _median(train: CanvasImages, images: CanvasImages, control: Control) -> Array:
+    return median_residual(images.gray, int(control.options.get("window", 61)))
+
+
+def _superpixels(train: CanvasImages, images: CanvasImages, control: Control) -> Array:
+    if images.proxies is None:
+        raise ConfigError("the control 'slic' needs the proxies of the images")
+    residual: Array = images.gray - proxy_plane(images.proxies, images.pixels.shape[1])
+    return residual
+
+
+def proxy_plane(proxies: Array, channels: int) -> Array:
+    """(n, H, W) of proxies (n, K, H, W): the channel that ``gray`` is of the tile, or the mean where K differs."""
+    plane: Array = lead(proxies) if proxies.shape[1] == channels else proxies.mean(axis=1, dtype=np.float32)
+    return plane
+
+
+RESIDUALS: Mapping[str, ResidualFunction] = {
+    "pca": _pca,
+    "similar_mean": _similar_mean,
+    "median": _median,
+    "slic": _superpixels,
+}
+"""Controls that rebuild an image, and so leave a residual of the training normals as well."""
+
+
+def residuals(train: CanvasImages, images: CanvasImages, control: Control) -> tuple[Array, Array]:
+    """Signed residuals (n, H, W) of a control in ``RESIDUALS``, and what becomes its score.
+
+    The second is the first, or with ``ScoreConfig.beside`` how far it differs from those of similar training normals.
+    """
+    found = RESIDUALS[control.name](train, images, control)
+    if not control.score.beside:
+        return found, found
+    normals = NormalResiduals(train.gray, train.scored, RESIDUALS[control.name](train, train, control))
+    return found, normals.unlike(images, found, control.score)
+
+
+def _rebuilt(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+    return residual_parts(residuals(train, images, control)[1], images, control.score)
 
 
 def _nearest(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
@@ -82,17 +128,6 @@ def _pixel_classifier(train: CanvasImages, images: CanvasImages, control: Contro
         return above[None]
 
     return parts_of
-
-
-def _median(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
-    residual = median_residual(images.gray, int(control.options.get("window", 61)))
-    return residual_parts(residual, images, control.score)
-
-
-def _superpixels(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
-    if images.proxies is None:
-        raise ConfigError("the control 'slic' needs the proxies of the images")
-    return residual_parts(images.gray - images.proxies.mean(axis=1, dtype=np.float32), images, control.score)
 
 
 def _canonical(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
@@ -122,13 +157,11 @@ def _centre(train: CanvasImages, images: CanvasImages, control: Control) -> Part
 
 
 CONTROLS: dict[str, ControlFunction] = {
-    "pca": _pca,
+    **dict.fromkeys(RESIDUALS, _rebuilt),
     "nearest": _nearest,
     "patch_neighbour": _patch_neighbour,
     "line_blob": _line_blob,
     "pixel_classifier": _pixel_classifier,
-    "median": _median,
-    "slic": _superpixels,
     "canonical": _canonical,
     "brightness": _brightness,
     "darkness": _darkness,

@@ -19,6 +19,7 @@ NAMES = {
     "committee": "committee",
     "method": "ProxyAno",
     "member": "other learned methods",
+    "null": "without the network",
     "control": "controls",
     "shortcut": "shortcuts",
 }
@@ -27,6 +28,7 @@ COLOURS = {
     "method": "#2f8fd8",
     "member": "#6b5fd0",
     "committee": "#16a3b8",
+    "null": "#9a7b1f",
     "control": "#d9741f",
     "shortcut": "#8a8f98",
     "paper": "#1fa37a",

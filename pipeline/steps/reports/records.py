@@ -59,6 +59,8 @@ ORACLES = ("acc_oracle", "f1_oracle", "dice_best")
 
 CONTROL, SHORTCUT = "control_", "shortcut_"
 MEMBER = "member_"
+NULL = "null_"
+"""The method's own score with an image in the place of its reconstruction that no network made (``steps.nulls``)."""
 COMMITTEE = "committee:standardised"
 """The score of all members together."""
 PRIMARY = "standardised"
@@ -77,12 +79,11 @@ def split_name(column: str) -> tuple[str, str]:
 
 
 def kind(method: str) -> str:
-    """``committee``, ``member``, ``control``, ``shortcut`` or ``method``."""
+    """``committee``, ``member``, ``null``, ``control``, ``shortcut`` or ``method``."""
     if method == split_name(COMMITTEE)[0]:
         return "committee"
-    if method.startswith(MEMBER):
-        return "member"
-    return "control" if method.startswith(CONTROL) else "shortcut" if method.startswith(SHORTCUT) else "method"
+    named = {MEMBER: "member", NULL: "null", CONTROL: "control", SHORTCUT: "shortcut"}
+    return next((name for start, name in named.items() if method.startswith(start)), "method")
 
 
 def score_columns(scores: pd.DataFrame) -> list[str]:
@@ -257,6 +258,13 @@ def _record(head: tuple[Any, ...], measured: tuple[float, float, float, int], da
     value, low, high, n = measured
     tail = (_finite(value), _finite(low), _finite(high), n, data_version)
     return dict(zip(RECORD_KEYS, (*head, *tail), strict=True))
+
+
+def record(fields: Mapping[str, Any], measured: tuple[float, float, float, int]) -> Record:
+    """One record of all fields but the measured (value, low, high, n); numbers that are not finite become None."""
+    value, low, high, n = measured
+    known = {**fields, "value": _finite(value), "low": _finite(low), "high": _finite(high), "n": n}
+    return {key: known[key] for key in RECORD_KEYS}
 
 
 def find(records: list[Record], **wanted: Any) -> list[Record]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.steps.reports import figures, tables
+from pipeline.steps.reports.fidelity_table import fidelity
 from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import find
 from pipeline.steps.reports.tables import Table
@@ -128,6 +129,7 @@ def section(lane: LaneEvaluation) -> Section:
         notes=notes(lane),
         tables=_present(
             tables.results(lane, level),
+            fidelity(lane),
             tables.by_subset(lane, level),
             tables.heldout_by_class(lane),
             tables.results(lane, other),

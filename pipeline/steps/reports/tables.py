@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.table import Table as RichTable
-
 from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import Record, find, kind
-from pipeline.steps.reports.verdict import PAPER, Verdict, best, full_name, level_of, number, title, with_interval
+from pipeline.steps.reports.verdict import PAPER, Verdict, full_name, number, title, with_interval
 
 ORACLE_MARK = "†"
 IMAGE_COLUMNS = {
@@ -43,6 +41,7 @@ KINDS = {
     "method": "ProxyAno",
     "member": "member",
     "committee": "committee",
+    "null": "no network",
     "control": "control",
     "shortcut": "shortcut",
     "paper": "paper",
@@ -90,7 +89,7 @@ def _grid(
         if key in columns:
             cells.setdefault((record["method"], record["score"]), {})[key] = record
     first = next(iter(columns))
-    order = {"committee": 0, "method": 1, "member": 2, "control": 3, "shortcut": 4}
+    order = {"committee": 0, "method": 1, "member": 2, "null": 3, "control": 4, "shortcut": 5}
     rows = sorted(
         cells, key=lambda row: (order[kind(row[0])], -(cells[row][first]["value"] if first in cells[row] else 0.0))
     )
@@ -198,6 +197,7 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
         "ProxyAno is",
         "ProxyAno’s score",
         "AUROC [95 %]",
+        "without the network",
         "best control",
         "AUROC [95 %]",
         "paper",
@@ -215,6 +215,7 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
                 Cell(v.standing),
                 Cell(v.method["score"] if v.method else "–"),
                 Cell(with_interval(v.method), method, not v.behind),
+                Cell(_without(v.null, v.network), v.null["value"] if v.null else None),
                 Cell(full_name(v.control) if v.control else "–"),
                 Cell(with_interval(v.control), control, v.behind),
                 Cell(number(paper), paper),
@@ -223,6 +224,11 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
             ]
         )
     return Table(title="Summary", columns=columns, rows=rows)
+
+
+def _without(null: Record | None, words: str) -> str:
+    """The null's value and what the network adds to it."""
+    return number(null["value"] if null else None) + (f", {words}" if words else "")
 
 
 def pairs(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> Table:
@@ -264,25 +270,3 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
     return rows
-
-
-def summary_table(records: list[Record]) -> RichTable:
-    """The terminal's summary: one row a data set, the primary score beside the best control and the paper."""
-    table = RichTable(title="evaluation_report", title_justify="left")
-    for name in ("data set", "method", "score", "AUROC \\[95 %]", "best control", "paper"):
-        right = name.startswith("AUROC") or name == "paper"
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
-    for dataset in dict.fromkeys(r["dataset"] for r in records):
-        level = level_of(records, dataset)
-        method, control = (best(records, dataset, level, of) for of in ("method", "control"))
-        behind = bool(method and control and method["value"] < control["value"])
-        paper = PAPER[dataset].auroc if dataset in PAPER else None
-        table.add_row(
-            f"{dataset} ({level})",
-            title(method["method"]) if method else "–",
-            str(method["score"]) if method else "–",
-            with_interval(method).replace("[", "\\["),
-            f"{title(control['method'])} {number(control['value'])}{' ← ahead' if behind else ''}" if control else "–",
-            number(paper),
-        )
-    return table

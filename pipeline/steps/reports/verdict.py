@@ -39,6 +39,10 @@ TITLES = {
     "control_canonical": "canonical form itself",
     "control_median": "|x − median filter|",
     "control_slic": "|x − true SLIC image|",
+    "control_similar_mean": "mean of similar normals",
+    "null_similar_mean": "mean of similar normals instead of Î",
+    "null_median": "median filter instead of Î",
+    "null_slic": "true SLIC proxy instead of Î",
     "control_centre": "distance to the centre",
     "control_line_blob": "line-blob maps",
     "control_pixel_classifier": "pixel classifier on synthetic lesions",
@@ -80,20 +84,23 @@ def level_of(records: Sequence[Record], dataset: str) -> str:
 
 
 def best(records: list[Record], dataset: str, level: str, of: str, metric: str = "auroc") -> Record | None:
-    """Best record of a kind (method, committee, control, shortcut) over all images of a data set, or None.
+    """Best record of a kind (method, committee, null, control, shortcut) over all images of a data set, or None.
 
-    A method enters with its primary score alone, where it has one; controls enter with whatever is best for them.
+    A method enters with its primary score alone, where it has one, and a null with the same score; controls enter with
+    whatever is best for them.
     """
     rows = find(records, dataset=dataset, level=level, metric=metric, subset="all")
     rows = [row for row in rows if kind(row["method"]) == of]
     if of == "method":
         rows = [row for row in rows if row["score"] == PRIMARY] or rows
+    if of == "null":
+        rows = [row for row in rows if row["score"] == PRIMARY]
     return max(rows, key=lambda row: float(row["value"]), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Where the method stands on one data set; ``control`` and ``shortcut`` are the strongest of their kind."""
+    """Where the method stands on one data set; ``control``, ``shortcut``, ``null`` are the strongest of their kind."""
 
     dataset: str
     title: str
@@ -105,6 +112,8 @@ class Verdict:
     heldout: Record | None  # the same score of the method against held-out training normals
     heldout_control: Record | None
     leaking: bool
+    null: Record | None = None  # the method's score without its network
+    gain: Record | None = None  # AUROC of the method less that of the null, paired
 
     @property
     def behind(self) -> bool:
@@ -127,11 +136,48 @@ class Verdict:
         return bool(self.method and self.shortcut and self.shortcut["value"] >= self.method["value"] - SHORTCUT_MARGIN)
 
     @property
+    def network(self) -> str:
+        """What the network adds, in words; empty where it was not measured."""
+        return network_words(self.gain)
+
+    @property
     def standing(self) -> str:
         """``no result``, ``no control``, ``behind``, ``ahead``, or either of the two with overlapping intervals."""
         if not self.method or not self.control:
             return "no control" if self.method else "no result"
         return ("behind" if self.behind else "ahead") + (", intervals overlap" if self.overlapping else "")
+
+
+def network_words(gain: Record | None) -> str:
+    """``ahead of its null``, ``behind its null`` or ``the network adds nothing``, by the interval of the difference.
+
+    An interval that holds 0 is a tie, and a tie is no gain. Empty without an interval.
+    """
+    if gain is None or gain["low"] is None:
+        return ""
+    if gain["low"] > 0:
+        return "ahead of its null"
+    return "behind its null" if gain["high"] < 0 else "the network adds nothing"
+
+
+def gain_of(records: list[Record], dataset: str, level: str, method: Record | None) -> Record | None:
+    """The record ``auroc_minus_null`` of a method, or None."""
+    if method is None:
+        return None
+    same = {"dataset": dataset, "level": level, "method": method["method"], "metric": "auroc_minus_null"}
+    return next(iter(find(records, **same)), None)
+
+
+def network_sentence(null: Record | None, gain: Record | None) -> str:
+    """What the score is without the network, and what the network adds; empty where it was not measured."""
+    words = network_words(gain)
+    if null is None or gain is None or not words:
+        return ""
+    said = words if words.startswith("the") else f"ProxyAno is {words}"
+    return (
+        f"Without the network ({title(null['method'])}) the same score has {with_interval(null)}; "
+        f"ProxyAno less that is {with_interval(gain)}: {said}."
+    )
 
 
 def verdict(lane: LaneEvaluation) -> Verdict:
@@ -157,6 +203,8 @@ def verdict(lane: LaneEvaluation) -> Verdict:
         heldout=heldout(method),
         heldout_control=heldout(control),
         leaking=bool(lane.about("leaking")),
+        null=best(records, dataset, level, "null"),
+        gain=gain_of(records, dataset, level, method),
     )
 
 
@@ -197,6 +245,8 @@ def headline(v: Verdict) -> list[str]:
         overlap = "the intervals overlap" if v.overlapping else "the intervals do not overlap"
         place = "ProxyAno stays behind this control" if v.behind else "ProxyAno is ahead of this control"
         said = [text, f"{place}; {overlap}."]
+    if told := network_sentence(v.null, v.gain):
+        said.append(told)
     if v.committee:
         said.append(f"The committee has {with_interval(v.committee)}.")
     if v.shortcut and v.explained:

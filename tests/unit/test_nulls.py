@@ -1,0 +1,135 @@
+"""The row without the network: what stands in for Î, and what the network adds to it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from models.metrics import auroc
+from models.pixel_curve import PixelCurve
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.controls.similar_mean import RANKED_AT, NormalBank
+from pipeline.steps.errors import ConfigError
+from pipeline.steps.evaluation import EvaluationConfig
+from pipeline.steps.nulls import NULLS, median_window, network_records, root_mean_square
+from pipeline.steps.reports.records import RECORD_KEYS, kind
+from pipeline.steps.reports.verdict import network_words, title
+
+HEAD = {"dataset": "oct", "preset": "p", "seed": 0, "data_version": "d"}
+
+
+def bank(values, groups, side=8):
+    images = np.stack([np.full((side, side), value, np.float32) for value in values])
+    return NormalBank(images, np.ones(images.shape, bool), np.array(list(groups), object))
+
+
+def residual(normals, value, group, count, side=8):
+    query = np.full((1, side, side), value, np.float32)
+    return normals.residual(query, np.ones(query.shape, bool), np.array([group], object), count)
+
+
+def test_the_mean_is_that_of_the_nearest_normals():
+    normals = bank([0.1, 0.2, 0.3, 0.9], "abcd")
+    assert_allclose(residual(normals, 0.25, "x", 2), 0, atol=1e-6)
+    assert_allclose(residual(normals, 0.25, "x", 4), 0.25 - 0.375, atol=1e-6)
+    assert_allclose(residual(normals, 0.25, "x", 12), 0.25 - 0.375, atol=1e-6, err_msg="there are only four")
+
+
+def test_an_images_own_group_has_no_say():
+    normals = bank([0.1, 0.2, 0.3], "aab")
+    assert_allclose(residual(normals, 0.1, "a", 1), 0.1 - 0.3, atol=1e-6)
+    with pytest.raises(ConfigError, match="of another group than 'a'"):
+        residual(bank([0.1, 0.2], "aa"), 0.1, "a", 1)
+    with pytest.raises(ConfigError, match="expected normals of"):
+        residual(normals, 0.1, "x", 1, side=4)
+
+
+def test_likeness_is_judged_inside_the_scored_area_and_pixels_nobody_shows_differ_by_nothing():
+    normals = bank([0.2, 0.6], "ab")
+    normals.images[0, :, 4:] = 1.0  # unlike the query where nothing is scored
+    normals.seen[:, 0] = False
+    query, scored = np.full((1, 8, 8), 0.25, np.float32), np.zeros((1, 8, 8), bool)
+    scored[:, :, :4] = True
+    found = normals.residual(query, scored, np.array(["x"], object), 1)
+    assert_allclose(found[0, 1:, :4], 0.05, atol=1e-6)
+    assert_allclose(found[0, 0], 0)
+
+
+def test_large_canvases_are_compared_at_a_smaller_size():
+    side = 2 * RANKED_AT
+    assert_allclose(residual(bank([0.1, 0.5], "ab", side), 0.45, "x", 1, side), -0.05, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "window"), [((64, 64), 15), ((256, 256), 61), ((32, 128), 15), ((4, 4), 3)])
+def test_the_medians_window_grows_with_the_tile(size, window):
+    assert median_window(size) == window
+
+
+def test_root_mean_square_looks_at_scored_pixels():
+    values = np.array([[[3.0, 4.0], [100.0, 0.0]]] * 2, np.float32)
+    scored = np.array([[[True, True], [False, False]], [[False] * 2] * 2])
+    assert_allclose(root_mean_square(values, scored), [np.sqrt(12.5), 0])
+
+
+def scores(own, *nulls, normals=40, seed=0):
+    """A test table whose scores are a shared draw plus a gain for abnormal images."""
+    rng = np.random.default_rng(seed)
+    label = np.r_[np.zeros(normals, int), np.ones(40, int)]
+    table = pd.DataFrame({"split": "test", "label": label, "group": [f"g{n}" for n in range(len(label))]})
+    draw = rng.normal(size=len(label))
+    table["own:standardised"] = draw + own * label
+    for name, gain in zip(("null_median", "null_slic"), nulls, strict=False):
+        table[f"{name}:standardised"] = draw + gain * label
+        table[f"{name}:image"] = 100.0 * label  # another score of a null is never compared with
+    return table
+
+
+@pytest.mark.parametrize(
+    ("own", "words"), [(3.0, "ahead of its null"), (1.0, "the network adds nothing"), (0.0, "behind its null")]
+)
+def test_the_method_is_compared_with_the_best_null(own, words):
+    table = scores(own, 0.5, 1.0)
+    (found,) = network_records(table, {}, "own", head=HEAD, n_boot=200)
+    assert tuple(found) == RECORD_KEYS
+    assert (found["level"], found["metric"], found["subset"], found["n"]) == ("image", "auroc_minus_null", "all", 80)
+    expected = auroc(table["label"], table["own:standardised"]) - auroc(table["label"], table["null_slic:standardised"])
+    assert found["value"] == pytest.approx(expected)
+    assert network_words(found) == words
+
+
+def test_without_nulls_or_test_normals_there_is_nothing_to_compare():
+    assert network_records(scores(1.0), {}, "own", head=HEAD, n_boot=50) == []
+    assert network_records(scores(1.0, 0.5, normals=0), {}, "own", head=HEAD, n_boot=50) == []
+    assert network_words(None) == ""
+
+
+@pytest.mark.parametrize(("own", "groups", "words"), [(3.0, 6, "ahead of its null"), (3.0, 1, "")])
+def test_pixels_are_compared_over_the_same_resamples(own, groups, words):
+    rng = np.random.default_rng(0)
+    curves = {
+        name: PixelCurve(("EX",), scale=1.0, bins=256) for name in ("own:standardised", "null_median:standardised")
+    }
+    for n in range(6):
+        mask = np.zeros((1, 24, 24), bool)
+        mask[0, 4:12, 4:12] = True
+        for curve, gain in zip(curves.values(), (own, 0.5), strict=True):
+            values = rng.normal(size=(24, 24)) + gain * mask[0]
+            curve.add(values, mask, np.ones((24, 24), bool), group=str(n % groups))
+    (found,) = network_records(scores(0.0), curves, "own", head=HEAD, n_boot=100)
+    values = [curve.values()["auroc"] for curve in curves.values()]
+    assert (found["level"], found["n"]) == ("pixel", 6)
+    assert found["value"] == pytest.approx(values[0] - values[1])
+    assert network_words(found) == words
+
+
+def test_every_lane_has_the_row_without_the_network_and_no_run_of_the_benchmark_pays_for_it():
+    for preset in PRESETS.values():
+        for lane in preset.lanes.values():
+            assert lane.evaluation.nulls == NULLS
+            for name in lane.baselines:
+                judged = lane.judging(name)
+                assert name == lane.controls_with or (judged.nulls, judged.fidelity) == ((), False)
+    assert {kind(f"null_{name}") for name in NULLS} == {"null"}
+    assert all(title(f"null_{name}").endswith("instead of Î") for name in NULLS)
+    with pytest.raises(ConfigError, match=r"nulls: expected some of .*got \['magic'\]"):
+        EvaluationConfig(scores={}, nulls=("magic",))
