@@ -34,12 +34,18 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+ON_A_COPY = ("test_benchmark.py", "test_experiments.py")
+"""Files that only read the made sample and change a copy: another worker may run them, as both then take as long."""
+
+
 class BySample(LoadScopeScheduling):
-    """One worker runs every file that stands on the made sample, so that it is made once; others go file by file."""
+    """One worker makes the sample and runs the files that use it in place; others go file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "sample" if "undisturbed" in (PROJECT / file).read_text() else file
+        file = Path(nodeid.partition("::")[0])
+        if "undisturbed" not in (PROJECT / file).read_text():
+            return str(file)
+        return "copy of the sample" if file.name in ON_A_COPY else "sample"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
