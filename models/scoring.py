@@ -116,7 +116,7 @@ class NormalSums:
         if not enough.all():
             rows, cols = ndimage.distance_transform_edt(~enough, return_distances=False, return_indices=True)
             mean, sd = mean[:, rows, cols], sd[:, rows, cols]
-        return NormalStatistics(mean.astype(np.float32), sd.astype(np.float32))
+        return NormalStatistics(np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(sd, np.float32))
 
 
 def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
@@ -194,7 +194,9 @@ def standardise_one(
     The largest of (r − μ)/(sd + floor·mean sd) over the parts, smoothed. With ``severity`` the mean of the image's own
     worst ``SEVERE`` share is added to each pixel at that weight: a spot means more in an image that has many.
     """
-    floor = config.floor * statistics.sd.mean(axis=(1, 2), keepdims=True)
+    # summed in float64: in float32 the mean of a plane depends on its memory layout from the fourth digit on
+    mean_sd = statistics.sd.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    floor = (config.floor * mean_sd).astype(np.float32)
     spread = np.maximum(shifted(statistics.sd, offset) + floor, LEAST_SD)
     z = (smoothed - shifted(statistics.mean, offset)) / spread
     largest: Array = z.max(axis=0).astype(np.float32)

@@ -223,3 +223,23 @@ def test_z_score_is_in_units_of_the_validation_normals():
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="ScoreConfig"):
         ScoreConfig(**wrong)
+
+
+def test_a_map_does_not_depend_on_the_memory_layout_of_the_statistics(rng):
+    shape = (2, 400, 300)
+    mean, sd = (rng.random(shape).astype(np.float32) for _ in range(2))
+    turned = [np.asfortranarray(plane) for plane in (mean, sd)]
+    smoothed, scored = rng.random(shape).astype(np.float32), np.ones(shape[1:], bool)
+    config = ScoreConfig(signed=True, severity=0.2)
+    one, other = (
+        standardise_one(smoothed, NormalStatistics(*planes), scored, (0.0, 0.0), config)
+        for planes in ((mean, sd), turned)
+    )
+    assert_array_equal(one, other)
+
+
+def test_the_floor_is_a_share_of_the_exact_mean_sd(rng):
+    sd = np.full((1, 2000, 2000), 0.1, np.float32)
+    statistics = NormalStatistics(np.zeros_like(sd), np.asfortranarray(sd))
+    found = standardise_one(np.ones_like(sd), statistics, np.ones(sd.shape[1:], bool), (0.0, 0.0), ScoreConfig(floor=1))
+    assert_allclose(found, 5.0, rtol=1e-6)
