@@ -26,8 +26,7 @@ def control_scores(board: Scoreboard, controls: Sequence[Control]) -> dict[str, 
         else:
             score = score_canvas(images, parts_of, control.score)
             members.setdefault(control.name, {})[control.canvas] = score
-            board.add(f"{column}:standardised", table, score.image())
-            board.pixels(f"{column}:standardised", control.canvas, table, score.map_of, 1.0)
+            board.standardised(f"{column}:standardised", control.canvas, score)
         if control.name in RAW or control.options.get("raw"):
             name = "value" if control.name in RAW else "residual"
             board.pixels(f"{column}:{name}", control.canvas, table, partial(_largest, parts_of), RAW_SCALE)

@@ -154,16 +154,14 @@ def _method_scores(
         for name, values in (("latent", found.latent), ("image", found.image), ("worst", raw)):
             board.add(f"{method}:{name}", table, z_score(values, values[validation]))
         standardised = score_canvas(found.images, residual_parts(found.steady, found.images, score), score)
-        board.add(f"{method}:standardised", table, standardised.image())
         typical = float(np.median(np.abs(found.residual[validation][scored[validation]]))) or 1e-3
         board.pixels(f"{method}:residual", canvas, table, partial(_size_of, found.residual), typical)
-        board.pixels(f"{method}:standardised", canvas, table, standardised.map_of, 1.0)
+        board.standardised(f"{method}:standardised", canvas, standardised)
         cases.append(Case(canvas, found, standardised, _lesions(board, canvas, found)))
         for name, changes in METHODS[method].variants.items():
             other = predicted(canvas, score, changes)
             scored_so = score_canvas(other.images, residual_parts(other.steady, other.images, score), score)
-            board.add(f"{method}:standardised_{name}", table, scored_so.image())
-            board.pixels(f"{method}:standardised_{name}", canvas, table, scored_so.map_of, 1.0)
+            board.standardised(f"{method}:standardised_{name}", canvas, scored_so)
     return cases, round(len(board.table) / max(seconds, 1e-9), 2)
 
 
@@ -179,8 +177,7 @@ def _member_scores(
             seen = _predicted(board, config, progress, trained, canvas, score, None, member=name)
             found = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
             members.setdefault(name, {})[canvas] = found
-            board.add(column, seen.images.images, found.image())
-            board.pixels(column, canvas, seen.images.images, found.map_of, 1.0)
+            board.standardised(column, canvas, found)
     return members
 
 

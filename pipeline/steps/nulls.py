@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from models.comparison import Difference, of_resamples, paired_difference
 from models.metrics import auroc
 from models.pixel_curve import PixelCurve
-from models.scoring import Array, ScoreConfig, worst_mean, z_score
+from models.scoring import Array, ScoreConfig, z_score
 from pipeline.steps.canonical.form import TILE
 from pipeline.steps.control_scores import RAW_SCALE
 from pipeline.steps.controls.registry import Control, proxy_plane, residuals
 from pipeline.steps.inference import trained_size
 from pipeline.steps.reports.records import NULL, PRIMARY, Record, kind, record, split_name
 from pipeline.steps.scoreboard import ASKED, Scoreboard
-from pipeline.steps.scorers import CanvasImages, CanvasScore, canvas_images, enlarge, residual_parts, score_canvas
+from pipeline.steps.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
 
 NULLS = ("similar_mean", "median", "slic")
 """Controls that rebuild an image without a network: similar training normals, median filter, true SLIC proxy."""
@@ -59,25 +59,8 @@ def _add(board: Scoreboard, canvas: str, score: ScoreConfig, name: str) -> None:
     norms = root_mean_square(raw, images.scored)
     board.add(f"{column}:image", table, z_score(norms, norms[images.rows("val")]))
     board.pixels(f"{column}:residual", canvas, table, partial(_size_of, raw), RAW_SCALE)
-    _standardised(
-        board, f"{column}:{PRIMARY}", canvas, score_canvas(images, residual_parts(steady, images, score), score)
-    )
-
-
-def _standardised(board: Scoreboard, column: str, canvas: str, score: CanvasScore) -> None:
-    """Add the image score of a canvas and the pixels of its maps, each map made once: fine ones take seconds."""
-    table, kept = score.images.images, dict[int, np.float32]()
-
-    def map_of(row: int) -> Array:
-        values = score.map_of(row)
-        kept[row] = worst_mean(values[None], score.images.scored[row][None], score.config)[0]
-        return values
-
-    board.pixels(column, canvas, table, map_of, 1.0)
-    for row in sorted(set(range(len(table))) - set(kept)):
-        map_of(row)
-    raw = np.array([kept[row] for row in range(len(table))], np.float32)
-    board.add(column, table, z_score(raw, raw[score.images.rows("val")]))
+    standardised = score_canvas(images, residual_parts(steady, images, score), score)
+    board.standardised(f"{column}:{PRIMARY}", canvas, standardised)
 
 
 def median_window(size: tuple[int, int]) -> int:

@@ -8,12 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.pixel_curve import PixelCurve
-from models.scoring import Array
+from models.scoring import Array, worst_mean, z_score
 from pipeline.steps.canonical.form import SCORED
 from pipeline.steps.datasets import Dataset
 from pipeline.steps.loading import TileSet, canvases, load_tiles, read_rows
 from pipeline.steps.pasted import SPLIT, Found, PastedImages, look
-from pipeline.steps.scorers import enlarge
+from pipeline.steps.scorers import CanvasScore, enlarge
 from pipeline.steps.store import Version
 
 ASKED = ("val", "holdout", "test")
@@ -67,6 +67,21 @@ class Scoreboard:
         """Add the values of one canvas to a score; canvases of a score are summed."""
         aligned = pd.Series(values, index=images["image_id"]).reindex(self.table["image_id"]).to_numpy(float)
         self.table[column] = aligned + self.table.get(column, 0.0)
+
+    def standardised(self, column: str, canvas: str, score: CanvasScore) -> None:
+        """Add a canvas's image scores and the pixels of its maps; each map is made once, as fine ones take seconds."""
+        table, kept = score.images.images, dict[int, np.float32]()
+
+        def map_of(row: int) -> Array:
+            values = score.map_of(row)
+            kept[row] = worst_mean(values[None], score.images.scored[row][None], score.config)[0]
+            return values
+
+        self.pixels(column, canvas, table, map_of, 1.0)
+        for row in sorted(set(range(len(table))) - set(kept)):
+            map_of(row)
+        raw = np.array([kept[row] for row in range(len(table))], np.float32)
+        self.add(column, table, z_score(raw, raw[score.images.rows("val")]))
 
     def pixels(
         self, column: str, canvas: str, images: pd.DataFrame, map_of: Callable[[int], Array], scale: float
