@@ -21,6 +21,7 @@ MRI_SCORE = replace(MRI_PLAIN, beside=12, own_mirror=True)  # chosen the same wa
 FUNDUS_PLAIN = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15, severity=0.2)
 FUNDUS_SCORE = replace(FUNDUS_PLAIN, fine=True, lines=(9, 17, 33, 66), smooth=32.0, map_sigma=2.0)
 FUNDUS = (256, 256)
+SAMPLE_RESAMPLES = 200  # of the bootstrap; its intervals say nothing about a method
 
 OCT_CONTROLS = (
     Control(name="pca", canvas="wide", size=(40, 64), score=OCT_SCORE, options={"components": 800, "mirrored": True}),
@@ -129,6 +130,17 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
         pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
     )
     return _beside_nulls(evaluation)
+
+
+def on_sample(evaluation: EvaluationConfig) -> EvaluationConfig:
+    """The same for the drawn sample: fewer resamples, and pixel classifiers that learn from one copy a normal."""
+    controls = tuple(
+        replace(control, options={**control.options, "config": replace(control.options["config"], copies=1)})
+        if control.name == "pixel_classifier"
+        else control
+        for control in evaluation.controls
+    )
+    return replace(evaluation, controls=controls, resamples=SAMPLE_RESAMPLES)
 
 
 PLAIN_CONTROLS = (

@@ -13,6 +13,7 @@ from pipeline.experiments.evaluations import (
     OCT_EVALUATION,
     PLAIN_EVALUATION,
     fundus_evaluation,
+    on_sample,
 )
 from pipeline.experiments.preset import Lane, OwnBudget, Preset
 from pipeline.steps.proxy_kinds import ProxyConfig
@@ -216,7 +217,7 @@ PRESETS: dict[str, Preset] = {
                 training=_plan({"head": _tiny()}),
                 members=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET)
                 | _head({"head": _tiny()}, 20, (8, 16, 16), **SAMPLE_BUDGET),
-                evaluation=MRI_EVALUATION,
+                evaluation=on_sample(MRI_EVALUATION),
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
                 ablations=ablations({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES, names=BOTH_SCORES),
             ),
@@ -224,7 +225,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
                 training=_plan({"wide": _tiny(), "tight": _tiny()}),
                 members=_segmentation(OCT_CANVASES, 40, (8, 16, 16), **SAMPLE_BUDGET),
-                evaluation=OCT_EVALUATION,
+                evaluation=on_sample(OCT_EVALUATION),
                 baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
                 ablations=ablations(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
@@ -232,7 +233,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 training=_plan({"field": _tiny()}),
                 members=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
-                evaluation=fundus_evaluation((64, 64)),
+                evaluation=on_sample(fundus_evaluation((64, 64))),
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
         },
