@@ -40,7 +40,7 @@ class Batch:
         return Batch(self.image.to(device, memory_format=layout), proxy, self.valid.to(device), scored)
 
     def single(self, row: int) -> "Batch":
-        """One image as a batch, in memory of its own and one layout, so that its arithmetic is always the same."""
+        """One image as a batch, copied to one memory layout so that its arithmetic is always the same."""
 
         def one(value: Tensor) -> Tensor:
             shape = (1, *value.shape[1:])

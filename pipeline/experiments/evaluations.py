@@ -80,7 +80,7 @@ FUNDUS_CONTROLS = (
 
 
 def _beside_nulls(evaluation: EvaluationConfig) -> EvaluationConfig:
-    """The same, and the row without the network: every image that no network made in the place of Î."""
+    """The same evaluation with the rows in which an image that no network made replaces Î."""
     return replace(evaluation, nulls=NULLS)
 
 

@@ -44,7 +44,7 @@ class EvaluationConfig:
     scores: Mapping[str, ScoreConfig]  # canvas → how the method's residual becomes a score
     flip_average: bool = False  # the standardised score averages residuals with those of the mirrored images
     controls: tuple[Control, ...] = ()
-    nulls: tuple[str, ...] = ()  # images in the place of Î (``steps.nulls.NULLS``), scored as the method is
+    nulls: tuple[str, ...] = ()  # what replaces Î (keys of ``steps.nulls.NULLS``), scored as the method is
     fidelity: bool = True  # measure proxies, reconstructions and repairs as well
     member_scores: Mapping[str, ScoreConfig] = field(default_factory=dict)  # where another learned method has its own
     committee: Mapping[str, float] = field(default_factory=dict)  # OWN, another learned method or a control → weight

@@ -1,4 +1,4 @@
-"""The row without the network: the method's own score of I − Î, with an image in the place of Î that no network made.
+"""The row without the network: the method's own score of I − Î, with Î replaced by an image that no network made.
 
 A method whose score is not above that of the best null owes its result to the statistics around the network.
 Legend: n images, H, W px of a canvas.

@@ -60,7 +60,7 @@ ORACLES = ("acc_oracle", "f1_oracle", "dice_best")
 CONTROL, SHORTCUT = "control_", "shortcut_"
 MEMBER = "member_"
 NULL = "null_"
-"""The method's own score with an image in the place of its reconstruction that no network made (``steps.nulls``)."""
+"""The method's own score with its reconstruction replaced by an image that no network made (``steps.nulls``)."""
 COMMITTEE = "committee:standardised"
 """The score of all members together."""
 PRIMARY = "standardised"
