@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,20 +35,38 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+COPY = "copy of the sample"
 ON_A_COPY = ("test_benchmark.py", "test_experiments.py")
 """Files that only read the made sample and change a copy: another worker may run them, as both then take as long."""
+
+
+LONGEST_FIRST = ("sample", "tests/end_to_end/test_dagster_pages.py", "tests/contract/test_methods.py", COPY)
+"""Scopes in the order in which workers take them, before all others: none is left for the end, when a worker idles."""
+
+
+@cache
+def scope(file: str) -> str:
+    """What one worker runs as a whole: a file, or the files that use the made sample in place."""
+    if "undisturbed" not in (PROJECT / file).read_text():
+        return file
+    return COPY if Path(file).name in ON_A_COPY else "sample"
 
 
 class BySample(LoadScopeScheduling):
     """One worker makes the sample and runs the files that use it in place; others go file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = Path(nodeid.partition("::")[0])
-        if "undisturbed" not in (PROJECT / file).read_text():
-            return str(file)
-        return "copy of the sample" if file.name in ON_A_COPY else "sample"
+        return scope(nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest scopes first; within them, and for all others, the random order stays."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(scope(item.nodeid.partition("::")[0]), len(places)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     """What ``pytest -n 2`` uses; without workers nobody asks."""
+    config.option.loadscopereorder = False
     return BySample(config, log)
