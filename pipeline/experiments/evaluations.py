@@ -133,23 +133,14 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
 
 
 def on_sample(evaluation: EvaluationConfig) -> EvaluationConfig:
-    """The same for the drawn sample, faster: fewer resamples, one length of line, one copy a normal to learn from."""
-
-    def short(score: ScoreConfig) -> ScoreConfig:
-        return replace(score, lines=score.lines[:1])
-
-    def smaller(control: Control) -> Control:
-        options = dict(control.options)
-        if control.name == "pixel_classifier":
-            options["config"] = replace(options["config"], copies=1)
-        return replace(control, score=short(control.score), options=options)
-
-    return replace(
-        evaluation,
-        scores={canvas: short(score) for canvas, score in evaluation.scores.items()},
-        controls=tuple(smaller(control) for control in evaluation.controls),
-        resamples=SAMPLE_RESAMPLES,
+    """The same for the drawn sample: fewer resamples, and pixel classifiers that learn from one copy a normal."""
+    controls = tuple(
+        replace(control, options={**control.options, "config": replace(control.options["config"], copies=1)})
+        if control.name == "pixel_classifier"
+        else control
+        for control in evaluation.controls
     )
+    return replace(evaluation, controls=controls, resamples=SAMPLE_RESAMPLES)
 
 
 PLAIN_CONTROLS = (
