@@ -203,7 +203,6 @@ def _made(name: str, canvases: Mapping[str, tuple[int, int]], budget: Budget, si
         proxies=proxies,
         score=score,
         against=row.against,
-        scale=scale,
         study=row.study,
     )
 

@@ -93,6 +93,7 @@ OCT_EVALUATION = _beside_nulls(
     EvaluationConfig(
         scores={"wide": OCT_SCORE, "tight": OCT_SCORE},
         controls=OCT_CONTROLS,
+        member_scores={"segmentation": OCT_SCORE},
         committee={"segmentation": 1.0, "pca": 1.0},
         flip_average=True,
         pasted=PastedConfig(lesions=_pasted((0.04, 0.12), 0.15)),
@@ -130,6 +131,15 @@ def fundus_evaluation(classifier: tuple[int, int] = FUNDUS) -> EvaluationConfig:
         pasted=PastedConfig(lesions=_pasted((0.01, 0.04), 0.08), flatten=True),
     )
     return _beside_nulls(evaluation)
+
+
+def at_training_size(evaluation: EvaluationConfig, factor: float) -> EvaluationConfig:
+    """The same where ProxyAno trains at so many times the size that its scores were written for (64 px a side).
+
+    Controls and members have sizes and scores of their own.
+    """
+    scores = {canvas: score.scaled(factor) for canvas, score in evaluation.scores.items()}
+    return replace(evaluation, scores=scores)
 
 
 def on_sample(evaluation: EvaluationConfig) -> EvaluationConfig:

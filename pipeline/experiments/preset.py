@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod, sqrt
 
 from models.method import MethodConfig
 from models.schedule import TrainConfig
+from models.scoring import ScoreConfig
 from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import RAW
 from pipeline.steps.errors import ConfigError
@@ -47,7 +49,6 @@ class Ablation(Baseline):
     proxies: ProxyConfig
     score: str  # image (Table V's first row), latent (Eq. 13), or standardised as the lane has it
     against: str = ""  # its neighbour, of which it differs in one thing; empty: the first
-    scale: float = 1.0  # of its training sizes to the lane's
     study: str = ""  # that it is a row of; such are judged by lesions pasted on validation normals too
 
 
@@ -93,7 +94,13 @@ class Lane:
         if name == self.controls_with:
             return self.evaluation
         bare: EvaluationConfig = replace(
-            self.evaluation, controls=(), nulls=(), committee={}, pasted=None, fidelity=False
+            self.evaluation,
+            scores=self._scores_of(self.baselines[name]),
+            controls=(),
+            nulls=(),
+            committee={},
+            pasted=None,
+            fidelity=False,
         )
         return bare
 
@@ -102,7 +109,7 @@ class Lane:
         row, pasted = self.ablations[name], self.evaluation.pasted
         return replace(
             self.evaluation,
-            scores={canvas: score.scaled(row.scale) for canvas, score in self.evaluation.scores.items()},
+            scores=self._scores_of(row),
             controls=(),
             nulls=(),
             fidelity=False,
@@ -110,6 +117,12 @@ class Lane:
             flip_average=False,
             pasted=replace(pasted, split="val") if row.study and pasted is not None else None,
         )
+
+    def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:
+        """The lane's scores for a run that trains at another size: as many of the run's px."""
+        sizes = {canvas: (row.training.canvases[canvas].size, plan.size) for canvas, plan in self.training.canvases.items()}
+        factors = {canvas: sqrt(prod(own) / prod(lane)) for canvas, (own, lane) in sizes.items()}
+        return {canvas: score.scaled(factors[canvas]) for canvas, score in self.evaluation.scores.items()}
 
     def named(self, stage: str, name: str) -> Baseline:
         """One run of the benchmark or of the ablations."""

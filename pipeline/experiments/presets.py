@@ -12,6 +12,7 @@ from pipeline.experiments.evaluations import (
     MRI_EVALUATION,
     OCT_EVALUATION,
     PLAIN_EVALUATION,
+    at_training_size,
     fundus_evaluation,
     on_sample,
 )
@@ -36,6 +37,36 @@ SLIM_NARROW = ProxyAnoConfig(widths=(16, 32, 48, 64, 64), adversarial=False)
 NARROW = ProxyAnoConfig(widths=(24, 48, 64, 64, 64), adversarial=False)  # at a sixteenth: lesions find less room
 TINY = ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discriminator_widths=(8, 16))
 PAPER = ProxyAnoConfig()
+REPAIRING = ProxyAnoConfig(
+    widths=(16, 32, 64),  # stage 1: latent at a quarter of the side
+    reconstruction_widths=(8, 16, 32, 64, 64),  # few channels at full resolution, which memory traffic limits
+    reconstruction_skips=True,
+    adversarial=False,
+    patch_on="image",  # a lesion passes stage 1, as it does when a real one is scored
+    patch_count=(1, 2),
+    local_mean_over="patch",
+)
+"""ProxyAno as it learns on a CPU: stage 2 restores the image from the predicted proxy of an altered one."""
+REPAIRS_MRI = replace(
+    REPAIRING,
+    makers=("patch", "mass", "blob", "ring", "noise", "dots"),
+    maker_radius=(0.04, 0.3),
+    maker_strength=(0.1, 0.8),
+)
+REPAIRS_OCT = replace(
+    REPAIRING,
+    makers=("patch", "blob", "ring", "dots", "noise", "bump"),
+    maker_radius=(0.03, 0.25),
+    maker_strength=(0.08, 0.7),
+)
+REPAIRS_FUNDUS = replace(
+    REPAIRING,
+    contrast=4.0,
+    makers=("patch", "blob", "ring", "dots", "noise"),
+    maker_radius=(0.012, 0.15),
+    maker_strength=(0.15, 0.9),
+    patch_count=(1, 5),
+)
 ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
 HEAD = {
     "makers": ("mass", "blob", "ring", "noise"),
@@ -48,6 +79,10 @@ VARIED = {"move": 0.08, "tone": 0.15, "weight_average": 0.99}
 """A few hundred slices of all planes and contrasts stand for more when they are moved and toned a little."""
 SETTLED = {"weight_average": 0.99, "keep_best": False}
 """Anomalies are drawn without end: the averaged last weights are the best ones."""
+CONVERGING = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 100}
+"""No averaged weights: they part the encoder from the items of the memory that belong to it."""
+LAST = {"keep_best": False}
+"""Stage 2 ends with its last weights: validation has normals only, and repairing costs them a little."""
 LAYERED = ("blob", "ring", "dots", "noise", "bump")
 SEEDS = (0, 1, 2)  # of rows that a statement of the reports rests on
 SAMPLE_SHARD = 32  # tiles; several shards even in so little data, so that both cores have work
@@ -84,6 +119,23 @@ def _small(
     size: tuple[int, int], steps: tuple[int, int], model: ProxyAnoConfig = SMALL, **budget: object
 ) -> CanvasTraining:
     return CanvasTraining(size=size, model=model, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
+
+
+def _repairing(
+    size: tuple[int, int], steps: tuple[int, int], model: ProxyAnoConfig, **budget: object
+) -> CanvasTraining:
+    """Stage 1 keeps the weights that validated best, stage 2 its last ones."""
+    first, second = steps
+    stages = {
+        "stage1": TrainConfig(steps=first, **{**CONVERGING, **budget}),  # type: ignore[arg-type]
+        "stage2": TrainConfig(steps=second, **{**CONVERGING, **LAST, **budget}),  # type: ignore[arg-type]
+    }
+    return CanvasTraining(size=size, model=model, stages=stages)
+
+
+def _proxies(canvases: Mapping[str, CanvasTraining]) -> ProxyConfig:
+    """Superpixels at the training sizes. With few of them, compactness .25 explains most of the image."""
+    return ProxyConfig(compactness=0.25, sizes={canvas: plan.size for canvas, plan in canvases.items()})
 
 
 def _second(
@@ -148,7 +200,7 @@ def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128, seeds: tu
     canvases = {"image": (64, 64)}
     return Lane(
         tiles=TilesConfig(form="plain", shard=shard),
-        training=_plan({"image": _full()}),
+        training=_plan({"image": CanvasTraining(size=(64, 64), model=sizes.own, stages=budget.stages("proxyano"))}),
         evaluation=PLAIN_EVALUATION,
         baselines=benchmark(canvases, budget, sizes),
         ablations=ablations(canvases, budget, slim, names=DECIDING, seeds=seeds),
@@ -156,35 +208,37 @@ def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128, seeds: tu
     )
 
 
-MRI_QUICK = {"head": _small((64, 64), (500, 400), NARROW)}
+MRI_QUICK = {"head": _repairing((128, 128), (2400, 1200), REPAIRS_MRI, move=0.05, tone=0.1)}
+OCT_QUICK = {
+    "wide": _repairing((128, 128), (1600, 800), REPAIRS_OCT),
+    "tight": _repairing((64, 256), (1600, 800), REPAIRS_OCT),
+}
+FUNDUS_QUICK = {"field": _repairing((128, 128), (1600, 800), REPAIRS_FUNDUS)}
 MRI_LONG = {**VARIED, "batch_size": 16, "keep_best": False}  # the last weights: validation normals hold abnormal images
 
 QUICK_LANES: Mapping[str, Lane] = {
     "brain_mri": Lane(
         tiles=TilesConfig(form="inner_head"),
+        proxies=_proxies(MRI_QUICK),
         training=_plan(MRI_QUICK),
         members=_second({"head": (64, 64)}, 1600, replace(QUICK_NARROW, own=SLIM_NARROW), **MRI_LONG),
-        evaluation=MRI_EVALUATION,
+        evaluation=at_training_size(MRI_EVALUATION, 2),
         baselines=benchmark({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW),
         ablations=ablations({"head": (64, 64)}, QUICK_BENCHMARK, QUICK_NARROW, names=BOTH_SCORES, seeds=SEEDS),
     ),
     "oct": Lane(
         tiles=TilesConfig(form="bruch_membrane"),
-        proxies=ProxyConfig(),
-        training=_plan(
-            {
-                "wide": _small((64, 64), (500, 500), SLIM, weight_average=0.99),
-                "tight": _small((32, 128), (400, 400), SLIM, weight_average=0.99),
-            }
-        ),
+        proxies=_proxies(OCT_QUICK),
+        training=_plan(OCT_QUICK),
         members=_segmentation(OCT_CANVASES, 1000, (16, 32, 64, 64)),
-        evaluation=OCT_EVALUATION,
+        evaluation=at_training_size(OCT_EVALUATION, 2),
         baselines=benchmark(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SIZES, seeds=SEEDS),
         ablations=ablations(OCT_CANVASES, QUICK_BENCHMARK, QUICK_SLIM, seeds=SEEDS),
     ),
     "idrid": Lane(
         tiles=TilesConfig(form="flat_field"),
-        training=_plan({"field": _small((128, 128), (200, 200), NARROW, batch_size=16)}),
+        proxies=_proxies(FUNDUS_QUICK),
+        training=_plan(FUNDUS_QUICK),
         members=_second({"field": (128, 128)}, 200, QUICK_NARROW, batch_size=16),
         evaluation=fundus_evaluation(),
         baselines=benchmark({"field": (128, 128)}, QUICK_BENCHMARK, QUICK_NARROW),
