@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SCHEDULES = ("constant", "one_cycle", "cosine")
+SCHEDULES = ("constant", "one_cycle", "cosine", "plateau")
 PRECISIONS = ("32-true", "bf16-mixed")
 _RISE = 0.3  # share of the steps in which one_cycle rises
 _START = 1 / 25  # one_cycle's first learning rate, share of the highest
-_END = 1e-4  # last learning rate of one_cycle and cosine, share of the highest
+_END = 1e-4  # last learning rate of one_cycle, cosine and plateau, share of the highest
+_WARM = 100  # steps in which plateau rises
+_FALL = 0.25  # length of plateau's fall, share of the steps before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class TrainConfig:
     steps: int = 1000  # optimiser steps of each phase, ≥ 1
     batch_size: int = 32  # images
     learning_rate: float = 1e-3  # highest of the schedule; the paper's is 1e-3, constant
-    schedule: str = "constant"  # constant | one_cycle | cosine
+    schedule: str = "constant"  # constant | one_cycle | cosine | plateau (validation sets the length, see patience)
     precision: str = "32-true"  # 32-true | bf16-mixed
     device: str = "auto"  # accelerator as Lightning Fabric names it: auto | cpu | cuda | mps
     channels_last: bool = True  # memory layout; faster on CPU and tensor cores, same results up to rounding
@@ -30,7 +32,9 @@ class TrainConfig:
     gradient_clip: float = 0.0  # largest gradient norm of a phase; 0 = no clipping
     weight_average: float = 0.0  # decay of an exponential average of the weights used for validation; 0 = off
     evaluate_every: int = 100  # steps between evaluations on normal validation images
-    patience: int = 0  # evaluations without improvement before stopping; 0 = train to the end
+    patience: int = (
+        0  # evaluations without improvement before stopping (plateau: before the rate falls); 0 = to the end
+    )
     keep_best: bool = True  # end with the weights that validated best instead of the last
     checkpoint_every: int = 500  # most steps between resumable states
     checkpoint_seconds: float = 60.0  # most seconds between resumable states; a killed training loses no more
@@ -67,14 +71,35 @@ class TrainConfig:
         return cls(**values)
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Learning rate of step 0 … steps − 1."""
+def learning_rate(config: TrainConfig, step: int, fall_from: int | None = None) -> float:
+    """Learning rate of step 0 … steps − 1; ``fall_from`` is the step at which plateau's rate began to fall."""
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "plateau":
+        highest = config.learning_rate * min(1.0, (step + 1 if fall_from is None else fall_from) / _WARM)
+        if fall_from is None:
+            return highest
+        return highest * _between(1.0, _END, (step - fall_from) / max(_fall(fall_from) - 1, 1))
     rise = _RISE * config.steps if config.schedule == "one_cycle" else 0.0
     if step < rise:
         return config.learning_rate * _between(_START, 1.0, step / rise)
     return config.learning_rate * _between(1.0, _END, (step - rise) / max(config.steps - 1 - rise, 1))
+
+
+def latest_fall(config: TrainConfig) -> int:
+    """The step at which plateau's rate falls at the latest, so that the fall ends within the budget."""
+    return max(1, int(config.steps / (1 + _FALL)))
+
+
+def last_step(config: TrainConfig, fall_from: int | None) -> int:
+    """Steps after which training ends; with plateau known once the rate falls."""
+    if config.schedule != "plateau" or fall_from is None:
+        return config.steps
+    return min(config.steps, fall_from + _fall(fall_from))
+
+
+def _fall(start: int) -> int:
+    return max(1, round(_FALL * start))
 
 
 def _between(start: float, end: float, share: float) -> float:

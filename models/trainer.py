@@ -21,7 +21,7 @@ from models.arithmetic import bfloat16_on_cpu, warn_if_not_reproducible
 from models.augmentation import varied
 from models.files import content_hash
 from models.method import Batch, Method, Phase, Stage
-from models.schedule import TrainConfig, learning_rate
+from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource
 from models.training_state import Progress, TrainingState
 
@@ -135,11 +135,17 @@ class _Run:
 
     def _after_step(self, log: Log) -> None:
         done, config = self.state.progress, self.config
-        last = done.step >= config.steps
+        last = done.step >= last_step(config, done.fall_from)
         if last or done.step % config.evaluate_every == 0:
             log(done.step, self._evaluate())
-        done.stopped_early = not last and 0 < config.patience <= done.bad
-        done.done = last or done.stopped_early
+        settled = 0 < config.patience <= done.bad
+        if config.schedule == "plateau":
+            if done.fall_from is None and (settled or done.step >= latest_fall(config)):
+                done.fall_from = done.step
+            done.done, done.stopped_early = last, last and done.step < config.steps
+        else:
+            done.stopped_early = settled and not last
+            done.done = last or done.stopped_early
         waited = time.perf_counter() - self.saved_at
         if done.done or done.step % config.checkpoint_every == 0 or waited >= config.checkpoint_seconds:
             done.seconds = time.perf_counter() - self.started
@@ -165,7 +171,7 @@ class _Run:
     def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
         config, optimiser = self.config, self.optimisers[phase.name]
         self.method.activate(phase)
-        rate = learning_rate(config, self.state.progress.step) * phase.rate
+        rate = learning_rate(config, self.state.progress.step, self.state.progress.fall_from) * phase.rate
         for group in optimiser.param_groups:
             group["lr"] = rate
         with self.fabric.autocast():
@@ -199,7 +205,7 @@ class _Run:
         now, (before, step) = time.perf_counter(), self.logged_at
         figures["images_per_second"] = (done.step - step) * self.config.batch_size / max(now - before, 1e-9)
         self.logged_at = (now, done.step)
-        figures["learning_rate"] = learning_rate(self.config, done.step - 1)
+        figures["learning_rate"] = learning_rate(self.config, done.step - 1, done.fall_from)
         return figures | self.method.diagnostics(self.stage.name)
 
     def _evaluate(self) -> dict[str, float]:

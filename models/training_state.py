@@ -23,6 +23,7 @@ class Progress:
     best_value: float | None = None  # lowest validation loss
     best_step: int = 0
     bad: int = 0  # evaluations since the best
+    fall_from: int | None = None  # step at which the rate of a plateau schedule began to fall
     done: bool = False
     stopped_early: bool = False
     seconds: float = 0.0  # spent in this stage, over all its processes

@@ -21,6 +21,8 @@ MRI_SCORE = replace(MRI_PLAIN, beside=12, own_mirror=True)  # chosen the same wa
 FUNDUS_PLAIN = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15, severity=0.2)
 FUNDUS_SCORE = replace(FUNDUS_PLAIN, fine=True, lines=(9, 17, 33, 66), smooth=32.0, map_sigma=2.0)
 FUNDUS = (256, 256)
+SLOW_ON_FUNDUS = ("canonical", "median", "slic")
+"""Controls that the sample does without: they take seconds an image at full size, and two of them are nulls too."""
 SAMPLE_RESAMPLES = 200  # of the bootstrap; its intervals say nothing about a method
 
 OCT_CONTROLS = (
@@ -143,14 +145,22 @@ def at_training_size(evaluation: EvaluationConfig, factor: float) -> EvaluationC
 
 
 def on_sample(evaluation: EvaluationConfig) -> EvaluationConfig:
-    """The same for the drawn sample: fewer resamples, and pixel classifiers that learn from one copy a normal."""
-    controls = tuple(
-        replace(control, options={**control.options, "config": replace(control.options["config"], copies=1)})
-        if control.name == "pixel_classifier"
-        else control
-        for control in evaluation.controls
-    )
-    return replace(evaluation, controls=controls, resamples=SAMPLE_RESAMPLES)
+    """The same for the drawn sample, in seconds: few resamples, cheap classifiers, and of what is fine the half."""
+    controls = tuple(_cheaper(control) for control in evaluation.controls if control.name not in SLOW_ON_FUNDUS)
+    scores = {canvas: _shorter(score) for canvas, score in evaluation.scores.items()}
+    nulls = evaluation.nulls if not any(score.fine for score in scores.values()) else ("median", "slic")
+    return replace(evaluation, scores=scores, controls=controls, nulls=nulls, resamples=SAMPLE_RESAMPLES)
+
+
+def _cheaper(control: Control) -> Control:
+    options = dict(control.options)
+    if control.name == "pixel_classifier":
+        options["config"] = replace(options["config"], copies=1)
+    return replace(control, score=_shorter(control.score), options=options)
+
+
+def _shorter(score: ScoreConfig) -> ScoreConfig:
+    return replace(score, lines=score.lines[::2])
 
 
 PLAIN_CONTROLS = (

@@ -120,7 +120,9 @@ class Lane:
 
     def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:
         """The lane's scores for a run that trains at another size: as many of the run's px."""
-        sizes = {canvas: (row.training.canvases[canvas].size, plan.size) for canvas, plan in self.training.canvases.items()}
+        sizes = {
+            canvas: (row.training.canvases[canvas].size, plan.size) for canvas, plan in self.training.canvases.items()
+        }
         factors = {canvas: sqrt(prod(own) / prod(lane)) for canvas, (own, lane) in sizes.items()}
         return {canvas: score.scaled(factors[canvas]) for canvas, score in self.evaluation.scores.items()}
 

@@ -89,6 +89,17 @@ SAMPLE_SHARD = 32  # tiles; several shards even in so little data, so that both 
 SAMPLE_BUDGET = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 20, "checkpoint_every": 20, "log_every": 10}
 
 
+LITTLE = {"widths": (8, 16, 32), "reconstruction_widths": (8, 16, 32, 32)}
+DRAWN_HEAD = {**LITTLE, "makers": REPAIRS_MRI.makers, "maker_radius": (0.05, 0.3), "maker_strength": (0.1, 0.8)}
+DRAWN_OCT = {**LITTLE, "makers": REPAIRS_OCT.makers, "maker_radius": (0.05, 0.3), "maker_strength": (0.15, 0.8)}
+DRAWN_FUNDUS = {
+    "widths": (16, 32),  # latent at half the size: tiles have 32 px
+    "reconstruction_widths": (16, 32, 32),
+    "contrast": 3.0,
+    "makers": ("patch", "blob", "ring", "noise"),
+    "maker_radius": (0.04, 0.2),
+    "maker_strength": (0.15, 0.8),
+}
 SAMPLE_BENCHMARK = Budget(steps=20, batch_size=8, one_cycle=ONE_CYCLE)
 SAMPLE_SIZES = Sizes(
     own=TINY, width=8, widest=16, translator=(8, 12, 16), blocks=2, judge=(8, 12, 16, 16), search_steps=5
@@ -111,14 +122,12 @@ PAPER_SIZES = Sizes(
 )
 
 
-def _tiny(size: tuple[int, int] = (64, 64)) -> CanvasTraining:
-    return CanvasTraining(size=size, model=TINY, stages=_stages((60, 40), **SAMPLE_BUDGET))
-
-
-def _small(
-    size: tuple[int, int], steps: tuple[int, int], model: ProxyAnoConfig = SMALL, **budget: object
+def _drawn(
+    size: tuple[int, int], steps: tuple[int, int], model: Mapping[str, object], **budget: object
 ) -> CanvasTraining:
-    return CanvasTraining(size=size, model=model, stages=_stages(steps, **{**ONE_CYCLE, **budget}))
+    """ProxyAno on drawings: as small as shows what it does."""
+    common = {"evaluate_every": 100, "batch_size": 8, **budget}
+    return _repairing(size, steps, replace(REPAIRING, latent_dim=16, memory_decay=0.95, **model), **common)  # type: ignore[arg-type]
 
 
 def _repairing(
@@ -172,7 +181,7 @@ def _head(
     return {"proxyano_comparing": TrainingPlan(method="proxyano_comparing", canvases=plans)}
 
 
-def _full() -> CanvasTraining:
+def _of_paper() -> CanvasTraining:
     return CanvasTraining(
         size=(256, 256), model=PAPER, stages=_stages((20000, 20000), batch_size=16, learning_rate=1e-3, patience=20)
     )
@@ -208,6 +217,12 @@ def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128, seeds: tu
     )
 
 
+MRI_SAMPLE = {"head": _drawn((64, 64), (500, 300), DRAWN_HEAD, learning_rate=3e-3, move=0.03)}
+OCT_SAMPLE = {
+    "wide": _drawn((64, 64), (300, 200), DRAWN_OCT),
+    "tight": _drawn((32, 128), (300, 200), DRAWN_OCT),
+}
+FUNDUS_SAMPLE = {"field": _drawn((32, 32), (800, 400), DRAWN_FUNDUS, batch_size=16)}
 MRI_QUICK = {"head": _repairing((128, 128), (2400, 1200), REPAIRS_MRI, move=0.05, tone=0.1)}
 OCT_QUICK = {
     "wide": _repairing((128, 128), (1600, 800), REPAIRS_OCT),
@@ -246,38 +261,54 @@ QUICK_LANES: Mapping[str, Lane] = {
 }
 LONG = 6  # factor on the steps of quick's ablations: a claim that fails there may need more training
 LONG_BENCHMARK = replace(QUICK_BENCHMARK, steps=LONG * QUICK_BENCHMARK.steps)
-BEST_TIGHT = (1000, 1000)  # the one budget of quick that its hour sets: more steps help there (docs/results/choice)
+PATIENCE = 15
+"""Evaluations on normal validation that bring nothing, before the learning rate falls to zero."""
+MOST_STEPS = {"stage1": 12000, "stage2": 9000}
 
 
-def _best() -> dict[str, Lane]:
-    """The lanes of quick, OCT's tight canvas trained for longer; their ablations at the long budget."""
-    lane = QUICK_LANES["oct"]
-    canvases = {**lane.training.canvases, "tight": _small((32, 128), BEST_TIGHT, SLIM, weight_average=0.99)}
-    lanes = {**QUICK_LANES, "oct": replace(lane, training=_plan(canvases))}
+def _converged(plan: CanvasTraining) -> CanvasTraining:
+    """The same networks with the adversarial loss, trained until validation says that they have converged."""
+    judged = {"adversarial": True, "generator_loss": "non_saturating", "discriminator_widths": (16, 32, 64, 64)}
+    model = ProxyAnoConfig.from_json(plan.model.to_json() | judged)
+    stages = {
+        name: replace(stage, steps=MOST_STEPS[name], schedule="plateau", patience=PATIENCE)
+        for name, stage in plan.stages.items()
+    }
+    return replace(plan, model=model, stages=stages)
+
+
+def _full() -> dict[str, Lane]:
+    """The lanes of quick, ProxyAno trained until it converges; ablations at the long budget."""
     rows = {
         "brain_mri": ablations({"head": (64, 64)}, LONG_BENCHMARK, QUICK_NARROW, names=BOTH_SCORES, seeds=SEEDS),
         "oct": ablations(OCT_CANVASES, LONG_BENCHMARK, QUICK_SLIM, seeds=SEEDS),
     }
-    return {name: replace(lane, ablations=rows.get(name, {})) for name, lane in lanes.items()}
+    lanes = {}
+    for name, lane in QUICK_LANES.items():
+        canvases = {canvas: _converged(plan) for canvas, plan in lane.training.canvases.items()}
+        lanes[name] = replace(lane, training=_plan(canvases), ablations=rows.get(name, {}))
+    return lanes
 
 
 PRESETS: dict[str, Preset] = {
     "sample": Preset(
         name="sample",
-        reason="the built-in sample in minutes: every step is real, the budget is far too small to learn much",
+        reason="the built-in sample in minutes: drawings that small networks learn to reconstruct and to repair",
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
-                training=_plan({"head": _tiny()}),
+                proxies=_proxies(MRI_SAMPLE),
+                training=_plan(MRI_SAMPLE),
                 members=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET)
-                | _head({"head": _tiny()}, 20, (8, 16, 16), **SAMPLE_BUDGET),
+                | _head(MRI_SAMPLE, 20, (8, 16, 16), **SAMPLE_BUDGET),
                 evaluation=on_sample(MRI_EVALUATION),
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
                 ablations=ablations({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES, names=BOTH_SCORES),
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
-                training=_plan({"wide": _tiny(), "tight": _tiny()}),
+                proxies=_proxies(OCT_SAMPLE),
+                training=_plan(OCT_SAMPLE),
                 members=_segmentation(OCT_CANVASES, 40, (8, 16, 16), **SAMPLE_BUDGET),
                 evaluation=on_sample(OCT_EVALUATION),
                 baselines=benchmark(OCT_CANVASES, SAMPLE_BENCHMARK, SAMPLE_SIZES),
@@ -285,7 +316,8 @@ PRESETS: dict[str, Preset] = {
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
-                training=_plan({"field": _tiny()}),
+                proxies=_proxies(FUNDUS_SAMPLE),
+                training=_plan(FUNDUS_SAMPLE),
                 members=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=on_sample(fundus_evaluation((64, 64))),
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
@@ -296,15 +328,15 @@ PRESETS: dict[str, Preset] = {
     ),
     "quick": Preset(
         name="quick",
-        reason="real data on two CPU cores within the hour: canonical forms, 64 px training, no adversarial loss",
+        reason="real data on two CPU cores in about an hour and a half: canonical forms, 128 px, no adversarial loss",
         lanes=QUICK_LANES,
         own=_own(QUICK_SLIM, 64, (500, 500, 500), ONE_CYCLE),
         form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM, seeds=SEEDS)},
     ),
-    "best": Preset(
-        name="best",
-        reason="quick with as many steps as were seen to help (docs/results/choice), and no limit of time",
-        lanes=_best(),
+    "full": Preset(
+        name="full",
+        reason="quick's lanes trained until validation says that they converged, adversarial loss on: a night on a CPU",
+        lanes=_full(),
         own=_own(QUICK_SLIM, 64, (1000, 1000, 1000), ONE_CYCLE),
         form_off={
             "oct": replace(
@@ -320,7 +352,7 @@ PRESETS: dict[str, Preset] = {
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="plain"),
-                training=_plan({"image": _full()}),
+                training=_plan({"image": _of_paper()}),
                 members=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=SEEDS),
@@ -330,7 +362,7 @@ PRESETS: dict[str, Preset] = {
             ),
             "oct": Lane(
                 tiles=TilesConfig(form="plain"),
-                training=_plan({"image": _full()}),
+                training=_plan({"image": _of_paper()}),
                 members=_second({"image": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=PLAIN_EVALUATION,
                 baselines=benchmark({"image": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=SEEDS),
@@ -338,7 +370,7 @@ PRESETS: dict[str, Preset] = {
             ),
             "idrid": Lane(
                 tiles=TilesConfig(form="field_of_view"),
-                training=_plan({"field": _full()}),
+                training=_plan({"field": _of_paper()}),
                 members=_second({"field": (256, 256)}, 40000, PAPER_SIZES, batch_size=16, learning_rate=1e-3),
                 evaluation=fundus_evaluation(),
                 baselines=benchmark({"field": (256, 256)}, PAPER_BENCHMARK, PAPER_SIZES, seeds=SEEDS),

@@ -115,16 +115,16 @@ def fundus(rng: np.random.Generator) -> Image:
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     cy, cx = height / 2, width / 2 + rng.uniform(-15, 15)
     radius = rng.uniform(405, 425)
-    shade = 1 - 0.35 * ((ys - cy) ** 2 + (xs - cx) ** 2) / radius**2 + 0.05 * noise(rng, FUNDUS, 60)
+    shade = 1 - 0.35 * ((ys - cy) ** 2 + (xs - cx) ** 2) / radius**2 + 0.02 * noise(rng, FUNDUS, 60)
     colour = np.array([rng.uniform(165, 205), rng.uniform(78, 100), rng.uniform(30, 48)], np.float32)
-    image = shade[..., None] * colour * (1 + 0.03 * noise(rng, FUNDUS, 3)[..., None])
+    image = shade[..., None] * colour * (1 + 0.01 * noise(rng, FUNDUS, 3)[..., None])
     side = 1 if rng.random() < 0.5 else -1
     dy, dx = cy + rng.uniform(-25, 25), cx + side * rng.uniform(225, 260)
-    image *= 1 - 0.4 * bump(ys, xs, cy + 15, cx - side * 10, 38, 38)[..., None]
-    head = disc(ys, xs, dy, dx, 46, 41)[..., None]
+    image *= 1 - 0.5 * bump(ys, xs, cy + 15, cx - side * 10, 52, 52)[..., None]
+    head = disc(ys, xs, dy, dx, 70, 64, 0.5)[..., None]
     image = image * (1 - head) + head * np.array([242, 190, 110], np.float32) * shade[..., None]
     vessels = _vessels(rng, (dy, dx), -side, (cy, cx))[..., None]
-    image *= 1 - vessels * np.array([0.35, 0.6, 0.5], np.float32)
+    image *= 1 - vessels * np.array([0.2, 0.35, 0.3], np.float32)
     image[(ys - cy) ** 2 + (xs - cx) ** 2 > radius**2] = 0
     return eight_bits(image)
 
@@ -133,19 +133,19 @@ def _vessels(rng: np.random.Generator, start: tuple[float, float], side: int, ce
     """Darkness 0-1 of vessel trees: arcades from the disc around the fovea and branches off them."""
     dark = np.zeros(FUNDUS, np.float32)
     for vertical in (-1, 1):
-        for reach, calibre in ((1.0, 9.0), (0.8, 7.0), (0.35, 5.0)):
+        for reach, calibre in ((1.0, 30.0), (0.5, 24.0)):
             t = np.linspace(0, 1, 60)
             height = vertical * reach * rng.uniform(190, 260)
             wiggle = np.cumsum(rng.standard_normal(60)) * 1.5
             xs = start[1] + side * t * rng.uniform(420, 560) + wiggle
             ys = start[0] + height * np.sin(np.pi * np.minimum(t * rng.uniform(0.7, 0.95), 1)) + wiggle[::-1] * t
             _trace(dark, ys, xs, calibre)
-            for root in rng.integers(10, 50, 4):
+            for root in rng.integers(15, 45, 1):
                 angle = np.arctan2(ys[root] - centre[0], xs[root] - centre[1]) + rng.uniform(-1.2, 1.2)
                 length = np.linspace(0, rng.uniform(60, 170), 20)
                 bend = np.cumsum(rng.standard_normal(20)) * 2
                 _trace(dark, ys[root] + length * np.sin(angle) + bend, xs[root] + length * np.cos(angle), calibre / 2)
-    return np.asarray(cv2.GaussianBlur(dark, (0, 0), 1.0), np.float32)
+    return np.asarray(cv2.GaussianBlur(dark, (0, 0), 5.0), np.float32)
 
 
 def _trace(canvas: Field, ys: NDArray[np.float64], xs: NDArray[np.float64], calibre: float) -> None:
@@ -182,7 +182,7 @@ def plant_fundus_lesions(
 
 
 def head_slice(rng: np.random.Generator, shape: tuple[int, int], tumour: bool = False) -> Image:
-    """Axial head (H, W): bright scalp ring, dark skull, folded brain with ventricles; or with a bright tumour in it."""
+    """Axial head (H, W): bright scalp ring, dark skull, gray and white matter, ventricles; a bright tumour if asked."""
     height, width = shape
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     turn = rng.uniform(-0.25, 0.25)
@@ -196,17 +196,18 @@ def head_slice(rng: np.random.Generator, shape: tuple[int, int], tumour: bool = 
     r = np.hypot(y, x) / outline
     skull, brain = rng.uniform(0.90, 0.95), rng.uniform(0.80, 0.87)
     side = min(shape)
-    folds = noise(rng, shape, side * rng.uniform(0.018, 0.03))
-    tissue = 105 + 30 * np.tanh(1.5 * folds) + 22 * noise(rng, shape, side * 0.09) + 12 * noise(rng, shape, side * 0.2)
+    inner = 0.62 * brain * (1 + 0.05 * np.cos(rng.integers(5, 9) * angle + rng.uniform(0, 2 * np.pi)))
+    tissue = 158 - 62 * np.clip((r - inner) / 0.06 + 0.5, 0, 1)  # white matter inside a ribbon of gray matter
+    tissue += 5 * noise(rng, shape, side * 0.12) + 3 * noise(rng, shape, side * 0.02)
     for sign in (-1, 1):
-        size = rng.uniform(0.10, 0.3), rng.uniform(0.05, 0.14)
-        at = rng.uniform(-0.3, 0.25), sign * rng.uniform(0.1, 0.22)
-        tissue -= 75 * disc(y, x, at[0], at[1], size[0], size[1], 0.3)
+        size = rng.uniform(0.16, 0.3), rng.uniform(0.08, 0.14)
+        at = rng.uniform(-0.2, 0.2), sign * rng.uniform(0.14, 0.22)
+        tissue -= 100 * disc(y, x, at[0], at[1], size[0], size[1], 0.3)
     tissue -= 40 * np.exp(-0.5 * (x / 0.02) ** 2) * (np.abs(y) > rng.uniform(0.3, 0.6))
     if tumour:
         away, towards = rng.uniform(0.15, 0.55), rng.uniform(0, 2 * np.pi)
         radii = rng.uniform(0.13, 0.24, 2)
-        tissue += 115 * disc(y, x, away * np.sin(towards), away * np.cos(towards), radii[0], radii[1], 0.3)
+        tissue += 95 * disc(y, x, away * np.sin(towards), away * np.cos(towards), radii[0], radii[1], 0.3)
     image = np.where(r < brain, np.clip(tissue, 15, 250), 14)
     image = np.where((r > skull) & (r < 1), rng.uniform(170, 225), image)
     image = np.where(r >= 1, 2, image).astype(np.float32)

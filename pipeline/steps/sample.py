@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.steps import phantoms
 from pipeline.steps.layouts.idrid import LESIONS
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the drawn files change."""
 MARKER = "SAMPLE.json"
 TUMOURS = ("glioma", "meningioma", "pituitary")

@@ -51,7 +51,7 @@ def firsts(rows) -> list[str]:
     return [name for name in rows if "-seed" not in name]
 
 
-@pytest.mark.parametrize("preset", ["quick", "best", "paper"])
+@pytest.mark.parametrize("preset", ["quick", "full", "paper"])
 def test_what_statements_rest_on_is_made_with_three_seeds_that_are_compared_among_themselves(preset):
     rows = PRESETS[preset].lanes["oct"].ablations
     for name in SEEDED:

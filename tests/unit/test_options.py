@@ -23,21 +23,29 @@ def test_canonical_forms_are_on_except_in_the_paper_preset():
     assert forms["paper"] == {"plain", "field_of_view"}
 
 
-def test_best_is_quick_with_more_steps_where_they_help_and_any_device():
-    changed = set()
+def test_full_is_quick_trained_until_validation_stops_it_with_the_adversarial_loss():
     for name, lane in PRESETS["quick"].lanes.items():
-        longer = PRESETS["best"].lanes[name]
+        longer = PRESETS["full"].lanes[name]
         assert replace(longer, training=lane.training, ablations=lane.ablations) == lane
         for canvas, one in longer.training.canvases.items():
             fewer = lane.training.canvases[canvas]
-            assert one.model == fewer.model
+            assert one.size == fewer.size
+            assert one.model.adversarial
+            assert not fewer.model.adversarial
             for stage, row in one.stages.items():
-                assert row == replace(fewer.stages[stage], steps=row.steps)
-                assert row.device == "auto"
-                if row.steps != fewer.stages[stage].steps:
-                    assert row.steps > fewer.stages[stage].steps
-                    changed.add((name, canvas))
-    assert changed == {("oct", "tight")}
+                assert row.steps > fewer.stages[stage].steps
+                assert (row.schedule, row.device, row.weight_average) == ("plateau", "auto", 0.0)
+                assert row.patience > 0
+
+
+def test_real_lanes_train_at_128_px_on_superpixels_of_that_size_and_paper_at_256():
+    for name, lane in PRESETS["quick"].lanes.items():
+        sizes = {canvas: plan.size for canvas, plan in lane.training.canvases.items()}
+        assert lane.proxies.sizes == sizes
+        assert {height * width for height, width in sizes.values()} == {128 * 128}
+        assert {lane.proxies.at_size(size).segments for size in sizes.values()} == {200}
+        paper = PRESETS["paper"].lanes[name].training.canvases.values()
+        assert {plan.size for plan in paper} == {(256, 256)}
 
 
 def test_the_leaking_protocol_changes_the_images_and_nothing_else():

@@ -16,7 +16,7 @@ from models.method import Batch, Method
 from models.methods import build
 from models.methods.proxyano import ProxyAno
 from models.methods.proxyano_config import ProxyAnoConfig
-from models.schedule import TrainConfig, learning_rate
+from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource
 from models.trainer import TrainingDivergedError, TrainResult, fit
 from models.training_state import STATE_FILE
@@ -168,6 +168,30 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     assert other.weights != expected.weights
 
 
+def test_on_a_plateau_the_rate_falls_to_zero_and_training_ends(tmp_path: Path) -> None:
+    settings = {"batch_size": 5, "evaluate_every": 2, "log_every": 1, "schedule": "plateau"}
+    patient = TrainConfig(steps=40, patience=3, **settings)
+    rates: dict[int, float] = {}
+
+    def log(step: int, figures: dict[str, float]) -> None:
+        rates.update({step: figures["learning_rate"]} if "learning_rate" in figures else {})
+
+    method = _fresh(Worsening)
+    result = fit(
+        method, "stage1", source(23, 0), source(5, 1), patient, tmp_path / "a", seed=4, progress=False, log=log
+    )
+    assert (result.steps, result.stopped_early) == (10, True), (
+        "three evaluations after the best: step 8, a quarter more"
+    )
+    assert rates[8] == rates[9] > rates[10], "a fall of two steps"
+    assert rates[10] == pytest.approx(1e-4 * rates[8])
+    budget = TrainConfig(steps=10, **settings)
+    whole = fit(
+        _fresh(Worsening), "stage1", source(23, 0), source(5, 1), budget, tmp_path / "b", seed=4, progress=False
+    )
+    assert (whole.steps, whole.stopped_early) == (10, False), "without patience the fall ends with the budget"
+
+
 def _fresh(kind: type[ProxyAno]) -> Method:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -263,6 +287,13 @@ def test_schedules() -> None:
     assert learning_rate(cosine, 0) == pytest.approx(1.0)
     assert learning_rate(cosine, 99) == pytest.approx(1e-4)
     assert {learning_rate(TrainConfig(), step) for step in range(100)} == {1e-3}
+    plateau = TrainConfig(steps=1000, learning_rate=1.0, schedule="plateau")
+    assert learning_rate(plateau, 0) == pytest.approx(1 / 100)
+    assert learning_rate(plateau, 500) == 1.0
+    assert learning_rate(plateau, 499, 400) == pytest.approx(1e-4)
+    assert learning_rate(plateau, 450, 400) == pytest.approx(0.5, abs=0.05)
+    assert (last_step(plateau, None), last_step(plateau, 400)) == (1000, 500)
+    assert last_step(plateau, latest_fall(plateau)) == 1000
     assert learning_rate(TrainConfig(steps=1, schedule="one_cycle"), 0) > 0
 
 
