@@ -222,13 +222,13 @@ OCT_SAMPLE = {
     "wide": _drawn((64, 64), (300, 200), DRAWN_OCT),
     "tight": _drawn((32, 128), (300, 200), DRAWN_OCT),
 }
-FUNDUS_SAMPLE = {"field": _drawn((32, 32), (800, 400), DRAWN_FUNDUS, batch_size=16)}
+FUNDUS_SAMPLE = {"field": _drawn((32, 32), (800, 500), DRAWN_FUNDUS, batch_size=16)}
 MRI_QUICK = {"head": _repairing((128, 128), (2400, 1200), REPAIRS_MRI, move=0.05, tone=0.1)}
 OCT_QUICK = {
     "wide": _repairing((128, 128), (1600, 800), REPAIRS_OCT),
     "tight": _repairing((64, 256), (1600, 800), REPAIRS_OCT),
 }
-FUNDUS_QUICK = {"field": _repairing((128, 128), (1600, 800), REPAIRS_FUNDUS)}
+FUNDUS_QUICK = {"field": _repairing((128, 128), (1600, 800), REPAIRS_FUNDUS, gradient_clip=0.5)}
 MRI_LONG = {**VARIED, "batch_size": 16, "keep_best": False}  # the last weights: validation normals hold abnormal images
 
 QUICK_LANES: Mapping[str, Lane] = {

@@ -121,10 +121,10 @@ def fundus(rng: np.random.Generator) -> Image:
     side = 1 if rng.random() < 0.5 else -1
     dy, dx = cy + rng.uniform(-25, 25), cx + side * rng.uniform(225, 260)
     image *= 1 - 0.5 * bump(ys, xs, cy + 15, cx - side * 10, 52, 52)[..., None]
-    head = disc(ys, xs, dy, dx, 70, 64, 0.5)[..., None]
+    head = disc(ys, xs, dy, dx, 80, 74, 0.5)[..., None]
     image = image * (1 - head) + head * np.array([242, 190, 110], np.float32) * shade[..., None]
     vessels = _vessels(rng, (dy, dx), -side, (cy, cx))[..., None]
-    image *= 1 - vessels * np.array([0.2, 0.35, 0.3], np.float32)
+    image *= 1 - vessels * np.array([0.15, 0.25, 0.2], np.float32)
     image[(ys - cy) ** 2 + (xs - cx) ** 2 > radius**2] = 0
     return eight_bits(image)
 
@@ -192,7 +192,7 @@ def head_slice(rng: np.random.Generator, shape: tuple[int, int], tumour: bool = 
     angle = np.arctan2(y, x)
     outline = np.ones_like(angle)
     for order in (2, 3, 4, 5):
-        outline += rng.normal(0, 0.035) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+        outline += rng.normal(0, 0.022) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
     r = np.hypot(y, x) / outline
     skull, brain = rng.uniform(0.90, 0.95), rng.uniform(0.80, 0.87)
     side = min(shape)
@@ -200,14 +200,14 @@ def head_slice(rng: np.random.Generator, shape: tuple[int, int], tumour: bool = 
     tissue = 158 - 62 * np.clip((r - inner) / 0.06 + 0.5, 0, 1)  # white matter inside a ribbon of gray matter
     tissue += 5 * noise(rng, shape, side * 0.12) + 3 * noise(rng, shape, side * 0.02)
     for sign in (-1, 1):
-        size = rng.uniform(0.16, 0.3), rng.uniform(0.08, 0.14)
-        at = rng.uniform(-0.2, 0.2), sign * rng.uniform(0.14, 0.22)
+        size = rng.uniform(0.2, 0.28), rng.uniform(0.09, 0.13)
+        at = rng.uniform(-0.12, 0.12), sign * rng.uniform(0.15, 0.21)
         tissue -= 100 * disc(y, x, at[0], at[1], size[0], size[1], 0.3)
     tissue -= 40 * np.exp(-0.5 * (x / 0.02) ** 2) * (np.abs(y) > rng.uniform(0.3, 0.6))
     if tumour:
         away, towards = rng.uniform(0.15, 0.55), rng.uniform(0, 2 * np.pi)
-        radii = rng.uniform(0.13, 0.24, 2)
-        tissue += 95 * disc(y, x, away * np.sin(towards), away * np.cos(towards), radii[0], radii[1], 0.3)
+        radii = rng.uniform(0.15, 0.25, 2)
+        tissue += 115 * disc(y, x, away * np.sin(towards), away * np.cos(towards), radii[0], radii[1], 0.3)
     image = np.where(r < brain, np.clip(tissue, 15, 250), 14)
     image = np.where((r > skull) & (r < 1), rng.uniform(170, 225), image)
     image = np.where(r >= 1, 2, image).astype(np.float32)

@@ -221,7 +221,7 @@ def test_a_changed_value_makes_exactly_its_stage_stale(preset, name):
     assert changed(lane, replace(lane)) == set()
     assert changed(lane, budget("stage1")) == {"stage1"}
     assert changed(lane, budget("stage2")) == {"stage2"}
-    assert changed(lane, trained(size=(32, 32))) == {"stage1", "stage2"}
+    assert changed(lane, trained(size=(16, 16))) == {"stage1", "stage2"}
     assert changed(lane, replace(lane, images=replace(lane.images, split_seed=1))) == {"images"}
     assert changed(lane, replace(lane, tiles=replace(lane.tiles, shard=64))) == {"tiles"}
     assert changed(lane, replace(lane, proxies=replace(lane.proxies, segments=799))) == {"proxies"}
@@ -284,7 +284,7 @@ def test_code_versions_are_the_same_in_every_process():
 def test_an_unknown_preset_is_named(settings, monkeypatch):
     monkeypatch.setenv("PROXYANO_PRESET", "huge")
     with pytest.raises(
-        ConfigError, match=r"PROXYANO_PRESET: expected one of \['best', 'paper', 'quick', 'sample'\], got 'huge'"
+        ConfigError, match=r"PROXYANO_PRESET: expected one of \['full', 'paper', 'quick', 'sample'\], got 'huge'"
     ):
         build(settings())
 
