@@ -36,11 +36,11 @@ def one_torch_thread() -> Iterator[None]:
 
 
 COPY = "copy of the sample"
-ON_A_COPY = ("test_benchmark.py", "test_experiments.py")
+ON_A_COPY = ("test_benchmark.py", "test_dagster_pages.py", "test_experiments.py")
 """Files that only read the made sample and change a copy: another worker may run them, as both then take as long."""
 
 
-LONGEST_FIRST = ("sample", "tests/end_to_end/test_dagster_pages.py", "tests/contract/test_methods.py", COPY)
+LONGEST_FIRST = ("sample", "tests/contract/test_methods.py", COPY)
 """Scopes in the order in which workers take them, before all others: none is left for the end, when a worker idles."""
 
 
@@ -61,9 +61,14 @@ class BySample(LoadScopeScheduling):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest scopes first; within them, and for all others, the random order stays."""
+    """The longest scopes first, and in them what needs the made sample; otherwise the random order stays."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(scope(item.nodeid.partition("::")[0]), len(places)))
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        found = places.get(scope(item.nodeid.partition("::")[0]), len(places))
+        return found, found < len(places) and "undisturbed" not in item.fixturenames  # type: ignore[attr-defined]
+
+    items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:

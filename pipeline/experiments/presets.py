@@ -219,8 +219,8 @@ def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128, seeds: tu
 
 MRI_SAMPLE = {"head": _drawn((64, 64), (500, 300), DRAWN_HEAD, learning_rate=3e-3, move=0.03)}
 OCT_SAMPLE = {
-    "wide": _drawn((64, 64), (300, 200), DRAWN_OCT),
-    "tight": _drawn((32, 128), (300, 200), DRAWN_OCT),
+    "wide": _drawn((64, 64), (250, 120), DRAWN_OCT),
+    "tight": _drawn((32, 128), (250, 120), DRAWN_OCT),
 }
 FUNDUS_SAMPLE = {"field": _drawn((32, 32), (800, 500), DRAWN_FUNDUS, batch_size=16)}
 MRI_QUICK = {"head": _repairing((128, 128), (2400, 1200), REPAIRS_MRI, move=0.05, tone=0.1)}
@@ -299,7 +299,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
                 proxies=_proxies(MRI_SAMPLE),
                 training=_plan(MRI_SAMPLE),
-                members=_second({"head": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET)
+                members=_second({"head": (64, 64)}, 150, SAMPLE_SIZES, **SAMPLE_BUDGET)
                 | _head(MRI_SAMPLE, 20, (8, 16, 16), **SAMPLE_BUDGET),
                 evaluation=on_sample(MRI_EVALUATION),
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
@@ -318,7 +318,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
                 proxies=_proxies(FUNDUS_SAMPLE),
                 training=_plan(FUNDUS_SAMPLE),
-                members=_second({"field": (64, 64)}, 40, SAMPLE_SIZES, **SAMPLE_BUDGET),
+                members=_second({"field": (32, 32)}, 300, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=on_sample(fundus_evaluation((64, 64))),
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),

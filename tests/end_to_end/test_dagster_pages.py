@@ -1,4 +1,4 @@
-"""Dagster's pages as people use them: a lane made by a click in a real browser, and its pictures looked at."""
+"""Dagster's pages as people use them: a lane materialized by a click in a real browser, and its pictures looked at."""
 
 import contextlib
 import logging
@@ -33,8 +33,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def home(make_home):
+def home(make_home, undisturbed):
+    """A home with the sample's versions, which Dagster knows nothing of: a run finds them and makes none anew."""
     home = make_home()
+    for name in ("sample", "stores"):
+        shutil.copytree(undisturbed.root / name, home.root / name)
+    shutil.rmtree(home.root / "stores" / "current")
     yield home
     shutil.rmtree(home.root)
 

@@ -15,7 +15,6 @@ from models.prediction import predict
 from models.source import TensorSource
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.inference import predict_canvas
-from pipeline.steps.nulls import NULLS
 from pipeline.steps.reports.lanes import load_evaluation
 from pipeline.steps.synthetic import LesionConfig
 from pipeline.steps.training import checkpoint_folder
@@ -79,7 +78,9 @@ def test_report_files_and_record_keys(undisturbed):
     for name, part in table.groupby("dataset"):
         assert "proxyano" in set(part["method"])
         assert any(method.startswith("control_") for method in part["method"]), name
-        assert {f"null_{null}" for null in NULLS} <= set(part["method"]), name
+        nulls = PRESETS["sample"].lanes[name].evaluation.nulls
+        assert nulls
+        assert {f"null_{null}" for null in nulls} <= set(part["method"]), name
         assert (part["metric"] == "auroc_minus_null").any(), name
         own = part[(part["level"] == "reconstruction") & (part["method"] == "proxyano")]
         assert {"proxy_r2", "reconstruction_r2", "repair", "memory_perplexity"} <= set(own["metric"]), name
@@ -125,6 +126,21 @@ def test_an_evaluation_keeps_a_thumbnail_of_every_scored_image_and_layers_of_som
         assert set(rows["canvas"]) == canvases
         abnormal = lane.scores.set_index("image_id").loc[image_id, "label"] == 1
         assert set(rows["layer"]) == layers | ({"truth"} if name == "idrid" and abnormal else set())
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_sample_shows_the_method_at_work(undisturbed, name):
+    """Reconstructions look like the image, and what is altered is repaired: what the README's pictures rest on."""
+    records = load_evaluation(undisturbed.store.current(f"{name}/evaluation").path).records
+    for canvas in PRESETS["sample"].lanes[name].training.canvases:
+        own = [row for row in records if (row["method"], row["score"]) == ("proxyano", canvas)]
+        explained = {row["subset"]: row["value"] for row in own if row["metric"] == "reconstruction_r2"}
+        normals = explained.get("test normals", explained.get("holdout normals"))
+        repaired = [row["value"] for row in own if row["metric"] == "repair"]
+        assert normals >= 0.8, canvas
+        assert normals > explained["test abnormal"], canvas
+        assert len(repaired) == 3, canvas
+        assert sum(repaired) / 3 >= 0.5, canvas
 
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):

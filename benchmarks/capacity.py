@@ -1,0 +1,158 @@
+"""Capacity against repair: how much may the network hold before it reconstructs lesions too?
+
+    PROXYANO_RAW=… PROXYANO_PRESET=quick python -m benchmarks.capacity docs/results/capacity [data set …]
+
+Designs of ProxyAno that differ from the lane's in one thing each are trained on the lane's first canvas, at half its
+training size and a part of its steps, and measured on validation normals alone: R² of the reconstruction, ``repair`` of
+what was altered, and AUROC of normals with a pasted lesion against untouched ones (Eq. 13 and ‖I − Î‖_F). Tiles must
+have been made. A killed command resumes; finished designs are read from ``$PROXYANO_HOME/capacity``.
+Writes ``<data set>.json`` and ``<data set>.png``.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from models.methods.proxyano_config import ProxyAnoConfig
+from models.metrics import auroc
+from pipeline.experiments.preset import Lane
+from pipeline.experiments.presets import PRESETS
+from pipeline.steps.fidelity import Network, image_rows
+from pipeline.steps.loading import at_size, read_neutral
+from pipeline.steps.pasted import PastedConfig, paste
+from pipeline.steps.proxies import build_proxies
+from pipeline.steps.repair import repair_rows
+from pipeline.steps.store import Store, Version, fingerprint
+from pipeline.steps.training import Training, TrainingPlan, train_stage
+from pipeline.wiring.settings import Settings
+
+DATASETS = ("brain_mri", "oct", "idrid")
+STEPS = {"stage1": 600, "stage2": 400}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """One thing changed."""
+
+    name: str
+    axis: str  # what it varies
+    model: Mapping[str, Any] = field(default_factory=dict)
+    segments: int = 800  # superpixels of a 256x256 tile
+
+
+PAPER_PATCHES = {"patch_on": "true", "makers": (), "local_mean_over": "image", "patch_count": (1, 3)}
+DESIGNS = (
+    Design(name="lane", axis="lane"),
+    Design(name="16 items", axis="memory", model={"memory_items": 16}),
+    Design(name="512 items", axis="memory", model={"memory_items": 512}),
+    Design(name="latent / 2", axis="latent", model={"widths": (16, 64)}),
+    Design(name="latent / 8", axis="latent", model={"widths": (16, 32, 64, 64)}),
+    Design(name="200 superpixels", axis="proxy", segments=200),
+    Design(name="3200 superpixels", axis="proxy", segments=3200),
+    Design(name="paper's patches", axis="repairing", model=PAPER_PATCHES),
+    Design(name="no repairing", axis="repairing", model={"lambda_global": 0.0, "lambda_local": 0.0}),
+)
+COLOURS = {"lane": "black", "memory": "tab:blue", "latent": "tab:orange", "proxy": "tab:green", "repairing": "tab:red"}
+
+
+def main() -> None:
+    """Train and measure every design on the named data sets, or on all."""
+    settings, target = Settings(), Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    for dataset in sys.argv[2:] or DATASETS:
+        lane = PRESETS[settings.preset_name].lanes[dataset]
+        tiles = Store(settings.stores).current(f"{dataset}/tiles")
+        rows = []
+        for design in DESIGNS:
+            rows.append(_measured(design, lane, tiles, settings))
+            print(json.dumps(rows[-1]), flush=True)
+        head = {"dataset": dataset, "tiles": tiles.data_version, "seed": settings.seed, "steps": STEPS}
+        (target / f"{dataset}.json").write_text(json.dumps(head | {"designs": rows}, indent=1) + "\n")
+        _figure(dataset, rows).savefig(target / f"{dataset}.png", dpi=110)
+
+
+def _measured(design: Design, lane: Lane, tiles: Version, settings: Settings) -> dict[str, Any]:
+    canvas, plan = next(iter(lane.training.canvases.items()))
+    size = (plan.size[0] // 2, plan.size[1] // 2)
+    model = ProxyAnoConfig.from_json(plan.model.to_json() | dict(design.model))
+    stages = {name: replace(stage, steps=STEPS[name]) for name, stage in plan.stages.items()}
+    small = TrainingPlan(method="proxyano", canvases={canvas: replace(plan, size=size, model=model, stages=stages)})
+    config = replace(lane.proxies, segments=design.segments, sizes={canvas: size})
+    key = fingerprint(tiles.data_version, config.to_json(), *map(small.of_stage, small.stages), settings.seed)
+    store, dataset = Store(settings.home / "capacity" / key), tiles.asset.partition("/")[0]
+    began, stage = time.monotonic(), None
+    proxies = build_proxies(tiles, config, store, code_version="", asset=f"{dataset}/proxies", progress=False)
+    for name in small.stages:
+        training = Training(
+            asset=f"{dataset}/{name}",
+            tiles=tiles,
+            proxies=proxies,
+            plan=small,
+            seed=settings.seed,
+            code_version="",
+            log=lambda *_: None,
+        )
+        stage = train_stage(name, stage, training, store)
+    assert stage is not None
+    network = Network.of(stage, canvas)
+    found = {"design": design.name, "axis": design.axis, "minutes": round((time.monotonic() - began) / 60, 1)}
+    return found | _figures(network, lane, tiles, proxies)
+
+
+def _figures(network: Network, lane: Lane, tiles: Version, proxies: Version) -> dict[str, float]:
+    normals = pd.DataFrame(image_rows(network, network.tiles(tiles, proxies, ("val",))))
+    pasted = lane.evaluation.pasted
+    assert pasted is not None
+    repaired = pd.DataFrame(repair_rows(network, tiles, pasted)).groupby("subset")["repair"].mean()
+    figures = {name: normals[name].mean() for name in ("proxy_ceiling_r2", "proxy_r2", "reconstruction_r2")}
+    figures |= {f"repair {kind}": value for kind, value in repaired.items()}
+    figures["repair"] = repaired.mean()
+    figures |= _detection(network, tiles, replace(pasted, split="val"))
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def _detection(network: Network, tiles: Version, config: PastedConfig) -> dict[str, float]:
+    """AUROC of copies with a lesion of medium contrast against the untouched validation normals."""
+    untouched = network.predict(network.tiles(tiles, None, ("val",)))
+    copies = paste(tiles, network.canvas, config)
+    altered = network.predict(at_size(copies.tiles, network.size, read_neutral(tiles.path)))
+    medium = altered.images.images["klass"].str.startswith("medium").to_numpy()
+    labels = np.repeat([False, True], [len(untouched.image), int(medium.sum())])
+    pairs = {"latent": (untouched.latent, altered.latent), "image": (untouched.image, altered.image)}
+    return {
+        f"pasted auroc {name}": auroc(labels, np.concatenate([before, after[medium]]))
+        for name, (before, after) in pairs.items()
+    }
+
+
+def _figure(dataset: str, rows: list[dict[str, Any]]) -> Figure:
+    """Reconstruction of normals against repair, and against detection of pasted lesions; one point a design."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    for axes, name, title in zip(
+        figure.subplots(1, 2),
+        ("repair", "pasted auroc image"),
+        ("share of the pasted error that is repaired", "AUROC of pasted lesions, image score"),
+        strict=True,
+    ):
+        for row in rows:
+            place = (row["reconstruction_r2"], row[name])
+            axes.scatter(*place, color=COLOURS[row["axis"]], s=45, zorder=3)
+            axes.annotate(row["design"], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set(xlabel="R² of the reconstruction, validation normals", ylabel=title)
+        axes.grid(alpha=0.3)
+    figure.suptitle(
+        f"{dataset}: capacity against repair (half the training size, {STEPS['stage1']} + {STEPS['stage2']} steps)"
+    )
+    return figure
+
+
+if __name__ == "__main__":
+    main()
