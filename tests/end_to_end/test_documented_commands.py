@@ -305,4 +305,7 @@ def test_activate_sets_what_every_command_needs(tmp_path):
     assert found["PROXYANO_HOME"] == str(tmp_path / ".proxyano")
     assert found["DAGSTER_HOME"] == str(tmp_path / ".proxyano" / "dagster")
     assert found["DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME"] == "pipeline.definitions"
+    assert found["MKL_CBWR"] == "AUTO,STRICT"
+    assert found["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert found["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
     assert (tmp_path / ".proxyano" / "dagster" / "dagster.yaml").is_file()
