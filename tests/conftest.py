@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,21 +34,28 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-COPY = "copy of the sample"
-ON_A_COPY = ("test_benchmark.py", "test_dagster_pages.py", "test_experiments.py")
-"""Files that only read the made sample and change a copy: another worker may run them, as both then take as long."""
-
-
-LONGEST_FIRST = ("sample", "tests/contract/test_methods.py", COPY)
+SAMPLE = "sample"
+IN_PLACE = ("test_documented_commands.py", "test_lineage_command.py", "test_main_lane.py")
+"""Files that use the made sample where it was made; all others may run on a worker that copies it."""
+END_TO_END = "tests/end_to_end/"
+LONGEST_FIRST = (
+    SAMPLE,
+    "tests/contract/test_methods.py",
+    END_TO_END + "test_own_data.py",
+    END_TO_END + "test_refresh.py",
+    END_TO_END + "test_experiments.py",
+    END_TO_END + "test_benchmark.py",
+    END_TO_END + "test_killed_lane.py",
+    END_TO_END + "test_dagster_pages.py",
+    END_TO_END + "test_score.py",
+    END_TO_END + "test_report_page.py",
+)
 """Scopes in the order in which workers take them, before all others: none is left for the end, when a worker idles."""
 
 
-@cache
 def scope(file: str) -> str:
     """What one worker runs as a whole: a file, or the files that use the made sample in place."""
-    if "undisturbed" not in (PROJECT / file).read_text():
-        return file
-    return COPY if Path(file).name in ON_A_COPY else "sample"
+    return SAMPLE if Path(file).name in IN_PLACE else file
 
 
 class BySample(LoadScopeScheduling):

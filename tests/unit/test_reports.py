@@ -334,7 +334,7 @@ def test_the_first_paragraph_and_the_summaries_say_what_the_network_adds(tmp_pat
     build_report([lane], tmp_path, {})
     page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
     first = " ".join(page.paragraphs[0].split())
-    assert "Without the network (median filter instead of Î) the same score has" in first
+    assert "The same score without the network (median filter instead of Î) has" in first
     assert words in first
     assert "without the network" in " ".join(page.text)
     console = Console(width=100)

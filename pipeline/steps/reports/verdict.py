@@ -100,7 +100,7 @@ def best(records: list[Record], dataset: str, level: str, of: str, metric: str =
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Where the method stands on one data set; ``control``, ``shortcut``, ``null`` are the strongest of their kind."""
+    """Where the method stands on one data set, beside the best control, shortcut and null."""
 
     dataset: str
     title: str
@@ -113,7 +113,7 @@ class Verdict:
     heldout_control: Record | None
     leaking: bool
     null: Record | None = None  # the method's score without its network
-    gain: Record | None = None  # AUROC of the method less that of the null, paired
+    gain: Record | None = None  # paired difference of AUROC: method minus null
 
     @property
     def behind(self) -> bool:
@@ -175,8 +175,8 @@ def network_sentence(null: Record | None, gain: Record | None) -> str:
         return ""
     said = words if words.startswith("the") else f"ProxyAno is {words}"
     return (
-        f"Without the network ({title(null['method'])}) the same score has {with_interval(null)}; "
-        f"ProxyAno less that is {with_interval(gain)}: {said}."
+        f"The same score without the network ({title(null['method'])}) has {with_interval(null)}. "
+        f"The difference is {with_interval(gain)}: {said}."
     )
 
 
