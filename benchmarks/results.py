@@ -127,8 +127,9 @@ def _three(names: pd.Index) -> list[str]:
 
 
 def _sheet(network: Network, held: Any, wanted: Mapping[str, str], figure: Mapping[str, float]) -> Picture:
-    """One row an image, one column an array; grey values as they are, the residual's size times ``GAIN``."""
+    """One row an image, one column an array; contrast as the network sees it, the residual's size times ``GAIN``."""
     rows: dict[str, Picture] = {}
+    contrast = float(getattr(network.method.config, "contrast", 1.0))
     for block in blocks(held):
         if not set(block.index["image_id"]) & set(wanted):
             continue
@@ -137,8 +138,9 @@ def _sheet(network: Network, held: Any, wanted: Mapping[str, str], figure: Mappi
         for row, name in enumerate(found.images.images["image_id"]):
             if name in wanted and proxy is not None:
                 size = np.abs(image[row] - found.reconstruction[row]) * found.images.scored[row] * GAIN
-                planes = (image[row], proxy[row], found.proxy[row], found.reconstruction[row], size)
-                rows[name] = np.hstack([_plane(one) for one in planes])
+                planes = (image[row], proxy[row], found.proxy[row], found.reconstruction[row])
+                stretched = [0.5 + contrast * (plane - 0.5) for plane in planes]
+                rows[name] = np.hstack([_plane(one) for one in (*stretched, contrast * size)])
     parts = [_captioned(rows[name], f"{title}\n{figure[name]:.2f}") for name, title in wanted.items()]
     return np.vstack([_titles(parts[0].shape[1]), *parts])
 

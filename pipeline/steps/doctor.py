@@ -22,7 +22,7 @@ from pipeline.steps.presence import Presence, look
 PACKAGE = "proxyano"
 State = Literal["ok", "warn", "problem"]
 LITTLE_DISK, NO_DISK = 10e9, 1e9  # bytes: a home holds tiles, proxies and weights of three lanes, in several versions
-LITTLE_MEMORY = 3e9  # bytes: the lanes of `quick` took up to 2.1 GiB (docs/results/evaluation/)
+LITTLE_MEMORY = 3e9  # bytes: the lane of brain MRI with `quick` takes about that much
 _TIMEOUT = 3.0  # seconds for what answers over a network
 
 
