@@ -1,4 +1,4 @@
-"""The current results: ``docs/results/results.json`` and pictures of what the method does.
+"""The current results: ``docs/results/results.json``, its tables, and pictures of what the method does.
 
     PROXYANO_HOME=… python -m benchmarks.results docs/results [home of another seed …]
 
@@ -37,7 +37,7 @@ Picture = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Write ``results.json`` and ``reconstruction/<dataset>_<canvas>.png`` below the folder."""
+    """Write ``results.json``, ``tables.md`` and ``reconstruction/<dataset>_<canvas>.png`` below the folder."""
     target, homes = Path(sys.argv[1]), [Settings().home, *(Path(one) for one in sys.argv[2:])]
     rows, commits = list[dict[str, Any]](), set[str]()
     for home in homes:
@@ -49,6 +49,7 @@ def main() -> None:
     records = _over_seeds(pd.DataFrame(rows))
     written = {"commit": " ".join(sorted(commits)), "records": records}
     (target / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    (target / "tables.md").write_text(_tables(pd.DataFrame(records), written["commit"]))
     pictures = target / "reconstruction"
     pictures.mkdir(exist_ok=True)
     for dataset in DATASETS:
@@ -86,6 +87,30 @@ def _over_seeds(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _rounded(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _tables(records: pd.DataFrame, commit: str) -> str:
+    """What the method does, then image and pixel scores; markdown."""
+    parts = [f"# Tables\n\nMade by `benchmarks/results.py` from evaluations at commit {commit}; 95 % intervals.\n"]
+    does = records[records["level"] == LEVELS[-1]]
+    does = does.assign(row=does["dataset"] + " " + does["score"] + ", " + does["method"])
+    does = does.assign(column=does["metric"] + ", " + does["subset"])
+    wide = does.pivot_table(index="column", columns="row", values="value", sort=False).round(3)
+    parts.append(f"## What the methods do to images\n\n{wide.to_markdown()}\n")
+    for (dataset, level), part in records[records["level"] != LEVELS[-1]].groupby(["dataset", "level"], sort=False):
+        every = part[part["subset"] == "all"]
+        rows = {
+            f"{method} {score}": {metric: _shown(one.iloc[0]) for metric, one in found.groupby("metric", sort=False)}
+            for (method, score), found in every.groupby(["method", "score"], sort=False)
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+        parts.append(f"## {dataset}, {level} level, n = {int(every['n'].max())}\n\n{table.to_markdown()}\n")
+    return "\n".join(parts)
+
+
+def _shown(record: pd.Series) -> str:
+    bounds = "" if pd.isna(record["low"]) else f" [{record['low']:.3f}, {record['high']:.3f}]"
+    return f"{record['value']:.3f}{bounds}"
 
 
 def _pictures(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
