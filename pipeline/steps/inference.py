@@ -79,7 +79,7 @@ def predict_canvas(
     if not score.beside:
         return found
     usual = seen(("train",), None)
-    normals = NormalResiduals(usual.images.gray, usual.images.scored, usual.steady)
+    normals = NormalResiduals.of(usual.images.gray, usual.images.scored, usual.steady)
     return replace(found, steady=normals.unlike(found.images, found.steady, score), normals=normals)
 
 

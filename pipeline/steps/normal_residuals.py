@@ -7,12 +7,17 @@ Legend: n training normals, m images, H, W canvas px.
 
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from models.scoring import Array, ScoreConfig
 from pipeline.steps.controls.neighbour import Masks, NeighbourConfig, patch_neighbour_map
-from pipeline.steps.scorers import CanvasImages
+from pipeline.steps.scorers import CanvasImages, enlarge
 
 MEASURED_AT = 64
-"""Canvas px at which the reach of the search was measured; other canvases have it in proportion."""
+"""Rows of a canvas at which the reach of the search was measured, and at which larger canvases are compared: the search
+costs the fourth power of the side."""
 
 OWN_REACH = 3
 """Canvas px, at ``MEASURED_AT``, by which the image's own mirror may move."""
@@ -26,20 +31,47 @@ class NormalResiduals:
     scored: Masks  # (n, H, W)
     residual: Array  # (n, H, W) signed
 
+    @classmethod
+    def of(cls, images: Array, scored: Masks, residual: Array) -> "NormalResiduals":
+        """What is left of normals (n, H, W), sampled down to ``MEASURED_AT`` rows where there are more."""
+        shape = _compared(images.shape[1], images.shape[2])
+        return cls(_sampled(images, shape), _covered(scored, shape), _sampled(residual, shape))
+
     def unlike(self, images: CanvasImages, residual: Array, config: ScoreConfig) -> Array:
         """How far residuals (m, H, W) differ at least from those of similar normals, in local mean (m, H, W), ≥ 0.
 
         The ``config.beside`` most similar normals and their mirrors are asked, and with ``own_mirror`` the image's
-        other half. None of ``images`` may be of a training normal's group.
+        other half. None of ``images`` may be of a training normal's group. Images larger than the normals are compared
+        at the normals' size, and the map is enlarged.
         """
-        return patch_neighbour_map(
+        shape, own = self.images.shape[1:], residual.shape[1:]
+        found = patch_neighbour_map(
             self.images,
-            images.gray,
+            _sampled(images.gray, (shape[0], shape[1])),
             train_mask=self.scored,
-            query_mask=images.scored,
-            values=(self.residual, residual),
-            config=_search(config, images.gray.shape[1]),
+            query_mask=_covered(images.scored, (shape[0], shape[1])),
+            values=(self.residual, _sampled(residual, (shape[0], shape[1]))),
+            config=_search(config, shape[0]),
         )
+        return found if shape == own else np.stack([enlarge(one, (own[0], own[1])) for one in found])
+
+
+def _compared(height: int, width: int) -> tuple[int, int]:
+    factor = min(1.0, MEASURED_AT / height)
+    return round(factor * height), round(factor * width)
+
+
+def _sampled(planes: NDArray[np.floating], shape: tuple[int, int]) -> Array:
+    """Planes (n, H, W) at another size, area means."""
+    if planes.shape[1:] == shape:
+        return np.asarray(planes, np.float32)
+    small = [cv2.resize(np.asarray(one, np.float32), shape[::-1], interpolation=cv2.INTER_AREA) for one in planes]
+    return np.asarray(small, np.float32).reshape(len(planes), *shape)
+
+
+def _covered(masks: Masks, shape: tuple[int, int]) -> Masks:
+    """Masks (n, H, W) at another size: cells of which at least half is covered."""
+    return masks if masks.shape[1:] == shape else _sampled(masks.astype(np.float32), shape) >= 0.5
 
 
 def _search(config: ScoreConfig, height: int) -> NeighbourConfig:

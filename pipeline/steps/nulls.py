@@ -98,7 +98,7 @@ def _size_of(residual: Array, row: int) -> Array:
 def network_records(
     table: pd.DataFrame, curves: Mapping[str, PixelCurve], method: str, *, head: Mapping[str, Any], n_boot: int
 ) -> list[Record]:
-    """Records ``auroc_minus_null``: AUROC of the method's primary score minus that of the best null, image and pixel level.
+    """Records ``auroc_minus_null``: the method's primary AUROC minus that of the best null, image and pixel level.
 
     The best null is the one with the highest AUROC on the same images. Resamples draw the same groups for both.
     """

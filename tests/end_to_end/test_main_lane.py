@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 
+import cv2
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from benchmarks.results import main as write_results
 from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
@@ -16,6 +18,7 @@ from models.source import TensorSource
 from pipeline.experiments.presets import PRESETS
 from pipeline.steps.inference import predict_canvas
 from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.steps.reports.records import find
 from pipeline.steps.synthetic import LesionConfig
 from pipeline.steps.training import checkpoint_folder
 
@@ -141,6 +144,25 @@ def test_the_sample_shows_the_method_at_work(undisturbed, name):
         assert normals > explained["test abnormal"], canvas
         assert len(repaired) == 3, canvas
         assert sum(repaired) / 3 >= 0.5, canvas
+
+
+def test_current_results_come_from_the_evaluations(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROXYANO_HOME", str(undisturbed.root))
+    monkeypatch.setattr("sys.argv", ["results", str(tmp_path)])
+    write_results()
+    records = pd.DataFrame(json.loads((tmp_path / "results.json").read_text())["records"])
+    assert set(records["dataset"]) == set(DATASETS)
+    assert {tuple(seeds) for seeds in records["seeds"]} == {(0,)}
+    assert not records["pretrained"].any()
+    same = {"dataset": "oct", "method": "proxyano", "score": "latent", "metric": "auroc", "subset": "all"}
+    (expected,) = find(load_evaluation(undisturbed.store.current("oct/evaluation").path).records, **same)
+    (found,) = find(records.to_dict("records"), **same)
+    assert found["value"] == pytest.approx(expected["value"], abs=1e-4)
+    assert "oct" in found["command"]
+    for picture in ("brain_mri_head", "oct_wide", "oct_tight", "idrid_field"):
+        image = cv2.imread(str(tmp_path / "reconstruction" / f"{picture}.png"))
+        assert image is not None, picture
+        assert image.std() > 20, picture
 
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):

@@ -68,6 +68,20 @@ def test_the_reach_grows_with_the_canvas(normals: NormalResiduals) -> None:
     assert twice.unlike(queries(twice.images[:1]), further, CONFIG)[0, 16:-16, 16:-16].max() > 1e-3
 
 
+def test_larger_canvases_are_compared_at_the_size_of_the_measured_reach(normals: NormalResiduals) -> None:
+    large = [np.repeat(np.repeat(part, 2, 1), 2, 2) for part in vars(normals).values()]
+    kept = NormalResiduals.of(*large)
+    for name, part in vars(normals).items():
+        assert np.array_equal(getattr(kept, name), part), name
+    moved = np.roll(large[2][:1], (2, -4), axis=(1, 2))
+    moved[0, 60:68, 80:88] += 1
+    found = kept.unlike(queries(large[0][:1]), moved, CONFIG)
+    assert found.shape == (1, 2 * SIDE, 2 * SIDE)
+    assert np.hypot(*np.subtract(np.unravel_index(found[0].argmax(), found[0].shape), (63.5, 83.5))) < 6
+    small = NormalResiduals.of(*vars(normals).values())
+    assert small.images.shape == normals.images.shape
+
+
 @pytest.mark.parametrize("wrong", [{"beside": -1}, {"beside": 2, "fine": True}, {"own_mirror": True}])
 def test_settings_that_say_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="beside"):

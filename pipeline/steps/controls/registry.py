@@ -96,7 +96,7 @@ def residuals(train: CanvasImages, images: CanvasImages, control: Control) -> tu
     found = RESIDUALS[control.name](train, images, control)
     if not control.score.beside:
         return found, found
-    normals = NormalResiduals(train.gray, train.scored, RESIDUALS[control.name](train, train, control))
+    normals = NormalResiduals.of(train.gray, train.scored, RESIDUALS[control.name](train, train, control))
     return found, normals.unlike(images, found, control.score)
 
 
