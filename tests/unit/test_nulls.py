@@ -125,7 +125,8 @@ def test_pixels_are_compared_over_the_same_resamples(own, groups, words):
 def test_every_lane_has_the_row_without_the_network_and_no_run_of_the_benchmark_pays_for_it():
     for preset in PRESETS.values():
         for lane in preset.lanes.values():
-            assert lane.evaluation.nulls == NULLS
+            left_out = {"similar_mean"} if preset.name == "sample" else set()
+            assert set(NULLS) - set(lane.evaluation.nulls) <= left_out
             for name in lane.baselines:
                 judged = lane.judging(name)
                 assert name == lane.controls_with or (judged.nulls, judged.fidelity) == ((), False)
