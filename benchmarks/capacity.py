@@ -35,7 +35,7 @@ from pipeline.steps.training import Training, TrainingPlan, train_stage
 from pipeline.wiring.settings import Settings
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STEPS = {"stage1": 600, "stage2": 400}
+STEPS = {"stage1": 400, "stage2": 250}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,12 @@ PAPER_PATCHES = {"patch_on": "true", "makers": (), "local_mean_over": "image", "
 DESIGNS = (
     Design(name="lane", axis="lane"),
     Design(name="16 items", axis="memory", model={"memory_items": 16}),
-    Design(name="512 items", axis="memory", model={"memory_items": 512}),
-    Design(name="latent / 2", axis="latent", model={"widths": (16, 64)}),
     Design(name="latent / 8", axis="latent", model={"widths": (16, 32, 64, 64)}),
-    Design(name="200 superpixels", axis="proxy", segments=200),
     Design(name="3200 superpixels", axis="proxy", segments=3200),
     Design(name="paper's patches", axis="repairing", model=PAPER_PATCHES),
     Design(name="no repairing", axis="repairing", model={"lambda_global": 0.0, "lambda_local": 0.0}),
 )
+"""The lane, and what holds less (items, latent), more (proxy), or learns to repair otherwise."""
 COLOURS = {"lane": "black", "memory": "tab:blue", "latent": "tab:orange", "proxy": "tab:green", "repairing": "tab:red"}
 
 
