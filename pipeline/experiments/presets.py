@@ -221,8 +221,8 @@ def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128, seeds: tu
 
 MRI_SAMPLE = {"head": _drawn((64, 64), (500, 300), DRAWN_HEAD, learning_rate=3e-3, move=0.03)}
 OCT_SAMPLE = {
-    "wide": _drawn((64, 64), (250, 120), DRAWN_OCT),
-    "tight": _drawn((32, 128), (250, 120), DRAWN_OCT),
+    "wide": _drawn((64, 64), (220, 120), DRAWN_OCT),
+    "tight": _drawn((32, 128), (200, 100), DRAWN_OCT),
 }
 FUNDUS_SAMPLE = {"field": _drawn((32, 32), (800, 500), DRAWN_FUNDUS, batch_size=16)}
 MRI_QUICK = {"head": _repairing((128, 128), (2400, 1200), REPAIRS_MRI, move=0.05, tone=0.1)}

@@ -124,7 +124,7 @@ def fundus(rng: np.random.Generator) -> Image:
     head = disc(ys, xs, dy, dx, 80, 74, 0.5)[..., None]
     image = image * (1 - head) + head * np.array([242, 190, 110], np.float32) * shade[..., None]
     vessels = _vessels(rng, (dy, dx), -side, (cy, cx))[..., None]
-    image *= 1 - vessels * np.array([0.15, 0.25, 0.2], np.float32)
+    image *= 1 - vessels * np.array([0.1, 0.18, 0.15], np.float32)
     image[(ys - cy) ** 2 + (xs - cx) ** 2 > radius**2] = 0
     return eight_bits(image)
 
