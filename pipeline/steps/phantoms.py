@@ -1,6 +1,6 @@
 """Drawn anatomy: smooth normals of three kinds that the canonical forms can work on, and lesions planted in them.
 
-Notable: nothing here imitates a patient. Shapes vary enough that no two drawings count as near-duplicates, and a
+Notable: nothing here imitates a patient. Shapes are simple, so that small networks learn them in a minute, and a
 lesion is what breaks the rule that all normals follow. Every image is uint8 and depends on its generator alone.
 """
 
