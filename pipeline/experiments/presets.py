@@ -330,14 +330,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "quick": Preset(
         name="quick",
-        reason="real data on two CPU cores in about an hour and a half: canonical forms, 128 px, no adversarial loss",
+        reason="real data on two CPU cores: canonical forms, 128 px training, no adversarial loss",
         lanes=QUICK_LANES,
         own=_own(QUICK_SLIM, 64, (500, 500, 500), ONE_CYCLE),
         form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM, seeds=SEEDS)},
     ),
     "full": Preset(
         name="full",
-        reason="quick's lanes trained until validation says that they converged, adversarial loss on: a night on a CPU",
+        reason="quick's lanes trained until validation says that they converged, adversarial loss on",
         lanes=_full(),
         own=_own(QUICK_SLIM, 64, (1000, 1000, 1000), ONE_CYCLE),
         form_off={
