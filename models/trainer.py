@@ -293,10 +293,17 @@ def precision_here(config: TrainConfig) -> str:
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Deterministic kernels where there are any, for as long as a training lasts."""
+    """Deterministic kernels where there are any, for as long as a training lasts.
+
+    New memory is not filled: no kernel here reads it before writing, and filling takes a sixth of a step.
+    """
     before, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
+        memory.fill_uninitialized_memory = filled
         torch.use_deterministic_algorithms(before, warn_only=warn)

@@ -106,5 +106,5 @@ def _webp(picture: NDArray[np.uint8]) -> bytes:
 def _png(picture: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """Gray levels, or one bit a pixel for a mask."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
