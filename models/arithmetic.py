@@ -10,9 +10,11 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,25 @@ def _rows_are_independent() -> bool:
     draw = torch.Generator().manual_seed(0)
     left, right = torch.randn(512, 64, generator=draw), torch.randn(64, 128, generator=draw)
     return torch.equal(left[:1].clone() @ right, (left @ right)[:1])
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Deterministic kernels where there are any, for as long as a training lasts.
+
+    New memory is not filled: no kernel here reads it before writing, and filling takes a sixth of a step.
+    """
+    import torch
+
+    memory: Any = torch.utils.deterministic
+    before, filled = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports torch's compiler: two seconds
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        memory.fill_uninitialized_memory = filled
+        torch.set_deterministic_debug_mode(before)
 
 
 def cpu_name() -> str:

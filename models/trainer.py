@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Adam
 from tqdm import tqdm
 
-from models.arithmetic import bfloat16_on_cpu, warn_if_not_reproducible
+from models.arithmetic import bfloat16_on_cpu, deterministic, warn_if_not_reproducible
 from models.augmentation import varied
 from models.files import content_hash
 from models.method import Batch, Method, Phase, Stage
@@ -69,7 +69,7 @@ def fit(
     a kill it may get some steps a second time. A loss that is not finite raises TrainingDivergedError.
     """
     warn_if_not_reproducible()
-    with torch.random.fork_rng(), _deterministic():
+    with torch.random.fork_rng(), deterministic():
         torch.manual_seed(seed)
         return _Run(method, method.stage(stage), train, validation, config, folder, seed, data).train(
             log or (lambda step, figures: None), title=title or stage, progress=progress
@@ -111,6 +111,7 @@ class _Run:
         if config.channels_last:
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method = method
+        self.active: Phase | None = None  # whose modules are in training mode
         self.optimisers = {phase.name: self._optimiser(phase) for phase in stage.phases}
         generator = torch.Generator().manual_seed(seed)
         self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
@@ -170,7 +171,9 @@ class _Run:
 
     def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
         config, optimiser = self.config, self.optimisers[phase.name]
-        self.method.activate(phase)
+        if self.active is not phase:
+            self.method.activate(phase)
+            self.active = phase
         rate = learning_rate(config, self.state.progress.step, self.state.progress.fall_from) * phase.rate
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -224,6 +227,7 @@ class _Run:
 
     def _validation(self) -> dict[str, float]:
         self.method.eval()
+        self.active = None
         source, total = self.validation_source, dict[str, float]()
         with torch.no_grad(), self.fabric.autocast():
             for rows in torch.split(torch.arange(len(source)), self.config.batch_size):
@@ -289,21 +293,3 @@ def precision_here(config: TrainConfig) -> str:
         return config.precision
     _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
     return "32-true"
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Deterministic kernels where there are any, for as long as a training lasts.
-
-    New memory is not filled: no kernel here reads it before writing, and filling takes a sixth of a step.
-    """
-    before, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic
-    filled = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        memory.fill_uninitialized_memory = filled
-        torch.use_deterministic_algorithms(before, warn_only=warn)
