@@ -5,15 +5,18 @@ Shapes: (B, C, H, W) → (B, D, H/2^(L−1), W/2^(L−1)) for L widths.
 
 from torch import Tensor, nn
 
+NORM_EPS = 1e-3
+"""Of batch norm: a channel that is nearly constant is not blown up by running statistics that lag behind (Keras's)."""
+
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
     """Two 3×3 convolutions, each with batch norm and ReLU; the size stays."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.BatchNorm2d(outputs, eps=NORM_EPS),
         nn.ReLU(inplace=True),
         nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.BatchNorm2d(outputs, eps=NORM_EPS),
         nn.ReLU(inplace=True),
     )
 

@@ -79,10 +79,11 @@ VARIED = {"move": 0.08, "tone": 0.15, "weight_average": 0.99}
 """A few hundred slices of all planes and contrasts stand for more when they are moved and toned a little."""
 SETTLED = {"weight_average": 0.99, "keep_best": False}
 """Anomalies are drawn without end: the averaged last weights are the best ones."""
-CONVERGING = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 100}
-"""No averaged weights: they part the encoder from the items of the memory that belong to it."""
-CLIPPED = {"gradient_clip": 0.5}
-"""Ten times a usual gradient norm late in stage 1."""
+CONVERGING = {**ONE_CYCLE, "batch_size": 16, "evaluate_every": 100, "gradient_clip": 0.5}
+"""No averaged weights: they part the encoder from the items of the memory that belong to it.
+
+The gradient is clipped at ten times its usual norm late in stage 1: one odd batch undoes hundreds of steps otherwise.
+"""
 LAST = {"keep_best": False}
 """Stage 2 ends with its last weights: validation has normals only, and repairing costs them a little."""
 LAYERED = ("blob", "ring", "dots", "noise", "bump")
@@ -128,7 +129,7 @@ def _drawn(
     size: tuple[int, int], steps: tuple[int, int], model: Mapping[str, object], **budget: object
 ) -> CanvasTraining:
     """ProxyAno on drawings: as small as shows what it does."""
-    common = {"evaluate_every": 100, "batch_size": 8, **budget}
+    common = {"evaluate_every": 100, "batch_size": 8, "learning_rate": 4e-3, **budget}
     return _repairing(size, steps, replace(REPAIRING, latent_dim=16, memory_decay=0.95, **model), **common)  # type: ignore[arg-type]
 
 
@@ -219,18 +220,18 @@ def _bare(budget: Budget, sizes: Sizes, slim: Sizes, shard: int = 128, seeds: tu
     )
 
 
-MRI_SAMPLE = {"head": _drawn((64, 64), (500, 300), DRAWN_HEAD, learning_rate=3e-3, move=0.03)}
+MRI_SAMPLE = {"head": _drawn((64, 64), (400, 240), DRAWN_HEAD, learning_rate=3e-3, move=0.03)}
 OCT_SAMPLE = {
-    "wide": _drawn((64, 64), (220, 120), DRAWN_OCT),
-    "tight": _drawn((32, 128), (200, 100), DRAWN_OCT),
+    "wide": _drawn((64, 64), (160, 100), DRAWN_OCT),
+    "tight": _drawn((32, 128), (150, 80), DRAWN_OCT),
 }
-FUNDUS_SAMPLE = {"field": _drawn((32, 32), (800, 500), DRAWN_FUNDUS, batch_size=16)}
-MRI_QUICK = {"head": _repairing((128, 128), (2400, 1200), REPAIRS_MRI, move=0.05, tone=0.1)}
+FUNDUS_SAMPLE = {"field": _drawn((32, 32), (500, 300), DRAWN_FUNDUS, batch_size=16)}
+MRI_QUICK = {"head": _repairing((128, 128), (2800, 1800), REPAIRS_MRI, move=0.05, tone=0.1)}
 OCT_QUICK = {
-    "wide": _repairing((128, 128), (1600, 800), REPAIRS_OCT),
-    "tight": _repairing((64, 256), (1600, 800), REPAIRS_OCT),
+    "wide": _repairing((128, 128), (1600, 1100), REPAIRS_OCT),
+    "tight": _repairing((64, 256), (1600, 1100), REPAIRS_OCT),
 }
-FUNDUS_QUICK = {"field": _repairing((128, 128), (1600, 800), REPAIRS_FUNDUS, **CLIPPED)}
+FUNDUS_QUICK = {"field": _repairing((128, 128), (2400, 1400), REPAIRS_FUNDUS)}
 MRI_LONG = {**VARIED, "batch_size": 16, "keep_best": False}  # the last weights: validation normals hold abnormal images
 
 QUICK_LANES: Mapping[str, Lane] = {
