@@ -225,7 +225,7 @@ OCT_SAMPLE = {
     "wide": _drawn((64, 64), (160, 100), DRAWN_OCT),
     "tight": _drawn((32, 128), (150, 80), DRAWN_OCT),
 }
-FUNDUS_SAMPLE = {"field": _drawn((32, 32), (500, 300), DRAWN_FUNDUS, batch_size=16)}
+FUNDUS_SAMPLE = {"field": _drawn((32, 32), (560, 360), DRAWN_FUNDUS, batch_size=16)}
 MRI_QUICK = {"head": _repairing((128, 128), (2800, 1800), REPAIRS_MRI, move=0.05, tone=0.1)}
 OCT_QUICK = {
     "wide": _repairing((128, 128), (1600, 1100), REPAIRS_OCT),

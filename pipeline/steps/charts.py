@@ -2,19 +2,18 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def split_chart(images: pd.DataFrame) -> bytes:
     """PNG: images of each class in each split."""
     counts = images.groupby(["split", "klass"]).size().unstack(fill_value=0)
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    figure = _figure(2.6)
     axes = figure.subplots()
     counts.plot.barh(stacked=True, ax=axes, colormap="viridis")
     axes.set(xlabel="images", ylabel="")
@@ -24,7 +23,7 @@ def split_chart(images: pd.DataFrame) -> bytes:
 
 def training_chart(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     """PNG: validation loss over optimiser steps, a line a canvas; ``histories`` is the trainer's, by canvas."""
-    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    figure = _figure(2.8)
     axes = figure.subplots()
     for canvas, history in histories.items():
         steps, losses = [entry["step"] for entry in history], [entry["validation"] for entry in history]
@@ -37,7 +36,7 @@ def training_chart(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> by
 def calibration_chart(scores: Sequence[float]) -> bytes:
     """PNG: how many of the normal validation images score at least as high, over the score."""
     falling = sorted(scores, reverse=True)
-    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    figure = _figure(2.8)
     axes = figure.subplots()
     axes.step(falling, [(rank + 1) / (len(falling) + 1) for rank in range(1, len(falling) + 1)], where="pre")
     axes.axhline(0.05, linestyle=":", color="gray")
@@ -49,7 +48,7 @@ def score_chart(records: Sequence[Mapping[str, Any]]) -> bytes:
     """PNG: image AUROC of every score with its 95 % interval, the best on top; controls and shortcuts are hollow."""
     shown = [r for r in records if (r["level"], r["metric"], r["subset"]) == ("image", "auroc", "all")]
     shown = sorted((r for r in shown if r["value"] is not None), key=lambda r: r["value"])
-    figure = Figure(figsize=(6, 0.8 + 0.2 * max(len(shown), 1)), layout="constrained")
+    figure = _figure(0.8 + 0.2 * max(len(shown), 1))
     axes = figure.subplots()
     for row, record in enumerate(shown):
         if record["low"] is not None:
@@ -62,7 +61,16 @@ def score_chart(records: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def _figure(height: float) -> "Figure":
+    """An empty figure, ``height`` inches high."""
+    import matplotlib  # half a second, and most commands draw nothing
+    from matplotlib.figure import Figure
+
+    matplotlib.use("Agg")
+    return Figure(figsize=(6, height), layout="constrained")
+
+
+def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

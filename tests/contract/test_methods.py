@@ -244,7 +244,7 @@ def test_validation_falls_on_one_repeated_batch(variant: str) -> None:
     method = small(variant)
     for stage in method.stages:
         values = []
-        for count in (2, *[20] * 6):
+        for count in (2, *[8] * 15):
             steps(method, stage, stage.phases, count)
             method.eval()
             with torch.no_grad():

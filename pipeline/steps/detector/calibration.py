@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from pipeline.steps.errors import ConfigError
 
@@ -31,7 +31,7 @@ class Calibration:
     def highest_rate(self, score: float, coverage: float = 0.95) -> float:
         """Upper end of the one-sided exact interval (Clopper and Pearson) of that share."""
         above, count = self._above(score), len(self.normal)
-        return 1.0 if above == count else float(stats.beta.ppf(coverage, above + 1, count - above))
+        return 1.0 if above == count else float(special.betaincinv(above + 1, count - above, coverage))
 
     @property
     def least(self) -> float:
