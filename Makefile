@@ -4,7 +4,7 @@ PYTHON ?= python3
 HERE := . ./activate &&
 
 # `make quick` runs the fast unit tests alone, in under a minute.
-.PHONY: run test quick check environment ui mlflow docs clean
+.PHONY: run test suite quick check environment ui mlflow docs clean
 
 environment: .venv/.complete
 
@@ -20,7 +20,11 @@ run: environment
 check: environment
 	$(HERE) ruff check . && ruff format --check . && mypy && lint-imports
 
-test: check
+# The checks take one core for a minute: they run beside the first tests.
+test: environment
+	@$(MAKE) --no-print-directory --jobs 2 check suite
+
+suite: environment
 	$(HERE) pytest -n 2
 
 quick: environment

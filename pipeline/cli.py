@@ -1,5 +1,6 @@
 """``proxyano …``: the main lane, its summary and the MLflow pages, without a Dagster server."""
 
+import gc
 import json
 import os
 import subprocess
@@ -84,6 +85,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(experiments.app, name="experiments")
 for command in (refresh, score, benchmark, lineage, clean, download, doctor):
     app.command()(command)
+gc.freeze()  # as in pipeline.definitions
 
 if __name__ == "__main__":
     app()

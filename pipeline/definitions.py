@@ -1,5 +1,6 @@
 """Composition root: the lanes of every data set, the reports, resources and jobs, as one Definitions."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -121,3 +122,4 @@ def _chosen(lane: Lane, settings: Settings) -> Lane:
 
 LANES = lanes_of(Settings())
 defs = build(Settings())
+gc.freeze()  # what imports made stays to the end; collecting it at exit takes a second

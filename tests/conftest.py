@@ -42,6 +42,8 @@ LONGEST_FIRST = (
     SAMPLE,
     "tests/contract/test_methods.py",
     END_TO_END + "test_own_data.py",
+    *(f"tests/unit/test_{name}.py" for name in ("carry", "trainer", "tiles", "manifest", "tracking", "sample")),
+    END_TO_END + "test_documentation_site.py",
     END_TO_END + "test_refresh.py",
     END_TO_END + "test_experiments.py",
     END_TO_END + "test_benchmark.py",
@@ -50,7 +52,10 @@ LONGEST_FIRST = (
     END_TO_END + "test_score.py",
     END_TO_END + "test_report_page.py",
 )
-"""Scopes in the order in which workers take them, before all others: none is left for the end, when a worker idles."""
+"""Scopes in the order in which workers take them, before all others.
+
+While one worker makes the sample, the other has what does without; nothing long is left for the end, when one idles.
+"""
 
 
 def scope(file: str) -> str:
