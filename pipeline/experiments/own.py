@@ -4,6 +4,7 @@ Nothing here was chosen by labels: the data are not known when it is written, so
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from models.method import MethodConfig
 from models.schedule import TrainConfig
@@ -11,42 +12,60 @@ from models.scoring import ScoreConfig
 from pipeline.experiments.options import IN_COLOUR, in_colour
 from pipeline.experiments.preset import Lane, OwnBudget
 from pipeline.steps.canonical import FORMS
+from pipeline.steps.canonical.form import TILE
 from pipeline.steps.committee import OWN
 from pipeline.steps.controls.registry import Control
 from pipeline.steps.evaluation import EvaluationConfig
 from pipeline.steps.nulls import NULLS
 from pipeline.steps.pasted import KINDS, PastedConfig
+from pipeline.steps.proxy_kinds import ProxyConfig
 from pipeline.steps.synthetic import LesionConfig
 from pipeline.steps.tiles import TilesConfig
 from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 SCORE = ScoreConfig(sigma=1.0, worst=0.02)
-SIDE = 64  # px, at which the controls see a canvas
+SIDE = 64  # px, at which the controls see a canvas, and the denoising auto-encoder at most
 MEMBER = "denoising"
 FLAT = ("flat_field",)
-"""Forms that take the background out, which is done again where a lesion was pasted."""
+"""Forms that take the background out, which is done again where a lesion was pasted. What is left is faint."""
+CONTRAST = 4.0
+"""Of ProxyAno on such a form: its tiles use a tenth of the value range."""
 
 
 def own_lane(budget: OwnBudget, form: str, *, size: int | None = None, steps: int | None = None) -> Lane:
     """All choices of the lane; ``size`` (px) and ``steps`` replace the preset's where the user set them."""
     gray = {colour: plain for plain, colour in IN_COLOUR.items()}.get(form, form)
+    canvases = tuple(FORMS[gray].canvases)
     side, (first, second, other) = size or budget.side, (steps,) * 3 if steps else budget.steps
+    model = replace(budget.model, contrast=CONTRAST) if gray in FLAT else budget.model
+    stages = {"stage1": budget.stage(first), "stage2": replace(budget.stage(second), keep_best=False)}
+    smaller = min(side, SIDE)
 
-    def plan(method: str, model: MethodConfig, stages: Mapping[str, TrainConfig]) -> TrainingPlan:
+    def plan(method: str, model: MethodConfig, stages: Mapping[str, TrainConfig], side: int) -> TrainingPlan:
         one = CanvasTraining(size=(side, side), model=model, stages=stages)
-        return TrainingPlan(method=method, canvases=dict.fromkeys(FORMS[gray].canvases, one))
+        return TrainingPlan(method=method, canvases=dict.fromkeys(canvases, one))
 
     lane = Lane(
         tiles=TilesConfig(form=gray, shard=budget.shard),
-        training=plan("proxyano", budget.model, {"stage1": budget.stage(first), "stage2": budget.stage(second)}),
-        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)})},
-        evaluation=_evaluation(tuple(FORMS[gray].canvases), flatten=gray in FLAT),
+        proxies=_proxies(canvases, side),
+        training=plan("proxyano", model, stages, side),
+        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)}, smaller)},
+        evaluation=_evaluation(canvases, max(1.0, side / SIDE), flatten=gray in FLAT),
     )
     return lane if gray == form else in_colour(lane)
 
 
-def _evaluation(canvases: tuple[str, ...], *, flatten: bool) -> EvaluationConfig:
-    """PCA, 1-nearest neighbour and brightness on every canvas; a committee of both learned methods and PCA."""
+def _proxies(canvases: tuple[str, ...], side: int) -> ProxyConfig:
+    """Superpixels at the training size, as in the built-in lanes, where it divides a tile."""
+    sizes = dict.fromkeys(canvases, (side, side)) if TILE % side == 0 else {}
+    return ProxyConfig(compactness=0.25, sizes=sizes)
+
+
+def _evaluation(canvases: tuple[str, ...], factor: float, *, flatten: bool) -> EvaluationConfig:
+    """PCA, 1-nearest neighbour and brightness on every canvas; a committee of both learned methods and PCA.
+
+    ProxyAno trains at ``factor`` times the size that ``SCORE`` is written for.
+    """
     size = (SIDE, SIDE)
     controls: list[Control] = []
     for canvas in canvases:
@@ -58,7 +77,8 @@ def _evaluation(canvases: tuple[str, ...], *, flatten: bool) -> EvaluationConfig
         ]
     lesions = LesionConfig(radius=(0.04, 0.12), strength=(0.15, 0.3), kinds=KINDS)
     return EvaluationConfig(
-        scores=dict.fromkeys(canvases, SCORE),
+        scores=dict.fromkeys(canvases, SCORE.scaled(factor)),
+        member_scores={MEMBER: SCORE},
         controls=tuple(controls),
         nulls=NULLS,
         committee={OWN: 1.0, MEMBER: 1.0, "pca": 1.0},

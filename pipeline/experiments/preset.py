@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 
 from models.method import MethodConfig
+from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
 from pipeline.steps.committee import OWN
@@ -145,7 +146,7 @@ class Lane:
 class OwnBudget:
     """What a preset fixes for the user's own data sets, which it does not know."""
 
-    model: MethodConfig  # ProxyAno's networks
+    model: ProxyAnoConfig
     member: MethodConfig  # the denoising auto-encoder's
     side: int  # px, at which the networks see a tile
     steps: tuple[int, int, int]  # of stage 1, stage 2 and the denoising auto-encoder

@@ -67,6 +67,13 @@ REPAIRS_FUNDUS = replace(
     maker_strength=(0.15, 0.9),
     patch_count=(1, 5),
 )
+REPAIRS_OWN = replace(
+    REPAIRING,
+    makers=("patch", "mass", "blob", "ring", "noise", "dots"),
+    maker_radius=(0.03, 0.25),
+    maker_strength=(0.1, 0.8),
+)
+"""Of data that nobody here has seen: all kinds of lesions, in a wide range of sizes."""
 ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
 HEAD = {
     "makers": ("mass", "blob", "ring", "noise"),
@@ -191,11 +198,16 @@ def _of_paper() -> CanvasTraining:
 
 
 def _own(
-    sizes: Sizes, side: int, steps: tuple[int, int, int], training: Mapping[str, object], shard: int = 128
+    sizes: Sizes,
+    model: ProxyAnoConfig,
+    side: int,
+    steps: tuple[int, int, int],
+    training: Mapping[str, object],
+    shard: int = 128,
 ) -> OwnBudget:
     """The budget of the user's own data sets."""
     return OwnBudget(
-        model=sizes.own,
+        model=model,
         member=sizes.model("denoising"),
         side=side,
         steps=steps,
@@ -326,21 +338,21 @@ PRESETS: dict[str, Preset] = {
                 baselines=benchmark({"field": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
             ),
         },
-        own=_own(SAMPLE_SIZES, 64, (60, 40, 40), {**ONE_CYCLE, "batch_size": 16}, SAMPLE_SHARD),
+        own=_own(SAMPLE_SIZES, TINY, 64, (60, 40, 40), {**ONE_CYCLE, "batch_size": 16}, SAMPLE_SHARD),
         form_off={"oct": _bare(SAMPLE_BENCHMARK, SAMPLE_SIZES, SAMPLE_SIZES, SAMPLE_SHARD)},
     ),
     "quick": Preset(
         name="quick",
         reason="real data on two CPU cores: canonical forms, 128 px training, no adversarial loss",
         lanes=QUICK_LANES,
-        own=_own(QUICK_SLIM, 64, (500, 500, 500), ONE_CYCLE),
+        own=_own(QUICK_SLIM, REPAIRS_OWN, 128, (1600, 1100, 500), CONVERGING),
         form_off={"oct": _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM, seeds=SEEDS)},
     ),
     "full": Preset(
         name="full",
         reason="quick's lanes trained until validation says that they converged, adversarial loss on",
         lanes=_full(),
-        own=_own(QUICK_SLIM, 64, (1000, 1000, 1000), ONE_CYCLE),
+        own=_own(QUICK_SLIM, REPAIRS_OWN, 128, (5000, 3500, 1000), CONVERGING),
         form_off={
             "oct": replace(
                 _bare(QUICK_BENCHMARK, QUICK_SIZES, QUICK_SLIM),
@@ -351,7 +363,7 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset(
         name="paper",
         reason="the paper's sizes and weights, canonical forms off; meant for a GPU",
-        own=_own(PAPER_SIZES, 256, (20000, 20000, 40000), {"batch_size": 16, "learning_rate": 1e-3}),
+        own=_own(PAPER_SIZES, PAPER, 256, (20000, 20000, 40000), {"batch_size": 16, "learning_rate": 1e-3}),
         lanes={
             "brain_mri": Lane(
                 tiles=TilesConfig(form="plain"),

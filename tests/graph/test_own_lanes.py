@@ -81,8 +81,8 @@ def test_size_and_steps_of_the_description_replace_the_preset_s(home, monkeypatc
     monkeypatch.setenv("PROXYANO_PRESET", "quick")
     describe(home, "clinic", training={"size": 96, "steps": 70})
     (lane,) = (lane.lane for lane in lanes_of(Settings()) if lane.dataset.name == "clinic")
-    for plan in (lane.training, lane.members["denoising"]):
-        assert plan.canvases["image"].size == (96, 96)
+    for plan, side in ((lane.training, 96), (lane.members["denoising"], 64)):
+        assert plan.canvases["image"].size == (side, side)
         assert {stage.steps for stage in plan.canvases["image"].stages.values()} == {70}
 
 
@@ -100,8 +100,18 @@ def test_what_is_described_otherwise_makes_its_stage_stale(home):
     assert stale(split={"by": "patient", "patient": "(.)"}) == {"images"}
     assert stale(shares=[0.4, 0.2, 0.2, 0.2]) == {"images"}
     assert stale(masks="/data/masks") == {"images"}
-    assert stale(form="field_of_view") == {"tiles", "stage1", "stage2", "members", "evaluation", "detector"}
+    assert stale(form="field_of_view") == {"tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector"}
     assert stale(training={"steps": 50}) == {"stage1", "stage2", "members"}
+    assert stale(training={"size": 128}) == {"proxies", "stage1", "stage2", "evaluation", "detector"}
+
+
+def test_real_data_of_one_s_own_trains_as_the_built_in_lanes_do():
+    lane = own_lane(PRESETS["quick"].own, "flat_field")
+    plan = lane.training.canvases["field"]
+    assert plan.size == lane.proxies.sizes["field"] == (128, 128)
+    assert plan.model.contrast > 1
+    assert plan.model.patch_on == "image"
+    assert lane.evaluation.scores["field"].sigma == 2 * lane.evaluation.member_scores["denoising"].sigma
 
 
 def test_the_paper_s_leaking_protocol_is_not_for_own_data(home, monkeypatch):
