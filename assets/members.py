@@ -10,14 +10,8 @@ from assets.lane import LaneAssets
 from assets.materialize import picture, weights_check
 from pipeline.steps.charts import training_chart
 from pipeline.steps.store import Version
-from pipeline.steps.training import Training, takes_over, train_members
+from pipeline.steps.training import Training, train_members
 from pipeline.wiring.resources import StoreResource, TrackerResource
-
-
-def made_of(lane: LaneAssets) -> tuple[str, ...]:
-    """Stages that the members are made of: the lane's own training only where a member stands on it."""
-    standing = any(takes_over(plan) for plan in lane.lane.members.values())
-    return ("tiles", "proxies", "stage2") if standing else ("tiles", "proxies")
 
 
 def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
@@ -25,19 +19,23 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
 
     @dg.asset(
         **lane.declare("members", kinds={"pytorch"}, checks=("weights_finite",)),
-        ins={stage: lane.into(stage) for stage in made_of(lane)},
+        ins={stage: lane.into(stage) for stage in ("tiles", "proxies")},
         description="Other learned methods: with the lane's own and the controls they make up the committee.",
     )
     def members(
-        context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource, **made: Version
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        tracker: TrackerResource,
+        tiles: Version,
+        proxies: Version,
     ) -> dg.MaterializeResult:
         def build(run: Any) -> Version:
             asset = lane.key("members").to_user_string()
             trainings = {
                 name: Training(
                     asset=asset,
-                    tiles=made["tiles"],
-                    proxies=made["proxies"],
+                    tiles=tiles,
+                    proxies=proxies,
                     plan=plan,
                     seed=lane.seed,
                     code_version=lane.code_version("members"),
@@ -45,7 +43,7 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
                 )
                 for name, plan in lane.lane.members.items()
             }
-            trained = train_members(trainings, made.get("stage2"), asset, store.open())
+            trained = train_members(trainings, asset, store.open())
             run.artifact(trained.path, "checkpoint")
             return trained
 
@@ -54,7 +52,7 @@ def members_asset(lane: LaneAssets) -> dg.AssetsDefinition:
             "members",
             tracker=tracker.open(),
             store=store.open(),
-            inputs=list(made.values()),
+            inputs=[tiles, proxies],
             build=build,
             describe=describe_members,
             checks=weights_check,

@@ -5,7 +5,6 @@ import torch
 from models.method import Method, MethodConfig
 from models.methods.anogan import AnoGAN
 from models.methods.auto_encoder import AutoEncoder
-from models.methods.comparing import Comparing
 from models.methods.cycle_gan import CycleGAN
 from models.methods.denoising import Denoising
 from models.methods.f_anogan import FAnoGAN
@@ -19,7 +18,6 @@ from models.methods.vae import VAE
 
 METHODS: dict[str, type[Method]] = {
     "proxyano": ProxyAno,
-    "proxyano_comparing": Comparing,
     "auto_encoder": AutoEncoder,
     "memae": MemAE,
     "ganomaly": GANomaly,

@@ -13,7 +13,6 @@ from models.method import MethodConfig
 from models.methods import METHODS
 from models.methods.anogan import AnoGANConfig
 from models.methods.auto_encoder import AutoEncoderConfig
-from models.methods.comparing import ComparingConfig
 from models.methods.cycle_gan import CycleGANConfig
 from models.methods.denoising import DenoisingConfig
 from models.methods.f_anogan import FAnoGANConfig
@@ -31,7 +30,6 @@ from pipeline.steps.training import CanvasTraining, TrainingPlan
 
 LABELS: Mapping[str, str] = {
     "proxyano": "ProxyAno",
-    "proxyano_comparing": "ProxyAno, comparing head",
     "auto_encoder": "Auto-Encoder",
     "memae": "MemAE",
     "anogan": "AnoGAN",
@@ -48,7 +46,6 @@ LABELS: Mapping[str, str] = {
 
 STAGES: Mapping[str, tuple[str, ...]] = {
     "proxyano": ("stage1", "stage2"),
-    "proxyano_comparing": ("stage1", "stage2", "stage3"),
     "f_anogan": ("stage1", "stage2"),
 }
 """Stages of the methods that have more than one."""
@@ -108,7 +105,6 @@ class Sizes:
         shared = {"widths": own.widths, "latent_dim": own.latent_dim}
         rows: dict[str, MethodConfig] = {
             "proxyano": own,
-            "proxyano_comparing": comparing(own),
             "auto_encoder": AutoEncoderConfig(**shared),  # type: ignore[arg-type]
             "memae": MemAEConfig(**shared),  # type: ignore[arg-type]
             "vae": VAEConfig(**shared),  # type: ignore[arg-type]
@@ -122,12 +118,6 @@ class Sizes:
             "cycle_gan": CycleGANConfig(widths=self.translator, blocks=self.blocks, discriminator_widths=self.judge),
         }
         return rows[method]
-
-
-def comparing(own: ProxyAnoConfig) -> ComparingConfig:
-    """ProxyAno's configuration with a head of the same widths, and all makers unless it names its own."""
-    values = own.to_json() | {"head_widths": own.widths}
-    return ComparingConfig.from_json(values | ({} if own.makers else {"makers": ComparingConfig().makers}))
 
 
 def benchmark(

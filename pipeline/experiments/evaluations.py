@@ -105,7 +105,7 @@ MRI_EVALUATION = _beside_nulls(
     EvaluationConfig(
         scores={"head": MRI_SCORE},
         controls=MRI_CONTROLS,
-        member_scores={"denoising": MRI_PLAIN, "proxyano_comparing": ScoreConfig(sigma=1.0, worst=0.2)},
+        member_scores={"denoising": MRI_PLAIN},
         committee={"denoising": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 0.5},
         flip_average=True,
         pasted=PastedConfig(lesions=_pasted((0.06, 0.15), 0.25)),

@@ -7,7 +7,7 @@ from models.methods.proxyano_config import ProxyAnoConfig
 from models.methods.segmentation import SegmentationConfig
 from models.schedule import TrainConfig
 from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ablations
-from pipeline.experiments.benchmark import Budget, Sizes, benchmark, comparing
+from pipeline.experiments.benchmark import Budget, Sizes, benchmark
 from pipeline.experiments.evaluations import (
     MRI_EVALUATION,
     OCT_EVALUATION,
@@ -75,13 +75,6 @@ REPAIRS_OWN = replace(
 )
 """Of data that nobody here has seen: all kinds of lesions, in a wide range of sizes."""
 ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
-HEAD = {
-    "makers": ("mass", "blob", "ring", "noise"),
-    "maker_radius": (0.06, 0.3),
-    "maker_strength": (0.12, 0.7),
-    "head_count": (0, 2),
-}
-"""The comparing head of brain MRI: what replaces tissue or lies on it, large enough to be seen."""
 VARIED = {"move": 0.08, "tone": 0.15, "weight_average": 0.99}
 """A few hundred slices of all planes and contrasts stand for more when they are moved and toned a little."""
 SETTLED = {"weight_average": 0.99, "keep_best": False}
@@ -177,18 +170,6 @@ def _segmentation(
     model = SegmentationConfig(widths=widths, makers=LAYERED, maker_strength=(0.03, 0.5))
     plans = {name: CanvasTraining(size=size, model=model, stages={"stage1": stage}) for name, size in canvases.items()}
     return {"segmentation": TrainingPlan(method="segmentation", canvases=plans)}
-
-
-def _head(
-    canvases: Mapping[str, CanvasTraining], steps: int, widths: tuple[int, ...], **budget: object
-) -> dict[str, TrainingPlan]:
-    """The comparing head on the lane's own two stages."""
-    stage = {"stage3": TrainConfig(steps=steps, **{**ONE_CYCLE, **budget})}  # type: ignore[arg-type]
-    plans = {
-        name: replace(plan, model=replace(comparing(plan.model), **HEAD, head_widths=widths), stages=stage)  # type: ignore[arg-type]
-        for name, plan in canvases.items()
-    }
-    return {"proxyano_comparing": TrainingPlan(method="proxyano_comparing", canvases=plans)}
 
 
 def _of_paper() -> CanvasTraining:
@@ -314,8 +295,7 @@ PRESETS: dict[str, Preset] = {
                 tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
                 proxies=_proxies(MRI_SAMPLE),
                 training=_plan(MRI_SAMPLE),
-                members=_second({"head": (64, 64)}, 150, SAMPLE_SIZES, **SAMPLE_BUDGET)
-                | _head(MRI_SAMPLE, 20, (8, 16, 16), **SAMPLE_BUDGET),
+                members=_second({"head": (64, 64)}, 150, SAMPLE_SIZES, **SAMPLE_BUDGET),
                 evaluation=on_sample(MRI_EVALUATION),
                 baselines=benchmark({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES),
                 ablations=ablations({"head": (64, 64)}, SAMPLE_BENCHMARK, SAMPLE_SIZES, names=BOTH_SCORES),

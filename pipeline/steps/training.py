@@ -159,7 +159,7 @@ def train_stage(stage: str, previous: Version | None, training: Training, store:
 def train_method(training: Training, store: Store, previous: Version | None = None) -> Version:
     """Train all stages of a method, one after the other, and publish them as one version; resumes like a stage.
 
-    A plan that ``takes_over`` has its first stages from ``previous``.
+    A plan that leaves out its method's first stages takes their weights from ``previous``.
     """
     asset, plan = training.asset, training.plan
     before = [] if previous is None else [previous.data_version]
@@ -187,24 +187,16 @@ def train_shared(training: Training, store: Store, first: str) -> tuple[Version,
     return extracted, train_method(replace(training, plan=plan.later_stages()), store, extracted)
 
 
-def takes_over(plan: TrainingPlan) -> bool:
-    """The plan leaves out its method's first stages, so another method's trained ones stand in for them."""
-    return plan.stages[0] != "stage1"
-
-
-def train_members(trainings: Mapping[str, Training], previous: Version | None, asset: str, store: Store) -> Version:
-    """Train the committee's other methods one after the other; one version, a folder each, resumes like a stage.
-
-    A plan that ``takes_over`` has its first stages from ``previous``, the lane's own trained method.
-    """
+def train_members(trainings: Mapping[str, Training], asset: str, store: Store) -> Version:
+    """Train the committee's other methods one after the other; one version, a folder each, resumes like a stage."""
     plans = {name: [one.plan.of_stage(stage) for stage in one.plan.stages] for name, one in trainings.items()}
-    key = fingerprint(plans, previous.data_version if previous else "", [one.key() for one in trainings.values()])
+    key = fingerprint(plans, [one.key() for one in trainings.values()])
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
         content, made = work / "content", dict[str, _Made]()
         for name, training in trainings.items():
-            made[name] = _all_stages(training, previous, content / name, work / "state" / name, key)
+            made[name] = _all_stages(training, None, content / name, work / "state" / name, key)
         cards = [f"### {name}\n\n{one.card}" for name, one in made.items()]
         write_file(content / "model_card.md", "\n".join(cards).encode())
         hashes = {f"{name}/{canvas}": value for name, one in made.items() for canvas, value in one.hashes.items()}
@@ -232,7 +224,7 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
     plan, hashes, cards, parameters, seconds = training.plan, dict[str, str](), list[str](), 0, 0.0
     for canvas, trained in plan.canvases.items():
         method, history = training.start(canvas), dict[str, object]()
-        if takes_over(plan):
+        if plan.stages[0] != "stage1":
             if previous is None:
                 raise ConfigError(f"{plan.method} begins with {plan.stages[0]}: expected a trained method, got none")
             _take_over(method, load_method(checkpoint_folder(previous, canvas)), plan.stages)

@@ -16,7 +16,6 @@ from models.card import model_card
 from models.checkpoint import load_method, read_description, save_method, weights_hash
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
 from models.methods import METHODS, build
-from models.methods.comparing import Comparing
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.methods.segmentation import Segmentation
 from models.prediction import predict
@@ -27,7 +26,6 @@ from models.trainer import fit
 SIDE = 32
 TINY: dict[str, object] = {
     "widths": (8, 12, 16),
-    "head_widths": (8, 12, 16),
     "discriminator_widths": (8, 8, 12, 12),
     "latent_dim": 8,
     "memory_items": 16,
@@ -70,7 +68,6 @@ VARIANTS: dict[str, tuple[str, MethodConfig]] = {name: (name, tiny(name)) for na
     "proxyano-bare": ("proxyano", tiny("proxyano", memory="none", lambda_global=0.0, lambda_local=0.0)),
     "proxyano-two_channel_proxy": ("proxyano", tiny("proxyano", proxy_channels=2)),
     "memae-nearest": ("memae", tiny("memae", memory="nearest")),
-    "proxyano_comparing-rgb": ("proxyano_comparing", tiny("proxyano_comparing", channels=3, head_count=(1, 4))),
     "proxyano-plain": (
         "proxyano",
         ProxyAnoConfig(
@@ -293,7 +290,7 @@ def test_scores_have_shapes_and_ranges(variant: str) -> None:
     assert found.residual.shape == found.reconstruction.shape == source.images.shape
     assert found.proxy.shape == (len(source), proxy_channels(method), SIDE, SIDE)
     assert found.map.shape == source.images.shape
-    marks = isinstance(method, Comparing | Segmentation)
+    marks = isinstance(method, Segmentation)
     assert torch.equal(found.map, found.residual) != marks
     assert not marks or (found.map >= 0).all()
     assert (found.map * (1 - batch.valid) == 0).all()

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from models.methods.comparing import ComparingConfig
 from models.methods.makers import MAKERS, SHAPES, MakerConfig, make_anomalies
 from models.methods.proxyano_config import ProxyAnoConfig
 
@@ -104,5 +103,3 @@ def test_what_no_maker_can_do_is_said(how: dict[str, object], words: str) -> Non
 def test_a_method_refuses_makers_that_do_not_exist() -> None:
     with pytest.raises(ValueError, match="got cloud"):
         ProxyAnoConfig(makers=("cloud",))
-    with pytest.raises(ValueError, match="at least one maker"):
-        ComparingConfig(makers=())
