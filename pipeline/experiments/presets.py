@@ -221,10 +221,10 @@ OCT_SAMPLE = {
 FUNDUS_SAMPLE = {"field": _drawn((32, 32), (560, 360), DRAWN_FUNDUS, batch_size=16)}
 MRI_QUICK = {"head": _repairing((128, 128), (2800, 1800), REPAIRS_MRI, move=0.05, tone=0.1)}
 OCT_QUICK = {
-    "wide": _repairing((128, 128), (1600, 1100), REPAIRS_OCT),
-    "tight": _repairing((64, 256), (1600, 1100), REPAIRS_OCT),
+    "wide": _repairing((128, 128), (1200, 800), REPAIRS_OCT),
+    "tight": _repairing((64, 256), (1200, 800), REPAIRS_OCT),
 }
-FUNDUS_QUICK = {"field": _repairing((128, 128), (2400, 1400), REPAIRS_FUNDUS)}
+FUNDUS_QUICK = {"field": _repairing((128, 128), (1800, 1100), REPAIRS_FUNDUS)}
 MRI_LONG = {**VARIED, "batch_size": 16, "keep_best": False}  # the last weights: validation normals hold abnormal images
 
 QUICK_LANES: Mapping[str, Lane] = {

@@ -31,6 +31,9 @@ CLASSES: Mapping[str, float] = {"faint": 0.5, "medium": 1.0, "strong": 2.0}
 TOLERANCE = 4
 """Canvas px by which the peak of a map may lie beside the lesion: one pixel of a 64-px training size."""
 
+SPARED = 7
+"""Of the pixels outside a lesion one in so many is enough for an AUROC; a lesion may have only a few, so all count."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PastedConfig:
@@ -48,11 +51,12 @@ KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", "streak", "square")
 
 @dataclass(frozen=True)
 class PastedImages:
-    """Copies on one canvas; rows of ``masks`` and ``table`` are aligned."""
+    """Copies on one canvas; rows of ``masks``, ``scored`` and ``table`` are aligned."""
 
     tiles: TileSet  # as ``load_tiles`` gives them at full size; split ``SPLIT``, klass ``<contrast> <kind>``
     table: pd.DataFrame  # image_id, split, label, klass, group
-    masks: NDArray[np.bool_]  # (n, H, W)
+    masks: NDArray[np.bool_]  # (n, H, W) pixels of the lesion
+    scored: NDArray[np.bool_]  # (n, H, W)
 
 
 def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
@@ -62,7 +66,8 @@ def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
     _, validity = canvases(held.validity, held.index, canvas)
     rng = np.random.default_rng([config.seed, *canvas.encode()])
     kinds, (low, high) = config.lesions.kinds, config.lesions.strength
-    altered, places, masks = list[Array](), list[int](), list[NDArray[np.bool_]]()
+    altered, places = list[Array](), list[int]()
+    masks, scored = list[NDArray[np.bool_]](), list[NDArray[np.bool_]]()
     rows, index = list[dict[str, Any]](), list[dict[str, Any]]()
     for row in range(len(images)):
         image = {str(name): value for name, value in images.iloc[row].items()}
@@ -77,6 +82,7 @@ def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
             named = {"image_id": f"{image['image_id']}+{contrast}", "split": SPLIT, "label": 1}
             named["klass"] = f"{contrast} {kind}"
             masks.append(mask)
+            scored.append(np.asarray(validity[row]) == SCORED)
             rows.append(image | named)
             for at in own:
                 tile = {str(name): value for name, value in held.index.iloc[at].items()}
@@ -86,7 +92,7 @@ def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
                 index.append(tile | named)
     stored = np.rint(np.stack(altered) * 255).astype(np.uint8)
     copies = TileSet(stored, None, held.validity[places], pd.DataFrame(index))
-    return PastedImages(copies, pd.DataFrame(rows), np.stack(masks))
+    return PastedImages(copies, pd.DataFrame(rows), np.stack(masks), np.stack(scored))
 
 
 @dataclass(frozen=True)
@@ -100,14 +106,27 @@ class Found:
     pixel_auroc: float  # of the lesion's pixels among the scored ones
 
 
-def look(column: str, canvas: str, image: "pd.Series[Any]", values: Array, mask: NDArray[np.bool_]) -> Found | None:
-    """Compare one map with the lesion's mask (H, W); None where no pixel of the lesion is scored."""
-    if not mask.any() or mask.all():
+def look(
+    column: str,
+    canvas: str,
+    image: "pd.Series[Any]",
+    values: Array,
+    mask: NDArray[np.bool_],
+    scored: NDArray[np.bool_],
+) -> Found | None:
+    """Compare one map with the lesion's mask (H, W) over the scored pixels; None where all or none are the lesion's.
+
+    The AUROC takes every pixel of the lesion, and of the others each ``SPARED``-th.
+    """
+    inside, outside = np.flatnonzero(mask & scored), np.flatnonzero(scored & ~mask)[::SPARED]
+    if not (inside.size and outside.size):
         return None
     full = enlarge(np.asarray(values, np.float32), (mask.shape[0], mask.shape[1]))
     near = ndimage.distance_transform_edt(~mask) <= TOLERANCE
-    hit = float(near.ravel()[int(full.argmax())])
-    return Found(column, canvas, str(image["image_id"]), hit, auroc(mask.ravel()[::7], full.ravel()[::7]))
+    hit = float(near.ravel()[int(np.where(scored, full, -np.inf).argmax())])
+    labels = np.repeat([True, False], [inside.size, outside.size])
+    area = auroc(labels, full.ravel()[np.concatenate([inside, outside])])
+    return Found(column, canvas, str(image["image_id"]), hit, area)
 
 
 def pasted_records(

@@ -108,7 +108,8 @@ class Scoreboard:
         order = {image: row for row, image in enumerate(copies.table["image_id"])}
         for row in np.flatnonzero((images["split"] == SPLIT).to_numpy()):
             image = images.iloc[row]
-            one = look(column, canvas, image, map_of(int(row)), copies.masks[order[image["image_id"]]])
+            at = order[image["image_id"]]
+            one = look(column, canvas, image, map_of(int(row)), copies.masks[at], copies.scored[at])
             self.found += [] if one is None else [one]
 
     def truth(self, canvas: str) -> Truth:

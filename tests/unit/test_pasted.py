@@ -15,6 +15,7 @@ from pipeline.steps.synthetic import SHAPES, LesionConfig, paste_lesions
 SIDE = 64
 AREA = np.zeros((SIDE, SIDE), bool)
 AREA[8:-8, 8:-8] = True
+ALL = np.ones((SIDE, SIDE), bool)
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -44,7 +45,7 @@ def test_the_peak_counts_within_one_training_pixel(away, hit):
     mask[20:30, 20:30] = True
     values = np.zeros((SIDE, SIDE), np.float32)
     values[25, 29 + away] = 3.0
-    found = look("proxyano:standardised", "head", pd.Series({"image_id": "a"}), values, mask)
+    found = look("proxyano:standardised", "head", pd.Series({"image_id": "a"}), values, mask, ALL)
     assert found is not None
     assert found.hit == hit
 
@@ -54,10 +55,31 @@ def test_a_coarse_map_is_enlarged_and_an_empty_lesion_says_nothing():
     mask[:16, :16] = True
     values = np.zeros((4, 4), np.float32)
     values[0, 0] = 1
-    found = look("a:b", "head", pd.Series({"image_id": "a"}), values, mask)
+    found = look("a:b", "head", pd.Series({"image_id": "a"}), values, mask, ALL)
     assert found is not None
     assert (found.hit, found.pixel_auroc > 0.95) == (1.0, True)
-    assert look("a:b", "head", pd.Series({"image_id": "a"}), values, np.zeros_like(mask)) is None
+    assert look("a:b", "head", pd.Series({"image_id": "a"}), values, np.zeros_like(mask), ALL) is None
+
+
+def test_pixels_that_are_not_scored_do_not_count():
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[20:30, 20:30] = True
+    values = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)  # says nothing inside the scored area
+    values[~AREA] = 0
+    values[0, 0] = 9
+    found = look("a:b", "head", pd.Series({"image_id": "a"}), values, mask, AREA)
+    assert found is not None
+    assert found.pixel_auroc == pytest.approx(0.5, abs=0.1)
+    assert found.hit == float(mask.ravel()[np.where(AREA, values, -1).argmax()])
+
+
+def test_a_lesion_of_one_pixel_has_a_figure():
+    for place in range(40, 47):
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[place, place] = True
+        found = look("a:b", "head", pd.Series({"image_id": "a"}), mask.astype(np.float32), mask, AREA)
+        assert found is not None
+        assert found.pixel_auroc == 1
 
 
 def test_records_are_means_over_copies_with_intervals():
@@ -93,6 +115,11 @@ def test_two_kinds_are_held_back_from_everything_that_is_trained():
         for lane in preset.lanes.values():
             own = [c.options["config"].lesions for c in lane.evaluation.controls if c.name == "pixel_classifier"]
             assert not held_back & {name for lesions in own for name in lesions.kinds}
+            plans = [lane.training, *lane.members.values()]
+            plans += [row.training for row in (*lane.baselines.values(), *lane.ablations.values())]
+            models = [canvas.model for plan in plans for canvas in plan.canvases.values()]
+            assert len(models) >= 2
+            assert not held_back & {maker for model in models for maker in getattr(model, "makers", ())}
 
 
 def test_a_committee_names_members_that_are_there():

@@ -257,6 +257,19 @@ def test_overlapping_intervals_are_no_victory():
     assert "ahead of every" not in lead([judged])
 
 
+def test_what_prints_alike_is_level(oct_lane):
+    judged = verdict(oct_lane)
+    method, control = judged.method, judged.control
+    assert method is not None
+    assert control is not None
+    tie = replace(judged, method=method | {"value": 0.9381}, control=control | {"value": 0.9384, "low": 0.9, "high": 1})
+    assert tie.standing == "level"
+    assert "ProxyAno is level with this control" in " ".join(sentences(tie))
+    assert lead([tie]) == "ProxyAno cannot be told apart from the best control on OCT."
+    ahead = replace(tie, control=control | {"value": 0.9374, "low": 0.9, "high": 1})
+    assert ahead.standing == "ahead, intervals overlap"
+
+
 def test_a_leaking_split_and_a_missing_control_are_said():
     judged = verdict(make_lane("brain_mri", {"proxyano:latent": 2.0}, leaking=True))
     said = " ".join(sentences(judged))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.steps.reports.lanes import LaneEvaluation
 from pipeline.steps.reports.records import PRIMARY, Record, find, kind
 
+DIGITS = 3  # of a printed figure; what prints alike is level
 SHORTCUT_MARGIN = 0.05
 """A shortcut explains a result where its AUROC is above the method's minus this."""
 
@@ -63,7 +64,7 @@ def number(value: float | None) -> str:
     """Three decimals without the leading zero, a dash where there is none."""
     if value is None:
         return "–"
-    text = f"{value:.3f}"
+    text = f"{value:.{DIGITS}f}"
     return text[1:] if text.startswith("0.") else text.replace("-0.", "-.", 1)
 
 
@@ -116,9 +117,16 @@ class Verdict:
     gain: Record | None = None  # paired difference of AUROC: method minus null
 
     @property
+    def difference(self) -> float:
+        """The method's primary score less the best control's, both as printed; 0 where one is unknown."""
+        if not self.method or not self.control:
+            return 0.0
+        return round(float(self.method["value"]), DIGITS) - round(float(self.control["value"]), DIGITS)
+
+    @property
     def behind(self) -> bool:
         """The best control is better than the method's primary score."""
-        return bool(self.method and self.control and self.method["value"] < self.control["value"])
+        return self.difference < 0
 
     @property
     def overlapping(self) -> bool:
@@ -142,9 +150,11 @@ class Verdict:
 
     @property
     def standing(self) -> str:
-        """``no result``, ``no control``, ``behind``, ``ahead``, or either of the two with overlapping intervals."""
+        """``no result``, ``no control``, ``level``, ``behind`` or ``ahead``, the last two maybe with overlap."""
         if not self.method or not self.control:
             return "no control" if self.method else "no result"
+        if self.difference == 0:
+            return "level"
         return ("behind" if self.behind else "ahead") + (", intervals overlap" if self.overlapping else "")
 
 
@@ -216,8 +226,8 @@ def listed(names: Sequence[str]) -> str:
 def lead(verdicts: Sequence[Verdict]) -> str:
     """One sentence over all data sets: where ProxyAno stays behind, where it is ahead, what is open."""
     behind = [v.title for v in verdicts if v.behind]
-    ahead = [v.title for v in verdicts if v.method and v.control and not v.behind and not v.overlapping]
-    even = [v.title for v in verdicts if v.method and v.control and not v.behind and v.overlapping]
+    ahead = [v.title for v in verdicts if v.difference > 0 and not v.overlapping]
+    even = [v.title for v in verdicts if v.method and v.control and not v.behind and v.title not in ahead]
     open_ = [v.title for v in verdicts if not v.method or not v.control]
     parts = []
     if behind:
@@ -243,8 +253,8 @@ def headline(v: Verdict) -> list[str]:
     else:
         text += f"; the best control ({full_name(v.control)}) {with_interval(v.control)}."
         overlap = "the intervals overlap" if v.overlapping else "the intervals do not overlap"
-        place = "ProxyAno stays behind this control" if v.behind else "ProxyAno is ahead of this control"
-        said = [text, f"{place}; {overlap}."]
+        place = "stays behind" if v.behind else "is ahead of" if v.difference else "is level with"
+        said = [text, f"ProxyAno {place} this control; {overlap}."]
     if told := network_sentence(v.null, v.gain):
         said.append(told)
     if v.committee:

@@ -42,7 +42,9 @@ def sentences(data: DataSet) -> list[str]:
 
 def ranking(data: DataSet) -> list[tuple[Measured, float]]:
     """The first run of every method with its AUROC, the best first."""
-    found = [(runs[0], value) for runs in data.measured.values() if (value := runs[0].value(data.level, "auroc"))]
+    found = [
+        (runs[0], value) for runs in data.measured.values() if (value := runs[0].value(data.level, "auroc")) is not None
+    ]
     return sorted(found, key=lambda pair: -pair[1])
 
 
