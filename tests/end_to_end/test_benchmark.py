@@ -25,7 +25,7 @@ from pipeline.steps.store import Store
 from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 
-RAN = ("auto_encoder", "pix2pix")
+RAN = ("auto_encoder", "cycle_gan")
 APART = "ganomaly"  # made by a process of its own
 LANE = "oct_plain"
 
