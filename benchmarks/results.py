@@ -2,7 +2,8 @@
 
     PROXYANO_HOME=… python -m benchmarks.results docs/results [home of another seed …]
 
-Reads the current evaluations of every home (one seed each). A value is the mean over seeds; its interval is the mean of
+Reads the current evaluations of every home (one seed each); rows of a data set that no home has evaluated stay as they
+are. A value is the mean over seeds; its interval is the mean of
 the seeds' 95 % intervals, which come from resampling groups of images. Nothing is trained or scored here, apart from
 the reconstructions that the pictures show.
 """
@@ -39,20 +40,23 @@ Picture = NDArray[np.uint8]
 def main() -> None:
     """Write ``results.json``, ``tables.md`` and ``reconstruction/<dataset>_<canvas>.png`` below the folder."""
     target, homes = Path(sys.argv[1]), [Settings().home, *(Path(one) for one in sys.argv[2:])]
-    rows, commits = list[dict[str, Any]](), set[str]()
+    rows = list[dict[str, Any]]()
     for home in homes:
         store = Store(home / "stores")
         for dataset in DATASETS:
-            version = store.current(f"{dataset}/evaluation")
-            commits.add(commit := str(store.origin(version.asset, version.data_version).git_commit))
-            rows += _rows(load_evaluation(version.path), commit)
-    records = _over_seeds(pd.DataFrame(rows))
-    written = {"commit": " ".join(sorted(commits)), "records": records}
+            if store.pointed(f"{dataset}/evaluation") is not None:
+                version = store.current(f"{dataset}/evaluation")
+                commit = str(store.origin(version.asset, version.data_version).git_commit)
+                rows += _rows(load_evaluation(version.path), commit)
+    evaluated = {row["dataset"] for row in rows}
+    earlier = json.loads(path.read_text())["records"] if (path := target / "results.json").is_file() else []
+    records = [record for record in earlier if record["dataset"] not in evaluated] + _over_seeds(pd.DataFrame(rows))
+    written = {"commit": " ".join(sorted({str(record["commit"]) for record in records})), "records": records}
     (target / "results.json").write_text(json.dumps(written, indent=1) + "\n")
     (target / "tables.md").write_text(_tables(pd.DataFrame(records), written["commit"]))
     pictures = target / "reconstruction"
     pictures.mkdir(exist_ok=True)
-    for dataset in DATASETS:
+    for dataset in sorted(evaluated):
         for canvas, picture in _pictures(Store(homes[0] / "stores"), dataset):
             cv2.imwrite(str(pictures / f"{dataset}_{canvas}.png"), picture)
     print(f"{len(records)} records of {len(homes)} seed(s), commit {written['commit']}: {target / 'results.json'}")

@@ -143,7 +143,14 @@ def test_current_results_come_from_the_evaluations(undisturbed, tmp_path, monkey
     monkeypatch.setenv("PROXYANO_HOME", str(undisturbed.root))
     monkeypatch.setattr("sys.argv", ["results", str(tmp_path)])
     write_results()
-    records = pd.DataFrame(json.loads((tmp_path / "results.json").read_text())["records"])
+    made = json.loads((tmp_path / "results.json").read_text())
+    other = made["records"][0] | {"dataset": "elsewhere"}
+    old = made["records"][0] | {"value": -1.0}
+    (tmp_path / "results.json").write_text(json.dumps({"commit": "", "records": [other, old]}))
+    write_results()
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert again["records"] == [other, *made["records"]], "rows of a data set that was not evaluated here stay"
+    records = pd.DataFrame(made["records"])
     assert set(records["dataset"]) == set(DATASETS)
     assert {tuple(seeds) for seeds in records["seeds"]} == {(0,)}
     assert not records["pretrained"].any()
