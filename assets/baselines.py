@@ -13,6 +13,7 @@ import dagster as dg
 from assets.evaluation import describe_evaluation
 from assets.lane import LaneAssets, flat
 from assets.materialize import check_result, picture, weights_check
+from models.convergence import last_gain
 from pipeline.experiments.preset import Baseline
 from pipeline.steps.charts import training_chart
 from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
@@ -178,6 +179,7 @@ def facts_of(row: Baseline, name: str, trained: Sequence[Version], store: Store)
         "label": row.label,
         "entry": name,
         "config": flat({stage: row.training.of_stage(stage) for stage in row.training.stages}),
+        "last_gain": last_gains(trained),
         "parameters": trained[-1].meta["parameters"],
         "train_minutes": sum(version.meta["train_minutes"] for version in trained),
         "peak_memory_gib": store.noted(trained[-1]).get("peak_gib"),
@@ -189,6 +191,22 @@ def facts_of(row: Baseline, name: str, trained: Sequence[Version], store: Store)
     }
 
 
+def histories_of(version: Version) -> dict[str, dict[str, Any]]:
+    """Canvas → stage → evaluations of its training."""
+    return {
+        canvas: json.loads((version.path / canvas / "history.json").read_text()) for canvas in version.meta["canvases"]
+    }
+
+
+def last_gains(trained: Sequence[Version]) -> dict[str, dict[str, float | None]]:
+    """Canvas → stage → what the last quarter of its steps still gained on validation."""
+    found: dict[str, dict[str, float | None]] = {}
+    for version in trained:
+        for canvas, stages in histories_of(version).items():
+            found.setdefault(canvas, {}).update({stage: last_gain(history) for stage, history in stages.items()})
+    return found
+
+
 def describe_method(version: Version) -> dict[str, Any]:
     """What the pages show of a trained method: size, minutes, validation losses, model card."""
     described: dict[str, Any] = {
@@ -197,8 +215,8 @@ def describe_method(version: Version) -> dict[str, Any]:
         "model_card": dg.MetadataValue.md((version.path / "model_card.md").read_text()),
     }
     histories = {}
-    for canvas in version.meta["canvases"]:
-        for stage, history in json.loads((version.path / canvas / "history.json").read_text()).items():
+    for canvas, stages in histories_of(version).items():
+        for stage, history in stages.items():
             histories[f"{canvas} {stage}"] = history
             described[f"{canvas}_{stage}_validation"] = float(min(entry["validation"] for entry in history))
     return described | {"preview": picture(training_chart(histories), caption="validation loss")}

@@ -101,7 +101,6 @@ class Lane:
             nulls=(),
             committee={},
             pasted=None,
-            fidelity=False,
         )
         return bare
 

@@ -11,10 +11,17 @@ from pipeline.steps.comparison import GALLERY, RESAMPLES, chosen
 from pipeline.steps.reports.benchmark.gallery import sheets
 from pipeline.steps.reports.benchmark.publish import publish_benchmark
 from pipeline.steps.reports.benchmark.runs import Run, gather
-from pipeline.steps.reports.benchmark.tables import cost_table, form_table, separation, table_one, table_two
+from pipeline.steps.reports.benchmark.tables import (
+    cost_table,
+    form_table,
+    separation,
+    table_one,
+    table_two,
+    training_table,
+)
 from pipeline.steps.reports.benchmark.verdict import opening, sentences
 from pipeline.steps.reports.lanes import write_evaluation
-from pipeline.steps.reports.records import RECORD_KEYS, image_records, pixel_records
+from pipeline.steps.reports.records import RECORD_KEYS, image_records, pixel_records, record
 from pipeline.steps.store import Store
 
 LABELS = {"proxyano": "ProxyAno", "auto_encoder": "Auto-Encoder", "memae": "MemAE", "cycle_gan": "Cycle-GAN"}
@@ -91,7 +98,10 @@ class Bench:
         records += pixel_records(curves, **head, n_boot=BOOT)
         about = {"parameters": 1234, "train_minutes": 1.5, "images_per_second": 80.0, "peak_memory_gib": 0.9}
         about |= {"label": LABELS[method], "entry": method, "budget": {"wide": {"stage1": 400}}}
+        about |= {"last_gain": {"wide": {"stage1": 0.01, "stage2": max(gains.values()) / 10}}}
         about |= {"batch_size": {"wide": 16}, "learning_rate": {"wide": {"stage1": 2e-4}}}
+        does = {"metric": "reconstruction_r2", "subset": "test normals", "score": "wide", "method": method}
+        records.append(record({**head, "level": "reconstruction", **does}, (0.7, 0.6, 0.8, 9)))
         summary = {"dataset": dataset, "title": dataset, "preset": "quick", "method": method, "seed": seed, **about}
         write_evaluation(work, records=records, scores=scores, summary=summary)
         drawn = {
@@ -250,6 +260,16 @@ def test_costs_are_listed(bench):
     bench.run("oct", "proxyano", 2.0)
     row = cost_table(bench.data(oct=None)[0]).rows[0]
     assert [cell.text for cell in row] == ["ProxyAno", "1,234", "400", "16", "0.0002", "1.5", "80", "0.90"]
+
+
+def test_what_was_learned_stands_beside_whether_it_converged(bench):
+    bench.run("oct", "proxyano", 2.0)
+    bench.run("oct", "memae", 0.1)
+    table = training_table(bench.data(oct=None)[0])
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["ProxyAno", "–", "0.70", "–", "no", "20 %"],
+        ["MemAE", "–", "0.70", "–", "yes", "1 %"],
+    ]
 
 
 def test_the_gallery_is_refused_where_images_differ(bench):

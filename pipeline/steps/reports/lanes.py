@@ -43,6 +43,7 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "entry": "",  # name of the run
     "parameters": None,
     "train_minutes": None,
+    "last_gain": {},  # canvas → stage → share by which the last quarter of the steps lowered the validation loss
     "budget": {},  # canvas → stage → steps
     "batch_size": {},  # canvas → images
     "learning_rate": {},  # canvas → stage → highest rate

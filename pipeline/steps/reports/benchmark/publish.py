@@ -88,6 +88,7 @@ def part_of(data: DataSet, every: Sequence[DataSet]) -> Part:
         tables.table_one(data),
         tables.table_two(data),
         None if off is None else tables.form_table(data, off),
+        tables.training_table(data),
         tables.cost_table(data),
     ]
     plots = []

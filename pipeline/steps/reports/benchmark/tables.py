@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from models.convergence import SETTLED, converged
 from pipeline.steps.reports.benchmark.paper import TABLE_I, TABLE_II
 from pipeline.steps.reports.benchmark.runs import OWN, OWN_SCORE, DataSet, Measured
 from pipeline.steps.reports.records import PRIMARY, Record, find, kind
@@ -19,6 +20,12 @@ OWN_COLUMN = {"image": "AUROC, paper's own score", "pixel": "AUROC, |I − Î|"}
 HEAD = ("method", "score", "kind")
 COMPARED = ("AUROC, mean ± sd over seeds", "AUROC − ProxyAno's [95 %]", "p (Holm)")
 PAPER_COLUMNS = ("paper AUC", "paper ACC", "paper F1")
+DOES = {
+    ("reconstruction_r2", "validation normals"): "reconstruction R², validation normals",
+    ("reconstruction_r2", "test normals"): "reconstruction R², test normals",
+    ("repair", "paper patch"): "repair of the paper's patch",
+}
+"""Metric and subset of what a method does → its column."""
 NOT_RUN = "not run"
 MISSING = Cell("–")
 
@@ -197,6 +204,31 @@ def cost_table(data: DataSet) -> Table | None:
         "Minutes are means over the seeds, of one process; several processes may have shared the machine."
     )
     return Table(title="Cost", columns=columns, rows=rows, note=note) if rows else None
+
+
+def training_table(data: DataSet) -> Table | None:
+    """What each method does to images, and whether its training had converged; first seed."""
+    rows = []
+    for runs in data.measured.values():
+        lane = runs[0].lane
+        gains = [gain for stages in lane.about("last_gain").values() for gain in stages.values()]
+        known = [gain for gain in gains if gain is not None]
+        verdict = {True: "yes", False: "no", None: "–"}[converged(gains)]
+        gained = Cell(f"{100 * max(known):.0f} %", max(known)) if known else MISSING
+        found = [find(lane.records, level="reconstruction", metric=metric, subset=subset) for metric, subset in DOES]
+        rows.append([Cell(runs[0].run.label), *(_by_canvas(records) for records in found), Cell(verdict), gained])
+    columns = ("method", *DOES.values(), "converged", "gained in the last quarter")
+    note = (
+        "R² of the reconstruction and repair as in the lane's report, one figure a canvas; a dash where a method only "
+        "marks pixels, or needs the true proxy. Converged: in the last quarter of the steps no stage lowered its best "
+        f"validation loss by more than {100 * SETTLED:.0f} %; the last column has the largest of these shares."
+    )
+    return Table(title="What the methods learned", columns=columns, rows=rows, note=note) if rows else None
+
+
+def _by_canvas(records: Sequence[Record]) -> Cell:
+    values = [float(record["value"]) for record in records]
+    return Cell(" / ".join(f"{value:.2f}" for value in values), mean(values)) if values else MISSING
 
 
 def _memory(value: float | None) -> tuple[str, float | None]:
