@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from pipeline.steps.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 480.0  # seconds that one command may take on a busy machine
+PATIENCE = 900.0  # seconds that one command may take on a slow or busy machine
 
 
 @dataclass(frozen=True)

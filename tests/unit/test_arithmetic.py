@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.arithmetic import ENVIRONMENT, MKL_MODE, machine, set_environment
+from models.arithmetic import ENVIRONMENT, MKL_MODE, bfloat16_on_cpu, kernels, machine, set_environment
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRODUCT = "import torch; torch.ones(9, 9) @ torch.ones(9, 9)"
@@ -69,3 +69,10 @@ def test_the_machine_is_named() -> None:
     assert found["cpu"]
     assert MKL_MODE in found["kernels"]
     assert int(found["threads"]) >= 1
+
+
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "avx512_core_vnni"])
+def test_kernels_without_bfloat16_train_in_full_precision(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+    assert not bfloat16_on_cpu()
+    assert "bf16" not in kernels().split(", ")
