@@ -12,14 +12,14 @@ from assets.ablations import STAGE
 from assets.lane import OWNERS, VERSION, LaneAssets
 from assets.materialize import OFFLINE, materialize, page_check
 from assets.tables import tabled
+from pipeline.errors import NeverMaterialized
+from pipeline.evaluation.saved import Panel
 from pipeline.experiments.ablations import changes, seedless
-from pipeline.steps.contact_sheet import kinds_sheet
-from pipeline.steps.errors import NeverMaterialized
-from pipeline.steps.reports.ablations.experiments import DataSet, Experiment
-from pipeline.steps.reports.ablations.publish import publish_ablations
-from pipeline.steps.reports.benchmark.runs import Run
-from pipeline.steps.reports.lanes import Panel
-from pipeline.steps.store import Store, Version
+from pipeline.reports.ablations.experiments import DataSet, Experiment
+from pipeline.reports.ablations.publish import publish_ablations
+from pipeline.reports.benchmark.runs import Run
+from pipeline.store.versions import Store, Version
+from pipeline.tiles.contact_sheet import kinds_sheet
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource

@@ -15,17 +15,17 @@ from assets.baselines import describe_method, facts_of, parameters_of
 from assets.evaluation import describe_evaluation
 from assets.lane import LaneAssets
 from assets.materialize import check_result, weights_check
+from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.evaluation.checks import scores_complete
+from pipeline.evaluation.evaluate import evaluate_lane
+from pipeline.evaluation.memory_use import memory_use
+from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.preset import STEP_VERSIONS, Ablation
-from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
-from pipeline.steps.evaluation import evaluate_lane
-from pipeline.steps.memory_use import memory_use
-from pipeline.steps.origins import OriginRecord
-from pipeline.steps.proxies import build_proxies
-from pipeline.steps.result_checks import scores_complete
-from pipeline.steps.scoreboard import LaneInputs
-from pipeline.steps.store import Store, Version, fingerprint
-from pipeline.steps.tile_checks import proxy_values
-from pipeline.steps.training import Training, train_shared
+from pipeline.store.provenance import OriginRecord
+from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.tiles.checks import proxy_values
+from pipeline.tiles.proxies import build_proxies
+from pipeline.training import Training, train_shared
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.resources import StoreResource, TrackerResource
 

@@ -14,14 +14,14 @@ from assets.evaluation import describe_evaluation
 from assets.lane import LaneAssets, flat
 from assets.materialize import check_result, picture, weights_check
 from models.convergence import last_gain
+from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.evaluation.checks import scores_complete
+from pipeline.evaluation.evaluate import evaluate_lane
+from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.preset import Baseline
-from pipeline.steps.charts import training_chart
-from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
-from pipeline.steps.evaluation import evaluate_lane
-from pipeline.steps.result_checks import scores_complete
-from pipeline.steps.scoreboard import LaneInputs
-from pipeline.steps.store import Store, Version
-from pipeline.steps.training import Training, train_method
+from pipeline.reports.charts import training_chart
+from pipeline.store.versions import Store, Version
+from pipeline.training import Training, train_method
 from pipeline.wiring.resources import StoreResource, TrackerResource
 
 STAGES = ("baselines", "baseline_evaluations")

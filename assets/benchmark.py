@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.baselines import missing
 from assets.lane import LaneAssets
-from pipeline.steps.store import Store
+from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due, make, run
 from pipeline.wiring.resources import StoreResource
 

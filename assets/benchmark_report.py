@@ -12,11 +12,11 @@ from assets.benchmark import REPORT
 from assets.lane import OWNERS, VERSION, LaneAssets
 from assets.materialize import OFFLINE, materialize, page_check, picture
 from assets.tables import tabled
-from pipeline.steps.charts import score_chart
-from pipeline.steps.errors import NeverMaterialized
-from pipeline.steps.reports.benchmark.publish import publish_benchmark
-from pipeline.steps.reports.benchmark.runs import Run
-from pipeline.steps.store import Store, Version
+from pipeline.errors import NeverMaterialized
+from pipeline.reports.benchmark.publish import publish_benchmark
+from pipeline.reports.benchmark.runs import Run
+from pipeline.reports.charts import score_chart
+from pipeline.store.versions import Store, Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource

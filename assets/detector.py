@@ -7,9 +7,9 @@ import dagster as dg
 
 from assets.lane import LaneAssets
 from assets.materialize import picture
-from pipeline.steps.charts import calibration_chart
-from pipeline.steps.detector.freeze import DESCRIPTION, freeze_detector
-from pipeline.steps.store import Version
+from pipeline.detectors.frozen.freeze import DESCRIPTION, freeze_detector
+from pipeline.reports.charts import calibration_chart
+from pipeline.store.versions import Version
 from pipeline.wiring.registry import Standing, register
 from pipeline.wiring.resources import StoreResource, TrackerResource
 

@@ -9,14 +9,14 @@ import pandas as pd
 from assets.lane import LaneAssets, flat
 from assets.materialize import check_result, picture
 from assets.tables import tabled
-from pipeline.steps.charts import score_chart
-from pipeline.steps.evaluation import evaluate_lane
-from pipeline.steps.reconstruction import LEVEL
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import Record, find
-from pipeline.steps.result_checks import reconstructs, scores_complete
-from pipeline.steps.scoreboard import LaneInputs
-from pipeline.steps.store import Store, Version
+from pipeline.evaluation.checks import reconstructs, scores_complete
+from pipeline.evaluation.evaluate import evaluate_lane
+from pipeline.evaluation.reconstruction import LEVEL
+from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.saved import load_evaluation
+from pipeline.evaluation.scoreboard import LaneInputs
+from pipeline.reports.charts import score_chart
+from pipeline.store.versions import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 from pipeline.wiring.tracking import Tracker
 

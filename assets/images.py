@@ -9,11 +9,11 @@ import pandas as pd
 from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
 from assets.tables import tabled
-from pipeline.steps import checks
-from pipeline.steps.charts import split_chart
-from pipeline.steps.manifest import build_manifest
-from pipeline.steps.raw import RawFolder
-from pipeline.steps.store import Version
+from pipeline.data import manifest_checks as checks
+from pipeline.data.manifest import build_manifest
+from pipeline.data.raw import RawFolder
+from pipeline.reports.charts import split_chart
+from pipeline.store.versions import Version
 from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
 
 CHECKS = (

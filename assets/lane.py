@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 
 from assets.materialize import materialize
+from pipeline.data.datasets import Dataset
+from pipeline.evaluation.audit import reviewed
 from pipeline.experiments.preset import Lane
-from pipeline.steps.audit import reviewed
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.datasets import Dataset
-from pipeline.steps.store import Version, fingerprint
+from pipeline.forms import FORMS
+from pipeline.store.versions import Version, fingerprint
 from pipeline.wiring.automation import WHEN_CHANGED
 from pipeline.wiring.runs import REFRESH
 from pipeline.wiring.tracking import Origin

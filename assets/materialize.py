@@ -7,11 +7,11 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.steps import result_checks
-from pipeline.steps.meter import Meter
-from pipeline.steps.origins import OriginRecord
-from pipeline.steps.store import Store, Version
+from pipeline.evaluation import checks as result_checks
+from pipeline.store.provenance import OriginRecord
+from pipeline.store.versions import Store, Version
 from pipeline.wiring.commit import git_commit
+from pipeline.wiring.meter import Meter
 from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 Build = Callable[[StageRun], Version]

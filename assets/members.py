@@ -8,9 +8,9 @@ import dagster as dg
 
 from assets.lane import LaneAssets
 from assets.materialize import picture, weights_check
-from pipeline.steps.charts import training_chart
-from pipeline.steps.store import Version
-from pipeline.steps.training import Training, train_members
+from pipeline.reports.charts import training_chart
+from pipeline.store.versions import Version
+from pipeline.training import Training, train_members
 from pipeline.wiring.resources import StoreResource, TrackerResource
 
 

@@ -6,12 +6,12 @@ import dagster as dg
 
 from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
-from pipeline.steps import tile_checks
-from pipeline.steps.contact_sheet import proxy_sheet
-from pipeline.steps.loading import read_index
-from pipeline.steps.proxies import build_proxies
-from pipeline.steps.proxy_kinds import TITLES
-from pipeline.steps.store import Version
+from pipeline.store.versions import Version
+from pipeline.tiles import checks as tile_checks
+from pipeline.tiles.contact_sheet import proxy_sheet
+from pipeline.tiles.loading import read_index
+from pipeline.tiles.proxies import build_proxies
+from pipeline.tiles.proxy_kinds import TITLES
 from pipeline.wiring.resources import StoreResource, TrackerResource
 
 

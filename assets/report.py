@@ -10,10 +10,10 @@ import pandas as pd
 from assets.lane import OWNERS, VERSION
 from assets.materialize import OFFLINE, materialize, page_check, picture
 from assets.tables import tabled
-from pipeline.steps.errors import NeverMaterialized
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.publish import publish_report
-from pipeline.steps.store import Store, Version
+from pipeline.errors import NeverMaterialized
+from pipeline.evaluation.saved import load_evaluation
+from pipeline.reports.evaluation.publish import publish_report
+from pipeline.store.versions import Store, Version
 from pipeline.wiring.automation import WHEN_CHANGED
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.failure import one_sentence

@@ -7,12 +7,12 @@ import dagster as dg
 from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
 from assets.tables import tabled
-from pipeline.steps import tile_checks
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.contact_sheet import tile_sheet
-from pipeline.steps.loading import read_index
-from pipeline.steps.store import Version
-from pipeline.steps.tiles import build_tiles
+from pipeline.forms import FORMS
+from pipeline.store.versions import Version
+from pipeline.tiles import checks as tile_checks
+from pipeline.tiles.contact_sheet import tile_sheet
+from pipeline.tiles.loading import read_index
+from pipeline.tiles.tiles import build_tiles
 from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
 
 

@@ -14,8 +14,8 @@ import sys
 
 import pandas as pd
 
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.store import Store
+from pipeline.evaluation.saved import load_evaluation
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 SEEDS = range(4)

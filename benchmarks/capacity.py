@@ -23,15 +23,15 @@ from matplotlib.figure import Figure
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.metrics import auroc
+from pipeline.evaluation.fidelity import Network, image_rows
+from pipeline.evaluation.pasted_lesions import PastedConfig, paste
+from pipeline.evaluation.repair import repair_rows
 from pipeline.experiments.preset import Lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.fidelity import Network, image_rows
-from pipeline.steps.loading import at_size, read_neutral
-from pipeline.steps.pasted import PastedConfig, paste
-from pipeline.steps.proxies import build_proxies
-from pipeline.steps.repair import repair_rows
-from pipeline.steps.store import Store, Version, fingerprint
-from pipeline.steps.training import Training, TrainingPlan, train_stage
+from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.tiles.loading import at_size, read_neutral
+from pipeline.tiles.proxies import build_proxies
+from pipeline.training import Training, TrainingPlan, train_stage
 from pipeline.wiring.settings import Settings
 
 DATASETS = ("brain_mri", "oct", "idrid")

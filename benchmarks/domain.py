@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import ndimage
 
 from pipeline import load_detector
-from pipeline.steps.detector.detector import Detector
-from pipeline.steps.detector.domain import LIMIT
-from pipeline.steps.detector.frames import read_frames
-from pipeline.steps.errors import UnusableImage
-from pipeline.steps.store import Store
+from pipeline.data.read.frames import read_frames
+from pipeline.detectors.frozen.detector import Detector
+from pipeline.detectors.frozen.domain import LIMIT
+from pipeline.errors import UnusableImage
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 MOST = 60  # images of a class

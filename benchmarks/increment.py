@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.steps import phantoms
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.manifest import build_manifest
-from pipeline.steps.proxies import build_proxies
-from pipeline.steps.proxy_kinds import ProxyConfig
-from pipeline.steps.raw import RawFolder, read_image
-from pipeline.steps.sample import jpeg
-from pipeline.steps.splits import ImagesConfig
-from pipeline.steps.store import Store, Version
-from pipeline.steps.tiles import TilesConfig, build_tiles
+from pipeline.data.datasets import DATASETS
+from pipeline.data.manifest import build_manifest
+from pipeline.data.raw import RawFolder, read_image
+from pipeline.data.sample import drawings as phantoms
+from pipeline.data.sample.files import jpeg
+from pipeline.data.splits import ImagesConfig
+from pipeline.forms import FORMS
+from pipeline.store.versions import Store, Version
+from pipeline.tiles.proxies import build_proxies
+from pipeline.tiles.proxy_kinds import ProxyConfig
+from pipeline.tiles.tiles import TilesConfig, build_tiles
 from pipeline.wiring.settings import Settings
 
 TARGET = 0.05

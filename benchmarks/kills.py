@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.steps.store import MARKER, Store
+from pipeline.store.versions import MARKER, Store
 from pipeline.wiring.settings import Settings
 
 LANES = ("brain_mri", "idrid", "oct")

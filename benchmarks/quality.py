@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.datasets import DATASETS
+from pipeline.evaluation.committee import OWN
+from pipeline.evaluation.evaluate import evaluate_lane
+from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.committee import OWN
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.evaluation import evaluate_lane
-from pipeline.steps.scoreboard import LaneInputs
-from pipeline.steps.store import Store, Version
-from pipeline.steps.training import Training, train_method, train_stage
+from pipeline.store.versions import Store, Version
+from pipeline.training import Training, train_method, train_stage
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.settings import Settings
 

@@ -19,9 +19,9 @@ from scipy.stats import spearmanr
 
 from benchmarks.quality_runs import FITTED, earlier, place, records_of, run_key, stage_minutes
 from benchmarks.quality_tables import by_class, grid, spread, title
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.reports.records import REVIEWED, kind, split_name
-from pipeline.steps.reports.verdict import PAPER, number
+from pipeline.data.datasets import DATASETS
+from pipeline.evaluation.records import REVIEWED, kind, split_name
+from pipeline.reports.kit.verdict import PAPER, number
 from pipeline.wiring.settings import Settings
 
 MARKS: dict[str, list[tuple[str, str, str, str, float]]] = {

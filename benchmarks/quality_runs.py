@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.quality import WANTED
-from pipeline.steps.audit import reviewed
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import (
+from pipeline.evaluation.audit import reviewed
+from pipeline.evaluation.records import (
     COMMITTEE,
     MEMBER,
     NEEDED,
@@ -20,6 +19,7 @@ from pipeline.steps.reports.records import (
     split_name,
     without_shortcuts,
 )
+from pipeline.evaluation.saved import load_evaluation
 
 KEPT = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "peak_found", "pixel_auroc", "false_alarm_rate")
 

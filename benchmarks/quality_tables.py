@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from pipeline.steps.reports import verdict
-from pipeline.steps.reports.records import kind
-from pipeline.steps.reports.verdict import number
+from pipeline.evaluation.records import kind
+from pipeline.reports.kit import verdict
+from pipeline.reports.kit.verdict import number
 
 ORDER = {"committee": 0, "method": 1, "member": 2, "null": 3, "control": 4, "shortcut": 5}
 

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.steps.fidelity import Network, blocks, image_rows, seen_image, true_proxy
-from pipeline.steps.reports.lanes import LaneEvaluation, load_evaluation
-from pipeline.steps.store import Store
+from pipeline.evaluation.fidelity import Network, blocks, image_rows, seen_image, true_proxy
+from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 DATASETS = ("brain_mri", "oct", "idrid")

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import zarr
 
-from pipeline.steps.canonical.form import SCORED, TILE
-from pipeline.steps.proxies import build_proxies
-from pipeline.steps.proxy_kinds import ProxyConfig
-from pipeline.steps.shards import create, open_array, row_blocks, write_rows
-from pipeline.steps.store import Store, Version
+from pipeline.forms.form import SCORED, TILE
+from pipeline.store.shards import create, open_array, row_blocks, write_rows
+from pipeline.store.versions import Store, Version
+from pipeline.tiles.proxies import build_proxies
+from pipeline.tiles.proxy_kinds import ProxyConfig
 
 TARGET = 0.85
 WORKERS = 2

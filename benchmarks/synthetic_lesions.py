@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 
 from models.metrics import auroc, average_precision
+from pipeline.detectors.inference import predict_canvas
+from pipeline.detectors.scorers import enlarge, residual_parts, score_canvas
+from pipeline.detectors.synthetic import LesionConfig
+from pipeline.evaluation.evaluate import EvaluationConfig
+from pipeline.evaluation.pasted_lesions import SPLIT, PastedConfig, paste
 from pipeline.experiments.preset import Lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.inference import predict_canvas
-from pipeline.steps.pasted import SPLIT, PastedConfig, paste
-from pipeline.steps.scorers import enlarge, residual_parts, score_canvas
-from pipeline.steps.store import Store, Version, fingerprint
-from pipeline.steps.synthetic import LesionConfig
-from pipeline.steps.training import CanvasTraining, Training, TrainingPlan, train_stage
+from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.training import CanvasTraining, Training, TrainingPlan, train_stage
 from pipeline.wiring.settings import Settings
 
 LESIONS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from models.arithmetic import set_environment
 
 if TYPE_CHECKING:
-    from pipeline.steps.detector.detector import Detector
+    from pipeline.detectors.frozen.detector import Detector
 
 __all__ = ["load_detector"]
 
@@ -22,13 +22,13 @@ def load_detector(source: str | Path, *, device: str = "auto") -> "Detector":
     >>> finding = detector.score(pixels)                # doctest: +SKIP
     >>> finding.score, finding.false_alarm_rate, finding.decision(0.05), finding.heat_map()  # doctest: +SKIP
 
-    ``pixels`` are uint8, (H, W) or (H, W, 3) RGB; ``read_frames`` of ``pipeline.steps.detector.frames`` reads files.
+    ``pixels`` are uint8, (H, W) or (H, W, 3) RGB; ``read_frames`` of ``pipeline.data.read.frames`` reads files.
     Raises ``NeverMaterialized`` with the command to run where the data set has no detector yet, ``StoreCorrupt``
     where a folder holds none or its hashes do not match, ``UnusableImage`` where the form refuses an image.
     """
-    from pipeline.steps.detector.freeze import read_detector
-    from pipeline.steps.errors import NeverMaterialized
-    from pipeline.steps.store import Store
+    from pipeline.detectors.frozen.freeze import read_detector
+    from pipeline.errors import NeverMaterialized
+    from pipeline.store.versions import Store
     from pipeline.wiring.settings import Settings
 
     if isinstance(source, Path) or "/" in source:

@@ -20,9 +20,9 @@ from pipeline.commands.download import download
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
 from pipeline.commands.score import score
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.own.dataset import own_datasets
-from pipeline.steps.reports.terminal import summary_table
+from pipeline.data.user_datasets.dataset import own_datasets
+from pipeline.errors import ConfigError
+from pipeline.reports.evaluation.terminal import summary_table
 from pipeline.wiring.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

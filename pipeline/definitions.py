@@ -22,13 +22,13 @@ from assets.proxies import proxies_asset
 from assets.report import report_asset
 from assets.stages import stage1_asset, stage2_asset
 from assets.tiles import tiles_asset
+from pipeline.data.datasets import DATASETS
+from pipeline.data.user_datasets.dataset import Own, own_datasets
+from pipeline.errors import ConfigError
 from pipeline.experiments.options import in_colour, with_split
 from pipeline.experiments.own import own_lane
 from pipeline.experiments.preset import Lane, Preset
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.own.dataset import Own, own_datasets
 from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.jobs import jobs
 from pipeline.wiring.resources import resources

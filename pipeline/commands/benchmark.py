@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline.steps.store import Store
+from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.steps.clean import LOCK_FILES, Plan
-from pipeline.steps.clean import clean as clean_store
-from pipeline.steps.errors import ProxyAnoError
-from pipeline.steps.store import Store
+from pipeline.errors import ProxyAnoError
+from pipeline.store.clean import LOCK_FILES, Plan
+from pipeline.store.clean import clean as clean_store
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 

@@ -14,14 +14,14 @@ from rich.table import Table
 
 from pipeline.commands.clean import size
 from pipeline.commands.dataset_preview import FEW, count, doubts, groups_of, splits
-from pipeline.steps.errors import ConfigError, ProxyAnoError
-from pipeline.steps.manifest import make_manifest
-from pipeline.steps.own.dataset import Own, checked, own_files, read_own, refused
-from pipeline.steps.own.description import DEALT, described
-from pipeline.steps.own.links import link
-from pipeline.steps.raw import RawFolder
-from pipeline.steps.splits import SPLITS, ImagesConfig
-from pipeline.steps.store import write_file
+from pipeline.data.manifest import make_manifest
+from pipeline.data.raw import RawFolder
+from pipeline.data.splits import SPLITS, ImagesConfig
+from pipeline.data.user_datasets.dataset import Own, checked, own_files, read_own, refused
+from pipeline.data.user_datasets.description import DEALT, described
+from pipeline.data.user_datasets.links import link
+from pipeline.errors import ConfigError, ProxyAnoError
+from pipeline.store.versions import write_file
 from pipeline.wiring.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)

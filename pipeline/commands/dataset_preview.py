@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.own.dataset import Own
-from pipeline.steps.own.scan import masks_of
-from pipeline.steps.raw import RawFolder
-from pipeline.steps.splits import SPLITS, UNUSED
+from pipeline.data.raw import RawFolder
+from pipeline.data.splits import SPLITS, UNUSED
+from pipeline.data.user_datasets.dataset import Own
+from pipeline.data.user_datasets.scan import masks_of
+from pipeline.errors import DatasetUnusable
 
 FEW = 5  # names of one kind that are listed
 SHOWN = 8  # groups that are listed unless all are asked for

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.doctor import Finding, cluster, hardware, home, packages, python, raw, tracking
+from pipeline.wiring.doctor_checks import Finding, cluster, hardware, home, packages, python, raw, tracking
 from pipeline.wiring.settings import Settings
 
 COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}

@@ -10,10 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from pipeline.commands.clean import size
-from pipeline.steps.archives import damage
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import ContentDiffers, DatasetUnusable, TransferFailed
-from pipeline.steps.fetch import (
+from pipeline.data.archives import damage
+from pipeline.data.datasets import DATASETS
+from pipeline.data.download.fetch import (
     KEPT,
     Expected,
     Fetched,
@@ -27,9 +26,10 @@ from pipeline.steps.fetch import (
     recorded,
     where,
 )
-from pipeline.steps.presence import Presence, archives_in, look
-from pipeline.steps.sources import SOURCES, RemoteFile
-from pipeline.steps.unpack import unpack
+from pipeline.data.download.presence import Presence, archives_in, look
+from pipeline.data.download.sources import SOURCES, RemoteFile
+from pipeline.data.download.unpack import unpack
+from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 
 NOT_COME, WRONG_CALL, DIFFERS, BY_HAND = 1, 2, 3, 4

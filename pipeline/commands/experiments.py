@@ -10,8 +10,8 @@ from rich.table import Table
 from pipeline.commands.benchmark import made_with_progress
 from pipeline.experiments.ablations import changes, described, differences, seedless
 from pipeline.experiments.preset import Ablation
-from pipeline.steps.reports.ablations.paper import PRINTED
-from pipeline.steps.store import Store
+from pipeline.reports.ablations.paper import PRINTED
+from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due
 from pipeline.wiring.benchmark import run as materialized
 from pipeline.wiring.settings import Settings

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipeline.steps.errors import ProxyAnoError
-from pipeline.steps.lineage import Chain, Made, Node, chain, named, unknown
-from pipeline.steps.store import Store
-from pipeline.steps.verification import Finding, raw_files
-from pipeline.steps.verification import verify as verify_chain
+from pipeline.data.verification import Finding, raw_files
+from pipeline.data.verification import verify as verify_chain
+from pipeline.errors import ProxyAnoError
+from pipeline.store.lineage import Chain, Made, Node, chain, named, unknown
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 OF = "MLflow run, asset, asset@version, version (or its first 6 digits), `report`, or a report's file or folder"

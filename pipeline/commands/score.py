@@ -11,7 +11,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from pipeline import load_detector
-from pipeline.steps.errors import ConfigError, ProxyAnoError
+from pipeline.errors import ConfigError, ProxyAnoError
 
 USUAL = 0.05
 """False-alarm rate where none is asked for; more where so few normals were at hand that none so low can be told."""
@@ -35,9 +35,9 @@ def score(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit 3 where some could not be scored."""
-    from pipeline.steps.detector.frames import find_files
-    from pipeline.steps.detector.output import FORMATS, ScoreFolder
-    from pipeline.steps.detector.stream import stream
+    from pipeline.data.read.frames import find_files
+    from pipeline.detectors.folder.output import FORMATS, ScoreFolder
+    from pipeline.detectors.folder.stream import stream
 
     try:
         if unknown := sorted(set(formats) - set(FORMATS)):

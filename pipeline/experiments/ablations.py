@@ -15,13 +15,13 @@ from models.methods.auto_encoder import AutoEncoderConfig
 from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
+from pipeline.errors import ConfigError
+from pipeline.evaluation.records import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
 from pipeline.experiments.preset import Ablation
-from pipeline.steps.canonical.form import TILE
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.proxy_kinds import TITLES, ProxyConfig
-from pipeline.steps.reports.records import PRIMARY
-from pipeline.steps.training import CanvasTraining, TrainingPlan
+from pipeline.forms.form import TILE
+from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
+from pipeline.training import CanvasTraining, TrainingPlan
 
 ITEMS = 128  # of every memory but those of Fig. 11
 MEMORIES = (16, 32, 64, 256, 512, 1024, 2048)  # beside ITEMS

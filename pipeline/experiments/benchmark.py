@@ -24,9 +24,9 @@ from models.methods.segmentation import SegmentationConfig
 from models.methods.sparse_gan import SparseGANConfig
 from models.methods.vae import VAEConfig
 from models.schedule import TrainConfig
+from pipeline.errors import ConfigError
 from pipeline.experiments.preset import Baseline
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.training import CanvasTraining, TrainingPlan
+from pipeline.training import CanvasTraining, TrainingPlan
 
 LABELS: Mapping[str, str] = {
     "proxyano": "ProxyAno",

@@ -6,13 +6,13 @@ Committees: members and weights were chosen by lesions pasted on validation norm
 from dataclasses import replace
 
 from models.scoring import ScoreConfig
-from pipeline.steps.controls.pixel_classifier import ClassifierConfig
-from pipeline.steps.controls.pixel_features import FeatureConfig
-from pipeline.steps.controls.registry import Control
-from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.nulls import NULLS
-from pipeline.steps.pasted import KINDS, PastedConfig
-from pipeline.steps.synthetic import LesionConfig
+from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
+from pipeline.detectors.controls.pixel_features import FeatureConfig
+from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.synthetic import LesionConfig
+from pipeline.evaluation.evaluate import EvaluationConfig
+from pipeline.evaluation.nulls import NULLS
+from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 
 OCT_SCORE = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)
 PLAIN_SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)

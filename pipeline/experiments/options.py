@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Literal
 
+from pipeline.data.splits import ImagesConfig
 from pipeline.experiments.preset import Lane
-from pipeline.steps.splits import ImagesConfig
-from pipeline.steps.training import TrainingPlan
+from pipeline.training import TrainingPlan
 
 IN_COLOUR = {"flat_field": "flat_field_rgb", "field_of_view": "field_of_view_rgb"}
 """Form → the same form with three channels."""

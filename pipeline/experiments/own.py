@@ -9,19 +9,19 @@ from dataclasses import replace
 from models.method import MethodConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
+from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.synthetic import LesionConfig
+from pipeline.evaluation.committee import OWN
+from pipeline.evaluation.evaluate import EvaluationConfig
+from pipeline.evaluation.nulls import NULLS
+from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.options import IN_COLOUR, in_colour
 from pipeline.experiments.preset import Lane, OwnBudget
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.canonical.form import TILE
-from pipeline.steps.committee import OWN
-from pipeline.steps.controls.registry import Control
-from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.nulls import NULLS
-from pipeline.steps.pasted import KINDS, PastedConfig
-from pipeline.steps.proxy_kinds import ProxyConfig
-from pipeline.steps.synthetic import LesionConfig
-from pipeline.steps.tiles import TilesConfig
-from pipeline.steps.training import CanvasTraining, TrainingPlan
+from pipeline.forms import FORMS
+from pipeline.forms.form import TILE
+from pipeline.tiles.proxy_kinds import ProxyConfig
+from pipeline.tiles.tiles import TilesConfig
+from pipeline.training import CanvasTraining, TrainingPlan
 
 SCORE = ScoreConfig(sigma=1.0, worst=0.02)
 SIDE = 64  # px, at which the controls see a canvas, and the denoising auto-encoder at most

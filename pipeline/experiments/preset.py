@@ -8,15 +8,15 @@ from models.method import MethodConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
-from pipeline.steps.committee import OWN
-from pipeline.steps.controls.registry import RAW
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.proxy_kinds import ProxyConfig
-from pipeline.steps.splits import ImagesConfig
-from pipeline.steps.store import fingerprint
-from pipeline.steps.tiles import TilesConfig
-from pipeline.steps.training import TrainingPlan
+from pipeline.data.splits import ImagesConfig
+from pipeline.detectors.controls.registry import RAW
+from pipeline.errors import ConfigError
+from pipeline.evaluation.committee import OWN
+from pipeline.evaluation.evaluate import EvaluationConfig
+from pipeline.store.versions import fingerprint
+from pipeline.tiles.proxy_kinds import ProxyConfig
+from pipeline.tiles.tiles import TilesConfig
+from pipeline.training import TrainingPlan
 
 STEP_VERSIONS: Mapping[str, str] = {
     "images": "1",

@@ -17,9 +17,9 @@ from pipeline.experiments.evaluations import (
     on_sample,
 )
 from pipeline.experiments.preset import Lane, OwnBudget, Preset
-from pipeline.steps.proxy_kinds import ProxyConfig
-from pipeline.steps.tiles import TilesConfig
-from pipeline.steps.training import CanvasTraining, TrainingPlan
+from pipeline.tiles.proxy_kinds import ProxyConfig
+from pipeline.tiles.tiles import TilesConfig
+from pipeline.training import CanvasTraining, TrainingPlan
 
 
 def _stages(steps: tuple[int, ...], **common: object) -> dict[str, TrainConfig]:

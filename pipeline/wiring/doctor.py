@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.steps.doctor import Finding
+from pipeline.wiring.doctor_checks import Finding
 
 FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """The databases of an instance that ran; opening one without them would make them."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.steps.errors import NeverMaterialized
-from pipeline.steps.store import Store, Version
+from pipeline.errors import NeverMaterialized
+from pipeline.store.versions import Store, Version
 from pipeline.wiring.failure import one_sentence
 
 

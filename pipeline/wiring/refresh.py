@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import dagster as dg
 
-from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
-from pipeline.steps.store import Store
+from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.store.versions import Store
 from pipeline.wiring.resources import RawResource, StoreResource, observe
 from pipeline.wiring.runs import REFRESH, close_dead
 from pipeline.wiring.staleness import Standing, standings

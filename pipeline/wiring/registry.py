@@ -22,9 +22,9 @@ from PIL import Image
 
 import models
 import pipeline
-from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
-from pipeline.steps.promotion import Comparison, compare
-from pipeline.steps.store import Store, Version
+from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.store.versions import Store, Version
+from pipeline.wiring.promotion import Comparison, compare
 from pipeline.wiring.tracking import Tracker
 
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -6,13 +6,13 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.own.dataset import Own
-from pipeline.steps.own.links import link
-from pipeline.steps.raw import RawFolder, fingerprint
-from pipeline.steps.sample import write_sample
-from pipeline.steps.store import Store
+from pipeline.data.datasets import DATASETS
+from pipeline.data.raw import RawFolder, fingerprint
+from pipeline.data.sample.files import write_sample
+from pipeline.data.user_datasets.dataset import Own
+from pipeline.data.user_datasets.links import link
+from pipeline.errors import DatasetUnusable
+from pipeline.store.versions import Store
 from pipeline.wiring.io_manager import VersionIOManager
 from pipeline.wiring.runs import claim
 from pipeline.wiring.settings import Settings

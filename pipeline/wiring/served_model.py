@@ -15,10 +15,10 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipeline.steps.detector.detector import Detector
-from pipeline.steps.detector.frames import read_frames
-from pipeline.steps.detector.freeze import read_detector
-from pipeline.steps.errors import UnusableImage
+from pipeline.data.read.frames import read_frames
+from pipeline.detectors.frozen.detector import Detector
+from pipeline.detectors.frozen.freeze import read_detector
+from pipeline.errors import UnusableImage
 
 
 class ServedDetector(PythonModel):

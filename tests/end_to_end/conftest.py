@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
-from pipeline.steps.store import Store
+from pipeline.store.versions import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 900.0  # seconds that one command may take on a slow or busy machine

@@ -17,11 +17,11 @@ from assets.baselines import STAGES
 from assets.benchmark import due
 from models.methods import METHODS
 from pipeline.definitions import build, lanes_of
+from pipeline.evaluation.records import RECORD_KEYS
+from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.lineage import closure, named
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import RECORD_KEYS
-from pipeline.steps.store import Store
+from pipeline.store.lineage import closure, named
+from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from assets.ablations import missing_ablations
 from pipeline.cli import app
 from pipeline.definitions import build, lanes_of
+from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.ablations import DECIDING
-from pipeline.steps.clean import clean
-from pipeline.steps.lineage import closure
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.store import Store
-from pipeline.steps.training import Training, train_method
+from pipeline.store.clean import clean
+from pipeline.store.lineage import closure
+from pipeline.store.versions import Store
+from pipeline.training import Training, train_method
 from pipeline.wiring.settings import Settings
 
 LANE = "oct_plain"

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipeline.commands.clean import clean
 from pipeline.commands.lineage import lineage
-from pipeline.steps.store import Store
+from pipeline.store.versions import Store
 
 DATASETS = ("brain_mri", "oct", "idrid")
 STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")

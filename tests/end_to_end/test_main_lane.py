@@ -14,12 +14,12 @@ from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
 from models.source import TensorSource
+from pipeline.detectors.inference import predict_canvas
+from pipeline.detectors.synthetic import LesionConfig
+from pipeline.evaluation.records import find
+from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.inference import predict_canvas
-from pipeline.steps.reports.lanes import load_evaluation
-from pipeline.steps.reports.records import find
-from pipeline.steps.synthetic import LesionConfig
-from pipeline.steps.training import checkpoint_folder
+from pipeline.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
 STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")

@@ -11,9 +11,9 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.data.sample import drawings as phantoms
+from pipeline.data.sample.files import cut, jpeg, tiff
 from pipeline.definitions import build
-from pipeline.steps import phantoms
-from pipeline.steps.sample import cut, jpeg, tiff
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.steps.reports.explorer import errors_at
-from pipeline.steps.reports.gallery import KINDS
-from pipeline.steps.reports.lanes import PICTURE_COLUMNS, THUMBNAIL, Panel, load_evaluation, strip_png, write_evaluation
-from pipeline.steps.reports.page import build_report
-from pipeline.steps.reports.records import image_records, label_free_thresholds
+from pipeline.evaluation.records import image_records, label_free_thresholds
+from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL, Panel, load_evaluation, strip_png, write_evaluation
+from pipeline.reports.evaluation.explorer import errors_at
+from pipeline.reports.evaluation.gallery import KINDS
+from pipeline.reports.evaluation.page import build_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 

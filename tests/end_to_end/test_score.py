@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from models.metrics import label_free_threshold
 from pipeline.cli import app
-from pipeline.steps.detector.frames import read_frames
-from pipeline.steps.detector.freeze import read_detector
-from pipeline.steps.reports.lanes import load_evaluation
+from pipeline.data.read.frames import read_frames
+from pipeline.detectors.frozen.freeze import read_detector
+from pipeline.evaluation.saved import load_evaluation
 from pipeline.wiring.registry import CHALLENGER, CHAMPION, model_name
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
+from pipeline.data.datasets import DATASETS
 from pipeline.definitions import build
-from pipeline.steps.datasets import DATASETS
 from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.settings import Settings
 

@@ -12,12 +12,12 @@ import pytest
 
 from assets.lane import LaneAssets
 from models.methods import METHODS
+from pipeline.data.datasets import DATASETS
 from pipeline.definitions import build
+from pipeline.errors import ConfigError
 from pipeline.experiments.preset import STEP_VERSIONS, Lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import ConfigError
+from pipeline.forms import FORMS
 from pipeline.wiring.settings import Settings
 
 STAGES = {

@@ -4,12 +4,12 @@ import dagster as dg
 import pytest
 import yaml
 
+from pipeline.data.datasets import DATASETS
 from pipeline.definitions import build, lanes_of
+from pipeline.errors import ConfigError
 from pipeline.experiments.own import own_lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import ConfigError
+from pipeline.forms import FORMS
 from pipeline.wiring.settings import Settings
 
 STAGES = ("download", "images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.steps.canonical.form import TILE, slots
-from pipeline.steps.canonical.grid import GRID, cut_grid, stitch_grid
+from pipeline.forms.form import TILE, slots
+from pipeline.forms.grid import GRID, cut_grid, stitch_grid
 
 SIDE = GRID * TILE
 

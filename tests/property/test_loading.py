@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN, TILE
-from pipeline.steps.loading import canvases, load_tiles, read_rows, shrink
-from pipeline.steps.shards import create, open_array, write_rows
-from pipeline.steps.store import Version
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
+from pipeline.store.shards import create, open_array, write_rows
+from pipeline.store.versions import Version
+from pipeline.tiles.loading import canvases, load_tiles, read_rows, shrink
 
 NEUTRAL = 11
 SPLITS = ("train", "val", "test")

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.steps.canonical.form import NO_DATA, TILE, TileTransform
-from pipeline.steps.canonical.oct import BruchMembraneForm
+from pipeline.forms.form import NO_DATA, TILE, TileTransform
+from pipeline.forms.oct import BruchMembraneForm
 
 FORM = BruchMembraneForm()
 

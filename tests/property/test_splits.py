@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.splits import (
+from pipeline.data.splits import (
     SPLITS,
     ImagesConfig,
     _fill,
@@ -19,6 +18,7 @@ from pipeline.steps.splits import (
     by_patient,
     by_patient_block,
 )
+from pipeline.errors import DatasetUnusable
 
 SHARES = (0.5, 0.2, 0.15, 0.15)
 

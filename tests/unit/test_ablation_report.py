@@ -8,20 +8,20 @@ import pytest
 
 from assets.ablation_report import experiments_of
 from assets.lane import LaneAssets
+from pipeline.data.datasets import DATASETS
+from pipeline.evaluation.checks import page_opens_offline
+from pipeline.evaluation.pictures.gallery import GALLERY
+from pipeline.evaluation.records import RECORD_KEYS, image_records
+from pipeline.evaluation.saved import Panel, strip_png, write_evaluation
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.comparison import GALLERY
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.reports.ablations import gallery, studies
-from pipeline.steps.reports.ablations.experiments import RESAMPLES, SURE, DataSet
-from pipeline.steps.reports.ablations.figures import drawn
-from pipeline.steps.reports.ablations.paper import CLAIMS, PRINTED
-from pipeline.steps.reports.ablations.publish import part_of, publish_ablations
-from pipeline.steps.reports.ablations.tables import COLUMNS, printed_table
-from pipeline.steps.reports.ablations.verdict import CONFIRMED, REFUSED, UNDECIDED, UNTESTED, judge, opening
-from pipeline.steps.reports.lanes import Panel, strip_png, write_evaluation
-from pipeline.steps.reports.records import RECORD_KEYS, image_records
-from pipeline.steps.result_checks import page_opens_offline
-from pipeline.steps.store import Store, fingerprint
+from pipeline.reports.ablations import gallery, studies
+from pipeline.reports.ablations.experiments import RESAMPLES, SURE, DataSet
+from pipeline.reports.ablations.figures import drawn
+from pipeline.reports.ablations.paper import CLAIMS, PRINTED
+from pipeline.reports.ablations.publish import part_of, publish_ablations
+from pipeline.reports.ablations.tables import COLUMNS, printed_table
+from pipeline.reports.ablations.verdict import CONFIRMED, REFUSED, UNDECIDED, UNTESTED, judge, opening
+from pipeline.store.versions import Store, fingerprint
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.steps import audit
-from pipeline.steps.reports.records import REVIEWED, find, image_records
+from pipeline.evaluation import audit
+from pipeline.evaluation.records import REVIEWED, find, image_records
 
 MEMBERS = ("a:standardised", "b:standardised")
 

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from models.pixel_curve import PixelCurve
-from pipeline.steps.comparison import GALLERY, RESAMPLES, chosen
-from pipeline.steps.reports.benchmark.gallery import sheets
-from pipeline.steps.reports.benchmark.publish import publish_benchmark
-from pipeline.steps.reports.benchmark.runs import Run, gather
-from pipeline.steps.reports.benchmark.tables import (
+from pipeline.evaluation.pictures.gallery import GALLERY, RESAMPLES, chosen
+from pipeline.evaluation.records import RECORD_KEYS, image_records, pixel_records, record
+from pipeline.evaluation.saved import write_evaluation
+from pipeline.reports.benchmark.gallery import sheets
+from pipeline.reports.benchmark.publish import publish_benchmark
+from pipeline.reports.benchmark.runs import Run, gather
+from pipeline.reports.benchmark.tables import (
     cost_table,
     form_table,
     separation,
@@ -19,10 +21,8 @@ from pipeline.steps.reports.benchmark.tables import (
     table_two,
     training_table,
 )
-from pipeline.steps.reports.benchmark.verdict import opening, sentences
-from pipeline.steps.reports.lanes import write_evaluation
-from pipeline.steps.reports.records import RECORD_KEYS, image_records, pixel_records, record
-from pipeline.steps.store import Store
+from pipeline.reports.benchmark.verdict import opening, sentences
+from pipeline.store.versions import Store
 
 LABELS = {"proxyano": "ProxyAno", "auto_encoder": "Auto-Encoder", "memae": "MemAE", "cycle_gan": "Cycle-GAN"}
 LESIONS = ("MA",)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.steps.detector.calibration import Calibration, in_words
-from pipeline.steps.errors import ConfigError
+from pipeline.detectors.frozen.calibration import Calibration, in_words
+from pipeline.errors import ConfigError
 
 NORMAL = np.arange(39) / 10  # 39 scores, 0 to 3.8
 

@@ -3,7 +3,7 @@ import io
 import pandas as pd
 from PIL import Image
 
-from pipeline.steps.charts import score_chart, split_chart, training_chart
+from pipeline.reports.charts import score_chart, split_chart, training_chart
 
 
 def test_charts_are_pictures():

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.steps import clean as module
-from pipeline.steps.clean import GOING, clean
-from pipeline.steps.origins import OriginRecord
-from pipeline.steps.store import MARKER, Store, Version
+from pipeline.store import clean as module
+from pipeline.store.clean import GOING, clean
+from pipeline.store.provenance import OriginRecord
+from pipeline.store.versions import MARKER, Store, Version
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +127,7 @@ def test_what_a_live_process_builds_and_reads_is_left_alone(store):
     code = """
         import sys
         from pathlib import Path
-        from pipeline.steps.store import Store
+        from pipeline.store.versions import Store
         store = Store(Path(sys.argv[1]))
         store.exclusive("oct/stage1", {"dagster_run": "run-7", "inputs": {"oct/tiles": sys.argv[2]}}, warn=print)
         with store.building("oct/stage1", "c" * 16) as work:

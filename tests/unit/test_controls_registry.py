@@ -8,12 +8,12 @@ import pytest
 from numpy.testing import assert_allclose
 
 from models.scoring import ScoreConfig
-from pipeline.steps.canonical.form import NO_DATA, SCORED
-from pipeline.steps.controls.pca import pca_residual
-from pipeline.steps.controls.registry import CONTROLS, RAW, Control
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.normal_residuals import NormalResiduals
-from pipeline.steps.scorers import CanvasImages, score_canvas
+from pipeline.detectors.controls.pca import pca_residual
+from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
+from pipeline.detectors.normal_residuals import NormalResiduals
+from pipeline.detectors.scorers import CanvasImages, score_canvas
+from pipeline.errors import ConfigError
+from pipeline.forms.form import NO_DATA, SCORED
 
 SIZE = (48, 40)
 SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.05)

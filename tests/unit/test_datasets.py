@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.layouts.idrid import read_grades
-from pipeline.steps.raw import RawFolder
+from pipeline.data.datasets import DATASETS
+from pipeline.data.layouts.idrid import read_grades
+from pipeline.data.raw import RawFolder
+from pipeline.errors import DatasetUnusable
 
 
 def touch(root: Path, *names: str, content: bytes = b"") -> None:

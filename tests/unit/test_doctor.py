@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.steps import doctor
-from pipeline.steps.datasets import BRAIN_MRI, OCT
-from pipeline.steps.raw import RawFolder
+from pipeline.data.datasets import BRAIN_MRI, OCT
+from pipeline.data.raw import RawFolder
+from pipeline.wiring import doctor_checks as doctor
 from pipeline.wiring.doctor import FILES, dagster
 
 YAML = (Path(__file__).resolve().parents[2] / "pipeline" / "wiring" / "dagster.yaml").read_text()

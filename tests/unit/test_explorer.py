@@ -13,13 +13,8 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from models.metrics import false_alarm_rate
-from pipeline.steps.reports import atlas, gallery
-from pipeline.steps.reports import pictures as strips
-from pipeline.steps.reports.atlas import COLUMNS, SIDE, atlases
-from pipeline.steps.reports.explorer import errors_at, explorer, grouped
-from pipeline.steps.reports.figures import image_curves
-from pipeline.steps.reports.gallery import TRUTH_COLOUR, galleries
-from pipeline.steps.reports.lanes import (
+from pipeline.evaluation.records import image_records, label_free_thresholds
+from pipeline.evaluation.saved import (
     PICTURE_COLUMNS,
     PICTURES,
     THUMBNAIL,
@@ -29,8 +24,13 @@ from pipeline.steps.reports.lanes import (
     strip_png,
     write_evaluation,
 )
-from pipeline.steps.reports.page import build_report
-from pipeline.steps.reports.records import image_records, label_free_thresholds
+from pipeline.reports.evaluation import atlas, gallery
+from pipeline.reports.evaluation.atlas import COLUMNS, SIDE, atlases
+from pipeline.reports.evaluation.explorer import errors_at, explorer, grouped
+from pipeline.reports.evaluation.gallery import TRUTH_COLOUR, galleries
+from pipeline.reports.evaluation.page import build_report
+from pipeline.reports.kit import pictures as strips
+from pipeline.reports.kit.figures import image_curves
 
 OWN = "proxyano:standardised"
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from pipeline.steps import repair
-from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
-from pipeline.steps.fidelity import (
+from pipeline.detectors.scorers import stitched
+from pipeline.detectors.synthetic import LesionConfig
+from pipeline.evaluation import repair
+from pipeline.evaluation.fidelity import (
     blocks,
     image_rows,
     mean_records,
@@ -18,13 +19,12 @@ from pipeline.steps.fidelity import (
     r_squared,
     subsets,
 )
-from pipeline.steps.loading import TileSet
-from pipeline.steps.memory_use import perplexity
-from pipeline.steps.pasted import KINDS, PastedConfig
-from pipeline.steps.reconstruction import pixel_sums, pooled_r_squared
-from pipeline.steps.repair import PATCH, covered, lesion_tiles, patched_tiles, repair_rows, repaired_share
-from pipeline.steps.scorers import stitched
-from pipeline.steps.synthetic import LesionConfig
+from pipeline.evaluation.memory_use import perplexity
+from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
+from pipeline.evaluation.reconstruction import pixel_sums, pooled_r_squared
+from pipeline.evaluation.repair import PATCH, covered, lesion_tiles, patched_tiles, repair_rows, repaired_share
+from pipeline.forms.form import NO_DATA, SCORED, TILE
+from pipeline.tiles.loading import TileSet
 
 RAMP = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
 ALL = np.ones((4, 4), bool)

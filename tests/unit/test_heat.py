@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 
-from pipeline.steps.canonical import FORMS
-from pipeline.steps.detector.calibration import Calibration
-from pipeline.steps.detector.heat import LEGEND, overlay, paint, regions
+from pipeline.detectors.frozen.calibration import Calibration
+from pipeline.detectors.frozen.heat import LEGEND, overlay, paint, regions
+from pipeline.forms import FORMS
 
 PEAKS = Calibration.of(np.linspace(1, 3.9, 30))
 

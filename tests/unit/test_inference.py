@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from models.methods import METHODS, build
-from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
-from pipeline.steps.inference import Prediction, predict_tiles
-from pipeline.steps.loading import TileSet, at_size
+from pipeline.detectors.inference import Prediction, predict_tiles
+from pipeline.forms.form import NO_DATA, SCORED, TILE
+from pipeline.tiles.loading import TileSet, at_size
 
 SIZE = (32, 32)
 

@@ -5,7 +5,7 @@ import sys
 import dagster as dg
 import pytest
 
-from pipeline.steps.store import Store, Version
+from pipeline.store.versions import Store, Version
 from pipeline.wiring.io_manager import VersionIOManager
 
 

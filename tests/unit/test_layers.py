@@ -10,14 +10,14 @@ import zarr
 from PIL import Image
 
 from models.scoring import ScoreConfig
-from pipeline.steps.canonical.form import SCORED, TILE
-from pipeline.steps.inference import Prediction
-from pipeline.steps.layers import LAYERS, SAMPLED, THUMB, picture_table
-from pipeline.steps.panels import Case
-from pipeline.steps.reports.lanes import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
-from pipeline.steps.scorers import CanvasImages, residual_parts, score_canvas
-from pipeline.steps.shards import create, open_array, write_rows
-from pipeline.steps.store import Version
+from pipeline.detectors.inference import Prediction
+from pipeline.detectors.scorers import CanvasImages, residual_parts, score_canvas
+from pipeline.evaluation.pictures.layers import LAYERS, SAMPLED, THUMB, picture_table
+from pipeline.evaluation.pictures.panels import Case
+from pipeline.evaluation.saved import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
+from pipeline.forms.form import SCORED, TILE
+from pipeline.store.shards import create, open_array, write_rows
+from pipeline.store.versions import Version
 
 COUNT, SIDE = 24, 32
 SCORE = "proxyano:standardised"

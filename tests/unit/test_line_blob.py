@@ -8,7 +8,7 @@ import pytest
 
 from models.line_blob import line_blob_maps
 from models.scoring import ScoreConfig, parts
-from pipeline.steps.controls.median import median_residual
+from pipeline.detectors.controls.median import median_residual
 
 SIDE = 200
 EVERYWHERE = np.ones((SIDE, SIDE), bool)

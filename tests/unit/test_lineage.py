@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.steps.lineage import chain, closure, named, unknown
-from pipeline.steps.origins import OriginRecord, RawOrigin
-from pipeline.steps.raw import RawFolder, fingerprint
-from pipeline.steps.store import MARKER, Store, Version
-from pipeline.steps.store import fingerprint as content_fingerprint
-from pipeline.steps.verification import raw_files, verify
+from pipeline.data.raw import RawFolder, fingerprint
+from pipeline.data.verification import raw_files, verify
+from pipeline.store.lineage import chain, closure, named, unknown
+from pipeline.store.provenance import OriginRecord, RawOrigin
+from pipeline.store.versions import MARKER, Store, Version
+from pipeline.store.versions import fingerprint as content_fingerprint
 
 TILES, STAGE1, REPORT = "a1" * 16, "b2" * 8, "c3" * 8
 ORIGIN = OriginRecord(

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.steps import locks
-from pipeline.steps.store import Store
+from pipeline.store import locks
+from pipeline.store.versions import Store
 
 ASSET = "oct/tiles"
 PROJECT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.steps.store import Store
+from pipeline.store.versions import Store
 Store(Path(sys.argv[1])).exclusive("oct/tiles", {"dagster_run": "run-1"}, warn=print)
 print("held", flush=True)
 sys.stdin.readline()
@@ -27,7 +27,7 @@ sys.stdin.readline()
 BUILD = """
 import sys, time
 from pathlib import Path
-from pipeline.steps.store import Store
+from pipeline.store.versions import Store
 store, name = Store(Path(sys.argv[1])), sys.argv[2]
 told = []
 for turn in range(4):

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.steps import checks
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import ConfigError, DatasetUnusable
-from pipeline.steps.manifest import build_manifest, make_manifest, read_manifest
-from pipeline.steps.raw import RawFolder
-from pipeline.steps.sample import cut, jpeg, tiff
-from pipeline.steps.splits import ImagesConfig
-from pipeline.steps.store import Store
+from pipeline.data import manifest_checks as checks
+from pipeline.data.datasets import DATASETS
+from pipeline.data.manifest import build_manifest, make_manifest, read_manifest
+from pipeline.data.raw import RawFolder
+from pipeline.data.sample.files import cut, jpeg, tiff
+from pipeline.data.splits import ImagesConfig
+from pipeline.errors import ConfigError, DatasetUnusable
+from pipeline.store.versions import Store
 
 SHAPE = (48, 64)
 LABELS = "B. Disease Grading/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"

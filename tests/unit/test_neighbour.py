@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.steps.controls.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
-from pipeline.steps.errors import ConfigError
+from pipeline.detectors.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
+from pipeline.errors import ConfigError
 
 
 @pytest.fixture

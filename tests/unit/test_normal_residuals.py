@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.scoring import ScoreConfig
-from pipeline.steps.canonical.form import SCORED
-from pipeline.steps.normal_residuals import NormalResiduals
-from pipeline.steps.scorers import CanvasImages
+from pipeline.detectors.normal_residuals import NormalResiduals
+from pipeline.detectors.scorers import CanvasImages
+from pipeline.forms.form import SCORED
 
 SIDE = 64
 CONFIG = ScoreConfig(beside=2)

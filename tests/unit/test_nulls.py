@@ -7,13 +7,13 @@ from numpy.testing import assert_allclose
 
 from models.metrics import auroc
 from models.pixel_curve import PixelCurve
+from pipeline.detectors.controls.similar_mean import RANKED_AT, NormalBank
+from pipeline.errors import ConfigError
+from pipeline.evaluation.evaluate import EvaluationConfig
+from pipeline.evaluation.nulls import NULLS, median_window, network_records, root_mean_square
+from pipeline.evaluation.records import RECORD_KEYS, kind
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.controls.similar_mean import RANKED_AT, NormalBank
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.evaluation import EvaluationConfig
-from pipeline.steps.nulls import NULLS, median_window, network_records, root_mean_square
-from pipeline.steps.reports.records import RECORD_KEYS, kind
-from pipeline.steps.reports.verdict import network_words, title
+from pipeline.reports.kit.verdict import network_words, title
 
 HEAD = {"dataset": "oct", "preset": "p", "seed": 0, "data_version": "d"}
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.experiments.options import in_colour, with_split
 from pipeline.experiments.presets import PRESETS
-from pipeline.steps.canonical import FORMS
+from pipeline.forms import FORMS
 
 LANES = [(preset, name) for preset, held in PRESETS.items() for name in held.lanes]
 

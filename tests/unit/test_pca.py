@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.steps.controls.pca import augmented, pca_residual, valid_mean
-from pipeline.steps.errors import ConfigError
+from pipeline.detectors.controls.pca import augmented, pca_residual, valid_mean
+from pipeline.errors import ConfigError
 
 H, W = 8, 12
 

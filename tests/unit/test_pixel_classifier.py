@@ -9,13 +9,13 @@ import pytest
 from models.metrics import auroc
 from models.pixel_network import PixelNetworkConfig
 from models.scoring import ScoreConfig
-from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN
-from pipeline.steps.controls.pixel_classifier import ClassifierConfig, PixelClassifier
-from pipeline.steps.controls.pixel_features import FeatureConfig, features
-from pipeline.steps.controls.registry import CONTROLS, Control
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.scorers import CanvasImages, score_canvas
-from pipeline.steps.synthetic import LesionConfig, paste_lesions
+from pipeline.detectors.controls.pixel_classifier import ClassifierConfig, PixelClassifier
+from pipeline.detectors.controls.pixel_features import FeatureConfig, features
+from pipeline.detectors.controls.registry import CONTROLS, Control
+from pipeline.detectors.scorers import CanvasImages, score_canvas
+from pipeline.detectors.synthetic import LesionConfig, paste_lesions
+from pipeline.errors import ConfigError
+from pipeline.forms.form import NO_DATA, SCORED, SEEN
 
 pytestmark = pytest.mark.slow
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.steps.comparison import RESAMPLES
-from pipeline.steps.promotion import compare
-from pipeline.steps.reports.lanes import write_evaluation
-from pipeline.steps.reports.records import RECORD_KEYS
-from pipeline.steps.store import Version
+from pipeline.evaluation.pictures.gallery import RESAMPLES
+from pipeline.evaluation.records import RECORD_KEYS
+from pipeline.evaluation.saved import write_evaluation
+from pipeline.store.versions import Version
+from pipeline.wiring.promotion import compare
 
 COUNT = 300
 LABELS = np.arange(COUNT) % 2

@@ -14,16 +14,16 @@ from scipy.stats import norm
 from skimage.measure import label as connected
 from skimage.segmentation import slic
 
-from pipeline.steps import proxies as proxies_module
-from pipeline.steps.canonical.form import NO_DATA, SCORED, TILE
-from pipeline.steps.contact_sheet import LARGE, TITLE, kinds_sheet, proxy_sheet
-from pipeline.steps.errors import ConfigError
-from pipeline.steps.loading import load_tiles
-from pipeline.steps.proxies import build_proxies, proxy_of
-from pipeline.steps.proxy_kinds import PARAMETERS, PROXIES, TITLES, ProxyConfig, segment_means
-from pipeline.steps.shards import create, open_array, write_rows
-from pipeline.steps.store import Store, Version
-from pipeline.steps.tile_checks import proxy_values
+from pipeline.errors import ConfigError
+from pipeline.forms.form import NO_DATA, SCORED, TILE
+from pipeline.store.shards import create, open_array, write_rows
+from pipeline.store.versions import Store, Version
+from pipeline.tiles import proxies as proxies_module
+from pipeline.tiles.checks import proxy_values
+from pipeline.tiles.contact_sheet import LARGE, TITLE, kinds_sheet, proxy_sheet
+from pipeline.tiles.loading import load_tiles
+from pipeline.tiles.proxies import build_proxies, proxy_of
+from pipeline.tiles.proxy_kinds import PARAMETERS, PROXIES, TITLES, ProxyConfig, segment_means
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.quality_runs import FITTED, bounds, earlier, fitted_on_test, place, run_key, stage_minutes
 from models.metrics import auroc
-from pipeline.steps.reports.records import without_shortcuts
+from pipeline.evaluation.records import without_shortcuts
 
 
 def written(folder: Path, counts: dict[tuple[str, int], int]) -> None:

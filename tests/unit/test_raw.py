@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.steps.decode import decode_image, decode_mask
-from pipeline.steps.errors import DatasetUnusable, UnusableImage
-from pipeline.steps.raw import RawFolder, fingerprint, read_image, read_mask
+from pipeline.data.raw import RawFolder, fingerprint, read_image, read_mask
+from pipeline.data.read.decode import decode_image, decode_mask
+from pipeline.errors import DatasetUnusable, UnusableImage
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", mode: str | None = None, **options: object) -> bytes:
@@ -93,9 +93,9 @@ def test_fingerprint_does_not_read_settled_files_again(tmp_path: Path, monkeypat
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.png").write_bytes(b"one")
     later = time.time() + 10
-    monkeypatch.setattr("pipeline.steps.raw.time.time", lambda: later)
+    monkeypatch.setattr("pipeline.data.raw.time.time", lambda: later)
     first = fingerprint(RawFolder(tmp_path / "raw"), tmp_path / "cache")
-    monkeypatch.setattr("pipeline.steps.raw.hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.data.raw.hashlib.file_digest", lambda *_: pytest.fail("read again"))
     assert fingerprint(RawFolder(tmp_path / "raw"), tmp_path / "cache") == first
 
 

@@ -11,13 +11,9 @@ from rich.console import Console
 
 from models.metrics import auroc
 from models.pixel_curve import PIXEL_METRICS, PixelCurve
-from pipeline.steps.errors import StoreCorrupt
-from pipeline.steps.nulls import network_records
-from pipeline.steps.reports.fidelity_table import fidelity
-from pipeline.steps.reports.lanes import LaneEvaluation, Panel, load_evaluation, strip_png, write_evaluation
-from pipeline.steps.reports.page import build_report
-from pipeline.steps.reports.pictures import data_links
-from pipeline.steps.reports.records import (
+from pipeline.errors import StoreCorrupt
+from pipeline.evaluation.nulls import network_records
+from pipeline.evaluation.records import (
     IMAGE_METRICS,
     RECORD_KEYS,
     find,
@@ -26,8 +22,12 @@ from pipeline.steps.reports.records import (
     pixel_records,
     without_shortcuts,
 )
-from pipeline.steps.reports.terminal import summary_table
-from pipeline.steps.reports.verdict import lead, number, sentences, title, verdict
+from pipeline.evaluation.saved import LaneEvaluation, Panel, load_evaluation, strip_png, write_evaluation
+from pipeline.reports.evaluation.fidelity_table import fidelity
+from pipeline.reports.evaluation.page import build_report
+from pipeline.reports.evaluation.terminal import summary_table
+from pipeline.reports.kit.pictures import data_links
+from pipeline.reports.kit.verdict import lead, number, sentences, title, verdict
 
 CLASSES = ("CNV", "DME", "DRUSEN")
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.steps import checks, phantoms
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.manifest import make_manifest
-from pipeline.steps.raw import RawFolder, fingerprint
-from pipeline.steps.sample import sample_files, write_sample
-from pipeline.steps.splits import ImagesConfig
+from pipeline.data import manifest_checks as checks
+from pipeline.data.datasets import DATASETS
+from pipeline.data.manifest import make_manifest
+from pipeline.data.raw import RawFolder, fingerprint
+from pipeline.data.sample import drawings as phantoms
+from pipeline.data.sample.files import sample_files, write_sample
+from pipeline.data.splits import ImagesConfig
 
 pytestmark = pytest.mark.slow
 

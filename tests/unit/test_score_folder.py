@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.steps.detector.heat import Region
-from pipeline.steps.detector.output import ScoreFolder, read_table
-from pipeline.steps.detector.stream import Scored
-from pipeline.steps.errors import ConfigError
+from pipeline.detectors.folder.output import ScoreFolder, read_table
+from pipeline.detectors.folder.stream import Scored
+from pipeline.detectors.frozen.heat import Region
+from pipeline.errors import ConfigError
 
 
 @dataclass

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.steps.detector import stream as streaming
-from pipeline.steps.detector.stream import BATCH, stream
-from pipeline.steps.errors import UnusableImage
+from pipeline.detectors.folder import stream as streaming
+from pipeline.detectors.folder.stream import BATCH, stream
+from pipeline.errors import UnusableImage
 
 
 @dataclass

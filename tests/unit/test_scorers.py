@@ -10,12 +10,12 @@ import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, fit_statistics, parts, standardise_one, worst_mean, z_score
-from models.similar import SimilarNormals
-from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN, TILE
-from pipeline.steps.errors import DatasetUnusable
-from pipeline.steps.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
-from pipeline.steps.shards import create
-from pipeline.steps.store import Version
+from pipeline.detectors.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
+from pipeline.detectors.similar import SimilarNormals
+from pipeline.errors import DatasetUnusable
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
+from pipeline.store.shards import create
+from pipeline.store.versions import Version
 
 SPLITS = ["val", "val", "val", "holdout", "test", "test"]
 CONFIG = ScoreConfig(signed=True, sigma=0.7, worst=0.1, floor=0.1)

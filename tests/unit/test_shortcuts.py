@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN
-from pipeline.steps.controls.shortcuts import SHORTCUTS, high_frequency, shortcut_table
-from pipeline.steps.reports.records import kind, split_name
+from pipeline.detectors.controls.shortcuts import SHORTCUTS, high_frequency, shortcut_table
+from pipeline.evaluation.records import kind, split_name
+from pipeline.forms.form import NO_DATA, SCORED, SEEN
 
 SIDE = 64
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, standardise_one
-from models.similar import SimilarNormals, ranking
+from pipeline.detectors.similar import SimilarNormals, ranking
 
 H, W, COUNT = 10, 12, 80
 CONFIG = ScoreConfig(sigma=1.0, similar=40, mirrored=False)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.steps.errors import NeverMaterialized, StoreCorrupt
-from pipeline.steps.store import MARKER, Store, Version, fingerprint, write_file
+from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.store.versions import MARKER, Store, Version, fingerprint, write_file
 
 FIRST, SECOND = "a" * 16, "b" * 16
 
@@ -152,7 +152,7 @@ def test_a_second_builder_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCa
             waiting.set()
 
     handler = Told()
-    logging.getLogger("pipeline.steps.locks").addHandler(handler)
+    logging.getLogger("pipeline.store.locks").addHandler(handler)
 
     def second() -> None:
         with Store(tmp_path).building("oct/tiles", "key"):
@@ -164,7 +164,7 @@ def test_a_second_builder_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCa
         assert waiting.wait(10)
         order.append("first")
     thread.join(10)
-    logging.getLogger("pipeline.steps.locks").removeHandler(handler)
+    logging.getLogger("pipeline.store.locks").removeHandler(handler)
     assert order == ["first", "second"]
     assert "waiting until it has finished" in caplog.text
 
@@ -196,7 +196,7 @@ def test_write_file_leaves_the_old_content_when_it_fails(tmp_path: Path, monkeyp
     def refuse(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipeline.steps.store.os.replace", refuse)
+    monkeypatch.setattr("pipeline.store.versions.os.replace", refuse)
     with pytest.raises(OSError, match="disk full"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
@@ -230,7 +230,7 @@ def test_the_marker_holds_what_the_version_holds(tmp_path: Path) -> None:
 
 def die_before_the_marker(root: Path) -> None:
     """Child of the kill test: one good version, then a publish that is killed before its marker."""
-    import pipeline.steps.store as module
+    import pipeline.store.versions as module
 
     store = Store(root)
     store.point(publish(store, FIRST, "one"))

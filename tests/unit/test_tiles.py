@@ -15,17 +15,17 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.steps import carry as carry_module
-from pipeline.steps import cutting as cutting_module
-from pipeline.steps.canonical.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTransform, slots
-from pipeline.steps.contact_sheet import tile_sheet
-from pipeline.steps.errors import ConfigError, DatasetUnusable, UnusableImage
-from pipeline.steps.loading import read_index
-from pipeline.steps.raw import RawFolder, read_image
-from pipeline.steps.shards import create, open_array, write_rows
-from pipeline.steps.store import Store, Version
-from pipeline.steps.tile_checks import tile_coverage, tile_values
-from pipeline.steps.tiles import TilesConfig, build_tiles
+from pipeline.data.raw import RawFolder, read_image
+from pipeline.errors import ConfigError, DatasetUnusable, UnusableImage
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTransform, slots
+from pipeline.store import increments as carry_module
+from pipeline.store.shards import create, open_array, write_rows
+from pipeline.store.versions import Store, Version
+from pipeline.tiles import cutting as cutting_module
+from pipeline.tiles.checks import tile_coverage, tile_values
+from pipeline.tiles.contact_sheet import tile_sheet
+from pipeline.tiles.loading import read_index
+from pipeline.tiles.tiles import TilesConfig, build_tiles
 
 pytestmark = pytest.mark.slow
 

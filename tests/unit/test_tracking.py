@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
-from pipeline.steps.store import Version
+from pipeline.store.versions import Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.tracking import Origin, Tracker
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.fetch import CHECKSUMS, KEPT
-from pipeline.steps.presence import look
-from pipeline.steps.sources import BRAIN_MRI, IDRID, SOURCES, RemoteFile
+from pipeline.data.datasets import DATASETS
+from pipeline.data.download.fetch import CHECKSUMS, KEPT
+from pipeline.data.download.presence import look
+from pipeline.data.download.sources import BRAIN_MRI, IDRID, SOURCES, RemoteFile
 
 TRAIN, CSV = "a. Training Set", "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"
 MASK = f"A. Segmentation/2. All Segmentation Groundtruths/{TRAIN}/1. Microaneurysms/IDRiD_01_MA.tif"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.steps.datasets import DATASETS
-from pipeline.steps.errors import ContentDiffers, TransferFailed
-from pipeline.steps.fetch import CHECKSUMS, KEPT, STAGING, address, fetch, published, recorded
-from pipeline.steps.sources import SOURCES, RemoteFile
+from pipeline.data.datasets import DATASETS
+from pipeline.data.download.fetch import CHECKSUMS, KEPT, STAGING, address, fetch, published, recorded
+from pipeline.data.download.sources import SOURCES, RemoteFile
+from pipeline.errors import ContentDiffers, TransferFailed
 
 BUFFER = io.BytesIO()
 with zipfile.ZipFile(BUFFER, "w") as packed:
@@ -83,7 +83,7 @@ def test_every_known_checksum_counts(get, tmp_path):
 
 def test_a_file_placed_by_hand_is_compared_not_replaced(files, get, tmp_path):
     (tmp_path / "x y.zip").write_bytes(b"something else")
-    with pytest.raises(ContentDiffers, match=r"a friend.*correct its row in pipeline/steps/sources\.py"):
+    with pytest.raises(ContentDiffers, match=r"a friend.*correct its row in pipeline/data/download/sources\.py"):
         get(RemoteFile(name="x y.zip", sha256=SHA, said_by="a friend"))
     assert (tmp_path / "x y.zip").read_bytes() == b"something else"
     assert files.asked == []
@@ -118,7 +118,7 @@ def test_a_cut_download_is_kept_where_no_lane_reads(files, get, tmp_path):
 def test_a_killed_process_goes_on(files, get, tmp_path):
     files.stalls = 100_000
     code = (
-        "import sys; from pathlib import Path; from pipeline.steps.fetch import fetch, RemoteFile;"
+        "import sys; from pathlib import Path; from pipeline.data.download.fetch import fetch, RemoteFile;"
         "fetch(RemoteFile(name='x y.zip'), Path(sys.argv[1]), sys.argv[2])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), address(FILE, "oct", files.url)])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.steps.errors import TransferFailed
-from pipeline.steps.transfer import Resuming
+from pipeline.data.download.transfer import Resuming
+from pipeline.errors import TransferFailed
 
 WHOLE = os.urandom(300_000)
 OTHER = os.urandom(300_000)
@@ -110,7 +110,7 @@ def test_a_kill_after_the_last_byte_needs_no_request(files, bring, tmp_path):
 
 def test_a_busy_server_is_asked_again(files, bring, monkeypatch):
     slept = []
-    monkeypatch.setattr("pipeline.steps.transfer.time.sleep", slept.append)
+    monkeypatch.setattr("pipeline.data.download.transfer.time.sleep", slept.append)
     files.answers = [(503, {}), (429, {"Retry-After": "7"}), (500, {})]
     assert bring(wait=1.0) == WHOLE
     assert slept == [1, 7, 4]

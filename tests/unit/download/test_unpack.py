@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.steps.errors import ContentDiffers
-from pipeline.steps.unpack import unpack
+from pipeline.data.download.unpack import unpack
+from pipeline.errors import ContentDiffers
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> Path:

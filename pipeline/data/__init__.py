@@ -1,0 +1,1 @@
+"""Raw files: layouts, decoding, manifest, splits, duplicates, download, user data sets, the sample."""

@@ -1,0 +1,116 @@
+"""The data sets: one row each. A new data set is a new row (and a layout, if nobody has its folders yet).
+
+The official counts name only the parts that the lanes use; a subset of them is enough to run.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.data.duplicates import DuplicateRule
+from pipeline.data.layouts import brain_mri, idrid, oct
+from pipeline.data.layouts.candidate import Candidate
+from pipeline.data.raw import RawFolder
+from pipeline.data.splits import SplitRule, by_duplicate_group, by_hash_order, by_patient_block
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What is known of a data set before a file is read."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]  # the first one is normal, label 0; all others label 1
+    lesions: tuple[str, ...] = ()  # names of the lesion masks; empty where there are none
+    licence: str
+    citation: str
+    url: str
+    official: Mapping[str, Mapping[str, int]]  # part of the download → class → images in the official set
+    layout: str  # what is expected where, one path a line, for error messages
+    scan: Callable[[RawFolder], list[Candidate]]
+    split: SplitRule
+    shares: tuple[float, float, float, float]  # of the normals: train, val, holdout, test; they sum to 1
+    duplicates: DuplicateRule | None = None  # when two normals count as the same picture; None: by patient alone
+    middle: float = 1.0  # share of each side around the middle in which duplicates are looked for, in (0, 1]
+    conflicts: Mapping[str, str] = field(default_factory=dict)  # candidate key → why it goes to the quarantine
+    described: str = ""  # hash of what else decides the manifest, where the user described it
+
+    @property
+    def decides(self) -> tuple[object, ...]:
+        """What of the row decides the manifest."""
+        own = (self.described,) if self.described else ()
+        return self.shares, self.duplicates, self.middle, dict(self.conflicts), *own
+
+    @property
+    def wanted(self) -> str:
+        """What is expected where, for error messages."""
+        return f"expected there, all of it or a part:\n{self.layout}" + (f"\ndownload: {self.url}" if self.url else "")
+
+    @property
+    def abnormal(self) -> tuple[str, ...]:
+        """The classes with label 1."""
+        return self.classes[1:]
+
+
+BRAIN_MRI = Dataset(
+    name="brain_mri",
+    title="Brain MRI (Sartaj and the normals of Br35H)",
+    classes=("normal", "glioma", "meningioma", "pituitary"),
+    licence="Sartaj: CC0 as published on Kaggle; Br35H: no licence stated",
+    citation="Bhuvaji et al., Brain Tumor Classification (MRI), Kaggle 2020; Hamada, Br35H, Kaggle 2020",
+    url="https://www.kaggle.com/datasets/sartajbhuvaji/brain-tumor-classification-mri",
+    official={
+        "sartaj/Training": {"normal": 395, "glioma": 826, "meningioma": 822, "pituitary": 827},
+        "sartaj/Testing": {"normal": 105, "glioma": 100, "meningioma": 115, "pituitary": 74},
+        "br35h/no": {"normal": 1500},
+    },
+    layout=brain_mri.LAYOUT,
+    scan=brain_mri.scan,
+    split=by_duplicate_group,
+    shares=(0.50, 0.15, 0.10, 0.25),
+    duplicates=DuplicateRule(),
+)
+
+OCT = Dataset(
+    name="oct",
+    title="Retinal OCT (OCT2017)",
+    classes=("normal", "CNV", "DME", "DRUSEN"),
+    licence="CC BY 4.0",
+    citation="Kermany et al., Cell 172 (2018) 1122-1131, doi:10.1016/j.cell.2018.02.010",
+    url="https://data.mendeley.com/datasets/rscbjbr9sj",
+    official={
+        "train": {"normal": 26315},
+        "test": {"normal": 250, "CNV": 250, "DME": 250, "DRUSEN": 250},
+    },
+    layout=oct.LAYOUT,
+    scan=oct.scan,
+    split=by_patient_block,
+    shares=(0.69, 0.155, 0.155, 0.0),
+)
+
+IDRID = Dataset(
+    name="idrid",
+    title="Fundus photographs (IDRiD)",
+    classes=("normal", "diabetic_retinopathy"),
+    lesions=tuple(idrid.LESIONS),
+    licence="CC BY 4.0",
+    citation="Porwal et al., Data 3 (2018) 25, doi:10.3390/data3030025; Med. Image Anal. 59 (2020) 101561",
+    url="https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
+    official={
+        "A/train": {"diabetic_retinopathy": 54},
+        "A/test": {"diabetic_retinopathy": 27},
+        "B/train": {"normal": 134},
+        "B/test": {"normal": 34},
+    },
+    layout=idrid.LAYOUT,
+    scan=idrid.scan,
+    split=by_hash_order,
+    shares=(0.705, 0.185, 0.11, 0.0),
+    duplicates=DuplicateRule(plain=1.0, hash_bits=-1),  # one fundus looks like the next: its vessels must agree,
+    middle=0.5,  # inside the round field, whose rim is the same in all (largest correlation of 133 normals: .41)
+    conflicts={
+        "B/train/IDRiD_118": "conflicting labels: grade 0 here, and the same image stands in the official "
+        "testing set under another number with grade 3"
+    },
+)
+
+DATASETS: dict[str, Dataset] = {row.name: row for row in (BRAIN_MRI, OCT, IDRID)}

@@ -1,0 +1,1 @@
+"""Download and unpack the public data sets."""

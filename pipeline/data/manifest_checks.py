@@ -1,0 +1,84 @@
+"""What must hold of a manifest, as plain functions: (passed, numbers and names for the asset check's metadata)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipeline.data.datasets import Dataset
+from pipeline.data.duplicates import near_duplicates
+from pipeline.data.raw import RawFolder, read_image, read_mask
+from pipeline.data.read.decode import small_gray
+from pipeline.data.splits import SPLITS
+from pipeline.errors import UnusableImage
+
+Outcome = tuple[bool, dict[str, Any]]
+FEW = 5
+"""Offenders named in the metadata."""
+
+
+def content_once(images: pd.DataFrame) -> Outcome:
+    """No content hash stands twice, so none stands in two splits."""
+    twice = sorted(set(images["path"][images["sha256"].duplicated(keep=False)]))
+    return not twice, {"images": len(images), "repeated": len(twice), "examples": twice[:FEW]}
+
+
+def groups_apart(images: pd.DataFrame) -> Outcome:
+    """No patient or duplicate group stands in two of train, val, holdout and test."""
+    used = images[images["split"].isin(SPLITS)]
+    sides = used.groupby("group")["split"].nunique()
+    torn = sorted(sides.index[sides > 1])
+    return not torn, {"groups": len(sides), "torn": len(torn), "examples": torn[:FEW]}
+
+
+def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset) -> Outcome:
+    """No two normals of different splits show the same thing; looked for anew, over all pairs of splits.
+
+    Normals that look like an abnormal image of the test are counted in ``look_like_abnormal`` and do not fail.
+    """
+    rule = dataset.duplicates
+    if rule is None:
+        return True, {"pairs": 0, "note": "this data set is split by patient"}
+    used = images[images["split"].isin(SPLITS)].reset_index(drop=True)
+    smalls = [small_gray(read_image(raw, path), dataset.middle) for path in used["path"]]
+    pairs = [(i, j) for i, j in near_duplicates(smalls, smalls, rule=rule) if i < j]
+    labels, splits = used["label"].tolist(), used["split"].tolist()
+    torn = [(i, j) for i, j in pairs if labels[i] == labels[j] == 0 and splits[i] != splits[j]]
+    mixed = {min((i, j), key=lambda k: labels[k]) for i, j in pairs if labels[i] != labels[j]}
+    examples = [f"{used['path'][i]} ({splits[i]}) and {used['path'][j]} ({splits[j]})" for i, j in torn[:FEW]]
+    return not torn, {"pairs": len(torn), "look_like_abnormal": len(mixed), "examples": examples}
+
+
+def normals_only(images: pd.DataFrame, splits: Sequence[str] = ("train", "val", "holdout")) -> Outcome:
+    """What is learned from, or sets thresholds, is normal, and there is some of it in each split."""
+    rows = images[images["split"].isin(splits)]
+    wrong = sorted(rows["path"][rows["label"] != 0])
+    counts = {split: int((rows["split"] == split).sum()) for split in splits}
+    return not wrong and all(counts.values()), {**counts, "abnormal": len(wrong), "examples": wrong[:FEW]}
+
+
+def counts_within_official(counts: Mapping[str, Any]) -> Outcome:
+    """No part holds more images than the official set, and each image there is usable or in the quarantine."""
+    cells = [(f"{part}/{klass}", cell) for part, row in counts["parts"].items() for klass, cell in row.items()]
+    more = [
+        f"{name}: {cell['there']} of {cell['official']}" for name, cell in cells if cell["there"] > cell["official"]
+    ]
+    there, usable = (sum(cell[what] for _, cell in cells) for what in ("there", "usable"))
+    official = sum(cell["official"] for _, cell in cells)
+    lost = max(there - usable - counts["quarantined"], 0)
+    numbers = {"there": there, "usable": usable, "official": official, "quarantined": counts["quarantined"]}
+    return not more and lost == 0, {**numbers, "lost": lost, "more_than_official": more[:FEW]}
+
+
+def mask_sizes(images: pd.DataFrame, raw: RawFolder) -> Outcome:
+    """Every mask can be read and has the size of its image."""
+    wrong, masks = [], 0
+    for row in images.itertuples():
+        for path in json.loads(str(row.masks)).values():
+            masks += 1
+            try:
+                read_mask(raw, path, (int(str(row.height)), int(str(row.width))))
+            except UnusableImage as error:
+                wrong.append(f"{path}: {error}")
+    return not wrong, {"masks": masks, "wrong": len(wrong), "examples": wrong[:FEW]}

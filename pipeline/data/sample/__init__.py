@@ -1,0 +1,1 @@
+"""The built-in sample: drawn images in the official layouts."""

@@ -1,0 +1,1 @@
+"""What scores: trained methods, controls, standardisation, the frozen detector."""

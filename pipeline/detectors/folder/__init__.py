@@ -1,0 +1,1 @@
+"""Score a folder of images with a frozen detector."""

@@ -1,0 +1,58 @@
+"""How rare a score is among normal images: what a number of sd cannot say and a reader wants to know."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of n normal validation images, each standardised by the others; sorted, rising."""
+
+    normal: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating]) -> "Calibration":
+        """From scores in any order."""
+        return cls(np.sort(np.asarray(scores, float)))
+
+    def rate(self, score: float) -> float:
+        """Share of normal images that score at least as high: (1 + those that do)/(n + 1), so never 0.
+
+        A conformal p-value: of new normal images of the same kind, at most this share gets a rate as small
+        (Vovk et al., Algorithmic Learning in a Random World; https://arxiv.org/abs/2104.08279).
+        """
+        return (1 + self._above(score)) / (len(self.normal) + 1)
+
+    def highest_rate(self, score: float, coverage: float = 0.95) -> float:
+        """Upper end of the one-sided exact interval (Clopper and Pearson) of that share."""
+        above, count = self._above(score), len(self.normal)
+        return 1.0 if above == count else float(special.betaincinv(above + 1, count - above, coverage))
+
+    @property
+    def least(self) -> float:
+        """The lowest rate that so many normals can tell."""
+        return 1 / (len(self.normal) + 1)
+
+    def threshold(self, rate: float) -> float:
+        """The score above which the rate is at most ``rate``; ``ConfigError`` where n normals cannot tell."""
+        if not self.least <= rate < 1:
+            raise ConfigError(
+                f"false-alarm rate: expected {self.least:.4f} (1 in {len(self.normal) + 1}) to 1, as this detector was "
+                f"calibrated on {len(self.normal)} normal images, got {rate:g}; ask for a higher rate"
+            )
+        allowed = int(np.floor(rate * (len(self.normal) + 1) + 1e-9)) - 1  # normals that may score as high
+        return float(self.normal[len(self.normal) - 1 - allowed])
+
+    def _above(self, score: float) -> int:
+        return int((self.normal >= score).sum())
+
+
+def in_words(rate: float) -> str:
+    """``1 normal image in 40 scores this high``; every one where the rate is 1."""
+    count = round(1 / rate)
+    return f"1 normal image in {count} scores this high" if count > 1 else "most normal images score this high"

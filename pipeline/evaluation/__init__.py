@@ -1,0 +1,1 @@
+"""Test images through detectors: records with intervals, controls, pasted lesions, label audit."""

@@ -1,0 +1,103 @@
+"""Pictures of single cases: input, predicted proxy, reconstruction, heat map and truth, side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from numpy.typing import NDArray
+
+from models.scoring import Array
+from pipeline.detectors.inference import Prediction
+from pipeline.detectors.scorers import CanvasScore, enlarge
+from pipeline.evaluation.saved import HEAT_RANGE, Panel, strip_png
+
+SIDE = 256  # px, height of a panel's pictures
+
+
+@dataclass(frozen=True)
+class Case:
+    """One canvas of a method, ready to be drawn."""
+
+    canvas: str
+    found: Prediction
+    scored: CanvasScore
+    lesions: Callable[[int], NDArray[np.bool_] | None]  # row → mask at the canvas's full size, None without masks
+
+
+def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple[str, int, pd.Series]]:
+    """(kind, number from 1, row): best found and missed abnormal images, worst false alarms and most ordinary normals.
+
+    ``count`` of each; false alarms and ordinary images are held-out or test normals.
+    """
+    test = table[table["split"] == "test"]
+    normal = table[(table["label"] == 0) & table["split"].isin(["test", "holdout"])]
+    abnormal = test[test["label"] == 1]
+    kinds = {
+        "found": abnormal.nlargest(count, column),
+        "missed": abnormal.nsmallest(count, column),
+        "false alarm": normal.nlargest(count, column),
+        "ordinary": normal.nsmallest(count, column),
+    }
+    for kind, rows in kinds.items():
+        for number, (_, image) in enumerate(rows.iterrows(), start=1):
+            yield kind, number, image
+
+
+def case_panels(cases: Sequence[Case], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
+    """A strip for each of the ``chosen_cases`` on every canvas."""
+    panels = []
+    for kind, number, image in chosen_cases(table, column, count):
+        for case in cases:
+            caption = (
+                f"{kind} {number}, {case.canvas}: {image['klass']}, score {image[column]:.2f} ({image['image_id']})"
+            )
+            name = f"{kind.replace(' ', '_')}_{number}_{case.canvas}.png"
+            panels.append(Panel(file=name, caption=caption, png=case_png(case, str(image["image_id"]))))
+    return panels
+
+
+def case_png(case: Case, image_id: str) -> bytes:
+    """One strip; a heat map uses ``HEAT_RANGE``, the truth is outlined on the input."""
+    row = int(np.flatnonzero((case.found.images.images["image_id"] == image_id).to_numpy())[0])
+    shown = gray_picture(case.found.images.gray[row])
+    heat = heat_picture(case.scored.map_of(row))
+    pictures = {
+        "input": shown,
+        "predicted proxy": gray_picture(case.found.proxy[row]),
+        "reconstruction": gray_picture(case.found.reconstruction[row]),
+        "score map": heat,
+        "on input": cv2.addWeighted(np.repeat(shown[..., None], 3, 2), 0.55, heat, 0.45, 0),
+    }
+    if (truth := case.lesions(row)) is not None:
+        pictures["truth"] = _outlined(shown, truth)
+    return strip_png(pictures, SIDE)
+
+
+def heat_picture(scores: Array) -> NDArray[np.uint8]:
+    """Score map (h, w) as colours (h', w', 3) on the fixed ``HEAT_RANGE``."""
+    low, high = HEAT_RANGE
+    unit = np.clip((_sized(scores) - low) / (high - low), 0, 1)
+    colours: NDArray[np.uint8] = (colormaps["inferno"](unit)[..., :3] * 255).astype(np.uint8)
+    return colours
+
+
+def _sized(values: Array) -> Array:
+    height, width = values.shape
+    factor = max(1, SIDE // height)
+    return enlarge(values.astype(np.float32), (height * factor, width * factor)) if factor > 1 else values
+
+
+def gray_picture(values: Array) -> NDArray[np.uint8]:
+    """Values (h, w) in [0, 1] as gray levels (h', w'), enlarged by a whole factor to about ``SIDE`` rows."""
+    picture: NDArray[np.uint8] = (np.clip(_sized(values), 0, 1) * 255).astype(np.uint8)
+    return picture
+
+
+def _outlined(gray: NDArray[np.uint8], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    colour = np.repeat(cv2.resize(gray, truth.shape[::-1])[..., None], 3, 2)
+    contours, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlined: NDArray[np.uint8] = cv2.drawContours(np.ascontiguousarray(colour), contours, -1, (255, 60, 60), 2)
+    return outlined

@@ -1,0 +1,167 @@
+"""The folder one lane's evaluation leaves behind, written and read by the same names.
+
+records.json   list of records (``records.RECORD_KEYS``)
+scores.parquet image scores (image_id, split, label, klass, group, ``<method>:<score>``…)
+curves.json    pixel curves: score name → subset → fpr, tpr, recall, precision lists
+panels/*.png   pictures of cases, listed with captions in panels.json
+summary.json   what was run on what: ``SUMMARY_KEYS``
+pictures.parquet  thumbnails and layers for the page (``pictures.layers``); evaluations of the benchmark have none
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.errors import StoreCorrupt
+from pipeline.evaluation.records import RECORD_KEYS, Record, score_columns
+
+Curves = Mapping[str, Mapping[str, Mapping[str, list[float]]]]
+
+SUMMARY_DEFAULTS: Mapping[str, Any] = {
+    "counts": {},  # what → images here
+    "official_counts": {},  # what → images in the official set
+    "quarantine": [],  # [{path, reason}]
+    "config": {},
+    "versions": {},  # asset → data version
+    "mlflow": {},  # stage → link
+    "minutes": {},  # stage → minutes
+    "peak_memory_gib": None,
+    "thresholds": {},  # score → label-free threshold
+    "leaking": False,  # the split is the paper's random one: duplicates may stand on two sides
+    "notes": [],
+    "model_card": "",  # markdown
+    "images_per_second": None,  # of the method, loading left out
+    "label": "",  # the rest is known of the benchmark's runs alone: the method for people
+    "entry": "",  # name of the run
+    "parameters": None,
+    "train_minutes": None,
+    "last_gain": {},  # canvas → stage → share by which the last quarter of the steps lowered the validation loss
+    "budget": {},  # canvas → stage → steps
+    "batch_size": {},  # canvas → images
+    "learning_rate": {},  # canvas → stage → highest rate
+    "memory": {},  # canvas → what of its memory an experiment uses
+}
+PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
+"""Columns of the pictures' table; ``data`` holds a file's bytes."""
+HEAT_RANGE = (0.0, 8.0)
+"""Standardised score (sd of normals) shown as the coldest and the hottest colour: fixed, never stretched by image."""
+PICTURES = "pictures.parquet"
+THUMBNAIL = "thumbnail"
+"""Layer of the small pictures that every scored image has."""
+SUMMARY_NEEDED = ("dataset", "title", "preset", "method", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A picture of one case with its caption; ``png`` holds the file's bytes."""
+
+    file: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneEvaluation:
+    """Everything the report says about one data set."""
+
+    records: list[Record]
+    scores: pd.DataFrame
+    curves: Curves = field(default_factory=dict)
+    panels: Sequence[Panel] = ()
+    pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE_COLUMNS)))
+    summary: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check keys once, so that the pages can trust them."""
+        missing = [key for key in SUMMARY_NEEDED if key not in self.summary]
+        unknown = sorted(set(self.summary) - set(SUMMARY_NEEDED) - set(SUMMARY_DEFAULTS))
+        if missing or unknown:
+            raise ValueError(f"evaluation summary: keys missing {missing}, unknown {unknown}")
+        for record in self.records:
+            if tuple(record) != RECORD_KEYS:
+                raise ValueError(f"a record has the keys {RECORD_KEYS}, got {tuple(record)}")
+        if not self.records:
+            raise ValueError(f"the evaluation of {self.summary['dataset']!r} holds no record")
+        if tuple(self.pictures.columns) != PICTURE_COLUMNS:
+            raise ValueError(f"pictures have the columns {PICTURE_COLUMNS}, got {tuple(self.pictures.columns)}")
+        score_columns(self.scores)
+
+    @property
+    def dataset(self) -> str:
+        """Key of the data set."""
+        return str(self.summary["dataset"])
+
+    def about(self, key: str) -> Any:
+        """A field of the summary, its default where the evaluation left it out."""
+        return self.summary.get(key, SUMMARY_DEFAULTS.get(key))
+
+
+def write_evaluation(
+    folder: Path,
+    *,
+    records: list[Record],
+    scores: pd.DataFrame,
+    summary: Mapping[str, Any],
+    curves: Curves | None = None,
+    panels: Sequence[Panel] = (),
+    pictures: pd.DataFrame | None = None,
+) -> LaneEvaluation:
+    """Write one lane's evaluation into ``folder`` (made if missing) and return it; same input, same bytes."""
+    kept = {} if pictures is None else {"pictures": pictures}
+    lane = LaneEvaluation(records=records, scores=scores, curves=curves or {}, panels=panels, summary=summary, **kept)
+    (folder / "panels").mkdir(parents=True, exist_ok=True)
+    for panel in panels:
+        (folder / "panels" / panel.file).write_bytes(panel.png)
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    if pictures is not None:
+        pictures.to_parquet(folder / PICTURES, index=False)
+    listed = [{"file": panel.file, "caption": panel.caption} for panel in panels]
+    parts = {"records": records, "curves": lane.curves, "panels": listed, "summary": dict(summary)}
+    for name, part in parts.items():
+        (folder / f"{name}.json").write_text(json.dumps(part, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return lane
+
+
+def load_evaluation(folder: Path) -> LaneEvaluation:
+    """Read what ``write_evaluation`` wrote; StoreCorrupt names the file that is missing or unreadable."""
+    try:
+        parts = {
+            name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            for name in ("records", "curves", "panels", "summary")
+        }
+        panels = [Panel(**entry, png=(folder / "panels" / entry["file"]).read_bytes()) for entry in parts["panels"]]
+        scores = pd.read_parquet(folder / "scores.parquet")
+        kept = {"pictures": pd.read_parquet(folder / PICTURES)} if (folder / PICTURES).is_file() else {}
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise StoreCorrupt(f"{folder} is no complete evaluation: {error}; materialize the evaluation again") from error
+    return LaneEvaluation(
+        records=parts["records"], scores=scores, curves=parts["curves"], panels=panels, summary=parts["summary"], **kept
+    )
+
+
+def strip_png(pictures: Mapping[str, NDArray[np.uint8]], height: int = 256) -> bytes:
+    """PNG of pictures side by side, (H, W) or (H, W, 3) uint8 each, scaled to one height with its title above."""
+    title, gap = 30, 6
+    cells = []
+    for name, picture in pictures.items():
+        image = Image.fromarray(np.ascontiguousarray(picture)).convert("RGB")
+        width = max(1, round(image.width * height / image.height))
+        cells.append((name, image.resize((width, height), Image.Resampling.BILINEAR)))
+    total = sum(image.width + gap for _, image in cells) - gap
+    sheet = Image.new("RGB", (total, height + title), "white")
+    draw, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(20), 0
+    for name, image in cells:
+        draw.text((x + 2, 2), name, fill="black", font=font)
+        sheet.paste(image, (x, title))
+        x += image.width + gap
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,122 @@
+"""The round field of view of a fundus image: where it lies, and the square canvas cut around it.
+
+The field's width is the side of the square, so that a lesion of one size in the eye has one size on the canvas, for
+any camera resolution and whether or not the camera cuts the field off at the top and the bottom.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UnusableImage
+from pipeline.forms.form import NO_DATA, SCORED, SEEN
+
+CANVAS = 768
+"""Side of the canvas in pixels: three tiles."""
+
+RIM = 4
+"""Width in canvas pixels of the rim that is seen and not scored."""
+
+SMALLEST = 64  # px; narrower fields cannot show a lesion
+DARKEST = 24  # brightness 0..255 that the field's brightest part has to reach
+SHARE = 0.05  # of the image area that the field has to fill
+COARSE = 720  # px, longer side at which the field is looked for
+SUBPIXEL = 4  # fractional bits of polygon corners
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """The field of view in one image; ``left``, ``top`` and ``side`` describe its square, which may leave the image."""
+
+    height: int  # of the image, px
+    width: int
+    left: int  # image px
+    top: int  # image px, negative where the camera cuts the field off
+    side: int  # image px
+    outline: NDArray[np.float32]  # (k, 2) polygon, x and y in image px
+
+    @property
+    def scale(self) -> float:
+        """Image pixels a canvas pixel."""
+        return self.side / CANVAS
+
+    def cut(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Area means of (H, W) or (H, W, C) on the canvas, (CANVAS, CANVAS) or with C behind.
+
+        Rows and columns beyond the image repeat its border; ``validity`` says that nothing was imaged there.
+        """
+        y0, y1 = max(self.top, 0), min(self.top + self.side, self.height)
+        x0, x1 = max(self.left, 0), min(self.left + self.side, self.width)
+        beyond = (y0 - self.top, self.top + self.side - y1, x0 - self.left, self.left + self.side - x1)
+        square = cv2.copyMakeBorder(plane[y0:y1, x0:x1], *beyond, cv2.BORDER_REPLICATE)
+        how = cv2.INTER_AREA if self.side >= CANVAS else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(square, (CANVAS, CANVAS), interpolation=how), np.float32)
+
+    def validity(self) -> NDArray[np.uint8]:
+        """Codes (CANVAS, CANVAS): SCORED in the field without its rim, SEEN in the rim, NO_DATA outside."""
+        corner = np.array([self.left, self.top], np.float32)
+        polygon = (self.outline + 0.5 - corner) / self.scale - 0.5
+        fixed = np.round(polygon * 2**SUBPIXEL).astype(np.int32)
+        inside = np.zeros((CANVAS, CANVAS), np.uint8)
+        cv2.fillPoly(inside, [fixed], 1, cv2.LINE_8, SUBPIXEL)
+        framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        codes = np.full((CANVAS, CANVAS), NO_DATA, np.uint8)
+        codes[inside > 0] = SEEN
+        codes[depth > RIM] = SCORED
+        return codes
+
+    def cut_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A lesion mask (H, W) on the canvas: True where half of the area or more is covered."""
+        covered = self.cut(mask.astype(np.float32)) >= 0.5
+        found: NDArray[np.bool_] = covered & (self.validity() > NO_DATA)
+        return found
+
+
+def find_field(image: NDArray[np.uint8]) -> Field:
+    """The largest connected bright region of (H, W) or (H, W, 3), its holes filled.
+
+    Bright is a third of the way to Otsu's threshold of the brightest channel. Raises ``UnusableImage`` where the image
+    is dark throughout or the region is too small to be a field of view.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise UnusableImage(f"fundus image of {height}x{width} px: at least {SMALLEST}x{SMALLEST} are needed")
+    factor = max(1.0, max(height, width) / COARSE)
+    size = (round(width / factor), round(height / factor))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    bright = cv2.GaussianBlur(small.max(axis=2) if small.ndim == 3 else small, (0, 0), 1.0)
+    if np.percentile(bright, 99) < DARKEST:
+        raise UnusableImage(f"no field of view: 99 % of the image are darker than {DARKEST} of 255")
+    otsu, _ = cv2.threshold(bright, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    region = _largest((bright > max(otsu / 3, 8)).astype(np.uint8))
+    if region.mean() < SHARE:
+        raise UnusableImage(f"no field of view: the largest bright region fills {region.mean():.1%} of the image")
+    contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline = max(contours, key=cv2.contourArea)[:, 0].astype(np.float32)
+    ratio = np.array([width / size[0], height / size[1]], np.float32)
+    return _field((outline + 0.5) * ratio - 0.5, ratio, height, width)
+
+
+def _largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest component of a 0/1 image, freed of thin attachments such as print and reflections."""
+    framed = cv2.copyMakeBorder(bright, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
+    opened = cv2.morphologyEx(framed, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))[8:-8, 8:-8]
+    _, labels, table, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(opened))
+    if len(table) == 1:
+        return np.zeros_like(bright)
+    return np.asarray(labels == 1 + int(np.argmax(table[1:, cv2.CC_STAT_AREA])), np.uint8)
+
+
+def _field(outline: NDArray[np.float32], pixel: NDArray[np.float32], height: int, width: int) -> Field:
+    """The square around an outline (image px) found in a picture whose pixels measure ``pixel`` image px."""
+    low, high = outline.min(axis=0) - pixel / 2 + 0.5, outline.max(axis=0) + pixel / 2 + 0.5
+    side = round(float(high[0] - low[0]))
+    if side < SMALLEST:
+        raise UnusableImage(f"field of view of {side} px width: at least {SMALLEST} are needed")
+    middle = float(low[1] + high[1]) / 2
+    return Field(
+        height=height, width=width, left=round(float(low[0])), top=round(middle - side / 2), side=side, outline=outline
+    )

@@ -1,0 +1,176 @@
+"""Fundus photographs in nine slots: the field of view on a 768x768 canvas, with or without flat-fielding.
+
+``FlatFieldForm`` takes the log of each channel minus the log of its background, brings the disc to the left and
+stores where it lies, so that statistics of normal eyes can be shifted to it; the picture itself is never shifted.
+``FieldOfViewForm`` is the same cut without any of this (the form switched off).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.forms.field_of_view import CANVAS, Field, find_field
+from pipeline.forms.form import NO_DATA, SCORED, TILE, SlotTile, TileTransform, slots
+from pipeline.forms.grid import GRID, cut_grid
+from pipeline.forms.optic_disc import Disc, find_disc
+
+CANVASES: Mapping[str, tuple[int, int]] = MappingProxyType({"field": (GRID, GRID)})
+
+RANGE = 0.9
+"""Largest log residual (either sign) that a tile can hold; a code is 0.007, a faint lesion about 0.05."""
+
+BACKGROUND = 164  # canvas px, window of the background's median
+SMOOTHING = 20.0  # canvas px, sd of the Gaussian behind it
+COARSE = 2  # canvas px a pixel of the background
+GREEN = 1  # channel with the strongest contrast of lesions
+
+
+def encode(residual: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Codes 0..255 of log residuals: ``255 (0.5 + residual / (2 RANGE))`` rounded up from a half, 128 for zero."""
+    unit = 0.5 + np.asarray(residual, np.float32) / (2 * RANGE)
+    return np.asarray(np.floor(np.clip(unit, 0, 1) * 255 + 0.5), np.uint8)
+
+
+def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Log residuals of codes, so that 128 is zero within half a code."""
+    return ((codes.astype(np.float32) / 255 - 0.5) * 2 * RANGE).astype(np.float32)
+
+
+def flat_field(plane: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """``log((x + 4)/259)`` of one channel (H, W), 0..255, minus the log of its background; zero outside the field."""
+    log = np.log((np.maximum(plane, 0) + 4.0) / 259.0).astype(np.float32)
+    return np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0).astype(np.float32)
+
+
+def flattened(canvas: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A flat-field canvas (C, H, W) in [0, 1] after something was added to it, its background taken out again.
+
+    So that what is larger than the background's window fades here as it would have in a photograph.
+    """
+    residual = (canvas - 0.5) * 2 * RANGE
+    again = [np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0) for log in residual]
+    return np.clip(0.5 + np.stack(again) / (2 * RANGE), 0, 1).astype(np.float32)
+
+
+def _background(log: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Median and Gaussian at half resolution; outside, the nearest value of the field stands in.
+
+    The median runs on 256 steps between the darkest and the brightest value of the field, and the Gaussian smooths
+    those steps.
+    """
+    half = (log.shape[1] // COARSE, log.shape[0] // COARSE)
+    small = cv2.resize(log, half, interpolation=cv2.INTER_AREA)
+    field = cv2.resize(inside.astype(np.float32), half, interpolation=cv2.INTER_AREA) > 0.99
+    rows, cols = ndimage.distance_transform_edt(~field, return_distances=False, return_indices=True)
+    filled = small[rows, cols]
+    low, high = float(filled.min()), float(filled.max())
+    step = max(high - low, 1e-3) / 255
+    window = BACKGROUND // COARSE // 2 * 2 + 1
+    reach = window // 2
+    steps = np.round((filled - low) / step).astype(np.uint8)
+    framed = cv2.copyMakeBorder(steps, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    median = cv2.medianBlur(framed, window)[reach:-reach, reach:-reach].astype(np.float32) * step + low
+    smooth = cv2.GaussianBlur(median, (0, 0), SMOOTHING / COARSE, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(smooth, log.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@dataclass(frozen=True)
+class FlatFieldForm:
+    """Flat-fielded green channel (or all three) with the disc left; the offset says where the disc lies."""
+
+    rgb: bool = False
+    version = 1
+    canvases = CANVASES
+    neutral = 128
+
+    @property
+    def name(self) -> str:
+        """``flat_field`` or ``flat_field_rgb``."""
+        return "flat_field_rgb" if self.rgb else "flat_field"
+
+    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
+        """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` where there is no field of view."""
+        field = find_field(image)
+        validity = field.validity()
+        residual = np.stack([flat_field(plane, validity) for plane in _planes(image, field, self.rgb)])
+        disc = find_disc(residual[GREEN if self.rgb else 0])
+        pixels = np.where(validity > NO_DATA, encode(residual), self.neutral).astype(np.uint8)
+        return _tiles(field, pixels, validity, masks, disc)
+
+
+@dataclass(frozen=True)
+class FieldOfViewForm:
+    """The form switched off: green channel (or all three) as photographed, neither mirrored nor aligned."""
+
+    rgb: bool = False
+    version = 1
+    canvases = CANVASES
+    neutral = 0
+
+    @property
+    def name(self) -> str:
+        """``field_of_view`` or ``field_of_view_rgb``."""
+        return "field_of_view_rgb" if self.rgb else "field_of_view"
+
+    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
+        """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` where there is no field of view."""
+        field = find_field(image)
+        validity = field.validity()
+        raw = np.clip(np.round(_planes(image, field, self.rgb)), 0, 255)
+        pixels = np.where(validity > NO_DATA, raw, self.neutral).astype(np.uint8)
+        return _tiles(field, pixels, validity, masks, None)
+
+
+def _planes(image: NDArray[np.uint8], field: Field, rgb: bool) -> NDArray[np.float32]:
+    """Channels (C, CANVAS, CANVAS), 0..255; a grey image stands for every channel."""
+    chosen = (0, 1, 2) if rgb else (GREEN,)
+    planes = [image if image.ndim == 2 else image[..., channel] for channel in chosen]
+    return np.stack([field.cut(plane.astype(np.float32)) for plane in planes])
+
+
+def _tiles(
+    field: Field,
+    pixels: NDArray[np.uint8],
+    validity: NDArray[np.uint8],
+    masks: Mapping[str, NDArray[np.bool_]],
+    disc: Disc | None,
+) -> tuple[SlotTile, ...]:
+    """Tiles of a canvas (C, CANVAS, CANVAS), mirrored where the disc asks for it."""
+    lesions = np.zeros((len(masks), CANVAS, CANVAS), np.bool_)
+    for at, mask in enumerate(masks.values()):
+        if mask.any():
+            lesions[at] = field.cut_mask(mask)
+    mirrored = disc is not None and disc.mirrored
+    turn = slice(None, None, -1 if mirrored else 1)
+    parts = zip(slots(CANVASES), *(cut_grid(part[..., turn]) for part in (pixels, validity, lesions)), strict=True)
+    return tuple(
+        SlotTile(
+            slot=slot.name,
+            pixels=tile,
+            validity=valid,
+            lesions=lesion,
+            transform=_transform(field, slot.row, slot.col, mirrored),
+            offset=(0.0, 0.0) if disc is None else disc.offset,
+        )
+        for slot, tile, valid, lesion in parts
+    )
+
+
+def _transform(field: Field, row: int, col: int, mirrored: bool) -> TileTransform:
+    """Where the centre of the tile's first pixel lies in the image, and the step to the next (image px)."""
+    first = TILE * col
+    column = CANVAS - 1 - first if mirrored else first
+    scale = field.scale
+    return TileTransform(
+        height=field.height,
+        width=field.width,
+        x0=field.left + (column + 0.5) * scale - 0.5,
+        dx=-scale if mirrored else scale,
+        y0=field.top + (TILE * row + 0.5) * scale - 0.5,
+        dy=scale,
+    )

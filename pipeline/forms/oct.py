@@ -1,0 +1,219 @@
+"""The OCT form: a B-scan flattened on Bruch's membrane, in a wide and a tight slot.
+
+Notable: where a B-scan holds no image (white wedges, rows or columns beyond the file) a tile holds no data; nothing
+is painted there. Rows are counted from the membrane and columns from the middle of the file, so that a tile tells
+neither the size of its file nor the shape of its padding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError, UnusableImage
+from pipeline.forms.bruch_membrane import Floats, Mask, MembraneConfig, find_membrane
+from pipeline.forms.form import NO_DATA, SCORED, TILE, SlotTile, TileTransform
+
+LOWEST, HIGHEST = -2.0, 5.0  # sd: the range of standardised values kept in a tile
+
+
+@dataclass(frozen=True, kw_only=True)
+class OctConfig:
+    """What of a B-scan becomes tiles; lengths in px of the native B-scan."""
+
+    columns: int = 512  # the centre columns that are kept, even
+    wide: tuple[int, int] = (-224, 96)  # rows of the slot ``wide`` about the membrane, from-to
+    tight: tuple[int, int] = (-48, 16)  # rows of the slot ``tight``
+    halved_from: int = 1024  # files at least this wide are sampled twice as densely and are halved in width
+    smallest: tuple[int, int] = (128, 192)  # least height and width at native scale
+    white: int = 245  # gray value from which a region at the border is padding, 0-255
+    padding: int = 12  # area up to which such a region is taken for image, px²
+    rim: int = 5  # px by which padding is dilated, for JPEG ringing
+    least_scored: float = 0.2  # least share of a tile with data, (0, 1]
+
+    def __post_init__(self) -> None:
+        if self.columns < 2 or self.columns % 2:
+            raise ConfigError(f"OctConfig.columns must be even and positive, got {self.columns}")
+        if not 0 <= self.white <= 255:
+            raise ConfigError(f"OctConfig.white is a gray value 0-255, got {self.white}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BScan:
+    """The centre columns of a file at native scale; columns beyond the file are invalid."""
+
+    gray: Floats  # (H, columns), 0-255
+    valid: Mask  # (H, columns)
+    left: int  # native column of the file at which the centre begins; negative in a narrow file
+    halved: int  # file columns a native column: 1, or 2
+
+
+class BruchMembraneForm:
+    """Two tiles an image: ``wide`` (224 px above to 96 below the membrane) and ``tight`` (48 above to 16 below)."""
+
+    name = "bruch_membrane"
+    version = 1
+    canvases: Mapping[str, tuple[int, int]] = {"wide": (1, 1), "tight": (1, 1)}
+    neutral = round(-LOWEST / (HIGHEST - LOWEST) * 255)  # 0 sd
+
+    def __init__(self, config: OctConfig | None = None, membrane: MembraneConfig | None = None) -> None:
+        self.config = config or OctConfig()
+        self.membrane = membrane or MembraneConfig()
+
+    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
+        """Tiles wide and tight of a B-scan (H, W) or (H, W, 3); raises ``UnusableImage`` where no layer is found."""
+        scan = read_scan(image, self.config)
+        membrane = find_membrane(scan.gray, scan.valid, self.membrane)
+        lesions = [_centre(_halve(mask.astype(np.float32), scan.halved), self.config)[0] for mask in masks.values()]
+        slots = {"wide": self.config.wide, "tight": self.config.tight}
+        return tuple(self._tile(slot, rows, scan, membrane, lesions, image.shape[:2]) for slot, rows in slots.items())
+
+    def _tile(
+        self,
+        slot: str,
+        rows: tuple[int, int],
+        scan: BScan,
+        membrane: NDArray[np.float64],
+        lesions: list[Floats],
+        shape: tuple[int, int],
+    ) -> SlotTile:
+        gray, share = resample(scan.gray, scan.valid, membrane, rows)
+        valid = share >= 0.5
+        if valid.mean() < self.config.least_scored:
+            raise UnusableImage(f"slot {slot}: only {valid.mean():.0%} of the tile lies in the image")
+        marked = [resample(lesion, scan.valid, membrane, rows)[0] >= 0.5 for lesion in lesions]
+        return SlotTile(
+            slot=slot,
+            pixels=standardised(gray, valid, self.neutral)[None],
+            validity=np.where(valid, SCORED, NO_DATA).astype(np.uint8),
+            lesions=np.stack(marked) & valid if marked else np.zeros((0, TILE, TILE), np.bool_),
+            transform=_transform(scan, membrane, rows, shape),
+        )
+
+
+def read_scan(image: NDArray[np.uint8], config: OctConfig) -> BScan:
+    """Gray centre columns of a file at native scale, with padding and columns beyond the file marked invalid."""
+    gray = (image if image.ndim == 2 else image[..., :3].mean(axis=2)).astype(np.float32)
+    halved = 2 if gray.shape[1] >= config.halved_from else 1
+    gray = _halve(gray, halved)
+    height, width = gray.shape
+    if height < config.smallest[0] or width < config.smallest[1]:
+        least = f"{config.smallest[0]}x{config.smallest[1]}"
+        raise UnusableImage(f"a B-scan of {height}x{width} px is too small, at least {least} (height x width) expected")
+    centre, inside = _centre(gray, config)
+    valid, _ = _centre((~padding(gray, config)).astype(np.float32), config)
+    return BScan(gray=centre, valid=inside & (valid > 0), left=(width - config.columns) // 2, halved=halved)
+
+
+def padding(gray: Floats, config: OctConfig) -> Mask:
+    """White regions that touch the border of the file, dilated: the instrument's wedges and bands (H, W)."""
+    white = (gray >= config.white).astype(np.uint8)
+    if not (white[[0, -1]].any() or white[:, [0, -1]].any()):
+        return np.zeros(gray.shape, np.bool_)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(white, connectivity=8)
+    at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    large = [label for label in at_border if label and stats[label, cv2.CC_STAT_AREA] > config.padding]
+    if not large:
+        return np.zeros(gray.shape, np.bool_)
+    side = 2 * config.rim + 1
+    region = np.isin(labels, large).astype(np.uint8)
+    return np.asarray(cv2.dilate(region, np.ones((side, side), np.uint8)) > 0)
+
+
+def resample(
+    values: Floats, valid: Mask, membrane: NDArray[np.float64], rows: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    """A tile (TILE, TILE) of ``rows`` about the membrane: mean over valid pixels, and the valid share of each cell.
+
+    Cells of at least one row are exact area means; smaller cells are interpolated between pixel centres.
+    """
+    weight = valid.astype(np.float32)
+    step = (rows[1] - rows[0]) / TILE
+    take = _area_means if step >= 1 else _interpolated
+    total, share = (_column_means(take(part, membrane + rows[0], step)) for part in (values * weight, weight))
+    return np.where(share > 1e-3, total / np.maximum(share, 1e-3), 0).astype(np.float32), share
+
+
+def _area_means(values: Floats, top: NDArray[np.float64], step: float) -> Floats:
+    """Means (TILE, W) over cells of ``step`` rows from pixel centre ``top`` on; rows beyond the file count as 0."""
+    height, width = values.shape
+    sums = np.zeros((height + 1, width), np.float64)  # pixel y covers y…y+1 here
+    for row, line in enumerate(values):  # much faster than np.cumsum along the long stride
+        np.add(sums[row], line, out=sums[row + 1])
+    edges = top[None, :] + 0.5 + step * np.arange(TILE + 1)[:, None]
+    return np.asarray(np.diff(_linear(sums, np.clip(edges, 0, height)), axis=0) / step, np.float32)
+
+
+def _interpolated(values: Floats, top: NDArray[np.float64], step: float) -> Floats:
+    """Values (TILE, W) interpolated at the centres of cells of ``step`` rows; rows beyond the file count as 0."""
+    framed = np.pad(values, ((1, 1), (0, 0)))
+    centres = top[None, :] + step * (np.arange(TILE)[:, None] + 0.5)
+    return np.asarray(_linear(framed, np.clip(centres + 1, 0, len(framed) - 1)), np.float32)
+
+
+def _linear(table: NDArray[np.floating], rows: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Each column of ``table`` (R, W) linearly interpolated at ``rows`` (n, W) within 0…R-1."""
+    width = table.shape[1]
+    low = np.minimum(rows.astype(np.intp), len(table) - 2)
+    place = low * width + np.arange(width)
+    flat = table.ravel()
+    start = flat.take(place)
+    between: NDArray[np.floating] = start + (rows - low) * (flat.take(place + width) - start)
+    return between
+
+
+def _column_means(values: Floats) -> Floats:
+    return np.asarray(cv2.resize(values, (TILE, TILE), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def standardised(gray: Floats, valid: Mask, neutral: int) -> NDArray[np.uint8]:
+    """Square root in units of the valid pixels' own mean and sd, clipped and coded 0-255; ``neutral`` elsewhere."""
+    root = np.sqrt(np.maximum(gray, 0))
+    spread = float(root[valid].std())
+    if spread < 1e-3:
+        raise UnusableImage("blank tile: its valid pixels all have the same value")
+    z = np.clip((root - root[valid].mean()) / spread, LOWEST, HIGHEST)
+    coded = np.rint((z - LOWEST) / (HIGHEST - LOWEST) * 255)
+    return np.where(valid, coded, neutral).astype(np.uint8)
+
+
+def _halve(values: Floats, factor: int) -> Floats:
+    """Mean of ``factor`` neighbouring columns; a last odd column is dropped."""
+    width = values.shape[1] // factor
+    whole = values[:, : width * factor].reshape(len(values), width, factor)
+    return values if factor == 1 else np.asarray(whole.mean(axis=2), np.float32)
+
+
+def _centre(values: Floats, config: OctConfig) -> tuple[Floats, Mask]:
+    """The centre columns (H, columns) and where they lie in the file."""
+    height, width = values.shape
+    left = (width - config.columns) // 2
+    source = slice(max(left, 0), min(left + config.columns, width))
+    target = slice(source.start - left, source.stop - left)
+    centre, inside = np.zeros((height, config.columns), np.float32), np.zeros((height, config.columns), np.bool_)
+    centre[:, target], inside[:, target] = values[:, source], True
+    return centre, inside
+
+
+def _transform(
+    scan: BScan, membrane: NDArray[np.float64], rows: tuple[int, int], shape: tuple[int, int]
+) -> TileTransform:
+    """Tile to file: pixel centre c of a halved file lies at 2c + 0.5, and the curve is the membrane itself."""
+    dx = len(membrane) / TILE
+    step = (rows[1] - rows[0]) / TILE
+    to_file = scan.halved
+    first, count = scan.left * to_file, len(membrane) * to_file
+    native = (np.arange(count) + 0.5) / to_file - 0.5
+    curve = np.interp(native, np.arange(len(membrane)), membrane)
+    return TileTransform(
+        height=shape[0],
+        width=shape[1],
+        x0=first + to_file * dx / 2 - 0.5,
+        dx=to_file * dx,
+        y0=rows[0] + step / 2,
+        dy=step,
+        curve=tuple(float(y) for y in np.round(curve, 3)),
+        curve_x0=float(first),
+    )

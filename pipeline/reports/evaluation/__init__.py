@@ -1,0 +1,1 @@
+"""The evaluation report: one page for all data sets."""

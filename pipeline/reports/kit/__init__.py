@@ -1,0 +1,1 @@
+"""Tables, figures, pictures and verdicts that all reports share."""

@@ -1,1 +1,0 @@
-"""What happens: plain functions that know neither Dagster nor MLflow."""

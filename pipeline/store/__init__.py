@@ -1,0 +1,1 @@
+"""Versioned assets on disk: atomic versions, shards, increments, locks, provenance, lineage, cleaning."""

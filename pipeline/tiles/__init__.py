@@ -1,0 +1,1 @@
+"""Cut tiles from raw images, make their proxies, load both."""

@@ -1,0 +1,194 @@
+"""First pass of the tiles: images cut batch by batch into part files, on dask threads, resumable.
+
+A part holds the tiles of a few images and its head what each image gave. It is named by the content of its images,
+so that a build which goes on after a kill with other images to cut never takes a part for another.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numcodecs import Zstd  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from pipeline.data.raw import RawFolder
+from pipeline.data.read.decode import decode_image, decode_mask
+from pipeline.errors import DatasetUnusable, UnusableImage
+from pipeline.forms.form import NO_DATA, SCORED, TILE, Form, SlotTile, slots
+from pipeline.store.shards import run_tasks
+from pipeline.store.versions import fingerprint, write_file
+
+BATCH = 8
+"""Images cut by one task: what a kill can cost; no part of the result."""
+Place = dict[str, Any]
+"""What of an index row the image's content decides: slot, canvas, canvas_row, …, scored_fraction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one image gave: the places of its tiles, or the reason why it was refused."""
+
+    places: Sequence[Place] = ()
+    reason: str = ""
+    lasting: bool = True  # the same content gives the same outcome; not so where a file could not be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """All parts of a build: outcomes in the order of the images, and which part holds which of their rows."""
+
+    parts: Sequence[Path]
+    ends: NDArray[np.int64]  # last row + 1 of each part, counted over all parts
+    outcomes: Sequence[Outcome]
+    channels: frozenset[int]  # of the tiles that were cut
+
+    def rows(self, start: int, stop: int) -> dict[str, NDArray[np.uint8]]:
+        """Rows ``start`` … ``stop``, counted over all parts, of every array; at least one."""
+        first, last = (int(part) for part in np.searchsorted(self.ends, [start, stop - 1], side="right"))
+        base = int(self.ends[first - 1]) if first else 0
+        pieces = [_unpack(part) for part in self.parts[first : last + 1]]
+        pieces = [piece for piece in pieces if len(piece["pixels"])]
+        names = [name for name in ("pixels", "validity", "lesions") if name in pieces[0]]
+        return {name: np.concatenate([piece[name] for piece in pieces])[start - base : stop - base] for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutter:
+    """Cuts batches of images into part files below ``parts``."""
+
+    raw: RawFolder
+    form: Form
+    lesions: tuple[str, ...]
+    parts: Path
+
+    def cut(self, images: Sequence[dict[str, Any]], *, title: str, progress: bool, workers: int | None) -> Cuts:
+        """Cut manifest rows, or take their parts from an earlier run."""
+        _ = self.raw.sizes  # list the folder once, before the threads ask
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        heads = run_tasks(self.cut_batch, batches, title=title, progress=progress, workers=workers) if batches else []
+        counts = [sum(len(entry["places"]) for entry in head["images"]) for head in heads]
+        return Cuts(
+            parts=[self.part(batch) for batch in batches],
+            ends=np.cumsum(counts, dtype=np.int64),
+            outcomes=[Outcome(**entry) for head in heads for entry in head["images"]],
+            channels=frozenset(count for head in heads for count in head["channels"]),
+        )
+
+    def part(self, batch: Sequence[dict[str, Any]]) -> Path:
+        """Part file of a batch: named by its content."""
+        return self.parts / f"{fingerprint([source_key(image) for image in batch])}.part"
+
+    def cut_batch(self, batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Cut one batch of manifest rows into its part file, unless it is there already; the part's head."""
+        path = self.part(batch)
+        if path.is_file():
+            return read_head(path)
+        cut: list[SlotTile] = []
+        outcomes: list[dict[str, Any]] = []
+        for image in batch:
+            try:
+                data, masks = self._read(image)
+            except UnusableImage as error:
+                outcomes.append({"places": [], "reason": str(error), "lasting": False})
+                continue
+            try:
+                tiles = self.cut_image(data, masks)
+            except UnusableImage as error:
+                outcomes.append({"places": [], "reason": str(error)})
+                continue
+            outcomes.append({"places": self._places(tiles)})
+            cut += tiles
+        head = {"images": outcomes, "channels": sorted({tile.pixels.shape[0] for tile in cut})}
+        write_file(path, _pack(head, _stack(cut, len(self.lesions), self.form.neutral)))
+        return head
+
+    def cut_image(self, data: bytes, masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
+        """Tiles of one image in slot order; raises ``UnusableImage``, ``ValueError`` for a form's mistake."""
+        pixels = decode_image(data)
+        shape = (pixels.shape[0], pixels.shape[1])
+        marked = {
+            lesion: decode_mask(masks[lesion], shape) if lesion in masks else np.zeros(shape, bool)
+            for lesion in self.lesions
+        }
+        tiles = self.form.cut(pixels, marked)
+        expected = [slot.name for slot in slots(self.form.canvases)]
+        if [tile.slot for tile in tiles] != expected:
+            raise ValueError(f"{self.form.name}: expected slots {expected}, got {[tile.slot for tile in tiles]}")
+        for tile in tiles:
+            _check_shapes(tile, len(self.lesions), self.form.name)
+        return tiles
+
+    def _read(self, image: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
+        """Bytes of an image and of its masks; raises ``DatasetUnusable`` where they are not what the manifest says.
+
+        Rows are taken over by the manifest's hashes, so rows of another content must not be stored under them.
+        """
+        data = self.raw.read(image["path"])
+        masks = {lesion: self.raw.read(path) for lesion, path in _masks(image).items()}
+        marked = hashlib.sha256(b"".join(hashlib.sha256(mask).digest() for mask in masks.values())).hexdigest()
+        found = (hashlib.sha256(data).hexdigest(), marked if masks else "")
+        if found != (image["sha256"], image["masks_sha256"]):
+            what = f"{image['path']} or a mask of it in {self.raw.root} has changed since the manifest was made"
+            raise DatasetUnusable(f"{what}; materialize the images again")
+        return data, masks
+
+    def _places(self, tiles: tuple[SlotTile, ...]) -> list[Place]:
+        places = []
+        for slot, tile in zip(slots(self.form.canvases), tiles, strict=True):
+            place = {"slot": slot.name, "canvas": slot.canvas, "canvas_row": slot.row, "canvas_col": slot.col}
+            place |= {"transform": tile.transform.to_json(), "offset_row": float(tile.offset[0])}
+            place |= {"offset_col": float(tile.offset[1]), "scored_fraction": float((tile.validity == SCORED).mean())}
+            places.append(place)
+        return places
+
+
+def source_key(image: dict[str, Any]) -> str:
+    """Content hash (64 hex digits) of a manifest row's image and masks, and of which lesion each mask shows."""
+    content = [image["sha256"], image["masks_sha256"], list(_masks(image))]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def read_head(part: Path) -> dict[str, Any]:
+    """What each image of a part file gave, and the channel counts of its tiles."""
+    head: dict[str, Any] = json.loads(_unpack(part)["head"].tobytes())
+    return head
+
+
+def _masks(image: dict[str, Any]) -> dict[str, str]:
+    masks: dict[str, str] = json.loads(image["masks"]) if image["masks"] else {}
+    return masks
+
+
+def _check_shapes(tile: SlotTile, lesions: int, form: str) -> None:
+    shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
+    expected = ((TILE, TILE), (TILE, TILE), (lesions, TILE, TILE))
+    if shapes != expected or tile.pixels.dtype != np.uint8:
+        raise ValueError(f"{form}, slot {tile.slot}: expected uint8 of shapes {expected}, got {shapes}")
+
+
+def _stack(cut: list[SlotTile], lesions: int, neutral: int) -> dict[str, NDArray[np.uint8]]:
+    """Arrays of a part; NO_DATA pixels are set to ``neutral``, whatever the form left there."""
+    if not cut:
+        return {"pixels": np.zeros((0, 1, TILE, TILE), np.uint8), "validity": np.zeros((0, TILE, TILE), np.uint8)}
+    validity = np.stack([tile.validity for tile in cut]).astype(np.uint8)
+    pixels = np.stack([tile.pixels for tile in cut])
+    arrays = {"pixels": np.where((validity == NO_DATA)[:, None], np.uint8(neutral), pixels), "validity": validity}
+    if lesions:
+        arrays["lesions"] = np.stack([tile.lesions for tile in cut]).astype(np.uint8)
+    return arrays
+
+
+def _pack(head: dict[str, Any], arrays: dict[str, NDArray[np.uint8]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    return bytes(Zstd(level=1).encode(buffer.getvalue()))
+
+
+def _unpack(part: Path) -> dict[str, NDArray[np.uint8]]:
+    with np.load(io.BytesIO(Zstd().decode(part.read_bytes())), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,175 @@
+"""Tiles as arrays in memory: whole shards read, sampled down to the training size, grids stitched to canvases.
+
+Legend: n tiles, C channels, h and w rows and columns after sampling down.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
+from pipeline.store.shards import open_array, row_blocks
+from pipeline.store.versions import Version
+
+HALF = 0.5 - 1e-4  # of an area, less the rounding of area sums
+IMAGE_COLUMNS = ["image_id", "split", "label", "klass", "group", "offset_row", "offset_col"]
+
+
+@dataclass(frozen=True)
+class TileSet:
+    """Tiles of some splits, rows aligned: a row of ``index`` belongs to the same row of every array."""
+
+    pixels: NDArray[np.uint8]  # (n, C, h, w)
+    proxies: NDArray[np.uint8] | None  # (n, K, h, w): a proxy may have other channels than its tile
+    validity: NDArray[np.uint8]  # (n, h, w), codes NO_DATA, SEEN, SCORED
+    index: pd.DataFrame  # n rows of index.parquet; ``tile`` is the row in the store
+
+
+def load_tiles(
+    tiles: Version,
+    proxies: Version | None,
+    *,
+    splits: Collection[str],
+    canvas: str | None = None,
+    size: tuple[int, int] = (TILE, TILE),
+    neutral: int | None = None,
+    more: TileSet | None = None,
+) -> TileSet:
+    """Tiles of ``splits`` (and of one ``canvas``) in the store's order, sampled down to ``size`` (h, w).
+
+    A pixel is the area mean of the valid pixels it covers. It is SCORED where at least half of its area is, else SEEN
+    where at least half of its area was imaged, else NO_DATA with the value ``neutral`` (None: as the tiles have it).
+    ``more`` are tiles at full size that follow them, without proxies; give it only where there are no proxies.
+    Raises ``ValueError`` where no tile matches, the size is not within 1 to 256, or the proxies are of other tiles.
+    """
+    if not all(1 <= side <= TILE for side in size):
+        raise ValueError(f"size: expected rows and columns from 1 to {TILE}, got {size}")
+    index = read_index(tiles)
+    chosen = index["split"].isin(list(splits)) & (True if canvas is None else index["canvas"] == canvas)
+    index = index[chosen].reset_index(drop=True)
+    if index.empty:
+        raise ValueError(f"{tiles.asset} {tiles.data_version}: no tile of splits {sorted(splits)}, canvas {canvas}")
+    neutral = read_neutral(tiles.path) if neutral is None else neutral
+    count, channels = len(index), open_array(tiles.path, "pixels").shape[1]
+    pixels = np.empty((count, channels, *size), np.uint8)
+    painted = None
+    if proxies is not None:
+        painted = np.empty((count, open_array(proxies.path, "pixels").shape[1], *size), np.uint8)
+    validity = np.empty((count, *size), np.uint8)
+    names = [(tiles, "validity"), (tiles, "pixels"), *([] if proxies is None else [(proxies, "pixels")])]
+    targets = [pixels, *([] if painted is None else [painted])]
+    for rows, blocks in _shard_blocks(names, index["tile"].to_numpy()):
+        validity[rows], *sampled = shrink(blocks[0], blocks[1:], size, neutral)
+        for target, values in zip(targets, sampled, strict=True):
+            target[rows] = values
+    if more is None:
+        return TileSet(pixels=pixels, proxies=painted, validity=validity, index=index)
+    if painted is not None:
+        raise ValueError("more tiles have no proxies: they cannot follow tiles that have them")
+    extra = at_size(more, size, neutral)
+    return TileSet(
+        pixels=np.concatenate([pixels, extra.pixels]),
+        proxies=None,
+        validity=np.concatenate([validity, extra.validity]),
+        index=pd.concat([index, more.index], ignore_index=True),
+    )
+
+
+def at_size(tiles: TileSet, size: tuple[int, int], neutral: int) -> TileSet:
+    """Tiles at full size, without proxies, sampled down as ``load_tiles`` does."""
+    validity, pixels = shrink(tiles.validity, [tiles.pixels], size, neutral)
+    return TileSet(pixels=pixels, proxies=None, validity=validity, index=tiles.index)
+
+
+def read_neutral(tiles: Path) -> int:
+    """The uint8 value that stands where a tile of the store in this folder has no data."""
+    return int(str(zarr.open_group(tiles, mode="r").attrs["neutral"]))
+
+
+def read_index(tiles: Version) -> pd.DataFrame:
+    """The index table of a tiles store, one row a tile, in row order."""
+    return pd.read_parquet(tiles.path / "index.parquet")
+
+
+def read_rows(version: Version, name: str, rows: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Rows (ascending) of a store's array, for instance ``lesions``, at full size; whole shards are read."""
+    rows = np.asarray(rows)
+    out = np.empty((len(rows), *open_array(version.path, name).shape[1:]), np.uint8)
+    for where, (block,) in _shard_blocks([(version, name)], rows):
+        out[where] = block
+    return out
+
+
+def shrink(
+    validity: NDArray[np.uint8], values: list[NDArray[np.uint8]], size: tuple[int, int], neutral: int
+) -> list[NDArray[np.uint8]]:
+    """Validity (n, H, W) and each of ``values`` (n, C, H, W), sampled down to ``size`` as ``load_tiles`` states."""
+    if validity.shape[1:] == size:
+        missing = (validity == NO_DATA)[:, None]
+        return [validity, *(np.where(missing, np.uint8(neutral), value) for value in values)]
+    codes = np.empty((len(validity), *size), np.uint8)
+    outs = [np.empty((*value.shape[:2], *size), np.uint8) for value in values]
+    for row, code in enumerate(validity):
+        seen = (code != NO_DATA).astype(np.float32)
+        weight = _area_mean(seen, size)
+        scored = _area_mean((code == SCORED).astype(np.float32), size)
+        codes[row] = np.where(scored >= HALF, SCORED, np.where(weight >= HALF, SEEN, NO_DATA))
+        for value, out in zip(values, outs, strict=True):
+            for channel, plane in enumerate(value[row]):
+                mean = _area_mean(plane * seen, size) / np.maximum(weight, 1e-6)
+                out[row, channel] = np.where(codes[row] == NO_DATA, neutral, np.rint(np.clip(mean, 0, 255)))
+    return [codes, *outs]
+
+
+def canvases(values: NDArray[np.generic], index: pd.DataFrame, canvas: str) -> tuple[pd.DataFrame, NDArray[np.generic]]:
+    """Stitch tiles ``values`` (n, …, h, w), rows aligned with ``index``, to the canvases of their images.
+
+    Returns a table with one row an image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and
+    S columns. Offsets stay in canvas px of full size: scale them as the tiles were. Raises ``ValueError`` where the
+    index does not match the values or an image has not every place of the grid exactly once.
+    """
+    if len(values) != len(index):
+        raise ValueError(f"{canvas}: expected one value a row of the index ({len(index)}), got {len(values)}")
+    where = np.flatnonzero((index["canvas"] == canvas).to_numpy())
+    part = index.iloc[where]
+    if part.empty:
+        raise ValueError(f"{canvas}: no tile of this canvas; there are {sorted(index['canvas'].unique())}")
+    image, _ = pd.factorize(part["image_id"])
+    row, col = part["canvas_row"].to_numpy(), part["canvas_col"].to_numpy()
+    count, rows, cols = image.max() + 1, row.max() + 1, col.max() + 1
+    place = (image * rows + row) * cols + col
+    if not np.array_equal(np.sort(place), np.arange(count * rows * cols)):
+        images = part["image_id"].value_counts()
+        odd = images[images != rows * cols].index[:3].tolist()
+        raise ValueError(f"{canvas}: expected each of {rows}x{cols} places once an image, got otherwise for {odd}")
+    grid = values[where[np.argsort(place)]].reshape(count, rows, cols, *values.shape[1:])
+    grid = np.moveaxis(grid, (1, 2), (-4, -2))  # (m, …, R, h, S, w)
+    stitched = grid.reshape(*grid.shape[:-4], rows * values.shape[-2], cols * values.shape[-1])
+    table = part.drop_duplicates("image_id")[IMAGE_COLUMNS].reset_index(drop=True)
+    return table, stitched
+
+
+def _shard_blocks(
+    names: list[tuple[Version, str]], rows: NDArray[np.integer]
+) -> Iterator[tuple[slice, list[NDArray[np.uint8]]]]:
+    """Shard by shard: which of ``rows`` (ascending) lie in it, and those rows of every named array."""
+    arrays = [open_array(version.path, name) for version, name in names]
+    counts = {array.shape[0] for array in arrays}
+    if len(counts) != 1:
+        raise ValueError(f"{[version.asset for version, _ in names]}: expected equal numbers of rows, got {counts}")
+    first = arrays[0]
+    for start, stop in row_blocks(first.shape[0], (first.shards or first.chunks)[0]):
+        low, high = (int(edge) for edge in np.searchsorted(rows, [start, stop]))
+        if low < high:
+            inside = rows[low:high] - start
+            yield slice(low, high), [np.asarray(array[start:stop], np.uint8)[inside] for array in arrays]
+
+
+def _area_mean(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.float32)

@@ -1,0 +1,265 @@
+"""A method trained canvas by canvas, one stage or all of them: a canvas has its own network, its slots share it.
+
+A version holds ``<canvas>/weights.safetensors`` and ``method.json`` (the whole method so far: stage 2 holds
+stage 1's modules too), ``<canvas>/history.json`` (validation losses) and ``model_card.md``.
+The trained stages of a baseline lie in one version: nothing else stands on its first stage alone.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.card import model_card
+from models.checkpoint import load_method, save_method
+from models.method import Method, MethodConfig
+from models.methods import METHODS, build
+from models.schedule import TrainConfig
+from models.source import TensorSource
+from models.trainer import TrainResult, fit
+from pipeline.errors import ConfigError, DatasetUnusable
+from pipeline.forms.form import SCORED
+from pipeline.store.shards import open_array
+from pipeline.store.versions import Store, Version, fingerprint, write_file
+from pipeline.tiles.loading import load_tiles, read_neutral
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasTraining:
+    """How the network of one canvas is made and trained."""
+
+    size: tuple[int, int]  # training rows and columns of a tile, px; tiles themselves stay 256
+    model: MethodConfig
+    stages: Mapping[str, TrainConfig]  # stage name → budget and optimiser
+
+    def __post_init__(self) -> None:
+        if not all(8 <= side <= 256 for side in self.size):
+            raise ConfigError(f"CanvasTraining.size: expected sides of 8 to 256 px, got {self.size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """A method on every canvas of a form."""
+
+    method: str  # key of METHODS
+    canvases: Mapping[str, CanvasTraining]
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"TrainingPlan.method is one of {sorted(METHODS)}, got {self.method!r}")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, in the order in which they are trained."""
+        return tuple(next(iter(self.canvases.values())).stages)
+
+    def first_stage(self) -> "TrainingPlan":
+        """The first stage alone, with all that it does not depend on at one value: equal plans give equal weights."""
+        first, *_ = self.stages
+        canvases = {
+            canvas: replace(plan, model=plan.model.of_first_stage(), stages={first: plan.stages[first]})
+            for canvas, plan in self.canvases.items()
+        }
+        return replace(self, canvases=canvases)
+
+    def later_stages(self) -> "TrainingPlan":
+        """The same without the first stage, whose weights are taken over."""
+        _, *later = self.stages
+        canvases = {
+            canvas: replace(plan, stages={stage: plan.stages[stage] for stage in later})
+            for canvas, plan in self.canvases.items()
+        }
+        return replace(self, canvases=canvases)
+
+    def of_stage(self, stage: str) -> dict[str, object]:
+        """What this stage depends on, so that stage 2's budget leaves stage 1 alone."""
+        return {
+            canvas: {
+                "size": list(plan.size),
+                "model": plan.model.to_json(),
+                "training": plan.stages[stage].to_json(),
+            }
+            for canvas, plan in self.canvases.items()
+        } | {"method": self.method}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What every training of one call shares."""
+
+    asset: str  # what is published
+    tiles: Version
+    proxies: Version
+    plan: TrainingPlan
+    seed: int
+    code_version: str
+    log: Log  # gets a step and named figures, prefixed by the canvas (and by the stage where there are several)
+    progress: bool = True
+
+    def key(self, *more: object) -> str:
+        """Fingerprint of all that the weights depend on."""
+        return fingerprint(self.tiles.data_version, self.proxies.data_version, *more, self.seed, self.code_version)
+
+    def fit(self, method: Method, stage: str, canvas: str, state: Path, key: str, prefix: str) -> TrainResult:
+        """Train one stage of one canvas's network; normal validation tiles choose the weights that are kept."""
+        training = self.plan.canvases[canvas]
+        return fit(
+            method,
+            stage,
+            _source(self.tiles, self.proxies, "train", canvas, training.size),
+            _source(self.tiles, self.proxies, "val", canvas, training.size),
+            training.stages[stage],
+            state,
+            seed=self.seed,
+            log=lambda step, figures: self.log(step, {f"{prefix}/{name}": value for name, value in figures.items()}),
+            data=key,
+            title=f"{self.asset} {prefix}",
+            progress=self.progress,
+        )
+
+    def start(self, canvas: str) -> Method:
+        """The untrained network of a canvas; what the tiles and the canvas decide is put into its configuration."""
+        training = self.plan.canvases[canvas]
+        values = training.model.to_json()
+        if "invalid_fill" in values:
+            values["invalid_fill"] = read_neutral(self.tiles.path) / 255
+        if "size" in values:
+            values["size"] = list(training.size)
+        image, proxy = (open_array(made.path, "pixels").shape[1] for made in (self.tiles, self.proxies))
+        if proxy != image and hasattr(training.model, "proxy_channels"):
+            values["proxy_channels"] = int(proxy)
+        return build(self.plan.method, type(training.model).from_json(values), seed=self.seed)
+
+
+def train_stage(stage: str, previous: Version | None, training: Training, store: Store) -> Version:
+    """Train one stage on normal training tiles, stop on normal validation tiles, publish it.
+
+    ``previous`` is the stage before (None for the first). A killed run goes on from its last checkpoint and ends with
+    the very same weights.
+    """
+    asset, plan = training.asset, training.plan
+    key = training.key(previous.data_version if previous else "", plan.of_stage(stage))
+    with store.building(asset, key) as work:
+        if (done := store.built(asset, key)) is not None:
+            return done
+        content, hashes, cards = work / "content", dict[str, str](), list[str]()
+        for canvas, trained in plan.canvases.items():
+            method = load_method(checkpoint_folder(previous, canvas)) if previous else training.start(canvas)
+            result = training.fit(method, stage, canvas, work / "state" / canvas, key, canvas)
+            hashes[canvas] = save_method(method, content / canvas, stage=stage, extra=_extra(trained, result))
+            cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
+            write_file(content / canvas / "history.json", json.dumps(result.history, indent=1).encode())
+        write_file(content / "model_card.md", "\n".join(cards).encode())
+        meta = {"stage": stage, "seed": training.seed, "canvases": hashes}
+        return store.publish(asset, content, fingerprint(hashes), meta)
+
+
+def train_method(training: Training, store: Store, previous: Version | None = None) -> Version:
+    """Train all stages of a method, one after the other, and publish them as one version; resumes like a stage.
+
+    A plan that leaves out its method's first stages takes their weights from ``previous``.
+    """
+    asset, plan = training.asset, training.plan
+    before = [] if previous is None else [previous.data_version]
+    key = training.key([plan.of_stage(stage) for stage in plan.stages], *before)
+    with store.building(asset, key) as work:
+        if (done := store.built(asset, key)) is not None:
+            return done
+        made = _all_stages(training, previous, work / "content", work / "state", key)
+        write_file(work / "content" / "model_card.md", made.card.encode())
+        meta = {"method": plan.method, "seed": training.seed, "canvases": made.hashes, "parameters": made.parameters}
+        meta["train_minutes"] = round(made.seconds / 60, 3)
+        return store.publish(asset, work / "content", fingerprint(made.hashes), meta)
+
+
+def train_shared(training: Training, store: Store, first: str) -> tuple[Version, ...]:
+    """Train a method so that others share its first stage, which is found by its hash below ``first``.
+
+    Gives the versions of the first stage, if there are several, and of the whole method, whose weights are those that
+    ``train_method`` would give.
+    """
+    plan = training.plan
+    if len(plan.stages) == 1:
+        return (train_method(training, store),)
+    extracted = train_method(replace(training, asset=first, plan=plan.first_stage()), store)
+    return extracted, train_method(replace(training, plan=plan.later_stages()), store, extracted)
+
+
+def train_members(trainings: Mapping[str, Training], asset: str, store: Store) -> Version:
+    """Train the committee's other methods one after the other; one version, a folder each, resumes like a stage."""
+    plans = {name: [one.plan.of_stage(stage) for stage in one.plan.stages] for name, one in trainings.items()}
+    key = fingerprint(plans, [one.key() for one in trainings.values()])
+    with store.building(asset, key) as work:
+        if (done := store.built(asset, key)) is not None:
+            return done
+        content, made = work / "content", dict[str, _Made]()
+        for name, training in trainings.items():
+            made[name] = _all_stages(training, None, content / name, work / "state" / name, key)
+        cards = [f"### {name}\n\n{one.card}" for name, one in made.items()]
+        write_file(content / "model_card.md", "\n".join(cards).encode())
+        hashes = {f"{name}/{canvas}": value for name, one in made.items() for canvas, value in one.hashes.items()}
+        meta = {
+            "members": {name: training.plan.method for name, training in trainings.items()},
+            "seed": next((training.seed for training in trainings.values()), 0),
+            "canvases": hashes,
+            "parameters": sum(one.parameters for one in made.values()),
+            "train_minutes": round(sum(one.seconds for one in made.values()) / 60, 3),
+        }
+        return store.publish(asset, content, fingerprint(hashes), meta)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What training all stages of a method on all canvases left."""
+
+    hashes: dict[str, str]  # canvas → content hash of the weights
+    parameters: int
+    seconds: float
+    card: str
+
+
+def _all_stages(training: Training, previous: Version | None, content: Path, state: Path, key: str) -> _Made:
+    plan, hashes, cards, parameters, seconds = training.plan, dict[str, str](), list[str](), 0, 0.0
+    for canvas, trained in plan.canvases.items():
+        method, history = training.start(canvas), dict[str, object]()
+        if plan.stages[0] != "stage1":
+            if previous is None:
+                raise ConfigError(f"{plan.method} begins with {plan.stages[0]}: expected a trained method, got none")
+            _take_over(method, load_method(checkpoint_folder(previous, canvas)), plan.stages)
+        for stage in plan.stages:
+            result = training.fit(method, stage, canvas, state / canvas / stage, key, f"{canvas}/{stage}")
+            history[stage], seconds = result.history, seconds + result.seconds
+        hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=_extra(trained, result))
+        parameters += sum(parameter.numel() for parameter in method.parameters())
+        cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
+        write_file(content / canvas / "history.json", json.dumps(history, indent=1).encode())
+    return _Made(hashes, parameters, seconds, "\n".join(cards))
+
+
+def _extra(trained: CanvasTraining, result: TrainResult) -> dict[str, object]:
+    """What a checkpoint says of its training beside the method: size (h, w) in px, precision of its last stage."""
+    return {"size": list(trained.size), "precision": result.precision}
+
+
+def _take_over(method: Method, trained: Method, stages: tuple[str, ...]) -> None:
+    """Give the method the weights of all modules that ``stages`` do not train; ``ConfigError`` where one is lacking."""
+    own = {module for stage in stages for module in method.modules_of(stage)}
+    wanted = {name for name in method.state_dict() if name.split(".")[0] not in own}
+    held = {name: value for name, value in trained.state_dict().items() if name in wanted}
+    if lacking := sorted(wanted - set(held)):
+        raise ConfigError(f"{method.name} without its first stages needs {lacking[0]} of the lane's own {trained.name}")
+    method.load_state_dict(held, strict=False)
+
+
+def checkpoint_folder(stage: Version, canvas: str) -> Path:
+    """Folder of one canvas's weights in a stage's version; a member's canvas is ``<member>/<canvas>``."""
+    return stage.path / canvas
+
+
+def _source(tiles: Version, proxies: Version, split: str, canvas: str, size: tuple[int, int]) -> TensorSource:
+    held = load_tiles(tiles, proxies, splits=[split], canvas=canvas, size=size)
+    if held.index["label"].any():
+        raise DatasetUnusable(f"{tiles.asset}: split {split} holds abnormal images; training takes normals only")
+    return TensorSource.from_arrays(held.pixels, held.proxies, held.validity, held.validity == SCORED)
