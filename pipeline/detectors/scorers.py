@@ -33,6 +33,8 @@ from pipeline.tiles.loading import TileSet, canvases, load_tiles
 
 PartsOf = Callable[[int], Array]
 """Row of the images → smoothed, non-negative parts (P, H, W) of its residual."""
+HEAT_RANGE = (0.0, 8.0)
+"""Standardised score (sd of normals) shown as the coldest and the hottest colour; the same for every image."""
 
 
 @dataclass(frozen=True)

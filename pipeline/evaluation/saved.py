@@ -51,8 +51,6 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
 }
 PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
 """Columns of the pictures' table; ``data`` holds a file's bytes."""
-HEAT_RANGE = (0.0, 8.0)
-"""Standardised score (sd of normals) shown as the coldest and the hottest colour: fixed, never stretched by image."""
 PICTURES = "pictures.parquet"
 THUMBNAIL = "thumbnail"
 """Layer of the small pictures that every scored image has."""

@@ -11,10 +11,10 @@ from PIL import Image
 
 from models.scoring import ScoreConfig
 from pipeline.detectors.inference import Prediction
-from pipeline.detectors.scorers import CanvasImages, residual_parts, score_canvas
+from pipeline.detectors.scorers import HEAT_RANGE, CanvasImages, residual_parts, score_canvas
 from pipeline.evaluation.pictures.layers import LAYERS, SAMPLED, THUMB, picture_table
 from pipeline.evaluation.pictures.panels import Case
-from pipeline.evaluation.saved import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
+from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.forms.form import SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
 from pipeline.store.versions import Version

@@ -27,7 +27,6 @@ from pipeline.detectors.normal_residuals import NormalResiduals
 from pipeline.detectors.scorers import residual_parts, score_canvas, stitched
 from pipeline.detectors.similar import SimilarNormals
 from pipeline.errors import ConfigError, StoreCorrupt
-from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.forms import FORMS
 from pipeline.forms.form import TILE
 from pipeline.store.versions import Store, Version, fingerprint, write_file
@@ -50,9 +49,10 @@ def freeze_detector(
     dataset: Dataset,
     tiles: Version,
     stage: Version,
-    config: EvaluationConfig,
+    scores: Mapping[str, ScoreConfig],
     store: Store,
     *,
+    flip_average: bool,
     form: str,
     preset: str,
     code_version: str,
@@ -60,16 +60,14 @@ def freeze_detector(
 ) -> Version:
     """Score the validation normals with the trained ``stage`` and publish the detector."""
     asset = f"{dataset.name}/detector"
-    key = fingerprint(
-        tiles.data_version, stage.data_version, config.scores, config.flip_average, form, preset, code_version
-    )
+    key = fingerprint(tiles.data_version, stage.data_version, scores, flip_average, form, preset, code_version)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
         content, canvases = work / "content", dict[str, Any]()
         totals, peaks = dict[str, float](), dict[str, float]()
-        for name, score in config.scores.items():
-            found = _Frozen(tiles, stage, name, score, config.flip_average, progress)
+        for name, score in scores.items():
+            found = _Frozen(tiles, stage, name, score, flip_average, progress)
             found.write(content / name)
             canvases[name] = found.described
             for image, total, peak in zip(found.names, found.standard, found.peaks, strict=True):
@@ -81,7 +79,7 @@ def freeze_detector(
             "title": dataset.title,
             "form": form,
             "form_version": FORMS[form].version,
-            "flip_average": config.flip_average,
+            "flip_average": flip_average,
             "canvases": canvases,
             "images": sorted(totals.values()),
             "peaks": sorted(peaks.values()),

@@ -14,8 +14,7 @@ from scipy import ndimage
 
 from models.scoring import Array
 from pipeline.detectors.frozen.calibration import Calibration
-from pipeline.detectors.scorers import enlarge
-from pipeline.evaluation.saved import HEAT_RANGE
+from pipeline.detectors.scorers import HEAT_RANGE, enlarge
 from pipeline.forms.form import TILE, SlotTile, slots
 
 FAINT = 1.5  # heat below which the overlay shows the image alone

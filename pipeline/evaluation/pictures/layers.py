@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.scoring import Array
+from pipeline.detectors.scorers import HEAT_RANGE
 from pipeline.evaluation.pictures.gallery import chosen
 from pipeline.evaluation.pictures.panels import Case, chosen_cases
-from pipeline.evaluation.saved import HEAT_RANGE, PICTURE_COLUMNS, THUMBNAIL
+from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import canvases, read_index, read_rows
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.scoring import Array
 from pipeline.detectors.inference import Prediction
-from pipeline.detectors.scorers import CanvasScore, enlarge
-from pipeline.evaluation.saved import HEAT_RANGE, Panel, strip_png
+from pipeline.detectors.scorers import HEAT_RANGE, CanvasScore, enlarge
+from pipeline.evaluation.saved import Panel, strip_png
 
 SIDE = 256  # px, height of a panel's pictures
 

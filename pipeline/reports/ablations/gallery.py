@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.saved import HEAT_RANGE, Panel
+from pipeline.detectors.scorers import HEAT_RANGE
+from pipeline.evaluation.saved import Panel
 from pipeline.reports.ablations.experiments import DataSet
 from pipeline.reports.kit.sheets import canvases_of, read_gallery, sheet
 

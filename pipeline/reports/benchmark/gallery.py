@@ -1,6 +1,7 @@
 """The same test images through all methods (the paper's Figs. 6 and 7): one sheet a canvas."""
 
-from pipeline.evaluation.saved import HEAT_RANGE, Panel
+from pipeline.detectors.scorers import HEAT_RANGE
+from pipeline.evaluation.saved import Panel
 from pipeline.reports.benchmark.runs import DataSet
 from pipeline.reports.kit.sheets import canvases_of, read_gallery, sheet
 

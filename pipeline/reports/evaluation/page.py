@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.detectors.scorers import HEAT_RANGE
 from pipeline.evaluation.records import Record
-from pipeline.evaluation.saved import HEAT_RANGE, LaneEvaluation, Panel
+from pipeline.evaluation.saved import LaneEvaluation, Panel
 from pipeline.reports.evaluation.atlas import atlases
 from pipeline.reports.evaluation.explorer import explorer
 from pipeline.reports.evaluation.gallery import KINDS, galleries
