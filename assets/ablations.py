@@ -20,7 +20,7 @@ from pipeline.evaluation.checks import scores_complete
 from pipeline.evaluation.evaluate import evaluate_lane
 from pipeline.evaluation.memory_use import memory_use
 from pipeline.evaluation.scoreboard import LaneInputs
-from pipeline.experiments.preset import STEP_VERSIONS, Ablation
+from pipeline.experiments.lane import Ablation, step_version
 from pipeline.store.provenance import OriginRecord
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.checks import proxy_values
@@ -133,7 +133,7 @@ def _parts(
 ) -> Parts:
     """Find or make proxies, first stage and method of an experiment, and record where they came from."""
     tiles, proxies = read
-    version = f"{STEP_VERSIONS['proxies']}-{fingerprint(row.proxies.to_json())}"
+    version = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}"
     if row.proxies.to_json() != lane.lane.proxies.to_json():
         asset = _shared(lane, "proxies")
         proxies = build_proxies(
@@ -146,12 +146,13 @@ def _parts(
         proxies=proxies,
         plan=row.training,
         seed=row.seed,
-        code_version=STEP_VERSIONS[STAGE],
+        code_version=step_version("baselines"),
         log=run.metrics,
     )
     trained = train_shared(training, store, _shared(lane, "stage1"))
     for number, each in enumerate(trained):
-        _record(lane, row, store, each, [tiles, proxies, *trained[:number]], STEP_VERSIONS[STAGE], run, dagster_run)
+        inputs = [tiles, proxies, *trained[:number]]
+        _record(lane, row, store, each, inputs, training.code_version, run, dagster_run)
     return Parts(proxies=proxies, trained=trained)
 
 

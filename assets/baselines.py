@@ -18,7 +18,7 @@ from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.checks import scores_complete
 from pipeline.evaluation.evaluate import evaluate_lane
 from pipeline.evaluation.scoreboard import LaneInputs
-from pipeline.experiments.preset import Baseline
+from pipeline.experiments.lane import Baseline
 from pipeline.reports.charts import training_chart
 from pipeline.store.versions import Store, Version
 from pipeline.training import Training, train_method

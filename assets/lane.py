@@ -9,7 +9,7 @@ import dagster as dg
 from assets.materialize import materialize
 from pipeline.data.datasets import Dataset
 from pipeline.evaluation.audit import reviewed
-from pipeline.experiments.preset import Lane
+from pipeline.experiments.lane import Lane
 from pipeline.forms import FORMS
 from pipeline.store.versions import Version, fingerprint
 from pipeline.wiring.automation import WHEN_CHANGED

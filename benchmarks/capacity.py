@@ -26,7 +26,7 @@ from models.metrics import auroc
 from pipeline.evaluation.fidelity import Network, image_rows
 from pipeline.evaluation.pasted_lesions import PastedConfig, paste
 from pipeline.evaluation.repair import repair_rows
-from pipeline.experiments.preset import Lane
+from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import at_size, read_neutral

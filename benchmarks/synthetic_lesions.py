@@ -25,7 +25,7 @@ from pipeline.detectors.scorers import enlarge, residual_parts, score_canvas
 from pipeline.detectors.synthetic import LesionConfig
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.pasted_lesions import SPLIT, PastedConfig, paste
-from pipeline.experiments.preset import Lane
+from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.training import CanvasTraining, Training, TrainingPlan, train_stage

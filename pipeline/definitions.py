@@ -25,9 +25,9 @@ from assets.tiles import tiles_asset
 from pipeline.data.datasets import DATASETS
 from pipeline.data.user_datasets.dataset import Own, own_datasets
 from pipeline.errors import ConfigError
+from pipeline.experiments.lane import Lane, Preset
+from pipeline.experiments.lanes.user_dataset import user_lane
 from pipeline.experiments.options import in_colour, with_split
-from pipeline.experiments.own import own_lane
-from pipeline.experiments.preset import Lane, Preset
 from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.jobs import jobs
@@ -109,7 +109,7 @@ def _stages(lane: LaneAssets) -> Sequence[Any]:
 def _own(own: Own, preset: Preset, settings: Settings) -> Lane:
     """The lane of a data set of the user's own; its split never leaks, whatever the protocol."""
     about = own.description
-    lane = own_lane(preset.own, about.form, size=about.training.size, steps=about.training.steps)
+    lane = user_lane(preset.user_datasets, about.form, size=about.training.size, steps=about.training.steps)
     lane = with_split(lane, "leak_free", settings.split_seed)
     return in_colour(lane) if settings.rgb else lane
 

@@ -26,6 +26,10 @@ from pipeline.tiles.loading import load_tiles, read_neutral
 Log = Callable[[int, dict[str, float]], None]
 
 
+VERSION = "1"
+"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CanvasTraining:
     """How the network of one canvas is made and trained."""

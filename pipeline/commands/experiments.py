@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipeline.commands.benchmark import made_with_progress
 from pipeline.experiments.ablations import changes, described, differences, seedless
-from pipeline.experiments.preset import Ablation
+from pipeline.experiments.lane import Ablation
 from pipeline.reports.ablations.paper import PRINTED
 from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due

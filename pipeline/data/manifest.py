@@ -34,6 +34,10 @@ Gray = NDArray[np.uint8]
 Grouping = Callable[[Sequence[Gray], DuplicateRule], NDArray[np.int64]]
 
 
+VERSION = "1"
+"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What reading one candidate gave: a row and a small gray copy, or why not."""

@@ -18,7 +18,7 @@ from models.schedule import TrainConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.records import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
-from pipeline.experiments.preset import Ablation
+from pipeline.experiments.lane import Ablation
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
 from pipeline.training import CanvasTraining, TrainingPlan

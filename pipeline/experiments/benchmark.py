@@ -7,7 +7,7 @@ share its one-cycle rate; adversarial methods have the constant rate of their pa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.method import MethodConfig
 from models.methods import METHODS
@@ -25,7 +25,7 @@ from models.methods.sparse_gan import SparseGANConfig
 from models.methods.vae import VAEConfig
 from models.schedule import TrainConfig
 from pipeline.errors import ConfigError
-from pipeline.experiments.preset import Baseline
+from pipeline.experiments.lane import Baseline
 from pipeline.training import CanvasTraining, TrainingPlan
 
 LABELS: Mapping[str, str] = {
@@ -118,6 +118,46 @@ class Sizes:
             "cycle_gan": CycleGANConfig(widths=self.translator, blocks=self.blocks, discriminator_widths=self.judge),
         }
         return rows[method]
+
+
+SEEDS = (0, 1, 2)  # of rows that a statement of the reports rests on
+ONE_CYCLE: Mapping[str, object] = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
+SAMPLE_BUDGET = Budget(steps=20, batch_size=8, one_cycle=ONE_CYCLE)
+QUICK_BUDGET = Budget(steps=400, batch_size=16, one_cycle=ONE_CYCLE)
+LONG_BUDGET = replace(QUICK_BUDGET, steps=6 * QUICK_BUDGET.steps)  # a claim that fails in 400 steps may need more
+PAPER_BUDGET = Budget(steps=40000, batch_size=16, one_cycle={"learning_rate": 1e-3})
+
+SAMPLE_SIZES = Sizes(
+    own=ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discriminator_widths=(8, 16)),
+    width=8,
+    widest=16,
+    translator=(8, 12, 16),
+    blocks=2,
+    judge=(8, 12, 16, 16),
+    search_steps=5,
+)
+QUICK_SIZES = Sizes(
+    own=ProxyAnoConfig(widths=(24, 48, 64), adversarial=False),  # latent at a quarter of the side
+    width=16,
+    widest=64,
+    translator=(16, 24, 32),
+    blocks=3,
+    judge=(16, 32, 48, 64),
+    search_steps=40,
+)
+QUICK_SLIM = replace(QUICK_SIZES, own=ProxyAnoConfig(widths=(16, 32, 64), adversarial=False))  # twice as fast
+QUICK_DEEP = replace(  # latent at a sixteenth of the side: lesions find less room
+    QUICK_SIZES, own=ProxyAnoConfig(widths=(24, 48, 64, 64, 64), adversarial=False)
+)
+PAPER_SIZES = Sizes(
+    own=ProxyAnoConfig(),
+    width=64,
+    widest=512,
+    translator=(64, 128, 256),
+    blocks=9,
+    judge=(64, 128, 256, 512),
+    search_steps=500,
+)
 
 
 def benchmark(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pipeline.data.splits import ImagesConfig
-from pipeline.experiments.preset import Lane
+from pipeline.experiments.lane import Lane
 from pipeline.training import TrainingPlan
 
 IN_COLOUR = {"flat_field": "flat_field_rgb", "field_of_view": "field_of_view_rgb"}

@@ -24,6 +24,10 @@ from pipeline.tiles.proxy_kinds import PROXIES, ProxyConfig
 _log = logging.getLogger(__name__)
 
 
+VERSION = "1"
+"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+
+
 def build_proxies(
     tiles: Version,
     config: ProxyConfig,

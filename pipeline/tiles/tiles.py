@@ -35,6 +35,10 @@ PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row"
 _log = logging.getLogger(__name__)
 
 
+VERSION = "1"
+"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TilesConfig:
     """How tiles are made and kept."""

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.definitions import build
-from pipeline.experiments.preset import STEP_VERSIONS
 from pipeline.experiments.presets import PRESETS
+from pipeline.tiles import proxies
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 
@@ -116,8 +116,21 @@ def test_a_changed_hyper_parameter_of_stage_2_leaves_stage_1_alone(home, monkeyp
     assert stale(home)[0] == "oct/evaluation"
 
 
+def test_oct_s_learning_rate_makes_oct_s_training_and_what_follows_stale(home, monkeypatch):
+    training = PRESETS["sample"].lanes["oct"].training
+    slower = {
+        name: replace(
+            canvas, stages={stage: replace(config, learning_rate=1e-3) for stage, config in canvas.stages.items()}
+        )
+        for name, canvas in training.canvases.items()
+    }
+    changed_plan(monkeypatch, training=replace(training, canvases=slower))
+    follows = {f"oct/{stage}" for stage in ("stage1", "stage2", "evaluation", "detector")} | {"evaluation_report"}
+    assert set(stale(home)) == follows
+
+
 def test_a_changed_step_runs_and_spares_what_follows_where_its_content_stays(home, monkeypatch):
-    monkeypatch.setitem(STEP_VERSIONS, "proxies", STEP_VERSIONS["proxies"] + "b")
+    monkeypatch.setattr(proxies, "VERSION", proxies.VERSION + "b")
     outcome = refresh(home, "*oct/evaluation")
     assert ran(outcome) == ["oct/proxies"]
     (only,) = outcome.ran.values()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from models.methods import METHODS
 from pipeline.data.datasets import DATASETS
 from pipeline.definitions import build
 from pipeline.errors import ConfigError
-from pipeline.experiments.preset import STEP_VERSIONS, Lane
-from pipeline.experiments.presets import PRESETS
+from pipeline.experiments.lane import STEPS, Lane
+from pipeline.experiments.lanes import oct
+from pipeline.experiments.presets import PRESETS, full
 from pipeline.forms import FORMS
 from pipeline.wiring.settings import Settings
 
@@ -198,7 +200,7 @@ def test_definitions_are_loadable_and_write_nothing(settings, tmp_path):
 
 def changed(lane: Lane, other: Lane) -> set[str]:
     """Stages whose code version differs between two configurations."""
-    return {stage for stage in STEP_VERSIONS if lane.code_version(stage) != other.code_version(stage)}
+    return {stage for stage in STEPS if lane.code_version(stage) != other.code_version(stage)}
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
@@ -223,6 +225,25 @@ def test_a_changed_value_makes_exactly_its_stage_stale(preset, name):
     assert changed(lane, replace(lane, tiles=replace(lane.tiles, shard=64))) == {"tiles"}
     assert changed(lane, replace(lane, proxies=replace(lane.proxies, segments=799))) == {"proxies"}
     assert changed(lane, replace(lane, evaluation=replace(lane.evaluation, resamples=999))) == {"evaluation"}
+
+
+def code_versions(lane: Lane) -> dict[str, str]:
+    """Of every stage, run of the benchmark and ablation."""
+    runs = {f"baselines/{name}": lane.baseline_version("baselines", name) for name in lane.baselines}
+    rows = {f"ablations/{name}": lane.baseline_version("ablations", name) for name in lane.ablations}
+    return {stage: lane.code_version(stage) for stage in STEPS} | runs | rows
+
+
+def test_a_learning_rate_in_one_lane_s_file_makes_that_lane_s_training_stale_and_nothing_else():
+    source = Path(str(oct.__file__)).read_text()
+    edited = types.ModuleType("edited")
+    exec(source.replace("learning_rate=2e-3", "learning_rate=1e-3", 1), edited.__dict__)  # the first one is STAGE's
+    for before, after in ((oct.QUICK, edited.QUICK), (full(oct.QUICK), full(edited.QUICK))):
+        one, other = code_versions(before), code_versions(after)
+        assert {name for name in one if one[name] != other[name]} == {"stage1", "stage2"}
+    assert code_versions(edited.SAMPLE) == code_versions(oct.SAMPLE)
+    readers = {file.name for file in Path(str(oct.__file__)).parent.glob("*.py") if "lanes.oct" in file.read_text()}
+    assert readers == set(), "a lane reads nothing of another lane"
 
 
 def test_a_changed_run_of_the_benchmark_leaves_the_others_alone():
@@ -250,7 +271,7 @@ def test_the_graph_carries_the_lane_s_code_versions(settings, monkeypatch):
     monkeypatch.setenv("PROXYANO_PRESET", "sample")
     graph = build(settings()).resolve_asset_graph()
     for name, lane in PRESETS["sample"].lanes.items():
-        for stage in (stage for stage in STEP_VERSIONS if has(name, stage)):
+        for stage in (stage for stage in STEPS if has(name, stage)):
             found = graph.get(dg.AssetKey([name, stage])).code_version
             assert found == LaneAssets(dataset=DATASETS[name], lane=lane, preset="sample", seed=0).code_version(stage)
             assert found.startswith(lane.code_version(stage))
@@ -258,10 +279,10 @@ def test_the_graph_carries_the_lane_s_code_versions(settings, monkeypatch):
 
 def test_a_changed_data_set_row_makes_its_images_stale_and_a_changed_form_its_tiles(monkeypatch):
     lane = LaneAssets(dataset=DATASETS["oct"], lane=PRESETS["sample"].lanes["oct"], preset="sample", seed=0)
-    before = {stage: lane.code_version(stage) for stage in STEP_VERSIONS}
+    before = {stage: lane.code_version(stage) for stage in STEPS}
 
     def stale(after: LaneAssets) -> set[str]:
-        return {stage for stage in STEP_VERSIONS if after.code_version(stage) != before[stage]}
+        return {stage for stage in STEPS if after.code_version(stage) != before[stage]}
 
     assert stale(replace(lane, dataset=replace(lane.dataset, shares=(0.7, 0.1, 0.1, 0.1)))) == {"images"}
     form = FORMS["bruch_membrane"]

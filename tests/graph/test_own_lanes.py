@@ -7,7 +7,7 @@ import yaml
 from pipeline.data.datasets import DATASETS
 from pipeline.definitions import build, lanes_of
 from pipeline.errors import ConfigError
-from pipeline.experiments.own import own_lane
+from pipeline.experiments.lanes.user_dataset import user_lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.forms import FORMS
 from pipeline.wiring.settings import Settings
@@ -65,7 +65,7 @@ def test_a_description_is_a_lane_in_every_preset_and_goes_with_its_file(home, pr
 @pytest.mark.parametrize("form", sorted(FORMS))
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_form_has_a_lane(preset, form):
-    lane = own_lane(PRESETS[preset].own, form)
+    lane = user_lane(PRESETS[preset].user_datasets, form)
     canvases = set(FORMS[form].canvases)
     assert lane.tiles.form == form
     channels = {plan.model.channels for plan in lane.training.canvases.values()}
@@ -106,7 +106,7 @@ def test_what_is_described_otherwise_makes_its_stage_stale(home):
 
 
 def test_real_data_of_one_s_own_trains_as_the_built_in_lanes_do():
-    lane = own_lane(PRESETS["quick"].own, "flat_field")
+    lane = user_lane(PRESETS["quick"].user_datasets, "flat_field")
     plan = lane.training.canvases["field"]
     assert plan.size == lane.proxies.sizes["field"] == (128, 128)
     assert plan.model.contrast > 1

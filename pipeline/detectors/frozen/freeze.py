@@ -45,6 +45,10 @@ MOST = 500
 """Training normals that the domain is learned from; more would say nothing new."""
 
 
+VERSION = "6"
+"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+
+
 def freeze_detector(
     dataset: Dataset,
     tiles: Version,

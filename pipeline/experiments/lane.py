@@ -3,35 +3,46 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
+from types import ModuleType
 
 from models.method import MethodConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
+from pipeline import training
+from pipeline.data import manifest
 from pipeline.data.splits import ImagesConfig
 from pipeline.detectors.controls.registry import RAW
+from pipeline.detectors.frozen import freeze
 from pipeline.errors import ConfigError
+from pipeline.evaluation import evaluate
 from pipeline.evaluation.committee import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.store.versions import fingerprint
+from pipeline.tiles import proxies, tiles
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 from pipeline.training import TrainingPlan
 
-STEP_VERSIONS: Mapping[str, str] = {
-    "images": "1",
-    "tiles": "1",
-    "proxies": "1",
-    "stage1": "1",
-    "stage2": "1",
-    "members": "1",
-    "evaluation": "9",
-    "detector": "6",
-    "baselines": "1",
-    "baseline_evaluations": "5",
-    "ablations": "6",
+STEPS: Mapping[str, ModuleType] = {
+    "images": manifest,
+    "tiles": tiles,
+    "proxies": proxies,
+    "stage1": training,
+    "stage2": training,
+    "members": training,
+    "evaluation": evaluate,
+    "detector": freeze,
+    "baselines": training,
+    "baseline_evaluations": evaluate,
+    "ablations": evaluate,
 }
-"""Raised by hand when a step's code changes its result; with the configuration's hash it is the code version."""
+"""Stage → module of its step, which holds the step's ``VERSION``."""
+
+
+def step_version(stage: str) -> str:
+    """Version of the step's code."""
+    return str(STEPS[stage].VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +99,7 @@ class Lane:
 
     def code_version(self, stage: str) -> str:
         """Version of the step's code and the hash of its configuration: another value makes the asset stale."""
-        return f"{STEP_VERSIONS[stage]}-{fingerprint(self.of_stage(stage))}"
+        return f"{step_version(stage)}-{fingerprint(self.of_stage(stage))}"
 
     def judging(self, name: str) -> EvaluationConfig:
         """How a run of the benchmark is judged: like the lane's own evaluation, the controls left to one of them."""
@@ -137,12 +148,12 @@ class Lane:
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
         own: object = self.judging(name) if stage == "baseline_evaluations" else plans
         if isinstance(row, Ablation):
-            own = [plans, row.proxies.to_json(), STEP_VERSIONS["proxies"], self.judging_ablation(name)]
-        return f"{STEP_VERSIONS[stage]}-{fingerprint(own)}-seed{row.seed}"
+            own = [plans, row.proxies.to_json(), step_version("proxies"), training.VERSION, self.judging_ablation(name)]
+        return f"{step_version(stage)}-{fingerprint(own)}-seed{row.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnBudget:
+class UserDatasetBudget:
     """What a preset fixes for the user's own data sets, which it does not know."""
 
     model: ProxyAnoConfig
@@ -166,5 +177,5 @@ class Preset:
     name: str
     reason: str  # what it is for
     lanes: Mapping[str, Lane]
-    own: OwnBudget  # of the user's own data sets
+    user_datasets: UserDatasetBudget
     form_off: Mapping[str, Lane] = field(default_factory=dict)  # data set → its benchmark without a canonical form

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from models.method import MethodConfig
+from models.methods.denoising import DenoisingConfig
+from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
@@ -15,8 +17,8 @@ from pipeline.evaluation.committee import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
+from pipeline.experiments.lane import Lane, UserDatasetBudget
 from pipeline.experiments.options import IN_COLOUR, in_colour
-from pipeline.experiments.preset import Lane, OwnBudget
 from pipeline.forms import FORMS
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import ProxyConfig
@@ -32,7 +34,7 @@ CONTRAST = 4.0
 """Of ProxyAno on such a form: its tiles use a tenth of the value range."""
 
 
-def own_lane(budget: OwnBudget, form: str, *, size: int | None = None, steps: int | None = None) -> Lane:
+def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, steps: int | None = None) -> Lane:
     """All choices of the lane; ``size`` (px) and ``steps`` replace the preset's where the user set them."""
     gray = {colour: plain for plain, colour in IN_COLOUR.items()}.get(form, form)
     canvases = tuple(FORMS[gray].canvases)
@@ -84,3 +86,41 @@ def _evaluation(canvases: tuple[str, ...], factor: float, *, flatten: bool) -> E
         committee={OWN: 1.0, MEMBER: 1.0, "pca": 1.0},
         pasted=PastedConfig(lesions=lesions, flatten=flatten),
     )
+
+
+QUICK_MODEL = ProxyAnoConfig(
+    widths=(16, 32, 64),
+    reconstruction_widths=(8, 16, 32, 64, 64),
+    reconstruction_skips=True,
+    adversarial=False,
+    patch_on="image",
+    patch_count=(1, 2),
+    makers=("patch", "mass", "blob", "ring", "noise", "dots"),  # all kinds, in a wide range of sizes
+    maker_radius=(0.03, 0.25),
+    maker_strength=(0.1, 0.8),
+    local_mean_over="patch",
+)
+ONE_CYCLE = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed", "batch_size": 16}
+QUICK = UserDatasetBudget(
+    model=QUICK_MODEL,
+    member=DenoisingConfig(widths=(16, 32, 64), latent_dim=64),
+    side=128,
+    steps=(1600, 1100, 500),
+    training={**ONE_CYCLE, "evaluate_every": 100, "gradient_clip": 0.5},
+)
+FULL = replace(QUICK, steps=(5000, 3500, 1000))
+SAMPLE = UserDatasetBudget(
+    model=ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, memory_items=32, discriminator_widths=(8, 16)),
+    member=DenoisingConfig(widths=(8, 16, 16), latent_dim=16),
+    side=64,
+    steps=(60, 40, 40),
+    training=ONE_CYCLE,
+    shard=32,
+)
+PAPER = UserDatasetBudget(
+    model=ProxyAnoConfig(),
+    member=DenoisingConfig(latent_dim=64),
+    side=256,
+    steps=(20000, 20000, 40000),
+    training={"batch_size": 16, "learning_rate": 1e-3},
+)
