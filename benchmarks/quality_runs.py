@@ -8,9 +8,8 @@ import pandas as pd
 
 from benchmarks.quality import WANTED
 from pipeline.evaluation.audit import reviewed
+from pipeline.evaluation.committee import COLUMN as COMMITTEE
 from pipeline.evaluation.records import (
-    COMMITTEE,
-    MEMBER,
     NEEDED,
     PRIMARY,
     REVIEWED,
@@ -71,7 +70,7 @@ def records_of(row: dict[str, Any]) -> pd.DataFrame:
     records = pd.concat([records[records["subset"] != REVIEWED], without], ignore_index=True)
     kept = pd.concat([records[records["metric"].isin(KEPT)], bounds(found.scores, head)], ignore_index=True)
     if row["kind"] == "committee":  # there the member stands in the method's place
-        kept = kept.assign(method=kept["method"].replace("denoising", f"{MEMBER}denoising"))
+        kept = kept.assign(method=kept["method"].replace("denoising", "member_denoising"))
     return kept.assign(split_seed=row["split"], kind=row["kind"])
 
 

@@ -13,6 +13,7 @@ from models.files import read_tensors
 from pipeline.data.manifest_checks import FEW, Outcome
 from pipeline.evaluation.records import find, kind, score_columns
 from pipeline.evaluation.saved import load_evaluation
+from pipeline.evaluation.score_name import METHOD
 from pipeline.evaluation.scoreboard import ASKED
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import read_index
@@ -60,7 +61,7 @@ def reconstructs(evaluation: Version) -> Outcome:
     """Î explains at least ``LEAST_R2`` of the variance of validation normals on every canvas."""
     lane = load_evaluation(evaluation.path)
     wanted = {"level": "reconstruction", "metric": "reconstruction_r2", "subset": "validation normals"}
-    found = {r["score"]: float(r["value"]) for r in find(lane.records, **wanted) if kind(r["method"]) == "method"}
+    found = {r["score"]: float(r["value"]) for r in find(lane.records, **wanted) if kind(r["method"]) == METHOD}
     poor = sorted(canvas for canvas, value in found.items() if value < LEAST_R2)
     figures: dict[str, Any] = {f"reconstruction_r2_{canvas}": round(value, 3) for canvas, value in found.items()}
     figures |= {"least": LEAST_R2, "poor": poor}

@@ -11,11 +11,13 @@ from models.scoring import z_score
 from pipeline.detectors.scorers import CanvasScore, fused_map
 from pipeline.evaluation.audit import audit_sheet, audit_table
 from pipeline.evaluation.pictures.panels import Case, gray_picture
-from pipeline.evaluation.records import COMMITTEE, MEMBER, label_free_thresholds
+from pipeline.evaluation.records import label_free_thresholds
+from pipeline.evaluation.score_name import COMMITTEE, CONTROL, MEMBER, METHOD, ScoreName
 from pipeline.evaluation.scoreboard import Scoreboard
 
 OWN = "method"
 """The committee's name for the lane's own method."""
+COLUMN = ScoreName(kind=COMMITTEE, owner=COMMITTEE).column
 
 Members = Mapping[str, Mapping[str, CanvasScore]]
 """Member of a committee → canvas → its scores."""
@@ -28,17 +30,18 @@ def committee_scores(board: Scoreboard, weights: Mapping[str, float], members: M
     validation = (board.table["split"] == "val").to_numpy()
     for name, weight in weights.items():
         values = board.table[score_column(board, name, method)].to_numpy(np.float32)
-        board.add(COMMITTEE, board.table, weight * z_score(values, values[validation]))
+        board.add(COLUMN, board.table, weight * z_score(values, values[validation]))
     for canvas in dict.fromkeys(canvas for name in weights for canvas in members[name]):
         parts = [(weight, members[name][canvas]) for name, weight in weights.items() if canvas in members[name]]
-        board.pixels(COMMITTEE, canvas, parts[0][1].images.images, partial(fused_map, parts), 1.0)
+        board.pixels(COLUMN, canvas, parts[0][1].images.images, partial(fused_map, parts), 1.0)
 
 
 def score_column(board: Scoreboard, name: str, method: str) -> str:
     """Score column of a member of the committee."""
     others = board.inputs.members.meta["members"] if board.inputs.members else {}
-    owner = method if name == OWN else f"{MEMBER}{name}" if name in others else f"control_{name}"
-    return f"{owner}:standardised"
+    if name == OWN:
+        return ScoreName(kind=METHOD, owner=method).column
+    return ScoreName(kind=MEMBER if name in others else CONTROL, owner=name).column
 
 
 def write_audit(folder: Path, board: Scoreboard, columns: Sequence[str], quantile: float, case: Case) -> None:

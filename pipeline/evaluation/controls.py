@@ -8,6 +8,7 @@ import numpy as np
 from models.scoring import Array
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
 from pipeline.detectors.scorers import CanvasImages, CanvasScore, PartsOf, canvas_images, score_canvas
+from pipeline.evaluation.score_name import CONTROL, PRIMARY, ScoreName
 from pipeline.evaluation.scoreboard import ASKED, Scoreboard
 
 RAW_SCALE = 0.05
@@ -19,18 +20,22 @@ def control_scores(board: Scoreboard, controls: Sequence[Control]) -> dict[str, 
     members: dict[str, dict[str, CanvasScore]] = {}
     for control in controls:
         images, parts_of = _run_control(board, control)
-        column, table = f"control_{control.name}", images.images
+        table = images.images
         if control.name in RAW:
             means = [float(parts_of(row).mean(where=images.scored[row])) for row in range(len(table))]
-            board.add(f"{column}:mean", table, np.array(means, np.float32))
+            board.add(_column(control, "mean"), table, np.array(means, np.float32))
         else:
             score = score_canvas(images, parts_of, control.score)
             members.setdefault(control.name, {})[control.canvas] = score
-            board.standardised(f"{column}:standardised", control.canvas, score)
+            board.standardised(_column(control, PRIMARY), control.canvas, score)
         if control.name in RAW or control.options.get("raw"):
             name = "value" if control.name in RAW else "residual"
-            board.pixels(f"{column}:{name}", control.canvas, table, partial(_largest, parts_of), RAW_SCALE)
+            board.pixels(_column(control, name), control.canvas, table, partial(_largest, parts_of), RAW_SCALE)
     return members
+
+
+def _column(control: Control, score: str) -> str:
+    return ScoreName(kind=CONTROL, owner=control.name, score=score).column
 
 
 def _largest(parts_of: PartsOf, row: int) -> Array:

@@ -13,7 +13,7 @@ import pandas as pd
 from models.methods import METHODS
 from models.scoring import Array, ScoreConfig, worst_mean, z_score
 from pipeline.detectors.controls.registry import Control
-from pipeline.detectors.controls.shortcuts import shortcut_table
+from pipeline.detectors.controls.shortcuts import SHORTCUTS, shortcut_table
 from pipeline.detectors.inference import Prediction, predict_canvas
 from pipeline.detectors.scorers import (
     CanvasScore,
@@ -30,8 +30,9 @@ from pipeline.evaluation.pictures.gallery import write_comparison
 from pipeline.evaluation.pictures.layers import picture_table
 from pipeline.evaluation.pictures.panels import Case, case_panels
 from pipeline.evaluation.reconstruction import reconstruction_records
-from pipeline.evaluation.records import MEMBER, PRIMARY, image_records, label_free_thresholds, pixel_records
+from pipeline.evaluation.records import image_records, label_free_thresholds, pixel_records
 from pipeline.evaluation.saved import write_evaluation
+from pipeline.evaluation.score_name import MEMBER, METHOD, PRIMARY, SHORTCUT, ScoreName
 from pipeline.evaluation.scoreboard import ASKED, LaneInputs, Scoreboard
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import load_tiles
@@ -108,7 +109,7 @@ def evaluate_lane(
             records += reconstruction_records(
                 board, list(config.scores), config.pasted, method, head=head, n_boot=config.resamples
             )
-        judged = f"{method}:{PRIMARY}"
+        judged = ScoreName(kind=METHOD, owner=method).column
         pictures = None if asset != own else picture_table(cases, board.table, judged, config.cases, inputs.tiles)
         write_evaluation(
             work / "content",
@@ -148,6 +149,10 @@ def _method_scores(
     cases: list[Case] = []
     predicted = partial(_predicted, board, config, progress, board.inputs.checkpoint)
     seconds = 0.0
+
+    def column(score_name: str) -> str:
+        return ScoreName(kind=METHOD, owner=method, score=score_name).column
+
     for canvas, score in config.scores.items():
         found = predicted(canvas, score, None)
         seconds += found.seconds
@@ -155,16 +160,16 @@ def _method_scores(
         validation = found.images.rows("val")
         raw = worst_mean(np.abs(found.residual), scored, score)
         for name, values in (("latent", found.latent), ("image", found.image), ("worst", raw)):
-            board.add(f"{method}:{name}", table, z_score(values, values[validation]))
+            board.add(column(name), table, z_score(values, values[validation]))
         standardised = score_canvas(found.images, residual_parts(found.steady, found.images, score), score)
         typical = float(np.median(np.abs(found.residual[validation][scored[validation]]))) or 1e-3
-        board.pixels(f"{method}:residual", canvas, table, partial(_size_of, found.residual), typical)
-        board.standardised(f"{method}:standardised", canvas, standardised)
+        board.pixels(column("residual"), canvas, table, partial(_size_of, found.residual), typical)
+        board.standardised(column(PRIMARY), canvas, standardised)
         cases.append(Case(canvas, found, standardised, _lesions(board, canvas, found)))
         for name, changes in METHODS[method].variants.items():
             other = predicted(canvas, score, changes)
             scored_so = score_canvas(other.images, residual_parts(other.steady, other.images, score), score)
-            board.standardised(f"{method}:standardised_{name}", canvas, scored_so)
+            board.standardised(column(f"{PRIMARY}_{name}"), canvas, scored_so)
     return cases, round(len(board.table) / max(seconds, 1e-9), 2)
 
 
@@ -174,7 +179,7 @@ def _member_scores(
     """Columns of the other learned methods, and their scores by name and canvas."""
     members: dict[str, dict[str, CanvasScore]] = {}
     for name in trained.meta["members"]:
-        column = f"{MEMBER}{name}:standardised"
+        column = ScoreName(kind=MEMBER, owner=name).column
         for canvas, usual in config.scores.items():
             score = config.member_scores.get(name, usual)
             seen = _predicted(board, config, progress, trained, canvas, score, None, member=name)
@@ -230,6 +235,9 @@ def _shortcuts(board: Scoreboard) -> None:
     manifest = pd.read_parquet(board.inputs.images.path / "images.parquet")
     held = load_tiles(board.inputs.tiles, None, splits=ASKED)
     found = shortcut_table(manifest, held.index, held.pixels, held.validity)
+    found = found.rename(
+        columns={name: ScoreName(kind=SHORTCUT, owner=name, score="value").column for name in SHORTCUTS}
+    )
     board.table = board.table.merge(found, on="image_id", how="left", validate="one_to_one")
 
 

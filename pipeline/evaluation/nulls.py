@@ -21,7 +21,8 @@ from pipeline.detectors.controls.registry import Control, proxy_plane, residuals
 from pipeline.detectors.inference import trained_size
 from pipeline.detectors.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
 from pipeline.evaluation.controls import RAW_SCALE
-from pipeline.evaluation.records import NULL, PRIMARY, Record, kind, record, split_name
+from pipeline.evaluation.records import Record, record
+from pipeline.evaluation.score_name import METHOD, NULL, PRIMARY, ScoreName
 from pipeline.evaluation.scoreboard import ASKED, Scoreboard
 from pipeline.forms.form import TILE
 
@@ -55,12 +56,16 @@ def _add(board: Scoreboard, canvas: str, score: ScoreConfig, name: str) -> None:
     asked = name == "similar_mean" or score.beside > 0
     train = _images(board, control, TRAIN, trained_at) if asked else images  # the others look at no normal
     raw, steady = residuals(train, images, control)
-    column, table = f"{NULL}{name}", images.images
+    table = images.images
+
+    def column(score_name: str) -> str:
+        return ScoreName(kind=NULL, owner=name, score=score_name).column
+
     norms = root_mean_square(raw, images.scored)
-    board.add(f"{column}:image", table, z_score(norms, norms[images.rows("val")]))
-    board.pixels(f"{column}:residual", canvas, table, partial(_size_of, raw), RAW_SCALE)
+    board.add(column("image"), table, z_score(norms, norms[images.rows("val")]))
+    board.pixels(column("residual"), canvas, table, partial(_size_of, raw), RAW_SCALE)
     standardised = score_canvas(images, residual_parts(steady, images, score), score)
-    board.standardised(f"{column}:{PRIMARY}", canvas, standardised)
+    board.standardised(column(PRIMARY), canvas, standardised)
 
 
 def median_window(size: tuple[int, int]) -> int:
@@ -112,13 +117,13 @@ def network_records(
 
 def _nulls(columns: Sequence[str]) -> list[str]:
     """Columns of the nulls that are compared with the method's primary score."""
-    split = [(name, *split_name(name)) for name in columns if ":" in name]
-    return [name for name, owner, score in split if kind(owner) == "null" and score == PRIMARY]
+    names = [ScoreName.parse(column) for column in columns if ":" in column]
+    return [name.column for name in names if name.kind == NULL and name.score == PRIMARY]
 
 
 def _of_images(table: pd.DataFrame, method: str, n_boot: int) -> tuple[Difference, int] | None:
     test = table[table["split"] == "test"]
-    labels, own = test["label"].to_numpy(), f"{method}:{PRIMARY}"
+    labels, own = test["label"].to_numpy(), ScoreName(kind=METHOD, owner=method).column
     names = _nulls([str(name) for name in table.columns])
     if not names or own not in table or len(set(labels)) < 2:
         return None
@@ -129,7 +134,7 @@ def _of_images(table: pd.DataFrame, method: str, n_boot: int) -> tuple[Differenc
 
 
 def _of_pixels(curves: Mapping[str, PixelCurve], method: str, n_boot: int) -> tuple[Difference, int] | None:
-    names, own = _nulls(list(curves)), curves.get(f"{method}:{PRIMARY}")
+    names, own = _nulls(list(curves)), curves.get(ScoreName(kind=METHOD, owner=method).column)
     if not names or own is None or not own.n_images():
         return None
     values = {name: curves[name].values()["auroc"] for name in names}

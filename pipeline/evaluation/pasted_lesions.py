@@ -18,7 +18,8 @@ from models.metrics import METRICS, auroc, bootstrap_weights, percentiles
 from models.scoring import Array
 from pipeline.detectors.scorers import enlarge
 from pipeline.detectors.synthetic import LesionConfig, paste_lesions
-from pipeline.evaluation.records import RECORD_KEYS, Record, split_name
+from pipeline.evaluation.records import RECORD_KEYS, Record
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED, TILE
 from pipeline.forms.fundus import flattened
 from pipeline.store.versions import Version
@@ -145,8 +146,9 @@ def pasted_records(
     records: list[Record] = []
 
     def record(column: str, metric: str, subset: str, measured: tuple[float, float | None, float | None, int]) -> None:
-        method, score = split_name(column)
-        fields = {**head, "method": method, "level": "pasted", "score": score, "metric": metric, "subset": subset}
+        name = ScoreName.parse(column)
+        fields = {**head, "method": name.method, "score": name.score}
+        fields |= {"level": "pasted", "metric": metric, "subset": subset}
         fields |= dict(zip(("value", "low", "high", "n"), measured, strict=True))
         records.append({key: fields[key] for key in RECORD_KEYS})
 

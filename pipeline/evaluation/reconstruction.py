@@ -15,8 +15,9 @@ from models.scoring import Array
 from pipeline.evaluation.fidelity import Network, blocks, image_rows, mean_records, rebuilds, seen_image
 from pipeline.evaluation.memory_use import item_counts, perplexity
 from pipeline.evaluation.pasted_lesions import PastedConfig
-from pipeline.evaluation.records import MEMBER, Record, record
+from pipeline.evaluation.records import Record, record
 from pipeline.evaluation.repair import covered, repair_rows
+from pipeline.evaluation.score_name import MEMBER, ScoreName
 from pipeline.evaluation.scoreboard import ASKED, LaneInputs, Scoreboard
 from pipeline.store.versions import Version
 
@@ -60,7 +61,7 @@ def member_records(
     """``reconstruction_r2`` and ``repair`` of the other learned methods; none for those that only mark pixels."""
     records: list[Record] = []
     for name in members.meta["members"]:
-        own = {**head, "method": f"{MEMBER}{name}"}
+        own = {**head, "method": ScoreName(kind=MEMBER, owner=name).method}
         network = Network.of(members, canvas, name)
         proxies = inputs.proxies if network.method.needs_proxy else None
         rows = image_rows(network, network.tiles(inputs.tiles, proxies, ASKED))

@@ -1,8 +1,4 @@
-"""Tidy evaluation records: one dict a number, with the same keys everywhere.
-
-A score is named ``<method>:<score>``. Methods that begin with ``control_`` are controls (no learned network),
-those that begin with ``shortcut_`` read what says nothing about disease, such as the size of the file.
-"""
+"""Tidy evaluation records: one dict a number, with the same keys everywhere."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -25,6 +21,8 @@ from models.metrics import (
     percentiles,
 )
 from models.pixel_curve import PIXEL_METRICS, PixelCurve
+from pipeline.evaluation.score_name import PRIMARY as PRIMARY
+from pipeline.evaluation.score_name import SHORTCUT, ScoreName
 
 Record = dict[str, Any]
 
@@ -57,33 +55,20 @@ IMAGE_METRICS = (
 ORACLES = ("acc_oracle", "f1_oracle", "dice_best")
 """Metrics whose threshold is the best one on the very test data they judge."""
 
-CONTROL, SHORTCUT = "control_", "shortcut_"
-MEMBER = "member_"
-NULL = "null_"
-"""The method's own score with its reconstruction replaced by an image that no network made (``evaluation.nulls``)."""
-COMMITTEE = "committee:standardised"
-"""The score of all members together."""
-PRIMARY = "standardised"
-"""The score a method is judged by, fixed before any test; another of its scores is shown, but never chosen."""
 REVIEWED = "without reviewed"
 """Subset: all images but the normals that a person found to look abnormal (``evaluation.audit``)."""
 NEEDED = ("image_id", "split", "label", "klass", "group")
 
 
 def split_name(column: str) -> tuple[str, str]:
-    """(method, score) of a score column; ValueError where the name is not ``<method>:<score>``."""
-    method, mark, score = column.partition(":")
-    if not (method and mark and score):
-        raise ValueError(f"a score column is named '<method>:<score>', got {column!r}")
-    return method, score
+    """(method, score) of a score column."""
+    name = ScoreName.parse(column)
+    return name.method, name.score
 
 
 def kind(method: str) -> str:
-    """``committee``, ``member``, ``null``, ``control``, ``shortcut`` or ``method``."""
-    if method == split_name(COMMITTEE)[0]:
-        return "committee"
-    named = {MEMBER: "member", NULL: "null", CONTROL: "control", SHORTCUT: "shortcut"}
-    return next((name for start, name in named.items() if method.startswith(start)), "method")
+    """Kind of a record's method, one of ``score_name.KINDS``."""
+    return ScoreName.of(method).kind
 
 
 def score_columns(scores: pd.DataFrame) -> list[str]:
@@ -101,7 +86,7 @@ def _finite(value: float) -> float | None:
 def label_free_thresholds(scores: pd.DataFrame, quantile: float = 0.95) -> dict[str, float]:
     """Threshold of every score but the shortcuts: the quantile of normal validation scores, no test image seen."""
     normal = scores[(scores["split"] == "val") & (scores["label"] == 0)]
-    wanted = [name for name in score_columns(scores) if kind(split_name(name)[0]) != "shortcut"]
+    wanted = [name for name in score_columns(scores) if ScoreName.parse(name).kind != SHORTCUT]
     return {name: label_free_threshold(normal[name].to_numpy(float), quantile) for name in wanted}
 
 
@@ -112,7 +97,7 @@ def without_shortcuts(scores: pd.DataFrame) -> pd.DataFrame:
     further than the validation normals reach, so that nothing is extrapolated to files unlike them. A table without
     shortcuts or with too few validation normals comes back as it is.
     """
-    names = [name for name in scores.columns if str(name).startswith(SHORTCUT)]
+    names = [name for name in score_columns(scores) if ScoreName.parse(name).kind == SHORTCUT]
     normal = ((scores["split"] == "val") & (scores["label"] == 0)).to_numpy()
     if not names or normal.sum() < 4 * len(names):
         return scores
@@ -122,7 +107,7 @@ def without_shortcuts(scores: pd.DataFrame) -> pd.DataFrame:
     seen = (np.clip(values, low, high) - values[normal].mean(axis=0)) / spread
     adjusted = scores.copy()
     for column in score_columns(scores):
-        if split_name(column)[1] == PRIMARY:
+        if ScoreName.parse(column).score == PRIMARY:
             own = scores[column].to_numpy(float)
             weights, *_ = np.linalg.lstsq(seen[normal], own[normal] - own[normal].mean(), rcond=None)
             adjusted[column] = own - seen @ weights
@@ -165,7 +150,7 @@ class _Table:
             labels, values = checked(frame["label"].to_numpy(), frame[column].to_numpy(float))
         except ValueError as error:
             raise ValueError(f"score {column!r}, {side} negatives, subset {subset!r}: {error}") from error
-        if kind(split_name(column)[0]) == "shortcut" and evaluate(METRICS["auroc"], labels, values) < 0.5:
+        if ScoreName.parse(column).kind == SHORTCUT and evaluate(METRICS["auroc"], labels, values) < 0.5:
             values = -values
         low, high = percentiles(metric(labels, values, weights)) if frame["group"].nunique() > 1 else (math.nan,) * 2
         return evaluate(metric, labels, values), low, high, len(frame)
@@ -213,17 +198,18 @@ def image_records(
     records = []
     free = _Table(without_shortcuts(scores), n_boot, np.random.default_rng(rng_seed), ())
     for column in columns:
-        method, score = split_name(column)
+        name = ScoreName.parse(column)
+        method, score = name.method, name.score
         if score == PRIMARY and (measured := free.measure("test", "all", column, METRICS["auroc"])) is not None:
             head = (dataset, method, preset, seed, "image", score, "auroc_adjusted", "all")
             records.append(_record(head, measured, data_version))
         for subset in subsets:
-            for side, name, metric in _wanted(column, thresholds.get(column)):
-                if subset != "all" and name not in ("auroc", "ap", "auroc_heldout"):
+            for side, metric_name, metric in _wanted(column, thresholds.get(column)):
+                if subset != "all" and metric_name not in ("auroc", "ap", "auroc_heldout"):
                     continue
                 measured = table.measure(side, subset, column, metric)
                 if measured is not None:
-                    head = (dataset, method, preset, seed, "image", score, name, subset)
+                    head = (dataset, method, preset, seed, "image", score, metric_name, subset)
                     records.append(_record(head, measured, data_version))
     return records
 
@@ -241,16 +227,16 @@ def pixel_records(
     """``PIXEL_METRICS`` of every lesion type for pixel curves by score name ``<method>:<score>``; n counts images."""
     records = []
     for column, curve in curves.items():
-        method, score = split_name(column)
+        name = ScoreName.parse(column)
         for subset in curve.subsets:
             count = curve.n_images(subset)
             if not count:
                 continue
             values = curve.values(subset)
             intervals = curve.intervals(subset, n=n_boot, rng=np.random.default_rng(rng_seed))
-            for name in PIXEL_METRICS:
-                head = (dataset, method, preset, seed, "pixel", score, name, subset)
-                records.append(_record(head, (values[name], *intervals[name], count), data_version))
+            for metric in PIXEL_METRICS:
+                head = (dataset, name.method, preset, seed, "pixel", name.score, metric, subset)
+                records.append(_record(head, (values[metric], *intervals[metric], count), data_version))
     return records
 
 

@@ -16,7 +16,7 @@ from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from pipeline.errors import ConfigError
-from pipeline.evaluation.records import PRIMARY
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
 from pipeline.experiments.lane import Ablation
 from pipeline.forms.form import TILE

@@ -12,13 +12,13 @@ from scipy import ndimage
 from pipeline.forms.form import NO_DATA, SCORED
 
 SHORTCUTS = {
-    "shortcut_bytes:value": "size of the file",
-    "shortcut_pixels:value": "pixel count of the image",
-    "shortcut_aspect:value": "aspect ratio of the image",
-    "shortcut_valid_fraction:value": "scored fraction of the tiles",
-    "shortcut_high_frequency:value": "high-frequency energy of the tiles",
+    "bytes": "size of the file",
+    "pixels": "pixel count of the image",
+    "aspect": "aspect ratio of the image",
+    "valid_fraction": "scored fraction of the tiles",
+    "high_frequency": "high-frequency energy of the tiles",
 }
-"""Score column → what it measures."""
+"""Shortcut → what it measures."""
 
 
 def high_frequency(pixels: NDArray[np.uint8], validity: NDArray[np.uint8], sigma: float = 1.0) -> NDArray[np.float64]:
@@ -66,10 +66,10 @@ def shortcut_table(
         raise ValueError(f"{len(lost)} images of the tiles are not in the manifest, such as {lost[0]!r}")
     files = files.loc[sums.index]
     columns = {
-        "shortcut_bytes:value": files["bytes"],
-        "shortcut_pixels:value": files["width"] * files["height"],
-        "shortcut_aspect:value": files["width"] / files["height"],
-        "shortcut_valid_fraction:value": sums["scored"] / sums["area"],
-        "shortcut_high_frequency:value": sums["energy"] / sums["scored"],
+        "bytes": files["bytes"],
+        "pixels": files["width"] * files["height"],
+        "aspect": files["width"] / files["height"],
+        "valid_fraction": sums["scored"] / sums["area"],
+        "high_frequency": sums["energy"] / sums["scored"],
     }
     return pd.DataFrame({name: column.astype(float) for name, column in columns.items()}).reset_index()
