@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from models.metrics import auroc, average_precision
+from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.inference import predict_canvas
 from pipeline.detectors.scorers import enlarge, residual_parts, score_canvas
-from pipeline.detectors.synthetic import LesionConfig
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.pasted_lesions import SPLIT, PastedConfig, paste
 from pipeline.experiments.lane import Lane

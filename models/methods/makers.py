@@ -1,7 +1,8 @@
 """Anomaly makers: what a pseudo-abnormal image or proxy is made with, all from normals.
 
-The paper pastes patches of another normal image (III-D); the others are extensions in its spirit. A maker changes
-every image of a batch once. Nothing is learned from lesions: places, sizes, signs, colours and strengths are drawn.
+The paper pastes patches of another normal image (III-D); the others are extensions. A maker changes every image of a
+batch once. Nothing is learned from real lesions: places, sizes, signs, colours and strengths are drawn. Kinds that
+measure repair (`models.synthetic_anomalies.HELD_BACK`) are refused.
 Legend: B images, C channels, H, W pixels; draws come from the generator, on the CPU, whatever the device.
 """
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.methods.papc import pseudo_abnormal
+from models.synthetic_anomalies import require_trainable
 
 Draw = torch.Generator
 Weights = Callable[["Ground", Draw], Tensor]
@@ -61,14 +63,7 @@ def noise(ground: Ground, draw: Draw) -> Tensor:
     return _edge(torch.minimum(field - level, inside), ground.soft)
 
 
-def streak(ground: Ground, draw: Draw) -> Tensor:
-    """A bent line."""
-    bend = _over(2 * _uniform(draw, (len(ground.u),), ground.u) - 1)
-    off = (ground.v - bend * (ground.u.square() - 0.5)).abs()
-    return _edge(torch.minimum(0.2 - off, 1.2 - ground.u.abs()), 0.5 * ground.soft)
-
-
-SHAPES: Mapping[str, Weights] = {"blob": blob, "ring": ring, "dots": dots, "noise": noise, "streak": streak}
+SHAPES: Mapping[str, Weights] = {"blob": blob, "ring": ring, "dots": dots, "noise": noise}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +77,7 @@ class MakerConfig:
 
     def __post_init__(self) -> None:
         """Check the names and the ranges."""
+        require_trainable(self.makers, "MakerConfig.makers")
         unknown = sorted(set(self.makers) - set(MAKERS))
         if unknown or not self.makers:
             raise ValueError(f"MakerConfig.makers are some of {', '.join(MAKERS)}, got {', '.join(unknown) or 'none'}")

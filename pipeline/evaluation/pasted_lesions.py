@@ -16,8 +16,8 @@ from scipy import ndimage
 
 from models.metrics import METRICS, auroc, bootstrap_weights, percentiles
 from models.scoring import Array
+from models.synthetic_anomalies import HELD_BACK, LesionConfig, paste_lesions
 from pipeline.detectors.scorers import enlarge
-from pipeline.detectors.synthetic import LesionConfig, paste_lesions
 from pipeline.evaluation.records import RECORD_KEYS, Record
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED, TILE
@@ -46,8 +46,7 @@ class PastedConfig:
     split: str = "holdout"  # whose normals; what is chosen by the figures is chosen on "val"
 
 
-KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", "streak", "square")
-"""The last two are held back: no method of this project trains on them by default."""
+KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", *HELD_BACK)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.methods.papc import pseudo_abnormal
 from models.scoring import Array
-from pipeline.detectors.synthetic import paste_lesions
+from models.synthetic_anomalies import HELD_BACK, paste_lesions
 from pipeline.evaluation.fidelity import Network, Row, blocks, rebuilds, seen_image
 from pipeline.evaluation.pasted_lesions import PastedConfig
 from pipeline.forms.form import NO_DATA, SCORED, TILE
@@ -28,9 +28,6 @@ Mask = NDArray[np.bool_]
 PATCH = "paper patch"
 PATCH_SIDE = (1 / 16, 1 / 4)
 """Height and width of a patch, share of the tile's side."""
-
-UNSEEN_KINDS = ("streak", "square")
-"""Kinds of ``synthetic.SHAPES`` that nothing trains on."""
 
 MOST = 200
 """Validation normals that are altered, evenly spaced: more make the interval little narrower."""
@@ -92,7 +89,7 @@ def _altered(
     yield PATCH, patched, np.asarray(canvases(mask, held.index, network.canvas)[1], bool)
     if config is None:
         return
-    for kind in (kind for kind in UNSEEN_KINDS if kind in config.lesions.kinds):
+    for kind in (kind for kind in HELD_BACK if kind in config.lesions.kinds):
         changed, masks = lesion_tiles(full, network.canvas, config, kind, rng)
         small = at_size(changed, network.size, neutral)
         shape = canvases(small.validity, small.index, network.canvas)[1].shape[1:]

@@ -14,8 +14,8 @@ from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
 from models.source import TensorSource
+from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.inference import predict_canvas
-from pipeline.detectors.synthetic import LesionConfig
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.scorers import stitched
-from pipeline.detectors.synthetic import LesionConfig
 from pipeline.evaluation import repair
 from pipeline.evaluation.fidelity import (
     blocks,

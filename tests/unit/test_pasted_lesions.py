@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.detectors.synthetic import SHAPES, LesionConfig, paste_lesions
+from models.methods.makers import MakerConfig
+from models.synthetic_anomalies import HELD_BACK, SHAPES, LesionConfig, paste_lesions
+from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.pasted_lesions import CLASSES, KINDS, SPLIT, TOLERANCE, Found, look, pasted_records
 from pipeline.evaluation.records import RECORD_KEYS, find, kind
@@ -109,8 +111,12 @@ def test_records_are_means_over_copies_with_intervals():
 
 
 def test_two_kinds_are_held_back_from_everything_that_is_trained():
-    held_back = set(KINDS) - set(LesionConfig().kinds)
-    assert held_back == {"streak", "square"}
+    held_back = set(HELD_BACK)
+    assert held_back == {"streak", "square"} == set(KINDS) - set(LesionConfig().kinds)
+    with pytest.raises(ValueError, match=r"MakerConfig\.makers: streak held back"):
+        MakerConfig(makers=("blob", "streak"))
+    with pytest.raises(ValueError, match=r"ClassifierConfig\.lesions\.kinds: square held back"):
+        ClassifierConfig(lesions=LesionConfig(kinds=("square",)))
     for preset in PRESETS.values():
         for lane in preset.lanes.values():
             own = [c.options["config"].lesions for c in lane.evaluation.controls if c.name == "pixel_classifier"]

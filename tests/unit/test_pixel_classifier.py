@@ -9,11 +9,11 @@ import pytest
 from models.metrics import auroc
 from models.pixel_network import PixelNetworkConfig
 from models.scoring import ScoreConfig
+from models.synthetic_anomalies import LesionConfig, paste_lesions
 from pipeline.detectors.controls.pixel_classifier import ClassifierConfig, PixelClassifier
 from pipeline.detectors.controls.pixel_features import FeatureConfig, features
 from pipeline.detectors.controls.registry import CONTROLS, Control
 from pipeline.detectors.scorers import CanvasImages, score_canvas
-from pipeline.detectors.synthetic import LesionConfig, paste_lesions
 from pipeline.errors import ConfigError
 from pipeline.forms.form import NO_DATA, SCORED, SEEN
 

@@ -1,10 +1,10 @@
 """A pixel classifier that has never seen a lesion: it learns synthetic ones pasted on training normals.
 
-Every training normal gets lesions of random kind, place, size, sign and strength (``detectors.synthetic``). Small
-networks learn from the features of ``pixel_features`` which pixels were altered. Most pixels of a normal image are
-easy; the few that are not (a disc's rim, a crossing of vessels) would be false alarms. A first network finds them and
-the final ones learn from them too. An image's own duplicate group is never among the similar normals it is compared
-with, in training as in use.
+Every training normal gets lesions of random kind, place, size, sign and strength (``models.synthetic_anomalies``).
+Small networks learn from the features of ``pixel_features`` which pixels were altered. Most pixels of a normal image
+are easy; the few that are not (a disc's rim, a crossing of vessels) would be false alarms. A first network finds them
+and the final ones learn from them too. An image's own duplicate group is never among the similar normals it is
+compared with, in training as in use.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from models.pixel_network import PixelNetwork, PixelNetworkConfig
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
+from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
 from pipeline.detectors.controls.pixel_features import FeatureConfig, Masks, blob_maps, features
 from pipeline.detectors.scorers import CanvasImages
 from pipeline.detectors.similar import ranking
-from pipeline.detectors.synthetic import LesionConfig, paste_lesions
 from pipeline.errors import ConfigError
 from pipeline.forms.fundus import flattened
 
@@ -38,6 +38,7 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         if self.copies < 1 or self.pixels < 3:
             raise ConfigError(f"ClassifierConfig needs copies ≥ 1 and pixels ≥ 3, got {self}")
+        require_trainable(self.lesions.kinds, "ClassifierConfig.lesions.kinds")
 
 
 STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)

@@ -11,8 +11,8 @@ from models.methods.denoising import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
+from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.controls.registry import Control
-from pipeline.detectors.synthetic import LesionConfig
 from pipeline.evaluation.committee import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS

@@ -1,10 +1,11 @@
-"""Synthetic lesions on normal images: what to choose a configuration by where no labelled lesion may be looked at.
+"""Synthetic lesions pasted on one normal image: they measure repair and detection where no real lesion may be used.
 
 A lesion is a soft shape of random place, size, sign and strength, added to the canonical image inside the area that is
-scored. Nothing is learned from real lesions, and no test image is involved.
+scored. `models.methods.makers` draws similar shapes on batches of tensors, for training. Kinds in `HELD_BACK` measure
+only: nothing may train on them, which every configuration that trains checks with `require_trainable`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,18 @@ def _streak(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Arra
 def _square(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
     """A rectangle with hard edges."""
     return np.asarray(np.maximum(np.abs(u), np.abs(v)) < 0.9, np.float32)
+
+
+HELD_BACK = ("streak", "square")
+"""Kinds that nothing may train on."""
+
+
+def require_trainable(kinds: Iterable[str], where: str) -> None:
+    """Raise ValueError where a configuration that trains names a kind that is held back."""
+    if found := [kind for kind in kinds if kind in HELD_BACK]:
+        raise ValueError(
+            f"{where}: {', '.join(found)} held back to measure what training never saw; choose other kinds"
+        )
 
 
 SHAPES: Mapping[str, Shape] = {
