@@ -19,6 +19,7 @@ from pipeline.commands.doctor import doctor
 from pipeline.commands.download import download
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
+from pipeline.commands.results import results
 from pipeline.commands.score import score
 from pipeline.data.user_datasets.dataset import own_datasets
 from pipeline.errors import ConfigError
@@ -83,7 +84,7 @@ def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -
 
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(experiments.app, name="experiments")
-for command in (refresh, score, benchmark, lineage, clean, download, doctor):
+for command in (refresh, score, benchmark, results, lineage, clean, download, doctor):
     app.command()(command)
 gc.freeze()  # as in pipeline.definitions
 

@@ -1,0 +1,76 @@
+"""Results over seeds: means of values and intervals, earlier rows kept, other seeds added, one file and its tables."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from pipeline.evaluation.records import RECORD_KEYS
+from pipeline.evaluation.saved import write_evaluation
+from pipeline.reports.results.gather import Run, results
+from pipeline.reports.results.publish import tables
+from pipeline.store.versions import Store
+
+
+@pytest.fixture
+def run(tmp_path):
+    def made(seed, value, dataset="oct", split=0, minutes=10.0):
+        home = tmp_path / f"{dataset}{seed}{split}"
+        head = {"dataset": dataset, "method": "proxyano", "preset": "quick", "seed": seed, "data_version": "d"}
+        rows = [("image", "latent", "auroc", "all"), ("image", "latent", "f1", "all")]
+        rows += [("reconstruction", "wide", "proxy_r2", "test normals")]
+        names = ("level", "score", "metric", "subset")
+        fields = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 50}
+        records = [head | dict(zip(names, row, strict=True)) | fields for row in rows]
+        records = [{key: record[key] for key in RECORD_KEYS} for record in records]
+        summary = {"dataset": dataset, "title": dataset, "preset": "quick", "method": "proxyano", "seed": seed}
+        scores = pd.DataFrame({"image_id": ["a"], "split": ["test"], "label": [0], "klass": ["n"], "group": ["a"]})
+        store = Store(home / "stores")
+        with store.building(f"{dataset}/evaluation", "0" * 16) as work:
+            write_evaluation(
+                work / "content", records=records, scores=scores, summary=summary | {"minutes": {"stage1": minutes}}
+            )
+            version = store.publish(f"{dataset}/evaluation", work / "content", f"{seed:016x}", {})
+        store.point(version)
+        return Run(home, dataset, seed, split)
+
+    return made
+
+
+def by_metric(found):
+    return {result["metric"]: result for result in found}
+
+
+def test_a_result_is_the_mean_over_seeds_and_metrics_nobody_asked_for_are_left_out(run):
+    found = by_metric(results([run(0, 0.8), run(1, 0.9, minutes=20.0)]))
+    assert set(found) == {"auroc", "proxy_r2"}
+    assert found["auroc"]["value"] == pytest.approx(0.85)
+    assert (found["auroc"]["low"], found["auroc"]["high"]) == (pytest.approx(0.75), pytest.approx(0.95))
+    assert (found["auroc"]["seeds"], found["auroc"]["minutes"]) == ([0, 1], 15.0)
+    assert found["auroc"]["command"] == "PROXYANO_PRESET=quick proxyano results oct --seeds 0,1"
+
+
+def test_data_sets_without_an_evaluation_keep_their_rows_and_others_are_replaced(run, tmp_path):
+    earlier = results([run(0, 0.5, "idrid"), run(0, 0.8)])
+    found = results([run(1, 0.9), Run(tmp_path / "nothing", "idrid", 1, 0)], earlier)
+    values = {(result["dataset"], result["metric"]): result["value"] for result in found}
+    assert values["idrid", "auroc"] == 0.5
+    assert values["oct", "auroc"] == 0.9
+    assert len(found) == 4
+
+
+def test_seeds_of_another_day_are_added_by_their_number_and_never_twice(run):
+    earlier = results([run(0, 0.6), run(1, 0.7)])
+    found = by_metric(results([run(2, 0.95)], earlier, add=True))
+    assert found["auroc"]["value"] == pytest.approx(0.75)
+    assert found["auroc"]["seeds"] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"seeds \[1\] are in the earlier results too"):
+        results([Run(run(1, 0.7, split=1).home, "oct", 1, 1)], earlier, add=True)
+
+
+def test_tables_show_intervals_and_what_the_method_does(run):
+    found = json.loads(json.dumps(results([run(0, 0.8)])))
+    page = tables(pd.DataFrame(found), "abc")
+    assert "| proxyano latent | 0.800 [0.700, 0.900] |" in page
+    assert "proxy_r2, test normals" in page
+    assert tables(pd.DataFrame([]), "abc").startswith("# Tables")
