@@ -3,20 +3,17 @@
 import json
 from dataclasses import replace
 
-import cv2
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.results import main as write_results
 from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
 from models.source import TensorSource
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.inference import predict_canvas
-from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
 from pipeline.training import checkpoint_folder
@@ -137,32 +134,6 @@ def test_the_sample_shows_the_method_at_work(undisturbed, name):
         assert normals > explained["test abnormal"], canvas
         assert len(repaired) == 3, canvas
         assert sum(repaired) / 3 >= 0.5, canvas
-
-
-def test_current_results_come_from_the_evaluations(undisturbed, tmp_path, monkeypatch):
-    monkeypatch.setenv("PROXYANO_HOME", str(undisturbed.root))
-    monkeypatch.setattr("sys.argv", ["results", str(tmp_path)])
-    write_results()
-    made = json.loads((tmp_path / "results.json").read_text())
-    other = made["records"][0] | {"dataset": "elsewhere"}
-    old = made["records"][0] | {"value": -1.0}
-    (tmp_path / "results.json").write_text(json.dumps({"commit": "", "records": [other, old]}))
-    write_results()
-    again = json.loads((tmp_path / "results.json").read_text())
-    assert again["records"] == [other, *made["records"]], "rows of a data set that was not evaluated here stay"
-    records = pd.DataFrame(made["records"])
-    assert set(records["dataset"]) == set(DATASETS)
-    assert {tuple(seeds) for seeds in records["seeds"]} == {(0,)}
-    assert not records["pretrained"].any()
-    same = {"dataset": "oct", "method": "proxyano", "score": "latent", "metric": "auroc", "subset": "all"}
-    (expected,) = find(load_evaluation(undisturbed.store.current("oct/evaluation").path).records, **same)
-    (found,) = find(records.to_dict("records"), **same)
-    assert found["value"] == pytest.approx(expected["value"], abs=1e-4)
-    assert "oct" in found["command"]
-    for picture in ("brain_mri_head", "oct_wide", "oct_tight", "idrid_field"):
-        image = cv2.imread(str(tmp_path / "reconstruction" / f"{picture}.png"))
-        assert image is not None, picture
-        assert image.std() > 20, picture
 
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):

@@ -6,7 +6,12 @@ import subprocess
 import sys
 
 import cv2
+import pandas as pd
 import pytest
+
+from pipeline.data.datasets import DATASETS
+from pipeline.evaluation.records import find
+from pipeline.evaluation.saved import load_evaluation
 
 
 def results(home, folder, *words):
@@ -16,18 +21,25 @@ def results(home, folder, *words):
 
 
 @pytest.mark.slow
-def test_results_of_a_fresh_home_are_written_without_training(undisturbed, tmp_path):
-    done = results(undisturbed, tmp_path, "oct")
+def test_current_results_come_from_the_evaluations(undisturbed, tmp_path):
+    done = results(undisturbed, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    held = json.loads((tmp_path / "results.json").read_text())
-    assert {record["dataset"] for record in held["records"]} == {"oct"}
-    metrics = {record["metric"] for record in held["records"] if record["method"] == "proxyano"}
+    records = pd.DataFrame(json.loads((tmp_path / "results.json").read_text())["records"])
+    assert set(records["dataset"]) == set(DATASETS)
+    assert {tuple(seeds) for seeds in records["seeds"]} == {(0,)}
+    assert not records["pretrained"].any()
+    metrics = set(records.loc[records["method"] == "proxyano", "metric"])
     assert {"auroc", "proxy_r2", "reconstruction_r2", "repair"} <= metrics
+    same = {"dataset": "oct", "method": "proxyano", "score": "latent", "metric": "auroc", "subset": "all"}
+    (expected,) = find(load_evaluation(undisturbed.store.current("oct/evaluation").path).records, **same)
+    (found,) = find(records.to_dict("records"), **same)
+    assert found["value"] == pytest.approx(expected["value"], abs=1e-4)
+    assert "oct" in found["command"]
     assert "## oct, image level" in (tmp_path / "tables.md").read_text()
-    for canvas in ("wide", "tight"):
-        picture = cv2.imread(str(tmp_path / "reconstruction" / f"oct_{canvas}.png"), cv2.IMREAD_GRAYSCALE)
-        assert picture.shape[0] > 6 * 64
-        assert picture.std() > 20
+    for picture in ("brain_mri_head", "oct_wide", "oct_tight", "idrid_field"):
+        image = cv2.imread(str(tmp_path / "reconstruction" / f"{picture}.png"))
+        assert image is not None, picture
+        assert image.std() > 20, picture
     again = results(undisturbed, tmp_path, "oct", "--add")
     assert again.returncode == 2
     assert "seeds [0] are in the earlier results too" in again.stdout
