@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.data.raw import RawFolder
 from pipeline.errors import StoreCorrupt, UnusableImage
 from pipeline.forms.form import SCORED, TILE, SlotTile, TileTransform, slots
-from pipeline.store import shards as shards_module
+from pipeline.store import increments as increments_module
 from pipeline.store.increments import FILE, Record
 from pipeline.store.shards import create, open_array, rows_at, write_rows
 from pipeline.store.versions import Store, Version, fingerprint
@@ -127,13 +127,13 @@ class Lane:
 
     def tiles(self, store: Store) -> Version:
         self.form.cuts = 0
-        how = {"code_version": self.code, "workers": 2, "progress": False}
+        how = {"code_version": self.code, "workers": 2}
         raw = RawFolder(self.raw)
         return build_tiles(self.images(), raw, Eyes(), self.form, self.config, store, **how)  # type: ignore[arg-type]
 
     def proxies(self, tiles: Version, store: Store, config: ProxyConfig = PROXY) -> Version:
         self.painted.clear()
-        return build_proxies(tiles, config, store, code_version=self.code, workers=2, progress=False)
+        return build_proxies(tiles, config, store, code_version=self.code, workers=2)
 
     def both(self, store: Store) -> tuple[Version, Version]:
         """Tiles and proxies, made the current ones."""
@@ -198,14 +198,14 @@ def test_nothing_changed_but_the_splits_makes_nothing(lane: Lane) -> None:
 
 def test_one_changed_image_is_made_alone_and_its_shard_only(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
-    whole = shards_module.write_rows
+    whole = increments_module.write_rows
 
     def noting(array: "zarr.Array[object]", start: int, block: NDArray[np.uint8]) -> None:
         written.append(start)
         whole(array, start, block)
 
     lane.draw("20", 99)
-    monkeypatch.setattr(shards_module, "write_rows", noting)
+    monkeypatch.setattr(increments_module, "write_rows", noting)
     lane.tiles(Store(lane.root / "store"))
     assert set(written) == {4}
     monkeypatch.undo()
@@ -322,7 +322,7 @@ def test_a_damaged_version_is_not_carried_on(lane: Lane, asset: str, caplog: pyt
         else:
             check(lane, cuts=1, painted=16)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert "made anew" in warning
+    assert "rebuilding all rows" in warning
     assert shard.relative_to(version.path).as_posix() in warning
 
 
@@ -334,7 +334,7 @@ def test_rows_that_are_not_what_the_record_says_stop_the_build(lane: Lane, monke
     write_rows(array, 4, np.asarray(array[4:8]) ^ 1)
     monkeypatch.setattr(Store, "verify", lambda self, version: None)
     lane.draw("20", 99)
-    with pytest.raises(StoreCorrupt, match=f"are not what {FILE} says"):
+    with pytest.raises(StoreCorrupt, match=f"differ from {FILE}"):
         lane.tiles(store)
 
 
@@ -354,8 +354,8 @@ def test_the_log_says_how_much_was_made(lane: Lane, caplog: pytest.LogCaptureFix
     lane.draw("10", 98)
     with caplog.at_level(logging.INFO):
         lane.both(Store(lane.root / "store"))
-    assert "eyes/tiles: cut 1 of 9 images, the others are taken over from" in caplog.text
-    assert "eyes/proxies: 2 of 16 tiles, the others are taken over from" in caplog.text
+    assert "eyes/tiles: cut 1 of 9 images; the others are copied from" in caplog.text
+    assert "eyes/proxies: 2 of 16 tiles; the others are copied from" in caplog.text
 
 
 def test_a_killed_increment_goes_on_even_from_another_version(lane: Lane) -> None:
@@ -418,7 +418,7 @@ def be_killed(root: Path) -> None:
     """Child of the kill tests: an increment with one thread that sends SIGKILL to itself in the second batch."""
     lane = Lane(root)
     lane.form.deadly = 12
-    how = {"code_version": lane.code, "workers": 1, "progress": False}
+    how = {"code_version": lane.code, "workers": 1}
     raw, store = RawFolder(lane.raw), Store(root / "store")
     build_tiles(lane.images(), raw, Eyes(), lane.form, lane.config, store, **how)  # type: ignore[arg-type]
 

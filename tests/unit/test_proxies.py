@@ -60,7 +60,7 @@ def make_tiles(path: Path, count: int = 11, channels: int = 1, shard: int = 3) -
 def build(
     tiles: Version, root: Path, address: str | None = None, workers: int = 2, config: ProxyConfig = CONFIG
 ) -> Version:
-    settings = {"code_version": "1", "workers": workers, "progress": False}
+    settings = {"code_version": "1", "workers": workers}
     return build_proxies(tiles, config, Store(root), scheduler_address=address, **settings)  # type: ignore[arg-type]
 
 
@@ -273,7 +273,7 @@ def test_another_kind_has_channels_and_a_version_of_its_own(
 def test_parameters_are_part_of_the_data_version(lane: tuple[Version, Version], tmp_path: Path) -> None:
     tiles, proxies = lane
     config = ProxyConfig(segments=60, iterations=2, compactness=0.2)
-    other = build_proxies(tiles, config, Store(tmp_path), code_version="1", progress=False)
+    other = build_proxies(tiles, config, Store(tmp_path), code_version="1")
     assert other.data_version != proxies.data_version
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.data.raw import RawFolder, read_image
 from pipeline.errors import ConfigError, DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTransform, slots
-from pipeline.store import increments as carry_module
+from pipeline.store import increments as increments_module
 from pipeline.store.shards import create, open_array, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles import cutting as cutting_module
@@ -112,7 +112,7 @@ def list_images(root: Path) -> Version:
 def build(root: Path, images: Version, form: Corners, store: str = "store", workers: int = 2) -> Version:
     raw = RawFolder(root / "raw")
     config, home = CONFIG, Store(root / store)
-    return build_tiles(images, raw, Eyes(), form, config, home, code_version="1", workers=workers, progress=False)  # type: ignore[arg-type]
+    return build_tiles(images, raw, Eyes(), form, config, home, code_version="1", workers=workers)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,6 @@ def test_threads_and_batches_do_not_change_the_data_version(
         Store(tmp_path),
         code_version="2",
         workers=1,
-        progress=False,
     )
     assert again.data_version == tiles.data_version
 
@@ -390,7 +389,7 @@ def be_killed(root: Path, moment: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().cut(image, masks)
 
-    fill = carry_module.fill_shard
+    fill = increments_module._fill
 
     def deadly(*args: object, **settings: object) -> list[str]:
         nonlocal count
@@ -399,7 +398,7 @@ def be_killed(root: Path, moment: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return fill(*args, **settings)  # type: ignore[arg-type]
 
-    carry_module.fill_shard = deadly
+    increments_module._fill = deadly
     build(root, images, Deadly(), workers=1)
 
 
