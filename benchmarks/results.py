@@ -46,7 +46,7 @@ def main() -> None:
         for dataset in DATASETS:
             if store.pointed(f"{dataset}/evaluation") is not None:
                 version = store.current(f"{dataset}/evaluation")
-                commit = str(store.origin(version.asset, version.data_version).git_commit)
+                commit = str(store.provenance(version.asset, version.data_version).git_commit)
                 rows += _rows(load_evaluation(version.path), commit)
     evaluated = {row["dataset"] for row in rows}
     earlier = json.loads(path.read_text())["records"] if (path := target / "results.json").is_file() else []
