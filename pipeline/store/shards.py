@@ -37,6 +37,11 @@ def shard_rows(array: zarr.Array[Any]) -> int:
     return int((array.shards or array.chunks)[0])
 
 
+def shards_of(array: zarr.Array[Any]) -> list[tuple[int, int]]:
+    """(start, stop) rows of every shard of an array, in order."""
+    return row_blocks(array.shape[0], shard_rows(array))
+
+
 def create(group: zarr.Group, name: str, shape: tuple[int, ...], *, shard: int, level: int) -> None:
     """Create a uint8 array of ``shape`` (N, …) with one row per chunk and ``shard`` rows per shard, zstd ``level``."""
     group.create_array(
