@@ -24,8 +24,8 @@ RANGE = 0.9
 """Largest log residual (either sign) that a tile can hold; a code is 0.007, a faint lesion about 0.05."""
 
 BACKGROUND = 164  # canvas px, window of the background's median
-SMOOTHING = 20.0  # canvas px, sd of the Gaussian behind it
-COARSE = 2  # canvas px a pixel of the background
+SMOOTHING = 20.0  # canvas px, sd of the Gaussian after the median
+COARSE = 2  # canvas px per pixel of the background
 GREEN = 1  # channel with the strongest contrast of lesions
 
 

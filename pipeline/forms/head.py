@@ -57,7 +57,8 @@ class InnerHeadForm:
         if min(box.bottom - box.top, box.right - box.left) < SMALLEST_SIDE:
             raise UnusableImage(f"no head: the brightest region is only {box}, expected {SMALLEST_SIDE} px a side")
         tile_head = to_tile(head.astype(np.float32), box) >= 0.5
-        inner = erode(tile_head, INNER_SHARE * TILE)
+        # pixels at least this far from everything outside the head; beyond the tile is outside
+        inner = ndimage.distance_transform_edt(np.pad(tile_head, 1))[1:-1, 1:-1] > INNER_SHARE * TILE
         if inner.sum() < 0.05 * TILE * TILE:
             raise UnusableImage("no head: the region found is too thin to hold a brain; look at the file")
         scaled = robust_units(to_tile(np.asarray(gray, np.float32), box), inner)
@@ -65,15 +66,22 @@ class InnerHeadForm:
         pixels[~tile_head] = self.neutral
         validity = np.where(inner, SCORED, np.where(tile_head, SEEN, NO_DATA)).astype(np.uint8)
         lesions = [to_tile(mask.astype(np.float32), box) >= 0.5 for mask in masks.values()]
-        return (
-            SlotTile(
-                slot="head",
-                pixels=pixels.astype(np.uint8)[None],
-                validity=validity,
-                lesions=np.array(lesions, bool).reshape(len(lesions), TILE, TILE),
-                transform=transform(box, gray.shape[0], gray.shape[1]),
+        dy, dx = (box.bottom - box.top) / TILE, (box.right - box.left) / TILE
+        tile = SlotTile(
+            slot="head",
+            pixels=pixels.astype(np.uint8)[None],
+            validity=validity,
+            lesions=np.array(lesions, bool).reshape(len(lesions), TILE, TILE),
+            transform=TileTransform(
+                height=gray.shape[0],
+                width=gray.shape[1],
+                x0=box.left + dx / 2 - 0.5,
+                dx=dx,
+                y0=box.top + dy / 2 - 0.5,
+                dy=dy,
             ),
         )
+        return (tile,)
 
 
 def find_head(gray: Gray) -> Mask:
@@ -87,8 +95,8 @@ def find_head(gray: Gray) -> Mask:
     size = (max(1, round(content.shape[1] * scale)), max(1, round(content.shape[0] * scale)))
     small = cv2.resize(content, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     smooth = np.sqrt(ndimage.gaussian_filter(small.astype(np.float32), FINDER_SIGMA))
-    if smooth.max() - smooth.min() < 1.0:  # in roots of grey values: nothing stands out
-        raise UnusableImage(f"blank image: grey values {gray.min()}…{gray.max()}, expected a head on a dark ground")
+    if smooth.max() - smooth.min() < 1.0:  # in square roots of gray values: a uniform image
+        raise UnusableImage(f"blank image: gray values {gray.min()}…{gray.max()}, expected a head on a dark background")
     region = filled_largest(smooth > OTSU_SHARE * threshold_otsu(smooth))
     if region.mean() < SMALLEST_HEAD:
         raise UnusableImage(f"no head: largest bright region is {region.mean():.1%} of the image")
@@ -105,7 +113,7 @@ def inside_border_lines(gray: Gray) -> Box:
     def strip(line: NDArray[np.bool_]) -> int:
         depth = max(2, round(BORDER_SHARE * len(line)))
         bright = np.flatnonzero(line[:depth])
-        # lines that stay bright all the way in are anatomy or a bright ground, and stripping would not end them
+        # lines that are bright to the full depth are anatomy or a bright background, which stripping would not remove
         return 0 if bright.size in (0, depth) else int(bright[-1]) + 1
 
     return Box(strip(rows), len(rows) - strip(rows[::-1]), strip(cols), len(cols) - strip(cols[::-1]))
@@ -125,7 +133,7 @@ def filled_largest(mask: Mask) -> Mask:
 
 
 def bounds(mask: Mask) -> Box:
-    """Bounding box of a mask that is not empty."""
+    """Bounding box of a non-empty mask."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return Box(int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1)
 
@@ -140,26 +148,12 @@ def to_tile(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     return crop
 
 
-def transform(box: Box, height: int, width: int) -> TileTransform:
-    """Where the tile's pixel centres lie in the original image."""
-    dy, dx = (box.bottom - box.top) / TILE, (box.right - box.left) / TILE
-    return TileTransform(
-        height=height, width=width, x0=box.left + dx / 2 - 0.5, dx=dx, y0=box.top + dy / 2 - 0.5, dy=dy
-    )
-
-
-def erode(mask: Mask, depth: float) -> Mask:
-    """Pixels farther than ``depth`` px from everything outside the mask; beyond the tile is outside."""
-    inner: Mask = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] > depth
-    return inner
-
-
 def robust_units(values: NDArray[np.float32], inner: Mask) -> NDArray[np.float32]:
     """Distance from the inner median in units of the normal-consistent MAD there."""
     inside = values[inner]
     median = np.median(inside)
     spread = 1.4826 * float(np.median(np.abs(inside - median)))
-    if spread < 0.5:  # grey values; below one quantisation step there is no picture
-        raise UnusableImage(f"flat head: median absolute deviation {spread / 1.4826:.2f} grey values")
+    if spread < 0.5:  # gray values, less than one quantisation step
+        raise UnusableImage(f"flat head: median absolute deviation {spread / 1.4826:.2f} gray values")
     scaled: NDArray[np.float32] = ((values - median) / spread).astype(np.float32)
     return scaled

@@ -38,7 +38,7 @@ class BScan:
 
 
 class BruchMembraneForm:
-    """Two tiles an image: ``wide`` (224 px above to 96 below the membrane) and ``tight`` (48 above to 16 below)."""
+    """Two tiles per image: ``wide`` (224 px above to 96 below the membrane) and ``tight`` (48 above to 16 below)."""
 
     name = "bruch_membrane"
     version = 1
@@ -92,13 +92,9 @@ def read_scan(image: NDArray[np.uint8]) -> BScan:
 def padding(gray: Floats) -> Mask:
     """White regions that touch the border of the file, dilated: the instrument's wedges and bands (H, W)."""
     white = (gray >= WHITE).astype(np.uint8)
-    if not (white[[0, -1]].any() or white[:, [0, -1]].any()):
-        return np.zeros(gray.shape, np.bool_)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(white, connectivity=8)
     at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     large = [label for label in at_border if label and stats[label, cv2.CC_STAT_AREA] > PADDING]
-    if not large:
-        return np.zeros(gray.shape, np.bool_)
     side = 2 * RIM + 1
     region = np.isin(labels, large).astype(np.uint8)
     return np.asarray(cv2.dilate(region, np.ones((side, side), np.uint8)) > 0)
@@ -114,14 +110,15 @@ def resample(
     weight = valid.astype(np.float32)
     step = (rows[1] - rows[0]) / TILE
     take = _area_means if step >= 1 else _interpolated
-    total, share = (_column_means(take(part, membrane + rows[0], step)) for part in (values * weight, weight))
+    cells = [take(part, membrane + rows[0], step) for part in (values * weight, weight)]
+    total, share = (cv2.resize(part, (TILE, TILE), interpolation=cv2.INTER_AREA) for part in cells)
     return np.where(share > 1e-3, total / np.maximum(share, 1e-3), 0).astype(np.float32), share
 
 
 def _area_means(values: Floats, top: NDArray[np.float64], step: float) -> Floats:
     """Means (TILE, W) over cells of ``step`` rows from pixel centre ``top`` on; rows beyond the file count as 0."""
     height, width = values.shape
-    sums = np.zeros((height + 1, width), np.float64)  # pixel y covers y…y+1 here
+    sums = np.zeros((height + 1, width), np.float64)  # here pixel y covers y to y+1
     for row, line in enumerate(values):  # much faster than np.cumsum along the long stride
         np.add(sums[row], line, out=sums[row + 1])
     edges = top[None, :] + 0.5 + step * np.arange(TILE + 1)[:, None]
@@ -146,12 +143,8 @@ def _linear(table: NDArray[np.floating], rows: NDArray[np.float64]) -> NDArray[n
     return between
 
 
-def _column_means(values: Floats) -> Floats:
-    return np.asarray(cv2.resize(values, (TILE, TILE), interpolation=cv2.INTER_AREA), np.float32)
-
-
 def standardised(gray: Floats, valid: Mask, neutral: int) -> NDArray[np.uint8]:
-    """Square root in units of the valid pixels' own mean and sd, clipped and coded 0-255; ``neutral`` elsewhere."""
+    """Square root, standardised by mean and sd of the valid pixels, clipped and coded 0-255; ``neutral`` elsewhere."""
     root = np.sqrt(np.maximum(gray, 0))
     spread = float(root[valid].std())
     if spread < 1e-3:

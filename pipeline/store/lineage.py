@@ -100,7 +100,11 @@ def closure(store: Store, tops: Iterable[VersionId]) -> set[VersionId]:
 def _follow(store: Store, id: VersionId, nodes: dict[VersionId, Node]) -> Node:
     if id in nodes:
         return nodes[id]
-    version, problem = _version(store, *id)
+    version, problem = None, ""
+    try:
+        version = store.get(*id)
+    except StoreCorrupt as error:
+        problem = str(error)
     provenance = store.provenance(*id)
     inputs = [_follow(store, item, nodes) for item in (provenance.inputs.items() if provenance else ())]
     inputs.sort(key=lambda node: -node.depth)
@@ -116,13 +120,6 @@ def _follow(store: Store, id: VersionId, nodes: dict[VersionId, Node]) -> Node:
         depth=1 + inputs[0].depth if inputs else 0,
     )
     return nodes[id]
-
-
-def _version(store: Store, asset: str, data_version: str) -> tuple[Version | None, str]:
-    try:
-        return store.get(asset, data_version), ""
-    except StoreCorrupt as error:
-        return None, str(error)
 
 
 def named(store: Store, name: str) -> list[VersionId]:

@@ -6,7 +6,7 @@ comes again moves to the end and keeps its first runs and dates.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,3 @@ def with_record(records: Sequence[Provenance], new: Provenance) -> list[Provenan
     """The records with ``new``, or the equal one that they hold, at the end."""
     equal = [record for record in records if record.cause == new.cause]
     return [*(record for record in records if record.cause != new.cause), *(equal or [new])]
-
-
-def to_bytes(records: Sequence[Provenance]) -> bytes:
-    """Content of the file of ``records``."""
-    return json.dumps([asdict(record) for record in records], indent=1).encode()

@@ -139,26 +139,19 @@ def run_tasks(
     ``workers`` is the number of threads (None: one per core). The workers of a cluster must be able to import
     ``function`` and see the same files. Raises the first error of a task.
     """
-    if scheduler_address is not None:
-        return _run_distributed(function, items, title, scheduler_address)
-    tasks = [
-        dask.delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=f"{number:09d}")
-        for number, item in zip(range(len(items), 0, -1), items, strict=True)  # dask begins with the last name
-    ]
-    with TqdmCallback(desc=title):
-        return list(dask.compute(*tasks, scheduler="threads", num_workers=workers, optimize_graph=False))
-
-
-def _run_distributed(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], title: str, address: str
-) -> list[_Result]:
+    if scheduler_address is None:
+        names = range(len(items), 0, -1)  # dask begins with the last name
+        tasks = [
+            dask.delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=f"{name:09d}")
+            for name, item in zip(names, items, strict=True)
+        ]
+        with TqdmCallback(desc=title):
+            return list(dask.compute(*tasks, scheduler="threads", num_workers=workers, optimize_graph=False))
     from distributed import Client, as_completed  # costs a second to import, and most runs use threads
 
-    with Client(address, set_as_default=False) as client:
+    with Client(scheduler_address, set_as_default=False) as client, tqdm(total=len(items), desc=title) as bar:
         futures = client.map(function, items, pure=False)
-        with tqdm(total=len(items), desc=title) as bar:
-            for future in as_completed(futures, loop=client.loop):
-                future.result()
-                bar.update()
-        results: list[_Result] = client.gather(futures)
-        return results
+        for future in as_completed(futures, loop=client.loop):
+            future.result()
+            bar.update()
+        return list(client.gather(futures))

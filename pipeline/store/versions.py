@@ -27,8 +27,8 @@ from typing import Any
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.store import locks
-from pipeline.store.file_hashes import differences, hash_folder, sync_folder
-from pipeline.store.provenance import Provenance, read_records, to_bytes, with_record
+from pipeline.store.file_hashes import file_names, hash_file, hash_folder, sync_folder
+from pipeline.store.provenance import Provenance, read_records, with_record
 
 MARKER = "COMPLETE.json"
 _ASSET = re.compile(r"[A-Za-z0-9_\-]+(/[A-Za-z0-9_\-]+)*")
@@ -154,7 +154,7 @@ class Store:
         return _read_marker(version.path)
 
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store facts about a version that are not part of it (minutes, memory), unless there are some; its notes."""
+        """Store facts about a version's build (minutes, memory) unless there are some; returns what is stored."""
         path = self._path("notes", version.asset) / f"{version.data_version}.json"
         if not path.is_file():
             _write_json(path, values)
@@ -173,7 +173,7 @@ class Store:
         with locks.locked(self.lock_folder(version.asset) / f"origin-{version.data_version}.lock", version.asset):
             before = read_records(path)
             if (after := with_record(before, new)) != before:
-                write_file(path, to_bytes(after))
+                write_file(path, json.dumps([dataclasses.asdict(record) for record in after], indent=1).encode())
 
     def provenance(self, asset: str, data_version: str) -> Provenance | None:
         """The newest provenance record of a version; None if there is none."""
@@ -183,8 +183,14 @@ class Store:
     def differences(
         self, version: Version, progress: Callable[[int], object] = lambda size: None
     ) -> dict[str, tuple[Any, Any]]:
-        """Hash every file again: file → (expected, got) for each that differs from the marker."""
-        return differences(version.path, self.marker(version)["files"], ignore=MARKER, progress=progress)
+        """Hash every file again: file → (expected, got) for each that differs from the marker; None for no file.
+
+        ``progress`` gets the size of every block of bytes read.
+        """
+        expected = self.marker(version)["files"]
+        got = {name: hash_file(version.path / name, progress) for name in file_names(version.path) if name != MARKER}
+        names = sorted(expected.keys() | got.keys())
+        return {name: (expected.get(name), got.get(name)) for name in names if expected.get(name) != got.get(name)}
 
     def verify(self, version: Version) -> None:
         """Hash every file again; raises ``StoreCorrupt`` with the files that differ from the marker."""

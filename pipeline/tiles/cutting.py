@@ -25,15 +25,13 @@ from pipeline.store.versions import fingerprint, write_file
 
 BATCH = 8
 """Images cut by one task: the work lost if it is killed. Does not affect the result."""
-Place = dict[str, Any]
-"""The part of an index row that depends on the image's content: slot, canvas, canvas_row, …, scored_fraction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutResult:
     """What one image gave: the places of its tiles, or the reason why it was refused."""
 
-    places: Sequence[Place] = ()
+    places: Sequence[dict[str, Any]] = ()  # columns of the index that depend on the image's content
     reason: str = ""
     lasting: bool = True  # False if a file could not be read: trying again may give another result
 
@@ -52,7 +50,7 @@ class Cuts:
         first, last = (int(part) for part in np.searchsorted(self.ends, [start, stop - 1], side="right"))
         base = int(self.ends[first - 1]) if first else 0
         pieces = [_unpack(part) for part in self.parts[first : last + 1]]
-        pieces = [piece for piece in pieces if len(piece["pixels"])]
+        pieces = [piece for piece in pieces if len(piece.get("pixels", ()))]
         names = [name for name in ("pixels", "validity", "lesions") if name in pieces[0]]
         return {name: np.concatenate([piece[name] for piece in pieces])[start - base : stop - base] for name in names}
 
@@ -87,7 +85,8 @@ class Cutter:
         """Cut a batch of manifest rows into its part file unless it exists; the part's head."""
         path = self.part(batch)
         if path.is_file():
-            return read_head(path)
+            head: dict[str, Any] = json.loads(_unpack(path)["head"].tobytes())
+            return head
         cut: list[SlotTile] = []
         results: list[dict[str, Any]] = []
         for image in batch:
@@ -102,7 +101,10 @@ class Cutter:
                 results.append({"places": self._places(tiles)})
                 cut += tiles
         head = {"images": results, "channels": sorted({tile.pixels.shape[0] for tile in cut})}
-        write_file(path, _pack(head, _stack(cut, len(self.lesions), self.form.neutral)))
+        buffer = io.BytesIO()
+        arrays = _stack(cut, len(self.lesions), self.form.neutral)
+        np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        write_file(path, bytes(Zstd(level=1).encode(buffer.getvalue())))
         return head
 
     def cut_image(self, data: bytes, masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
@@ -117,8 +119,12 @@ class Cutter:
         expected = [slot.name for slot in slots(self.form.canvases)]
         if [tile.slot for tile in tiles] != expected:
             raise ValueError(f"{self.form.name}: expected slots {expected}, got {[tile.slot for tile in tiles]}")
+        expected_shapes = ((TILE, TILE), (TILE, TILE), (len(self.lesions), TILE, TILE))
         for tile in tiles:
-            _check_shapes(tile, len(self.lesions), self.form.name)
+            shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
+            if shapes != expected_shapes or tile.pixels.dtype != np.uint8:
+                where = f"{self.form.name}, slot {tile.slot}"
+                raise ValueError(f"{where}: expected uint8 of shapes {expected_shapes}, got {shapes}")
         return tiles
 
     def _read(self, image: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
@@ -135,7 +141,7 @@ class Cutter:
             raise DatasetUnusable(f"{what}; materialize the images again")
         return data, masks
 
-    def _places(self, tiles: tuple[SlotTile, ...]) -> list[Place]:
+    def _places(self, tiles: tuple[SlotTile, ...]) -> list[dict[str, Any]]:
         places = []
         for slot, tile in zip(slots(self.form.canvases), tiles, strict=True):
             place = {"slot": slot.name, "canvas": slot.canvas, "canvas_row": slot.row, "canvas_col": slot.col}
@@ -151,40 +157,21 @@ def source_key(image: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def read_head(part: Path) -> dict[str, Any]:
-    """Head of a part file: what each image gave, and the numbers of channels of its tiles."""
-    head: dict[str, Any] = json.loads(_unpack(part)["head"].tobytes())
-    return head
-
-
 def _masks(image: dict[str, Any]) -> dict[str, str]:
     masks: dict[str, str] = json.loads(image["masks"]) if image["masks"] else {}
     return masks
 
 
-def _check_shapes(tile: SlotTile, lesions: int, form: str) -> None:
-    shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
-    expected = ((TILE, TILE), (TILE, TILE), (lesions, TILE, TILE))
-    if shapes != expected or tile.pixels.dtype != np.uint8:
-        raise ValueError(f"{form}, slot {tile.slot}: expected uint8 of shapes {expected}, got {shapes}")
-
-
 def _stack(cut: list[SlotTile], lesions: int, neutral: int) -> dict[str, NDArray[np.uint8]]:
-    """Arrays of a part; NO_DATA pixels are set to ``neutral``."""
+    """Arrays of a part, none without tiles; NO_DATA pixels are set to ``neutral``."""
     if not cut:
-        return {"pixels": np.zeros((0, 1, TILE, TILE), np.uint8), "validity": np.zeros((0, TILE, TILE), np.uint8)}
+        return {}
     validity = np.stack([tile.validity for tile in cut]).astype(np.uint8)
     pixels = np.stack([tile.pixels for tile in cut])
     arrays = {"pixels": np.where((validity == NO_DATA)[:, None], np.uint8(neutral), pixels), "validity": validity}
     if lesions:
         arrays["lesions"] = np.stack([tile.lesions for tile in cut]).astype(np.uint8)
     return arrays
-
-
-def _pack(head: dict[str, Any], arrays: dict[str, NDArray[np.uint8]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return bytes(Zstd(level=1).encode(buffer.getvalue()))
 
 
 def _unpack(part: Path) -> dict[str, NDArray[np.uint8]]:

@@ -119,7 +119,7 @@ def proxy_of(
         return np.full((config.channels(len(pixels)), *valid.shape), neutral, np.uint8)
     tile = np.where(valid, pixels, np.uint8(neutral)).astype(np.float32) / 255
     picture = tile[0] if len(tile) == 1 else np.ascontiguousarray(np.moveaxis(tile, 0, -1))
-    proxy = PROXIES[config.kind](picture, valid, config)
+    proxy = PROXIES[config.kind].make(picture, valid, config)
     proxy = proxy[None] if proxy.ndim == 2 else np.moveaxis(proxy, -1, 0)
     levels = np.rint(np.clip(proxy, 0, 1) * 255).astype(np.uint8)
     return np.where(valid, levels, np.uint8(neutral))

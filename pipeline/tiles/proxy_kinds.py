@@ -56,7 +56,7 @@ class ProxyConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The kind and the parameters that it uses."""
-        read = {"kind": self.kind} | {name: getattr(self, name) for name in PARAMETERS[self.kind]}
+        read = {"kind": self.kind} | {name: getattr(self, name) for name in PROXIES[self.kind].parameters}
         return read | ({"sizes": {canvas: list(size) for canvas, size in self.sizes.items()}} if self.sizes else {})
 
     def at_size(self, size: tuple[int, int]) -> "ProxyConfig":
@@ -67,7 +67,7 @@ class ProxyConfig:
     @property
     def edges(self) -> int:
         """Number of channels of edges: 0 or 1."""
-        return int("edge_sigma" in PARAMETERS[self.kind])
+        return int("edge_sigma" in PROXIES[self.kind].parameters)
 
     def channels(self, of_tile: int) -> int:
         """Number of channels of the proxy of a tile with ``of_tile`` channels."""
@@ -148,32 +148,24 @@ def edge_patch_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
     return np.dstack([edge_image(tile, valid, config), patch_image(tile, valid, config)])
 
 
-PROXIES: dict[str, Callable[[Plane, Valid, ProxyConfig], Plane]] = {
-    "slic": superpixel_image,
-    "edge": edge_image,
-    "smooth": smooth_image,
-    "patches": patch_image,
-    "edge_smooth": edge_smooth_image,
-    "edge_patches": edge_patch_image,
-}
-"""Kind → function; all are in the paper's Table III."""
+@dataclass(frozen=True)
+class ProxyKind:
+    """A function, the fields of ``ProxyConfig`` that it uses, and its name in reports."""
 
-_EDGE, _SMOOTH, _PATCHES = ("edge_sigma", "edge_low", "edge_high"), ("smooth_sigma",), ("cell",)
-PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "slic": ("segments", "compactness", "iterations"),
-    "edge": _EDGE,
-    "smooth": _SMOOTH,
-    "patches": _PATCHES,
-    "edge_smooth": (*_EDGE, *_SMOOTH),
-    "edge_patches": (*_EDGE, *_PATCHES),
+    make: Callable[[Plane, Valid, ProxyConfig], Plane]
+    parameters: tuple[str, ...]
+    title: str
+
+
+_EDGE = ("edge_sigma", "edge_low", "edge_high")
+PROXIES: Mapping[str, ProxyKind] = {
+    "slic": ProxyKind(superpixel_image, ("segments", "compactness", "iterations"), "superpixel image"),
+    "edge": ProxyKind(edge_image, _EDGE, "edge"),
+    "smooth": ProxyKind(smooth_image, ("smooth_sigma",), "smooth image"),
+    "patches": ProxyKind(patch_image, ("cell",), "smooth patches"),
+    "edge_smooth": ProxyKind(edge_smooth_image, (*_EDGE, "smooth_sigma"), "edge + smooth image"),
+    "edge_patches": ProxyKind(edge_patch_image, (*_EDGE, "cell"), "edge + smooth patches"),
 }
-"""Kind → the fields of the configuration that it uses."""
-TITLES: Mapping[str, str] = {
-    "slic": "superpixel image",
-    "edge": "edge",
-    "smooth": "smooth image",
-    "patches": "smooth patches",
-    "edge_smooth": "edge + smooth image",
-    "edge_patches": "edge + smooth patches",
-}
-"""Kind → name shown in reports."""
+"""All kinds of the paper's Table III."""
+TITLES = {kind: proxy.title for kind, proxy in PROXIES.items()}
+"""Kind → name in reports."""
