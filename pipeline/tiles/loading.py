@@ -39,13 +39,12 @@ def load_tiles(
     splits: Collection[str],
     canvas: str | None = None,
     size: tuple[int, int] = (TILE, TILE),
-    neutral: int | None = None,
     more: TileSet | None = None,
 ) -> TileSet:
     """Tiles of ``splits`` (and of one ``canvas``) in the store's order, downsampled to ``size`` (h, w).
 
     A pixel is the area mean of the valid pixels it covers. It is SCORED if at least half of its area is, else SEEN if
-    at least half of its area was imaged, else NO_DATA with the value ``neutral`` (None: that of the store).
+    at least half of its area was imaged, else NO_DATA with the store's neutral value.
     ``more`` are further tiles at full size to append; only allowed without ``proxies``.
     Raises ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
     """
@@ -58,7 +57,7 @@ def load_tiles(
     index = index[chosen].reset_index(drop=True)
     if index.empty:
         raise ValueError(f"{tiles.asset} {tiles.data_version}: no tile of splits {sorted(splits)}, canvas {canvas}")
-    neutral = read_neutral(tiles.path) if neutral is None else neutral
+    neutral = read_neutral(tiles.path)
     arrays = [open_array(tiles.path, "validity"), open_array(tiles.path, "pixels")]
     if proxies is not None:
         arrays.append(open_array(proxies.path, "pixels"))
