@@ -5,7 +5,6 @@ sources, affect neither the scale nor the score. Everything outside the head bec
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +17,8 @@ from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTrans
 
 Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-
+Box = tuple[slice, slice]
+"""Rows and columns of the original image."""
 
 FINDER_SIDE = 192  # px, longer side at which the head is searched
 FINDER_SIGMA = 1.5  # px at that side
@@ -30,15 +30,6 @@ INNER_SHARE = 0.08  # of the tile's side: erosion that excludes scalp and skull
 LIMIT = 4.0  # robust sd; z = ±LIMIT become 0 and 255
 SMALLEST_SIDE = 32  # px of image and head box
 SMALLEST_HEAD = 0.08  # share of the image's area
-
-
-class Box(NamedTuple):
-    """Whole pixels of the original image: top ≤ y < bottom, left ≤ x < right."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 class InnerHeadForm:
@@ -53,11 +44,13 @@ class InnerHeadForm:
         """One tile of the head; raises ``UnusableImage`` if there is no head or the brain has one flat value."""
         gray = image if image.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
         head = find_head(np.asarray(gray, np.uint8))
-        box = bounds(head)
-        if min(box.bottom - box.top, box.right - box.left) < SMALLEST_SIDE:
-            raise UnusableImage(f"no head: the brightest region is only {box}, expected {SMALLEST_SIDE} px a side")
+        box = ndimage.find_objects(head.astype(np.uint8))[0]
+        height, width = head[box].shape
+        if min(height, width) < SMALLEST_SIDE:
+            got = f"{width}×{height} px"
+            raise UnusableImage(f"no head: the brightest region is only {got}, expected {SMALLEST_SIDE} px a side")
         tile_head = to_tile(head.astype(np.float32), box) >= 0.5
-        # pixels at least this far from everything outside the head; beyond the tile is outside
+        # pixels farther than this from everything outside the head; beyond the tile is outside
         inner = ndimage.distance_transform_edt(np.pad(tile_head, 1))[1:-1, 1:-1] > INNER_SHARE * TILE
         if inner.sum() < 0.05 * TILE * TILE:
             raise UnusableImage("no head: the region found is too thin to hold a brain; look at the file")
@@ -66,7 +59,7 @@ class InnerHeadForm:
         pixels[~tile_head] = self.neutral
         validity = np.where(inner, SCORED, np.where(tile_head, SEEN, NO_DATA)).astype(np.uint8)
         lesions = [to_tile(mask.astype(np.float32), box) >= 0.5 for mask in masks.values()]
-        dy, dx = (box.bottom - box.top) / TILE, (box.right - box.left) / TILE
+        dy, dx = height / TILE, width / TILE
         tile = SlotTile(
             slot="head",
             pixels=pixels.astype(np.uint8)[None],
@@ -75,9 +68,9 @@ class InnerHeadForm:
             transform=TileTransform(
                 height=gray.shape[0],
                 width=gray.shape[1],
-                x0=box.left + dx / 2 - 0.5,
+                x0=box[1].start + dx / 2 - 0.5,
                 dx=dx,
-                y0=box.top + dy / 2 - 0.5,
+                y0=box[0].start + dy / 2 - 0.5,
                 dy=dy,
             ),
         )
@@ -90,7 +83,7 @@ def find_head(gray: Gray) -> Mask:
     if min(height, width) < SMALLEST_SIDE:
         raise UnusableImage(f"image of {width}×{height} px, expected at least {SMALLEST_SIDE} px a side")
     frame = inside_border_lines(gray)
-    content = gray[frame.top : frame.bottom, frame.left : frame.right]
+    content = gray[frame]
     scale = FINDER_SIDE / max(content.shape)
     size = (max(1, round(content.shape[1] * scale)), max(1, round(content.shape[0] * scale)))
     small = cv2.resize(content, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -102,21 +95,24 @@ def find_head(gray: Gray) -> Mask:
         raise UnusableImage(f"no head: largest bright region is {region.mean():.1%} of the image")
     head = np.zeros(gray.shape, bool)
     back = cv2.resize(region.astype(np.float32), content.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    head[frame.top : frame.bottom, frame.left : frame.right] = back >= 0.5
+    head[frame] = back >= 0.5
     return head
 
 
 def inside_border_lines(gray: Gray) -> Box:
     """The image without bright lines along its border (scanner frames, screenshots)."""
-    rows, cols = np.median(gray, axis=1) > BORDER_LEVEL, np.median(gray, axis=0) > BORDER_LEVEL
 
-    def strip(line: NDArray[np.bool_]) -> int:
+    def bright(line: NDArray[np.bool_]) -> int:
         depth = max(2, round(BORDER_SHARE * len(line)))
-        bright = np.flatnonzero(line[:depth])
+        found = np.flatnonzero(line[:depth])
         # lines that are bright to the full depth are anatomy or a bright background, which stripping would not remove
-        return 0 if bright.size in (0, depth) else int(bright[-1]) + 1
+        return 0 if found.size in (0, depth) else int(found[-1]) + 1
 
-    return Box(strip(rows), len(rows) - strip(rows[::-1]), strip(cols), len(cols) - strip(cols[::-1]))
+    rows, cols = np.median(gray, axis=1) > BORDER_LEVEL, np.median(gray, axis=0) > BORDER_LEVEL
+    return (
+        slice(bright(rows), len(rows) - bright(rows[::-1])),
+        slice(bright(cols), len(cols) - bright(cols[::-1])),
+    )
 
 
 def filled_largest(mask: Mask) -> Mask:
@@ -132,15 +128,9 @@ def filled_largest(mask: Mask) -> Mask:
     return filled
 
 
-def bounds(mask: Mask) -> Box:
-    """Bounding box of a non-empty mask."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Box(int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1)
-
-
 def to_tile(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     """Stretch a box of (H, W) values to (TILE, TILE): area means where it shrinks, linear where it grows."""
-    crop = np.ascontiguousarray(values[box.top : box.bottom, box.left : box.right])
+    crop = np.ascontiguousarray(values[box])
     for axis in (0, 1):
         size = (TILE, crop.shape[0]) if axis else (crop.shape[1], TILE)
         way = cv2.INTER_AREA if crop.shape[axis] > TILE else cv2.INTER_LINEAR
