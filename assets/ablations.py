@@ -21,7 +21,7 @@ from pipeline.evaluation.evaluate import evaluate_lane
 from pipeline.evaluation.memory_use import memory_use
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import Ablation, step_version
-from pipeline.store.provenance import OriginRecord
+from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies
@@ -120,7 +120,7 @@ def _stands(lane: LaneAssets, store: Store, name: str) -> bool:
         current = [store.current(lane.key(stage).to_user_string()) for stage in READ]
     except (NeverMaterialized, StoreCorrupt):
         return False
-    origin = store.origin(held.asset, held.data_version)
+    origin = store.provenance(held.asset, held.data_version)
     return (
         origin is not None
         and all(origin.inputs.get(v.asset, v.data_version) == v.data_version for v in current)
@@ -172,9 +172,9 @@ def _record(
     dagster_run: str,
 ) -> None:
     """Remember where a part came from, for lineage and for ``clean``; one that was there keeps its first origin."""
-    if store.origin(version.asset, version.data_version) is not None:
+    if store.provenance(version.asset, version.data_version) is not None:
         return
-    origin = OriginRecord(
+    origin = Provenance(
         inputs={each.asset: each.data_version for each in inputs},
         code_version=code_version,
         git_commit=git_commit(),
@@ -183,7 +183,7 @@ def _record(
         preset=lane.preset,
         seed=row.seed,
     )
-    store.record_origin(version, origin)
+    store.record_provenance(version, origin)
 
 
 def _checks(version: Version, tiles: Version, parts: Parts) -> list[dg.AssetCheckResult]:

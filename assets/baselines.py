@@ -148,7 +148,7 @@ def _stands(lane: LaneAssets, store: Store, stage: str, name: str) -> bool:
             read.append(store.current(lane.baseline("baselines", name)))
     except (NeverMaterialized, StoreCorrupt):
         return False
-    origin = store.origin(held.asset, held.data_version)
+    origin = store.provenance(held.asset, held.data_version)
     return (
         origin is not None
         and origin.inputs == {version.asset: version.data_version for version in read}

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.evaluation import checks as result_checks
-from pipeline.store.provenance import OriginRecord
+from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.meter import Meter
@@ -39,7 +39,7 @@ def materialize(
     ``build`` may add to ``inputs`` what it finds in the store on its way.
     """
     holder = {"dagster_run": context.run.run_id, "inputs": _versions(inputs)}
-    store.exclusive(origin.asset, holder, warn=context.log.warning)
+    store.lock(origin.asset, holder, warn=context.log.warning)
     try:
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
             with Meter() as meter:
@@ -48,7 +48,7 @@ def materialize(
             described = describe(version)
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
             run_id = run.result(version, numbers)
-        record = OriginRecord(
+        record = Provenance(
             inputs=_versions(inputs),
             raw=run.raw,
             code_version=origin.code_version,
@@ -58,7 +58,7 @@ def materialize(
             preset=origin.preset,
             seed=origin.seed,
         )
-        store.record_origin(version, record)
+        store.record_provenance(version, record)
         context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
         described |= register(version, run_id)
         outcomes = list(checks(version))
@@ -79,7 +79,7 @@ def _versions(inputs: Sequence[Version]) -> dict[str, str]:
     return {version.asset: version.data_version for version in inputs}
 
 
-def _metadata(version: Version, record: OriginRecord, noted: Mapping[str, Any], url: str) -> Described:
+def _metadata(version: Version, record: Provenance, noted: Mapping[str, Any], url: str) -> Described:
     """What every materialization carries."""
     return {
         "data_version": version.data_version,

@@ -87,7 +87,7 @@ def _measured(design: Design, lane: Lane, tiles: Version, settings: Settings) ->
     key = fingerprint(tiles.data_version, config.to_json(), *map(small.of_stage, small.stages), settings.seed)
     store, dataset = Store(settings.home / "capacity" / key), tiles.asset.partition("/")[0]
     began, stage = time.monotonic(), None
-    proxies = build_proxies(tiles, config, store, code_version="", asset=f"{dataset}/proxies", progress=False)
+    proxies = build_proxies(tiles, config, store, code_version="", asset=f"{dataset}/proxies")
     for name in small.stages:
         training = Training(
             asset=f"{dataset}/{name}",

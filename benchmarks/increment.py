@@ -33,7 +33,7 @@ from pipeline.wiring.settings import Settings
 TARGET = 0.05
 OCT = DATASETS["oct"]
 FORM = FORMS["bruch_membrane"]
-HOW = {"code_version": "0", "workers": 1, "progress": False}
+HOW = {"code_version": "0", "workers": 1}
 Timed = tuple[Version, float]
 
 

@@ -46,7 +46,7 @@ def make_tiles(path: Path, count: int, shard: int) -> Version:
 
 def seconds(tiles: Version, root: Path, name: str, workers: int | None, address: str | None) -> float:
     """Wall time of one build into a store of its own."""
-    settings = {"code_version": "0", "workers": workers, "scheduler_address": address, "progress": False}
+    settings = {"code_version": "0", "workers": workers, "scheduler_address": address}
     start = time.perf_counter()
     build_proxies(tiles, ProxyConfig(), Store(root / name), **settings)
     return time.perf_counter() - start

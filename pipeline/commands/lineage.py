@@ -14,7 +14,7 @@ from rich.tree import Tree
 from pipeline.data.verification import Finding, raw_files
 from pipeline.data.verification import verify as verify_chain
 from pipeline.errors import ProxyAnoError
-from pipeline.store.lineage import Chain, Made, Node, chain, named, unknown
+from pipeline.store.lineage import Chain, Node, VersionId, chain, named, unknown
 from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
@@ -54,7 +54,7 @@ def lineage(
 
 def tree(found: Chain, of: str) -> Tree:
     """The chain as a tree; what several stand on is written out once and named from then on."""
-    written: set[Made] = set()
+    written: set[VersionId] = set()
     if len(found.tops) == 1:
         return _branch(found, found.tops[0], written)
     whole = Tree(f"[bold]{escape(of)}[/] made {len(found.tops)} versions")
@@ -69,7 +69,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=1000)
 
 
-def _of_run(settings: Settings, of: str) -> list[Made]:
+def _of_run(settings: Settings, of: str) -> list[VersionId]:
     """What the MLflow run made; empty where the text is no run's id."""
     if not _RUN.fullmatch(of):
         return []
@@ -79,7 +79,7 @@ def _of_run(settings: Settings, of: str) -> list[Made]:
     return tracker.made_by(of)
 
 
-def _branch(found: Chain, made: Made, written: set[Made]) -> Tree:
+def _branch(found: Chain, made: VersionId, written: set[VersionId]) -> Tree:
     node = found.nodes[made]
     head = f"[bold]{node.asset}[/] [cyan]{node.data_version}[/]"
     if made in written:
@@ -97,15 +97,15 @@ def _about(node: Node) -> list[str]:
     if node.version is None:
         return [f"[red]{escape(node.problem)}[/]"]
     when = f"made {node.published}" + ("" if node.minutes is None else f" in {node.minutes:.2f} minutes")
-    if node.origin is None:
+    if node.provenance is None:
         return [f"{when}; nothing is recorded of what it was made from: materialize it again"]
-    commit, changed, _ = node.origin.git_commit.partition("+")
+    commit, changed, _ = node.provenance.git_commit.partition("+")
     dirty = " [yellow]with uncommitted changes[/]" if changed else ""
-    preset = f"preset {node.origin.preset}, seed {node.origin.seed}"
+    preset = f"preset {node.provenance.preset}, seed {node.provenance.seed}"
     return [
         f"{when}; {preset}",
-        f"code version {node.origin.code_version}, git commit {commit}{dirty}",
-        f"Dagster run {node.origin.dagster_run}, MLflow run {node.origin.mlflow_run}",
+        f"code version {node.provenance.code_version}, git commit {commit}{dirty}",
+        f"Dagster run {node.provenance.dagster_run}, MLflow run {node.provenance.mlflow_run}",
     ]
 
 
@@ -115,7 +115,7 @@ def _raw(node: Node) -> Tree:
     if raw is None:
         raise ValueError(f"{node.asset} {node.data_version} reads no raw files")
     try:
-        counts = f"{raw_files(Chain((), {node.made: node}))} files used, {node.raw_bytes / 1e6:.1f} MB of images"
+        counts = f"{raw_files(Chain((), {node.id: node}))} files used, {node.raw_bytes / 1e6:.1f} MB of images"
     except (OSError, ValueError) as error:
         counts = f"[red]the manifest cannot be read: {escape(str(error))}[/]"
     return Tree(f"[bold]raw files[/] [cyan]{raw.fingerprint}[/]\n[dim]{escape(raw.root)}\n{counts}[/]")

@@ -16,7 +16,7 @@ from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.lineage import Chain, Node
-from pipeline.store.provenance import RawOrigin
+from pipeline.store.provenance import RawInput
 from pipeline.store.versions import Store, Version, fingerprint
 
 Row = Mapping[str, Any]
@@ -43,10 +43,10 @@ def verify(
     there = [node.version for node in found if node.version is not None]
     size = sum(file["bytes"] for version in there for file in store.marker(version)["files"].values())
     with tqdm(total=size, desc="versions", unit="B", unit_scale=True, disable=not progress) as bar:
-        wrong = {node.made: list(_version(node, store, bar)) for node in found}
+        wrong = {node.id: list(_version(node, store, bar)) for node in found}
     findings = [finding for some in wrong.values() for finding in some]
     for node in found:
-        if node.raw is not None and not wrong[node.made]:  # a damaged manifest says nothing of its raw files
+        if node.raw is not None and not wrong[node.id]:  # a damaged manifest says nothing of its raw files
             folder = Path(node.raw.root) if moved is None else moved / node.raw.dataset
             findings += _raw(node, node.raw, folder, cache, progress)
     return findings
@@ -62,11 +62,11 @@ def _version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
     if node.version is None:
         yield Finding(what, str(store.folder(node.asset, node.data_version)), "a complete version", node.problem)
         return
-    if node.origin is None:
+    if node.provenance is None:
         yield Finding(what, str(node.version.path), "a record of what it was made from", "none; materialize it again")
     marker = store.marker(node.version)
     said = marker["asset"], marker["data_version"]
-    if said != node.made:
+    if said != node.id:
         yield Finding(what, str(node.version.path), what, f"the marker of {' '.join(said)}")
     wrong = store.differences(node.version, bar.update)
     for name, (expected, got) in wrong.items():
@@ -87,7 +87,7 @@ def _content_version(version: Version) -> str | None:
     return None
 
 
-def _raw(node: Node, origin: RawOrigin, folder: Path, cache: Path | None, progress: bool) -> list[Finding]:
+def _raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None, progress: bool) -> list[Finding]:
     """Every raw file of a manifest by its content; the folder as a whole where each of them is what it was."""
     what = f"raw files of {_name(node)}"
     try:
@@ -96,7 +96,7 @@ def _raw(node: Node, origin: RawOrigin, folder: Path, cache: Path | None, progre
         return [Finding(what, str(folder), "the folder of downloads", "no such folder")]
     findings: list[Finding] = []
     raw.sizes  # noqa: B018 - list the folder once, before the threads ask
-    title = f"{origin.dataset}: raw files"
+    title = f"{recorded.dataset}: raw files"
     with (
         tqdm(total=node.raw_bytes, desc=title, unit="B", unit_scale=True, disable=not progress) as bar,
         ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool,
@@ -104,9 +104,9 @@ def _raw(node: Node, origin: RawOrigin, folder: Path, cache: Path | None, progre
         for row, wrong in pool.map(lambda row: (row, _row(raw, row, what)), _rows(node)):
             findings += wrong
             bar.update(row["bytes"])
-    if not findings and (got := raw_fingerprint(raw)) != origin.fingerprint:
+    if not findings and (got := raw_fingerprint(raw)) != recorded.fingerprint:
         others = "other files changed, came or went: labels, quarantined or new ones"
-        findings.append(Finding(what, str(folder), f"fingerprint {origin.fingerprint}", f"{got}; {others}"))
+        findings.append(Finding(what, str(folder), f"fingerprint {recorded.fingerprint}", f"{got}; {others}"))
     return findings
 
 

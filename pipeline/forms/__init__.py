@@ -1,7 +1,7 @@
-"""Canonical forms by name: what a detector sees of an image."""
+"""Canonical forms by name: how an image becomes tiles."""
 
 from pipeline.forms.form import Form
-from pipeline.forms.fundus import FieldOfViewForm, FlatFieldForm
+from pipeline.forms.fundus import FundusForm
 from pipeline.forms.head import InnerHeadForm
 from pipeline.forms.oct import BruchMembraneForm
 from pipeline.forms.plain import PlainForm
@@ -10,14 +10,14 @@ FORMS: dict[str, Form] = {
     form.name: form
     for form in (
         BruchMembraneForm(),
-        FlatFieldForm(),
-        FlatFieldForm(rgb=True),
+        FundusForm(flat=True, rgb=False),
+        FundusForm(flat=True, rgb=True),
         InnerHeadForm(),
-        FieldOfViewForm(),
-        FieldOfViewForm(rgb=True),
+        FundusForm(flat=False, rgb=False),
+        FundusForm(flat=False, rgb=True),
         PlainForm(),
     )
 }
-"""Name → form; ``plain`` and ``field_of_view`` are the paper's, with the canonical form off."""
+"""Name → form. ``plain`` and ``field_of_view`` are those of the paper, without a canonical form."""
 GRAY_FORMS = frozenset({"bruch_membrane", "inner_head"})
-"""Forms of modalities that have no colours (OCT, MRI)."""
+"""Forms of grayscale modalities (OCT, MRI)."""

@@ -1,73 +1,58 @@
-"""Find Bruch's membrane in an OCT B-scan: a coarse layer by RANSAC, a shortest path, a fit that sees past drusen.
+"""Find Bruch's membrane in an OCT B-scan: a coarse layer by RANSAC, a shortest path, and a fit that ignores drusen.
 
-Legend: (H, W) grayscale B-scan at native scale; row 0 on top, so "above" is towards the vitreous. All positions are
-pixel centres. Padding is excluded by a validity mask and is never looked at. Nothing here is random from run to run.
+Legend: (H, W) grayscale B-scan at native scale; row 0 is on top, so "above" is towards the vitreous. Positions are
+pixel centres, lengths are px. Padding is excluded by a validity mask. The same image always gives the same membrane.
 """
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, UnusableImage
+from pipeline.errors import UnusableImage
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-RANSAC_SEED = 2009  # a constant, so that the same image always gives the same membrane
+FLOOR = 20.0  # percentile of the valid pixels that counts as black
+LAYER_SMOOTH = (2.0, 5.0)  # sd of the Gaussian before the layer score, axial and lateral
+ABOVE = (75, 12, 0.8)  # window above the layer, from-to, and its weight: bright retina
+BELOW = (35, 100, 0.5)  # window below the layer, from-to, and its weight: darker choroid
+RANSAC_SEED = 2009
+TRIALS = 400  # RANSAC hypotheses, each through one point in each third of the width
+INLIER = 8.0  # scale of a soft inlier
+REWEIGHTED = 10  # reweighted least squares steps after RANSAC
+BAND = (-60, 50)  # rows about the coarse layer that are searched for the membrane
+BORDER = (7, 9)  # rows averaged above and below a border
+BORDER_SMOOTH = (0.7, 2.0)  # sd of the Gaussian before the search of the border, axial and lateral
+ORDER = 4  # Legendre order of the membrane
+FIT_STEPS = 15  # reweighted least squares steps of the fit
+TRUST = (6.0, 2.5)  # scale of a border below and above the fit
+WEIGHT_ABOVE = 0.35  # weight of a border above the fit: drusen lift the border, not the membrane
+LEAST_COLUMNS = 0.3  # least share of columns with data
+LEAST_SUPPORT = 0.2  # least mean soft inlier of the coarse layer
+LEAST_CONTRAST = 0.15  # least fall of brightness across the membrane, sd of the B-scan
 
 
-@dataclass(frozen=True, kw_only=True)
-class MembraneConfig:
-    """How the membrane is looked for; lengths in px of the native B-scan."""
-
-    floor: float = 20.0  # percentile of the valid pixels that counts as black, [0, 100)
-    smooth: tuple[float, float] = (2.0, 5.0)  # Gaussian of the layer score, axial and lateral
-    above: tuple[int, int, float] = (75, 12, 0.8)  # window above the layer, from-to, and its weight: bright retina
-    below: tuple[int, int, float] = (35, 100, 0.5)  # window below, from-to, and its weight: darker choroid
-    trials: int = 400  # RANSAC hypotheses, one point in each third of the width
-    inlier: float = 8.0  # scale of a soft inlier
-    reweighted: int = 10  # reweighted least squares steps after RANSAC
-    band: tuple[int, int] = (-60, 50)  # rows about the coarse layer in which the membrane lies
-    border: tuple[int, int] = (7, 9)  # rows averaged above and below a border
-    edge_smooth: tuple[float, float] = (0.7, 2.0)  # Gaussian before the border, axial and lateral
-    order: int = 4  # Legendre order of the membrane
-    trust: tuple[float, float] = (6.0, 2.5)  # scale of a border below and above the fit
-    weight_above: float = 0.35  # weight of a border above the fit (drusen lift the border, not the membrane)
-    columns: float = 0.3  # least share of columns with data, (0, 1]
-    support: float = 0.2  # least mean soft inlier of the coarse layer, (0, 1]
-    contrast: float = 0.15  # least fall of brightness across the membrane, sd of the B-scan
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.floor < 100:
-            raise ConfigError(f"MembraneConfig.floor is a percentile in [0, 100), got {self.floor}")
-        if not self.band[0] < 0 < self.band[1]:
-            raise ConfigError(f"MembraneConfig.band must enclose 0, got {self.band}")
-        if not (0 < self.columns <= 1 and 0 < self.support <= 1):
-            raise ConfigError(f"MembraneConfig.columns and .support lie in (0, 1], got {self.columns}, {self.support}")
-
-
-def find_membrane(image: Floats, valid: Mask, config: MembraneConfig) -> NDArray[np.float64]:
-    """Row of Bruch's membrane in every column, (W,); raises ``UnusableImage`` where no layer is found."""
+def find_membrane(image: Floats, valid: Mask) -> NDArray[np.float64]:
+    """Row of Bruch's membrane in every column, (W,); raises ``UnusableImage`` if no layer is found."""
     if valid.mean() < 0.05:
         raise UnusableImage(f"only {valid.mean():.1%} of the B-scan is image, the rest is padding")
-    black, bright = np.percentile(image[valid][::3], [config.floor, 99])
+    black, bright = np.percentile(image[valid][::3], [FLOOR, 99])
     signal = np.where(valid, np.maximum(image - black, 0), 0).astype(np.float32)
     if bright - black < 4:
         raise UnusableImage("no layer found: the B-scan is blank (99th percentile within 4 gray values of the 20th)")
-    coarse = _coarse_layer(signal, valid, config)
-    path, weight = _shortest_border(signal, valid, coarse, config)
-    membrane = _fit_below(path, weight, config)
-    contrast = _contrast(signal, valid, membrane, config)
-    if contrast < config.contrast:
-        raise UnusableImage(f"no layer found: contrast {contrast:.2f} sd at the best fit, {config.contrast} expected")
+    coarse = _coarse_layer(signal, valid)
+    path, weight = _shortest_border(signal, valid, coarse)
+    membrane = _fit_below(path, weight)
+    contrast = _contrast(signal, valid, membrane)
+    if contrast < LEAST_CONTRAST:
+        raise UnusableImage(f"no layer found: contrast {contrast:.2f} sd at the best fit, {LEAST_CONTRAST} expected")
     return membrane
 
 
-def _contrast(signal: Floats, valid: Mask, membrane: NDArray[np.float64], config: MembraneConfig) -> float:
-    """Mean fall of brightness across the membrane, in sd of the B-scan's valid pixels; about 0 in mere noise."""
-    up, down = config.border
+def _contrast(signal: Floats, valid: Mask, membrane: NDArray[np.float64]) -> float:
+    """Mean fall of brightness across the membrane, in sd of the B-scan's valid pixels; about 0 in noise."""
+    up, down = BORDER
     rows = np.rint(membrane).astype(int) + np.arange(-up, down + 1)[:, None]
     inside = (rows >= 0) & (rows < len(signal))
     place = np.clip(rows, 0, len(signal) - 1), np.arange(signal.shape[1])[None, :]
@@ -90,7 +75,7 @@ def smooth(image: Floats, valid: Mask, sigma: tuple[float, float]) -> Floats:
 
 
 def _window_mean(values: Floats, weight: Floats, first: int, last: int) -> Floats:
-    """Mean of the valid pixels in rows y+first…y+last (both included) of each pixel's column; 0 where there is none."""
+    """Mean of the valid pixels in rows y+first…y+last (both included) of each column; 0 if there are none."""
     reach = max(abs(first), abs(last))
     size = (1, last - first + 1)
     framed = [cv2.copyMakeBorder(part, reach, reach, 0, 0, cv2.BORDER_CONSTANT) for part in (values * weight, weight)]
@@ -102,55 +87,53 @@ def _window_mean(values: Floats, weight: Floats, first: int, last: int) -> Float
     return np.asarray(total / np.maximum(count, 1), np.float32)
 
 
-def _coarse_layer(signal: Floats, valid: Mask, config: MembraneConfig) -> NDArray[np.float64]:
+def _coarse_layer(signal: Floats, valid: Mask) -> NDArray[np.float64]:
     """Robust quadratic (W,) through each column's layer: bright, with bright retina above and dark choroid below."""
-    layers = smooth(signal, valid, config.smooth)
+    layers = smooth(signal, valid, LAYER_SMOOTH)
     weight = valid.astype(np.float32)
-    far, near, gain = config.above
-    start, stop, loss = config.below
+    far, near, gain = ABOVE
+    start, stop, loss = BELOW
     score = layers + gain * _window_mean(layers, weight, -far, -near) - loss * _window_mean(layers, weight, start, stop)
     score[~valid] = -np.inf
     columns = np.flatnonzero(valid.mean(axis=0) > 0.2)
-    if len(columns) < config.columns * valid.shape[1]:
+    if len(columns) < LEAST_COLUMNS * valid.shape[1]:
         raise UnusableImage(f"no layer found: only {len(columns)} of {valid.shape[1]} columns hold image")
-    return _ransac_quadratic(columns, score.argmax(axis=0)[columns].astype(float), valid.shape[1], config)
+    return _ransac_quadratic(columns, score.argmax(axis=0)[columns].astype(float), valid.shape[1])
 
 
-def _ransac_quadratic(
-    columns: NDArray[np.intp], rows: NDArray[np.float64], width: int, config: MembraneConfig
-) -> NDArray[np.float64]:
+def _ransac_quadratic(columns: NDArray[np.intp], rows: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Quadratic with the most soft inliers, then reweighted least squares; evaluated at all columns."""
     rng = np.random.default_rng(RANSAC_SEED)
     t = columns / width * 2 - 1
     thirds = np.array_split(np.arange(len(columns)), 3)
-    picks = np.stack([rng.choice(third, config.trials) for third in thirds], axis=1)
+    picks = np.stack([rng.choice(third, TRIALS) for third in thirds], axis=1)
     curves = np.linalg.solve(np.vander(t[picks].ravel(), 3).reshape(-1, 3, 3), rows[picks][..., None])[..., 0]
     sparse = slice(None, None, 3)
     residual = curves @ np.vander(t[sparse], 3).T - rows[sparse]
-    curve = curves[np.exp(-0.5 * (residual / config.inlier) ** 2).mean(axis=1).argmax()]
+    curve = curves[np.exp(-0.5 * (residual / INLIER) ** 2).mean(axis=1).argmax()]
     design = np.vander(t, 3)
-    for _ in range(config.reweighted):
-        weight = np.sqrt(np.exp(-0.5 * ((design @ curve - rows) / config.inlier) ** 2) + 1e-4)
+    for _ in range(REWEIGHTED):
+        weight = np.sqrt(np.exp(-0.5 * ((design @ curve - rows) / INLIER) ** 2) + 1e-4)
         curve = np.linalg.lstsq(design * weight[:, None], rows * weight, rcond=None)[0]
-    support = float(np.exp(-0.5 * ((design @ curve - rows) / config.inlier) ** 2).mean())
-    if support < config.support:
-        raise UnusableImage(f"no layer found: {support:.2f} of the columns agree, at least {config.support} expected")
+    support = float(np.exp(-0.5 * ((design @ curve - rows) / INLIER) ** 2).mean())
+    if support < LEAST_SUPPORT:
+        raise UnusableImage(f"no layer found: {support:.2f} of the columns agree, at least {LEAST_SUPPORT} expected")
     everywhere = np.clip(np.arange(width), columns[0], columns[-1]) / width * 2 - 1
     return np.asarray(np.vander(everywhere, 3) @ curve, np.float64)
 
 
 def _shortest_border(
-    signal: Floats, valid: Mask, coarse: NDArray[np.float64], config: MembraneConfig
+    signal: Floats, valid: Mask, coarse: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Strongest bright-over-dark border near ``coarse``: rows (W,) and weights 0/1 (W,).
 
     The path moves at most one row a column against the coarse layer.
     """
     height, width = signal.shape
-    up, down = config.border
-    grey = smooth(signal, valid, config.edge_smooth)
-    top = np.rint(coarse).astype(int) + config.band[0]
-    rows = top[None, :] + np.arange(-up, config.band[1] - config.band[0] + down + 1)[:, None]
+    up, down = BORDER
+    grey = smooth(signal, valid, BORDER_SMOOTH)
+    top = np.rint(coarse).astype(int) + BAND[0]
+    rows = top[None, :] + np.arange(-up, BAND[1] - BAND[0] + down + 1)[:, None]
     inside = (rows >= 0) & (rows < height)
     clipped = np.clip(rows, 0, height - 1), np.arange(width)[None, :]
     band, weight = grey[clipped], (valid[clipped] & inside).astype(np.float32)
@@ -159,7 +142,7 @@ def _shortest_border(
     edge = np.where(whole, above - below, 0)[up:-down]
     path = _best_path(np.ascontiguousarray(edge.T))
     seen = edge[path, np.arange(width)] > 0
-    if seen.mean() < config.columns:
+    if seen.mean() < LEAST_COLUMNS:
         raise UnusableImage(f"no layer found: a border in only {seen.mean():.0%} of the columns")
     return (top + path).astype(np.float64), seen.astype(np.float64)
 
@@ -167,6 +150,8 @@ def _shortest_border(
 def _best_path(gain: Floats) -> NDArray[np.intp]:
     """Rows (W,) of the path of greatest sum through ``gain`` (W, R) that moves at most one row a column."""
     width, rows = gain.shape
+    # Dynamic programming from left to right. ``best`` holds the greatest sum of a path that ends in each row, with one
+    # row of -inf at either end so that no path leaves the band; ``steps`` holds where that path came from.
     steps = np.zeros((width, rows), np.int8)
     best = np.full(rows + 2, -np.inf, np.float32)
     best[1:-1] = gain[0]
@@ -184,19 +169,19 @@ def _best_path(gain: Floats) -> NDArray[np.intp]:
     return path
 
 
-def _fit_below(path: NDArray[np.float64], weight: NDArray[np.float64], config: MembraneConfig) -> NDArray[np.float64]:
-    """Legendre polynomial (W,) that follows borders below itself and is hardly lifted by those above."""
+def _fit_below(path: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Legendre polynomial (W,) through the borders, hardly lifted by those above it."""
     seen = np.flatnonzero(weight)
     x = np.arange(len(path)) / len(path) * 2 - 1
-    design = np.polynomial.legendre.legvander(x, config.order)
-    below, above = config.trust
+    design = np.polynomial.legendre.legvander(x, ORDER)
+    below, above = TRUST
     trust = weight
-    for _ in range(15):
+    # Robust least squares with an asymmetric weight: a border below the curve may be the membrane itself, but one above
+    # it is probably a druse. So borders above count less from the start and lose weight sooner as they move away.
+    for _ in range(FIT_STEPS):
         root = np.sqrt(trust)
         curve = np.linalg.lstsq(design * root[:, None], path * root, rcond=None)[0]
         residual = path - design @ curve
-        soft = np.where(
-            residual >= 0, 1 / (1 + (residual / below) ** 2), config.weight_above / (1 + (residual / above) ** 2)
-        )
+        soft = np.where(residual >= 0, 1 / (1 + (residual / below) ** 2), WEIGHT_ABOVE / (1 + (residual / above) ** 2))
         trust = weight * soft
     return np.asarray((design @ curve)[np.clip(np.arange(len(path)), seen[0], seen[-1])], np.float64)

@@ -1,7 +1,7 @@
-"""The round field of view of a fundus image: where it lies, and the square canvas cut around it.
+"""Find the round field of view of a fundus image and cut a square canvas around it.
 
-The field's width is the side of the square, so that a lesion of one size in the eye has one size on the canvas, for
-any camera resolution and whether or not the camera cuts the field off at the top and the bottom.
+The side of the square is the width of the field. A lesion therefore has the same size on the canvas for every camera
+resolution, even if the camera cuts off the top and the bottom of the field.
 """
 
 from dataclasses import dataclass
@@ -17,35 +17,35 @@ CANVAS = 768
 """Side of the canvas in pixels: three tiles."""
 
 RIM = 4
-"""Width in canvas pixels of the rim that is seen and not scored."""
+"""Width in canvas pixels of the rim that is SEEN but not SCORED."""
 
 SMALLEST = 64  # px; narrower fields cannot show a lesion
-DARKEST = 24  # brightness 0..255 that the field's brightest part has to reach
-SHARE = 0.05  # of the image area that the field has to fill
-COARSE = 720  # px, longer side at which the field is looked for
+DARKEST = 24  # least brightness (0..255) of the field's brightest percent
+SHARE = 0.05  # least share of the image area that the field fills
+COARSE = 720  # px, longer side at which the field is searched
 SUBPIXEL = 4  # fractional bits of polygon corners
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """The field of view in one image; ``left``, ``top`` and ``side`` describe its square, which may leave the image."""
+    """The field of view in one image. Its square (``left``, ``top``, ``side``) may extend beyond the image."""
 
     height: int  # of the image, px
     width: int
     left: int  # image px
-    top: int  # image px, negative where the camera cuts the field off
+    top: int  # image px, negative if the camera cuts the field off
     side: int  # image px
     outline: NDArray[np.float32]  # (k, 2) polygon, x and y in image px
 
     @property
     def scale(self) -> float:
-        """Image pixels a canvas pixel."""
+        """Image pixels per canvas pixel."""
         return self.side / CANVAS
 
     def cut(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Area means of (H, W) or (H, W, C) on the canvas, (CANVAS, CANVAS) or with C behind.
+        """Area means of (H, W) or (H, W, C) on the canvas: (CANVAS, CANVAS) or (CANVAS, CANVAS, C).
 
-        Rows and columns beyond the image repeat its border; ``validity`` says that nothing was imaged there.
+        Rows and columns beyond the image repeat its border; ``validity`` marks them as NO_DATA.
         """
         y0, y1 = max(self.top, 0), min(self.top + self.side, self.height)
         x0, x1 = max(self.left, 0), min(self.left + self.side, self.width)
@@ -69,7 +69,7 @@ class Field:
         return codes
 
     def cut_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """A lesion mask (H, W) on the canvas: True where half of the area or more is covered."""
+        """A lesion mask (H, W) on the canvas: True where at least half of the area is covered."""
         covered = self.cut(mask.astype(np.float32)) >= 0.5
         found: NDArray[np.bool_] = covered & (self.validity() > NO_DATA)
         return found
@@ -78,7 +78,7 @@ class Field:
 def find_field(image: NDArray[np.uint8]) -> Field:
     """The largest connected bright region of (H, W) or (H, W, 3), its holes filled.
 
-    Bright is a third of the way to Otsu's threshold of the brightest channel. Raises ``UnusableImage`` where the image
+    Bright is a third of the way to Otsu's threshold of the brightest channel. Raises ``UnusableImage`` if the image
     is dark throughout or the region is too small to be a field of view.
     """
     height, width = image.shape[:2]
@@ -101,7 +101,7 @@ def find_field(image: NDArray[np.uint8]) -> Field:
 
 
 def _largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The largest component of a 0/1 image, freed of thin attachments such as print and reflections."""
+    """The largest component of a 0/1 image, without thin attachments such as print and reflections."""
     framed = cv2.copyMakeBorder(bright, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
     opened = cv2.morphologyEx(framed, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))[8:-8, 8:-8]
     _, labels, table, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(opened))
@@ -111,7 +111,7 @@ def _largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _field(outline: NDArray[np.float32], pixel: NDArray[np.float32], height: int, width: int) -> Field:
-    """The square around an outline (image px) found in a picture whose pixels measure ``pixel`` image px."""
+    """The square around an outline (image px) that was found on a coarser grid of ``pixel`` image px."""
     low, high = outline.min(axis=0) - pixel / 2 + 0.5, outline.max(axis=0) + pixel / 2 + 0.5
     side = round(float(high[0] - low[0]))
     if side < SMALLEST:

@@ -1,8 +1,8 @@
-"""What a detector sees: tiles in slots, each with the transform that brings a heat map back to the image.
+"""Tiles in slots, and the transform that brings a tile's heat map back to the image.
 
-An image becomes one or more *canvases*; a canvas is a grid of 256x256 tiles, and each place in that grid is a
-*slot*, a place that means the same in every image. OCT has the canvases ``wide`` and ``tight`` of one tile each,
-IDRiD the canvas ``field`` of 3x3 tiles, brain MRI the canvas ``head`` of one tile.
+An image becomes one or more *canvases*. A canvas is a grid of 256x256 tiles, and each place in that grid is a *slot*,
+which has the same meaning in every image. OCT has the canvases ``wide`` and ``tight`` of one tile each, IDRiD the
+canvas ``field`` of 3x3 tiles, brain MRI the canvas ``head`` of one tile.
 """
 
 import json
@@ -18,8 +18,7 @@ TILE = 256
 """Side of a tile in pixels (paper, IV-A)."""
 
 NO_DATA, SEEN, SCORED = 0, 1, 2
-"""Validity codes: nothing was imaged here; imaged, but not scored (rim, scalp); imaged and scored."""
-
+"""Validity codes: not imaged; imaged but not scored (rim, scalp); imaged and scored."""
 
 Places = NDArray[np.float64]
 
@@ -58,16 +57,15 @@ class TileTransform:
         return (np.asarray(ys, float) - self.y0 - self.shift(x)) / self.dy, (x - self.x0) / self.dx
 
     def paint(self, tile_map: NDArray[np.floating], shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """Bring a (TILE, TILE) map back to the original image: (height, width), NaN outside the tile.
+        """A (TILE, TILE) map in the original image: (height, width), NaN outside the tile.
 
-        ``shape`` asks for the whole image on a coarser grid of that many rows and columns.
+        ``shape`` gives the whole image on a coarser grid of that many rows and columns.
         """
         height, width = shape or (self.height, self.width)
         down, right = self.height / height, self.width / width
         y, x = (np.arange(height) + 0.5) * down - 0.5, (np.arange(width) + 0.5) * right - 0.5
         rows, cols = self.to_tile(*np.meshgrid(y, x, indexing="ij"))
-        half = 0.5
-        inside = (rows >= -half) & (rows <= TILE - half) & (cols >= -half) & (cols <= TILE - half)
+        inside = (rows >= -0.5) & (rows <= TILE - 0.5) & (cols >= -0.5) & (cols <= TILE - 0.5)
         painted = np.full((height, width), np.nan, np.float32)
         places = [rows[inside], cols[inside]]
         painted[inside] = ndimage.map_coordinates(np.asarray(tile_map, np.float32), places, order=1, mode="nearest")
@@ -97,40 +95,25 @@ class SlotTile:
 
 
 class Form(Protocol):
-    """A named way from an image to its tiles; one object a form, listed in ``FORMS``."""
+    """A named way to cut an image into tiles; listed in ``FORMS``."""
 
-    @property
-    def name(self) -> str:
-        """Key in ``FORMS``."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Raised when the form's result changes; part of the tiles' build key."""
-        ...
-
-    @property
-    def canvases(self) -> Mapping[str, tuple[int, int]]:
-        """Canvas name → rows, cols of slots."""
-        ...
-
-    @property
-    def neutral(self) -> int:
-        """uint8 value written where validity is NO_DATA: the value that says nothing."""
-        ...
+    name: str  # key in FORMS
+    version: int  # raise it when the form's result changes; part of the tiles' build key
+    canvases: Mapping[str, tuple[int, int]]  # canvas name → rows and columns of slots
+    neutral: int  # uint8 value of pixels without data
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
         """Tiles of one image (H, W) or (H, W, 3), in the order of ``slots``.
 
         ``masks`` maps every lesion name of the data set, in order, to a (H, W) mask (all False where absent).
-        Raises ``UnusableImage`` where the form does not find what it stands on.
+        Raises ``UnusableImage`` if the form does not find its landmarks.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """A place that means the same in every image."""
+    """A place with the same meaning in every image."""
 
     name: str
     canvas: str

@@ -1,13 +1,11 @@
-"""Fundus photographs in nine slots: the field of view on a 768x768 canvas, with or without flat-fielding.
+"""Fundus photographs in nine slots: the field of view on a 768x768 canvas, flat-fielded or as photographed.
 
-``FlatFieldForm`` takes the log of each channel minus the log of its background, brings the disc to the left and
-stores where it lies, so that statistics of normal eyes can be shifted to it; the picture itself is never shifted.
-``FieldOfViewForm`` is the same cut without any of this (the form switched off).
+A flat-field form takes the log of each channel minus the log of its background and mirrors the eye so that its disc is
+left. It stores where the disc lies, so that statistics of normal eyes can be shifted to it; pixels are never shifted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,17 +14,18 @@ from scipy import ndimage
 
 from pipeline.forms.field_of_view import CANVAS, Field, find_field
 from pipeline.forms.form import NO_DATA, SCORED, TILE, SlotTile, TileTransform, slots
-from pipeline.forms.grid import GRID, cut_grid
 from pipeline.forms.optic_disc import Disc, find_disc
 
-CANVASES: Mapping[str, tuple[int, int]] = MappingProxyType({"field": (GRID, GRID)})
-
+T = TypeVar("T", bound=np.generic)
+GRID = 3
+"""Tiles along a side of the canvas."""
+CANVASES: Mapping[str, tuple[int, int]] = {"field": (GRID, GRID)}
 RANGE = 0.9
 """Largest log residual (either sign) that a tile can hold; a code is 0.007, a faint lesion about 0.05."""
 
 BACKGROUND = 164  # canvas px, window of the background's median
-SMOOTHING = 20.0  # canvas px, sd of the Gaussian behind it
-COARSE = 2  # canvas px a pixel of the background
+SMOOTHING = 20.0  # canvas px, sd of the Gaussian after the median
+COARSE = 2  # canvas px per pixel of the background
 GREEN = 1  # channel with the strongest contrast of lesions
 
 
@@ -36,32 +35,29 @@ def encode(residual: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.floor(np.clip(unit, 0, 1) * 255 + 0.5), np.uint8)
 
 
-def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Log residuals of codes, so that 128 is zero within half a code."""
-    return ((codes.astype(np.float32) / 255 - 0.5) * 2 * RANGE).astype(np.float32)
-
-
 def flat_field(plane: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
     """``log((x + 4)/259)`` of one channel (H, W), 0..255, minus the log of its background; zero outside the field."""
-    log = np.log((np.maximum(plane, 0) + 4.0) / 259.0).astype(np.float32)
-    return np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0).astype(np.float32)
+    return _residual(np.log((np.maximum(plane, 0) + 4.0) / 259.0).astype(np.float32), validity)
 
 
 def flattened(canvas: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A flat-field canvas (C, H, W) in [0, 1] after something was added to it, its background taken out again.
+    """Subtract the background again from a flat-field canvas (C, H, W) in [0, 1] that something was added to.
 
-    So that what is larger than the background's window fades here as it would have in a photograph.
+    An addition larger than the background's window then fades as it would have in a photograph.
     """
-    residual = (canvas - 0.5) * 2 * RANGE
-    again = [np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0) for log in residual]
-    return np.clip(0.5 + np.stack(again) / (2 * RANGE), 0, 1).astype(np.float32)
+    again = np.stack([_residual(log, validity) for log in (canvas - 0.5) * 2 * RANGE])
+    return np.asarray(np.clip(0.5 + again / (2 * RANGE), 0, 1), np.float32)
+
+
+def _residual(log: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """``log`` (H, W) minus its background; zero outside the field."""
+    return np.asarray(np.where(validity > NO_DATA, log - _background(log, validity == SCORED), 0), np.float32)
 
 
 def _background(log: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Median and Gaussian at half resolution; outside, the nearest value of the field stands in.
+    """Median, then Gaussian, at half resolution; outside the field its nearest value is used.
 
-    The median runs on 256 steps between the darkest and the brightest value of the field, and the Gaussian smooths
-    those steps.
+    The median runs on 256 steps between the darkest and the brightest value of the field; the Gaussian smooths them.
     """
     half = (log.shape[1] // COARSE, log.shape[0] // COARSE)
     small = cv2.resize(log, half, interpolation=cv2.INTER_AREA)
@@ -79,55 +75,35 @@ def _background(log: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[
     return np.asarray(cv2.resize(smooth, log.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-@dataclass(frozen=True)
-class FlatFieldForm:
-    """Flat-fielded green channel (or all three) with the disc left; the offset says where the disc lies."""
+class FundusForm:
+    """Green channel, or all three, flat-fielded with the disc left (``flat``) or as photographed."""
 
-    rgb: bool = False
     version = 1
     canvases = CANVASES
-    neutral = 128
 
-    @property
-    def name(self) -> str:
-        """``flat_field`` or ``flat_field_rgb``."""
-        return "flat_field_rgb" if self.rgb else "flat_field"
-
-    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-        """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` where there is no field of view."""
-        field = find_field(image)
-        validity = field.validity()
-        residual = np.stack([flat_field(plane, validity) for plane in _planes(image, field, self.rgb)])
-        disc = find_disc(residual[GREEN if self.rgb else 0])
-        pixels = np.where(validity > NO_DATA, encode(residual), self.neutral).astype(np.uint8)
-        return _tiles(field, pixels, validity, masks, disc)
-
-
-@dataclass(frozen=True)
-class FieldOfViewForm:
-    """The form switched off: green channel (or all three) as photographed, neither mirrored nor aligned."""
-
-    rgb: bool = False
-    version = 1
-    canvases = CANVASES
-    neutral = 0
-
-    @property
-    def name(self) -> str:
-        """``field_of_view`` or ``field_of_view_rgb``."""
-        return "field_of_view_rgb" if self.rgb else "field_of_view"
+    def __init__(self, *, flat: bool, rgb: bool) -> None:
+        self.name = ("flat_field" if flat else "field_of_view") + ("_rgb" if rgb else "")
+        self.neutral = 128 if flat else 0
+        self.flat = flat
+        self.rgb = rgb
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-        """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` where there is no field of view."""
+        """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` if there is no field of view."""
         field = find_field(image)
         validity = field.validity()
-        raw = np.clip(np.round(_planes(image, field, self.rgb)), 0, 255)
-        pixels = np.where(validity > NO_DATA, raw, self.neutral).astype(np.uint8)
-        return _tiles(field, pixels, validity, masks, None)
+        planes = _planes(image, field, self.rgb)
+        if self.flat:
+            residual = np.stack([flat_field(plane, validity) for plane in planes])
+            disc = find_disc(residual[GREEN if self.rgb else 0])
+            codes = encode(residual)
+        else:
+            disc = None
+            codes = np.clip(np.round(planes), 0, 255).astype(np.uint8)
+        return _tiles(field, np.where(validity > NO_DATA, codes, np.uint8(self.neutral)), validity, masks, disc)
 
 
 def _planes(image: NDArray[np.uint8], field: Field, rgb: bool) -> NDArray[np.float32]:
-    """Channels (C, CANVAS, CANVAS), 0..255; a grey image stands for every channel."""
+    """Channels (C, CANVAS, CANVAS), 0..255; a gray image is used for every channel."""
     chosen = (0, 1, 2) if rgb else (GREEN,)
     planes = [image if image.ndim == 2 else image[..., channel] for channel in chosen]
     return np.stack([field.cut(plane.astype(np.float32)) for plane in planes])
@@ -140,7 +116,7 @@ def _tiles(
     masks: Mapping[str, NDArray[np.bool_]],
     disc: Disc | None,
 ) -> tuple[SlotTile, ...]:
-    """Tiles of a canvas (C, CANVAS, CANVAS), mirrored where the disc asks for it."""
+    """Tiles of a canvas (C, CANVAS, CANVAS), mirrored if the disc lies right."""
     lesions = np.zeros((len(masks), CANVAS, CANVAS), np.bool_)
     for at, mask in enumerate(masks.values()):
         if mask.any():
@@ -161,8 +137,16 @@ def _tiles(
     )
 
 
+def cut_grid(canvas: NDArray[T]) -> NDArray[T]:
+    """Tiles (9, ..., TILE, TILE) of a canvas (..., 3 TILE, 3 TILE), row by row, without overlap or gap."""
+    lead = canvas.shape[:-2]
+    split = canvas.reshape(*lead, GRID, TILE, GRID, TILE)
+    moved = np.moveaxis(split, (-4, -2), (0, 1))
+    return np.ascontiguousarray(moved).reshape(GRID * GRID, *lead, TILE, TILE)
+
+
 def _transform(field: Field, row: int, col: int, mirrored: bool) -> TileTransform:
-    """Where the centre of the tile's first pixel lies in the image, and the step to the next (image px)."""
+    """Transform of the tile in grid row ``row`` and column ``col``."""
     first = TILE * col
     column = CANVAS - 1 - first if mirrored else first
     scale = field.scale

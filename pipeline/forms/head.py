@@ -1,13 +1,10 @@
-"""The inner head: one tile in which brains lie alike, whatever the file's size, frame or window was.
+"""The inner head: one tile in which brains have the same place and scale, whatever the file's size, frame or window.
 
-Notable: the intensity unit is the spread *inside* the brain. Scalp and skull, the brightest and the most source
-dependent part, set neither the scale nor the score; what lies outside the head becomes one constant.
+The intensity unit is the spread *inside* the brain. Scalp and skull, which are brightest and differ most between
+sources, affect neither the scale nor the score. Everything outside the head becomes one constant.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,131 +12,125 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from pipeline.errors import ConfigError, UnusableImage
+from pipeline.errors import UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTransform
 
 Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Box = tuple[slice, slice]
+"""Rows and columns of the original image."""
+
+FINDER_SIDE = 192  # px, longer side at which the head is searched
+FINDER_SIGMA = 1.5  # px at that side
+OTSU_SHARE = 0.7  # of Otsu's threshold on the square root of brightness
+BORDER_SHARE = 0.04  # of a side: how deep bright border lines are searched
+BORDER_LEVEL = 100  # gray value; a border line with a higher median is not anatomy
+CLOSING = 4  # px at the finder's side, radius
+INNER_SHARE = 0.08  # of the tile's side: erosion that excludes scalp and skull
+LIMIT = 4.0  # robust sd; z = ±LIMIT become 0 and 255
+SMALLEST_SIDE = 32  # px of image and head box
+SMALLEST_HEAD = 0.08  # share of the image's area
 
 
-class Box(NamedTuple):
-    """Whole pixels of the original image: top ≤ y < bottom, left ≤ x < right."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class InnerHeadForm:
-    """Head box stretched to the tile, brightness in robust units of the inner head; implements ``form.Form``."""
+    """Head box stretched to the tile, brightness in robust units of the inner head."""
 
-    name: str = "inner_head"
-    version: int = 1
-    canvases: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({"head": (1, 1)}))
-    neutral: int = 128  # uint8, the inner head's median
-    finder_side: int = 192  # px, long side at which the head is searched
-    finder_sigma: float = 1.5  # px at that side
-    otsu_share: float = 0.7  # of Otsu's threshold on the square root of brightness
-    border_share: float = 0.04  # of a side: how deep bright border lines are looked for
-    border_level: int = 100  # uint8, median of a border line that is no anatomy
-    closing: int = 4  # px at the finder's side, radius
-    inner_share: float = 0.08  # of the tile's side: erosion that leaves scalp and skull out
-    limit: float = 4.0  # robust sd; z = ±limit become uint8 0 and 255
-    smallest_side: int = 32  # px of image and head box
-    smallest_head: float = 0.08  # share of the image's area
-
-    def __post_init__(self) -> None:
-        if not 0 < self.inner_share < 0.4:
-            raise ConfigError(f"InnerHeadForm.inner_share is a share in (0, 0.4), got {self.inner_share}")
-        if self.limit <= 0:
-            raise ConfigError(f"InnerHeadForm.limit is a positive number of robust sd, got {self.limit}")
+    name = "inner_head"
+    version = 1
+    canvases: Mapping[str, tuple[int, int]] = {"head": (1, 1)}
+    neutral = 128  # the inner head's median
 
     def cut(self, image: Gray, masks: Mapping[str, Mask]) -> tuple[SlotTile, ...]:
-        """One tile of the head; raises ``UnusableImage`` where there is none or the brain is one flat value."""
+        """One tile of the head; raises ``UnusableImage`` if there is no head or the brain has one flat value."""
         gray = image if image.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
-        head = find_head(np.asarray(gray, np.uint8), self)
-        box = bounds(head)
-        if min(box.bottom - box.top, box.right - box.left) < self.smallest_side:
-            raise UnusableImage(f"no head: the brightest region is only {box}, expected {self.smallest_side} px a side")
+        head = find_head(np.asarray(gray, np.uint8))
+        box = ndimage.find_objects(head.astype(np.uint8))[0]
+        height, width = head[box].shape
+        if min(height, width) < SMALLEST_SIDE:
+            got = f"{width}×{height} px"
+            raise UnusableImage(f"no head: the brightest region is only {got}, expected {SMALLEST_SIDE} px a side")
         tile_head = to_tile(head.astype(np.float32), box) >= 0.5
-        inner = erode(tile_head, self.inner_share * TILE)
+        # pixels farther than this from everything outside the head; beyond the tile is outside
+        inner = ndimage.distance_transform_edt(np.pad(tile_head, 1))[1:-1, 1:-1] > INNER_SHARE * TILE
         if inner.sum() < 0.05 * TILE * TILE:
             raise UnusableImage("no head: the region found is too thin to hold a brain; look at the file")
         scaled = robust_units(to_tile(np.asarray(gray, np.float32), box), inner)
-        pixels = np.rint((np.clip(scaled, -self.limit, self.limit) + self.limit) / (2 * self.limit) * 255)
+        pixels = np.rint((np.clip(scaled, -LIMIT, LIMIT) + LIMIT) / (2 * LIMIT) * 255)
         pixels[~tile_head] = self.neutral
         validity = np.where(inner, SCORED, np.where(tile_head, SEEN, NO_DATA)).astype(np.uint8)
         lesions = [to_tile(mask.astype(np.float32), box) >= 0.5 for mask in masks.values()]
-        return (
-            SlotTile(
-                slot="head",
-                pixels=pixels.astype(np.uint8)[None],
-                validity=validity,
-                lesions=np.array(lesions, bool).reshape(len(lesions), TILE, TILE),
-                transform=transform(box, gray.shape[0], gray.shape[1]),
+        dy, dx = height / TILE, width / TILE
+        tile = SlotTile(
+            slot="head",
+            pixels=pixels.astype(np.uint8)[None],
+            validity=validity,
+            lesions=np.array(lesions, bool).reshape(len(lesions), TILE, TILE),
+            transform=TileTransform(
+                height=gray.shape[0],
+                width=gray.shape[1],
+                x0=box[1].start + dx / 2 - 0.5,
+                dx=dx,
+                y0=box[0].start + dy / 2 - 0.5,
+                dy=dy,
             ),
         )
+        return (tile,)
 
 
-def find_head(gray: Gray, config: InnerHeadForm) -> Mask:
+def find_head(gray: Gray) -> Mask:
     """(H, W) mask of the head: the largest bright region without the frame's lines, closed and filled."""
     height, width = gray.shape
-    if min(height, width) < config.smallest_side:
-        raise UnusableImage(f"image of {width}×{height} px, expected at least {config.smallest_side} px a side")
-    frame = inside_border_lines(gray, config)
-    content = gray[frame.top : frame.bottom, frame.left : frame.right]
-    scale = config.finder_side / max(content.shape)
+    if min(height, width) < SMALLEST_SIDE:
+        raise UnusableImage(f"image of {width}×{height} px, expected at least {SMALLEST_SIDE} px a side")
+    frame = inside_border_lines(gray)
+    content = gray[frame]
+    scale = FINDER_SIDE / max(content.shape)
     size = (max(1, round(content.shape[1] * scale)), max(1, round(content.shape[0] * scale)))
     small = cv2.resize(content, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    smooth = np.sqrt(ndimage.gaussian_filter(small.astype(np.float32), config.finder_sigma))
-    if smooth.max() - smooth.min() < 1.0:  # in roots of grey values: nothing stands out
-        raise UnusableImage(f"blank image: grey values {gray.min()}…{gray.max()}, expected a head on a dark ground")
-    region = filled_largest(smooth > config.otsu_share * threshold_otsu(smooth), config.closing)
-    if region.mean() < config.smallest_head:
+    smooth = np.sqrt(ndimage.gaussian_filter(small.astype(np.float32), FINDER_SIGMA))
+    if smooth.max() - smooth.min() < 1.0:  # in square roots of gray values: a uniform image
+        raise UnusableImage(f"blank image: gray values {gray.min()}…{gray.max()}, expected a head on a dark background")
+    region = filled_largest(smooth > OTSU_SHARE * threshold_otsu(smooth))
+    if region.mean() < SMALLEST_HEAD:
         raise UnusableImage(f"no head: largest bright region is {region.mean():.1%} of the image")
     head = np.zeros(gray.shape, bool)
     back = cv2.resize(region.astype(np.float32), content.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    head[frame.top : frame.bottom, frame.left : frame.right] = back >= 0.5
+    head[frame] = back >= 0.5
     return head
 
 
-def inside_border_lines(gray: Gray, config: InnerHeadForm) -> Box:
+def inside_border_lines(gray: Gray) -> Box:
     """The image without bright lines along its border (scanner frames, screenshots)."""
-    rows, cols = np.median(gray, axis=1) > config.border_level, np.median(gray, axis=0) > config.border_level
 
-    def strip(line: NDArray[np.bool_]) -> int:
-        depth = max(2, round(config.border_share * len(line)))
-        bright = np.flatnonzero(line[:depth])
-        # lines that stay bright all the way in are anatomy or a bright ground, and stripping would not end them
-        return 0 if bright.size in (0, depth) else int(bright[-1]) + 1
+    def bright(line: NDArray[np.bool_]) -> int:
+        depth = max(2, round(BORDER_SHARE * len(line)))
+        found = np.flatnonzero(line[:depth])
+        # lines that are bright to the full depth are anatomy or a bright background, which stripping would not remove
+        return 0 if found.size in (0, depth) else int(found[-1]) + 1
 
-    return Box(strip(rows), len(rows) - strip(rows[::-1]), strip(cols), len(cols) - strip(cols[::-1]))
+    rows, cols = np.median(gray, axis=1) > BORDER_LEVEL, np.median(gray, axis=0) > BORDER_LEVEL
+    return (
+        slice(bright(rows), len(rows) - bright(rows[::-1])),
+        slice(bright(cols), len(cols) - bright(cols[::-1])),
+    )
 
 
-def filled_largest(mask: Mask, closing: int) -> Mask:
-    """Largest component, closed by a disc of that radius and without holes."""
+def filled_largest(mask: Mask) -> Mask:
+    """Largest component, closed by a disc of radius ``CLOSING`` and without holes."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
     largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * closing + 1, 2 * closing + 1))
-    padded = np.pad(largest.astype(np.uint8), closing)
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)[closing:-closing, closing:-closing]
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSING + 1, 2 * CLOSING + 1))
+    padded = np.pad(largest.astype(np.uint8), CLOSING)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)[CLOSING:-CLOSING, CLOSING:-CLOSING]
     filled: Mask = ndimage.binary_fill_holes(closed)
     return filled
 
 
-def bounds(mask: Mask) -> Box:
-    """Bounding box of a mask that is not empty."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Box(int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1)
-
-
 def to_tile(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     """Stretch a box of (H, W) values to (TILE, TILE): area means where it shrinks, linear where it grows."""
-    crop = np.ascontiguousarray(values[box.top : box.bottom, box.left : box.right])
+    crop = np.ascontiguousarray(values[box])
     for axis in (0, 1):
         size = (TILE, crop.shape[0]) if axis else (crop.shape[1], TILE)
         way = cv2.INTER_AREA if crop.shape[axis] > TILE else cv2.INTER_LINEAR
@@ -147,26 +138,12 @@ def to_tile(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     return crop
 
 
-def transform(box: Box, height: int, width: int) -> TileTransform:
-    """Where the tile's pixel centres lie in the original image."""
-    dy, dx = (box.bottom - box.top) / TILE, (box.right - box.left) / TILE
-    return TileTransform(
-        height=height, width=width, x0=box.left + dx / 2 - 0.5, dx=dx, y0=box.top + dy / 2 - 0.5, dy=dy
-    )
-
-
-def erode(mask: Mask, depth: float) -> Mask:
-    """Pixels farther than ``depth`` px from everything outside the mask; beyond the tile is outside."""
-    inner: Mask = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] > depth
-    return inner
-
-
 def robust_units(values: NDArray[np.float32], inner: Mask) -> NDArray[np.float32]:
     """Distance from the inner median in units of the normal-consistent MAD there."""
     inside = values[inner]
     median = np.median(inside)
     spread = 1.4826 * float(np.median(np.abs(inside - median)))
-    if spread < 0.5:  # grey values; below one quantisation step there is no picture
-        raise UnusableImage(f"flat head: median absolute deviation {spread / 1.4826:.2f} grey values")
+    if spread < 0.5:  # gray values, less than one quantisation step
+        raise UnusableImage(f"flat head: median absolute deviation {spread / 1.4826:.2f} gray values")
     scaled: NDArray[np.float32] = ((values - median) / spread).astype(np.float32)
     return scaled

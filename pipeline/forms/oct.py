@@ -1,8 +1,8 @@
 """The OCT form: a B-scan flattened on Bruch's membrane, in a wide and a tight slot.
 
-Notable: where a B-scan holds no image (white wedges, rows or columns beyond the file) a tile holds no data; nothing
-is painted there. Rows are counted from the membrane and columns from the middle of the file, so that a tile tells
-neither the size of its file nor the shape of its padding.
+Where a B-scan holds no image (white wedges, rows or columns beyond the file) a tile has NO_DATA. Rows are counted from
+the membrane and columns from the middle of the file, so a tile reveals neither the size of its file nor its padding.
+Lengths are px of the B-scan at native scale.
 """
 
 from collections.abc import Mapping
@@ -12,63 +12,45 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, UnusableImage
-from pipeline.forms.bruch_membrane import Floats, Mask, MembraneConfig, find_membrane
+from pipeline.errors import UnusableImage
+from pipeline.forms.bruch_membrane import Floats, Mask, find_membrane
 from pipeline.forms.form import NO_DATA, SCORED, TILE, SlotTile, TileTransform
 
 LOWEST, HIGHEST = -2.0, 5.0  # sd: the range of standardised values kept in a tile
-
-
-@dataclass(frozen=True, kw_only=True)
-class OctConfig:
-    """What of a B-scan becomes tiles; lengths in px of the native B-scan."""
-
-    columns: int = 512  # the centre columns that are kept, even
-    wide: tuple[int, int] = (-224, 96)  # rows of the slot ``wide`` about the membrane, from-to
-    tight: tuple[int, int] = (-48, 16)  # rows of the slot ``tight``
-    halved_from: int = 1024  # files at least this wide are sampled twice as densely and are halved in width
-    smallest: tuple[int, int] = (128, 192)  # least height and width at native scale
-    white: int = 245  # gray value from which a region at the border is padding, 0-255
-    padding: int = 12  # area up to which such a region is taken for image, px²
-    rim: int = 5  # px by which padding is dilated, for JPEG ringing
-    least_scored: float = 0.2  # least share of a tile with data, (0, 1]
-
-    def __post_init__(self) -> None:
-        if self.columns < 2 or self.columns % 2:
-            raise ConfigError(f"OctConfig.columns must be even and positive, got {self.columns}")
-        if not 0 <= self.white <= 255:
-            raise ConfigError(f"OctConfig.white is a gray value 0-255, got {self.white}")
+COLUMNS = 512  # centre columns that are kept, even
+SLOTS = {"wide": (-224, 96), "tight": (-48, 16)}  # slot → rows about the membrane, from-to
+HALVED_FROM = 1024  # files at least this wide are sampled twice as densely; their width is halved
+SMALLEST = (128, 192)  # least height and width
+WHITE = 245  # gray value from which a region at the border is padding
+PADDING = 12  # area in px² up to which such a region counts as image
+RIM = 5  # dilation of padding, for JPEG ringing
+LEAST_SCORED = 0.2  # least share of a tile with data
 
 
 @dataclass(frozen=True, kw_only=True)
 class BScan:
     """The centre columns of a file at native scale; columns beyond the file are invalid."""
 
-    gray: Floats  # (H, columns), 0-255
-    valid: Mask  # (H, columns)
+    gray: Floats  # (H, COLUMNS), 0-255
+    valid: Mask  # (H, COLUMNS)
     left: int  # native column of the file at which the centre begins; negative in a narrow file
-    halved: int  # file columns a native column: 1, or 2
+    halved: int  # file columns per native column: 1 or 2
 
 
 class BruchMembraneForm:
-    """Two tiles an image: ``wide`` (224 px above to 96 below the membrane) and ``tight`` (48 above to 16 below)."""
+    """Two tiles per image: ``wide`` (224 px above to 96 below the membrane) and ``tight`` (48 above to 16 below)."""
 
     name = "bruch_membrane"
     version = 1
     canvases: Mapping[str, tuple[int, int]] = {"wide": (1, 1), "tight": (1, 1)}
     neutral = round(-LOWEST / (HIGHEST - LOWEST) * 255)  # 0 sd
 
-    def __init__(self, config: OctConfig | None = None, membrane: MembraneConfig | None = None) -> None:
-        self.config = config or OctConfig()
-        self.membrane = membrane or MembraneConfig()
-
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-        """Tiles wide and tight of a B-scan (H, W) or (H, W, 3); raises ``UnusableImage`` where no layer is found."""
-        scan = read_scan(image, self.config)
-        membrane = find_membrane(scan.gray, scan.valid, self.membrane)
-        lesions = [_centre(_halve(mask.astype(np.float32), scan.halved), self.config)[0] for mask in masks.values()]
-        slots = {"wide": self.config.wide, "tight": self.config.tight}
-        return tuple(self._tile(slot, rows, scan, membrane, lesions, image.shape[:2]) for slot, rows in slots.items())
+        """Tiles wide and tight of a B-scan (H, W) or (H, W, 3); raises ``UnusableImage`` if no layer is found."""
+        scan = read_scan(image)
+        membrane = find_membrane(scan.gray, scan.valid)
+        lesions = [_centre(_halve(mask.astype(np.float32), scan.halved))[0] for mask in masks.values()]
+        return tuple(self._tile(slot, rows, scan, membrane, lesions, image.shape[:2]) for slot, rows in SLOTS.items())
 
     def _tile(
         self,
@@ -81,7 +63,7 @@ class BruchMembraneForm:
     ) -> SlotTile:
         gray, share = resample(scan.gray, scan.valid, membrane, rows)
         valid = share >= 0.5
-        if valid.mean() < self.config.least_scored:
+        if valid.mean() < LEAST_SCORED:
             raise UnusableImage(f"slot {slot}: only {valid.mean():.0%} of the tile lies in the image")
         marked = [resample(lesion, scan.valid, membrane, rows)[0] >= 0.5 for lesion in lesions]
         return SlotTile(
@@ -93,31 +75,27 @@ class BruchMembraneForm:
         )
 
 
-def read_scan(image: NDArray[np.uint8], config: OctConfig) -> BScan:
+def read_scan(image: NDArray[np.uint8]) -> BScan:
     """Gray centre columns of a file at native scale, with padding and columns beyond the file marked invalid."""
     gray = (image if image.ndim == 2 else image[..., :3].mean(axis=2)).astype(np.float32)
-    halved = 2 if gray.shape[1] >= config.halved_from else 1
+    halved = 2 if gray.shape[1] >= HALVED_FROM else 1
     gray = _halve(gray, halved)
     height, width = gray.shape
-    if height < config.smallest[0] or width < config.smallest[1]:
-        least = f"{config.smallest[0]}x{config.smallest[1]}"
+    if height < SMALLEST[0] or width < SMALLEST[1]:
+        least = f"{SMALLEST[0]}x{SMALLEST[1]}"
         raise UnusableImage(f"a B-scan of {height}x{width} px is too small, at least {least} (height x width) expected")
-    centre, inside = _centre(gray, config)
-    valid, _ = _centre((~padding(gray, config)).astype(np.float32), config)
-    return BScan(gray=centre, valid=inside & (valid > 0), left=(width - config.columns) // 2, halved=halved)
+    centre, inside = _centre(gray)
+    valid, _ = _centre((~padding(gray)).astype(np.float32))
+    return BScan(gray=centre, valid=inside & (valid > 0), left=(width - COLUMNS) // 2, halved=halved)
 
 
-def padding(gray: Floats, config: OctConfig) -> Mask:
+def padding(gray: Floats) -> Mask:
     """White regions that touch the border of the file, dilated: the instrument's wedges and bands (H, W)."""
-    white = (gray >= config.white).astype(np.uint8)
-    if not (white[[0, -1]].any() or white[:, [0, -1]].any()):
-        return np.zeros(gray.shape, np.bool_)
+    white = (gray >= WHITE).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(white, connectivity=8)
     at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    large = [label for label in at_border if label and stats[label, cv2.CC_STAT_AREA] > config.padding]
-    if not large:
-        return np.zeros(gray.shape, np.bool_)
-    side = 2 * config.rim + 1
+    large = [label for label in at_border if label and stats[label, cv2.CC_STAT_AREA] > PADDING]
+    side = 2 * RIM + 1
     region = np.isin(labels, large).astype(np.uint8)
     return np.asarray(cv2.dilate(region, np.ones((side, side), np.uint8)) > 0)
 
@@ -132,14 +110,15 @@ def resample(
     weight = valid.astype(np.float32)
     step = (rows[1] - rows[0]) / TILE
     take = _area_means if step >= 1 else _interpolated
-    total, share = (_column_means(take(part, membrane + rows[0], step)) for part in (values * weight, weight))
+    cells = [take(part, membrane + rows[0], step) for part in (values * weight, weight)]
+    total, share = (cv2.resize(part, (TILE, TILE), interpolation=cv2.INTER_AREA) for part in cells)
     return np.where(share > 1e-3, total / np.maximum(share, 1e-3), 0).astype(np.float32), share
 
 
 def _area_means(values: Floats, top: NDArray[np.float64], step: float) -> Floats:
     """Means (TILE, W) over cells of ``step`` rows from pixel centre ``top`` on; rows beyond the file count as 0."""
     height, width = values.shape
-    sums = np.zeros((height + 1, width), np.float64)  # pixel y covers y…y+1 here
+    sums = np.zeros((height + 1, width), np.float64)  # here pixel y covers y to y+1
     for row, line in enumerate(values):  # much faster than np.cumsum along the long stride
         np.add(sums[row], line, out=sums[row + 1])
     edges = top[None, :] + 0.5 + step * np.arange(TILE + 1)[:, None]
@@ -164,16 +143,12 @@ def _linear(table: NDArray[np.floating], rows: NDArray[np.float64]) -> NDArray[n
     return between
 
 
-def _column_means(values: Floats) -> Floats:
-    return np.asarray(cv2.resize(values, (TILE, TILE), interpolation=cv2.INTER_AREA), np.float32)
-
-
 def standardised(gray: Floats, valid: Mask, neutral: int) -> NDArray[np.uint8]:
-    """Square root in units of the valid pixels' own mean and sd, clipped and coded 0-255; ``neutral`` elsewhere."""
+    """Square root, standardised by mean and sd of the valid pixels, clipped and coded 0-255; ``neutral`` elsewhere."""
     root = np.sqrt(np.maximum(gray, 0))
     spread = float(root[valid].std())
     if spread < 1e-3:
-        raise UnusableImage("blank tile: its valid pixels all have the same value")
+        raise UnusableImage("blank tile: all valid pixels have the same value")
     z = np.clip((root - root[valid].mean()) / spread, LOWEST, HIGHEST)
     coded = np.rint((z - LOWEST) / (HIGHEST - LOWEST) * 255)
     return np.where(valid, coded, neutral).astype(np.uint8)
@@ -186,13 +161,13 @@ def _halve(values: Floats, factor: int) -> Floats:
     return values if factor == 1 else np.asarray(whole.mean(axis=2), np.float32)
 
 
-def _centre(values: Floats, config: OctConfig) -> tuple[Floats, Mask]:
-    """The centre columns (H, columns) and where they lie in the file."""
+def _centre(values: Floats) -> tuple[Floats, Mask]:
+    """The centre columns (H, COLUMNS) and where they lie in the file."""
     height, width = values.shape
-    left = (width - config.columns) // 2
-    source = slice(max(left, 0), min(left + config.columns, width))
+    left = (width - COLUMNS) // 2
+    source = slice(max(left, 0), min(left + COLUMNS, width))
     target = slice(source.start - left, source.stop - left)
-    centre, inside = np.zeros((height, config.columns), np.float32), np.zeros((height, config.columns), np.bool_)
+    centre, inside = np.zeros((height, COLUMNS), np.float32), np.zeros((height, COLUMNS), np.bool_)
     centre[:, target], inside[:, target] = values[:, source], True
     return centre, inside
 

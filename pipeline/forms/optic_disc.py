@@ -1,7 +1,7 @@
-"""The optic disc on a flattened fundus canvas: where it lies, and whether the eye has to be mirrored.
+"""Find the optic disc on a flat-field fundus canvas, and whether the eye must be mirrored.
 
-A bright round template is correlated with the picture, and a dark one at the fovea's usual distance votes with it, so
-that the two mirrorings differ even where the disc lies in the middle. Both templates are drawn, not learned.
+A bright round template is correlated with the canvas, and a dark one at the fovea's usual distance. The second makes
+both mirrorings differ even if the disc lies in the middle. Both templates are drawn, not learned.
 """
 
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 REFERENCE = (376.0, 186.0)
 """Row and column (canvas px) of the disc's usual place in an eye whose disc is left; offsets are relative to it."""
 
-COARSE = 4  # canvas px a pixel of the search
+COARSE = 4  # canvas px per pixel of the search
 DISC = 52.0  # canvas px, radius of the bright template
 FOVEA = 48.0  # canvas px, radius of the dark template
 FOVEA_AT = (24, 272)  # canvas px, rows and columns from disc to fovea
 FOVEA_WEIGHT = 0.7
 SPREAD = (60.0, 80.0)  # canvas px, width of the position prior in rows and columns
-PRIOR_WEIGHT = 0.2  # correlation lost a factor e; the prior's tails are heavy, as some eyes are centred on the disc
+PRIOR_WEIGHT = 0.2  # of the position prior; its tails are heavy because some photographs are centred on the disc
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disc:
-    """The disc's centre on the canvas *after* mirroring, and how well it fitted."""
+    """The disc's centre on the canvas *after* mirroring, and how well it fits."""
 
     row: float  # canvas px
     col: float
     mirrored: bool
-    fit: float  # correlation and prior; below about 0.3 the place is little more than the prior's
+    fit: float  # correlation and prior; below about 0.3 the place is mostly that of the prior
 
     @property
     def offset(self) -> tuple[float, float]:
@@ -38,7 +38,7 @@ class Disc:
 
 
 def find_disc(flat: NDArray[np.float32]) -> Disc:
-    """The better of both mirrorings of a flattened canvas (H, W), zero where nothing was imaged."""
+    """The better of both mirrorings of a flattened canvas (H, W), zero where there is no data."""
     height, width = flat.shape
     small = cv2.resize(flat, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
     clipped = np.clip(small, -0.6, 0.6).astype(np.float32)

@@ -1,7 +1,6 @@
-"""Form off, as the paper has it: the gray image resized to one 256x256 tile, nothing else."""
+"""No canonical form, as in the paper: the gray image resized to one 256x256 tile."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -11,14 +10,13 @@ from pipeline.errors import UnusableImage
 from pipeline.forms.form import SCORED, TILE, SlotTile, TileTransform
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlainForm:
     """The whole image stretched to the tile, intensities in [0, 1] as stored (paper, IV-A)."""
 
-    name: str = "plain"
-    version: int = 1
-    canvases: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"image": (1, 1)})
-    neutral: int = 0
+    name = "plain"
+    version = 1
+    canvases: Mapping[str, tuple[int, int]] = {"image": (1, 1)}
+    neutral = 0
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
         """One tile of a (H, W) or (H, W, 3) image; lesion masks by area fraction of one half."""

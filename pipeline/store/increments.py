@@ -1,38 +1,57 @@
-"""What a version can take over from the one before it, so that k changed sources cost k and not N.
+"""Incremental builds of zarr arrays: rows of unchanged sources are copied from the previous version.
 
-A *source* is what rows are made of: an image with its masks for tiles, a tile for proxies; its key is a content hash.
-Beside its arrays a version keeps a record, ``carry.json``: the *recipe* (a hash of all but the sources' content that
-decides a row), the rows each source gave or why it was refused, and every row's digest. The next version of the same
-recipe takes rows of known sources over and makes the rest. Nothing to take over is the ordinary full build.
+A *source* is what rows are made from: an image with its masks for tiles, a tile for proxies. Its key is a content
+hash. Every version holds a record, ``carry.json``: the *recipe* (a hash of everything else that decides a row), the
+rows of each source or the reason why it was refused, and the digests of all rows. A build copies the rows of known
+sources from the current version if their recipes are equal, and makes the others. Otherwise it makes all rows.
 """
 
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.store.shards import RowDigests, copy_shard, fill_shard, open_array, row_blocks, rows_at, same_layout
+from pipeline.store.shards import (
+    RowDigests,
+    copy_shard,
+    create,
+    open_array,
+    row_blocks,
+    row_digests,
+    rows_at,
+    run_tasks,
+    same_layout,
+    write_rows,
+)
 from pipeline.store.versions import Store, fingerprint, write_file
 
 FILE = "carry.json"
-MADE = -1
-"""In place of an earlier row: this row is made anew."""
+NEW = -1
+"""Stands for the number of the previous row where a row has to be made."""
 _FORMAT = 1  # of the file, part of every recipe
 _log = logging.getLogger(__name__)
+
+Make = Callable[[NDArray[np.intp]], Mapping[str, NDArray[np.uint8]]]
+"""Makes the rows with these numbers (ascending) of all arrays of the new version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What of one version can be taken over."""
+    """What later builds can reuse of a version."""
 
     recipe: str
-    sources: Mapping[str, tuple[int, int] | str]  # key → first row and number of rows, or why it was refused
-    digests: Sequence[RowDigests]  # of every row
+    sources: Mapping[str, tuple[int, int] | str] = field(default_factory=dict)
+    """Key → first row and number of rows, or why the source was refused."""
+    digests: Sequence[RowDigests] = ()  # of every row
+    folder: Path | None = field(default=None, compare=False)  # of the version; None: there is nothing to reuse
 
     def write(self, folder: Path) -> None:
         """Write the record of the version in ``folder``."""
@@ -41,125 +60,144 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> "Record | None":
-        """The record in ``folder``; None for a version from before there were records."""
+        """The record of the version in ``folder``; None if it has none."""
         if not (folder / FILE).is_file():
             return None
         content = json.loads((folder / FILE).read_text())
         sources = {key: row if isinstance(row, str) else (row[0], row[1]) for key, row in content["sources"].items()}
-        return cls(recipe=content["recipe"], sources=sources, digests=content["digests"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """The version to take over from: its folder (None: there is none) and its record."""
-
-    folder: Path | None
-    record: Record
+        return cls(recipe=content["recipe"], sources=sources, digests=content["digests"], folder=folder)
 
     def first_row(self, source: str) -> int:
-        """First row that a source gave, or ``MADE`` where it is not known."""
-        rows = self.record.sources.get(source)
-        return rows[0] if isinstance(rows, tuple) else MADE
+        """First row of a source, or ``NEW`` if it is unknown or was refused."""
+        rows = self.sources.get(source)
+        return rows[0] if isinstance(rows, tuple) else NEW
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Rows ``start`` … ``stop`` of the new version, one shard, and where each of them comes from."""
+    """Rows ``start`` to ``stop`` of the new version, which are one shard."""
 
     start: int
     stop: int
-    origins: tuple[int, ...]  # row of the earlier version, or MADE
-    digests: tuple[RowDigests, ...]  # of the rows taken over; empty for the others
-    made_before: int  # how many rows before ``start`` are made anew
-    copied: bool  # the rows are one whole shard of the earlier version, stored in the same way
-
-    @property
-    def new(self) -> NDArray[np.bool_]:
-        """Which rows are made anew."""
-        return np.equal(self.origins, MADE)
+    previous: tuple[int, ...]  # row numbers in the previous version, or NEW
+    digests: tuple[RowDigests, ...]  # known digests; empty for new rows
+    copied: bool  # the rows are one whole shard of the previous version, stored in the same layout
 
 
-def recipe(*parts: object) -> str:
-    """Hash of all that decides a row apart from its source; JSON values and dataclasses."""
-    return fingerprint(_FORMAT, *parts)
+def previous_record(store: Store, asset: str, *parts: object) -> Record:
+    """Record of the asset's current version; empty if there is none, it is damaged, or its recipe differs.
 
-
-def earlier_version(store: Store, asset: str, recipe: str) -> Earlier:
-    """The asset's current version, if it was made by the same recipe and every file of it is what it was."""
-    nothing = Earlier(folder=None, record=Record(recipe=recipe, sources={}, digests=()))
+    ``parts`` are everything but the sources that decides a row: JSON values and dataclasses.
+    """
+    nothing = Record(recipe=fingerprint(_FORMAT, *parts))
     try:
         version = store.current(asset)
         store.verify(version)
     except NeverMaterialized:
         return nothing
     except StoreCorrupt as error:
-        _log.warning("%s: all of it is made anew, for the current version is damaged: %s", asset, error)
+        _log.warning("%s: rebuilding all rows because the current version is damaged: %s", asset, error)
         return nothing
     record = Record.read(version.path)
-    return nothing if record is None or record.recipe != recipe else Earlier(folder=version.path, record=record)
+    return nothing if record is None or record.recipe != nothing.recipe else record
 
 
-def plan_blocks(
-    origins: Sequence[int], earlier: Earlier, folder: Path, names: Sequence[str], shard: int
-) -> list[Block]:
-    """One block a shard of the laid-out arrays ``names`` in ``folder``; ``origins`` has one entry a row."""
-    alike = earlier.folder is not None and all(
-        same_layout(open_array(earlier.folder, name), open_array(folder, name)) for name in names
+def build_arrays(
+    work: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    attributes: Mapping[str, Any],
+    *,
+    shard: int,
+    level: int,
+    record: Record,
+    previous: Sequence[int],
+    make: Make,
+    title: str,
+    workers: int | None,
+    scheduler_address: str | None = None,
+) -> list[RowDigests]:
+    """Write a zarr group with uint8 arrays of ``shapes`` (N, …) to ``work``/content; digests of its rows.
+
+    ``previous`` gives for each of the N rows its number in the version of ``record``, or ``NEW``. Each task writes one
+    shard of ``shard`` rows (zstd ``level``). Shards finished before a kill are kept. Raises ``StoreCorrupt`` if a
+    copied row differs from its record.
+    """
+    content, names = work / "content", list(shapes)
+    if not (work / "laid-out").is_file():
+        group = zarr.open_group(content, mode="w", attributes=dict(attributes))
+        for name, shape in shapes.items():
+            create(group, name, shape, shard=shard, level=level)
+        write_file(work / "laid-out", b"")
+    digests = run_tasks(
+        partial(_fill, source=record.folder, content=content, records=work / "shards", names=names, make=make),
+        _blocks(previous, record, content, names, shard),
+        title=title,
+        workers=workers,
+        scheduler_address=scheduler_address,
     )
-    ends = dict(row_blocks(len(earlier.record.digests), shard))
-    made = np.concatenate([[0], np.cumsum(np.asarray(origins) == MADE)])
+    return [row for block in digests for row in block]
+
+
+def _blocks(previous: Sequence[int], record: Record, content: Path, names: Sequence[str], shard: int) -> list[Block]:
+    """One block per shard of the new version."""
+    source = record.folder
+    alike = source is not None and all(same_layout(open_array(source, n), open_array(content, n)) for n in names)
+    ends = dict(row_blocks(len(record.digests), shard))
     blocks = []
-    for start, stop in row_blocks(len(origins), shard):
-        part = tuple(origins[start:stop])
-        whole = ends.get(part[0]) == part[0] + len(part) and part == tuple(range(part[0], part[0] + len(part)))
-        digests = tuple([] if row == MADE else earlier.record.digests[row] for row in part)
-        block = Block(
-            start=start,
-            stop=stop,
-            origins=part,
-            digests=digests,
-            made_before=int(made[start]),
-            copied=alike and whole,
-        )
-        blocks.append(block)
+    for start, stop in row_blocks(len(previous), shard):
+        rows = tuple(previous[start:stop])
+        whole = ends.get(rows[0]) == rows[0] + len(rows) and rows == tuple(range(rows[0], rows[0] + len(rows)))
+        digests = tuple([] if row == NEW else record.digests[row] for row in rows)
+        blocks.append(Block(start=start, stop=stop, previous=rows, digests=digests, copied=alike and whole))
     return blocks
 
 
-def fill_block(
-    block: Block,
-    *,
-    earlier: Path | None,
-    folder: Path,
-    records: Path,
-    names: Sequence[str],
-    make: Callable[[Block], Mapping[str, NDArray[np.uint8]]],
+def _fill(
+    block: Block, *, source: Path | None, content: Path, records: Path, names: Sequence[str], make: Make
 ) -> list[RowDigests]:
-    """Write one shard of the arrays ``names``; the digests of its rows.
-
-    ``make`` gives the block's new rows, in order, and is called only where there are some. Raises ``StoreCorrupt``
-    where rows taken over are not what the earlier version's record says.
-    """
-    if block.copied and earlier is not None:
-        where = {"source": earlier, "first": block.origins[0], "names": names, "digests": block.digests}
-        return copy_shard(folder, records, block.start, block.stop, **where)  # type: ignore[arg-type]
-
-    def rows() -> Mapping[str, NDArray[np.uint8]]:
-        new = block.new
-        made = make(block) if new.any() else {}
-        if earlier is None or new.all():
-            return made
-        filled = {}
+    """Write one shard of every array and record it; digests of its rows."""
+    finished = records / f"{block.start:09d}.json"
+    if (kept := _kept(finished, block, content)) is not None:
+        return kept
+    if source is not None and block.copied:
+        digests = list(block.digests)
         for name in names:
-            array = open_array(earlier, name)
-            filled[name] = np.empty((len(new), *array.shape[1:]), np.uint8)
-            filled[name][~new] = rows_at(array, np.asarray(block.origins)[~new])
-            if made:
-                filled[name][new] = made[name]
-        return filled
-
-    digests = fill_shard(folder, records, block.start, block.stop, make=rows)
-    rows_found = zip(block.origins, digests, block.digests, strict=True)
-    wrong = [row for row, found, known in rows_found if known not in ([], found)]
-    if wrong:
-        raise StoreCorrupt(f"{earlier}: rows {wrong[:3]} are not what {FILE} says; delete the folder and build again")
+            copy_shard(name, source, block.previous[0], content, block.start)
+    else:
+        arrays = _rows(block, source, names, make)
+        digests = row_digests(*arrays)
+        pairs = zip(block.previous, digests, block.digests, strict=True)
+        if wrong := [row for row, found, known in pairs if known not in ([], found)]:
+            raise StoreCorrupt(f"{source}: rows {wrong[:3]} differ from {FILE}; delete the folder and build again")
+        for name, array in zip(names, arrays, strict=True):
+            write_rows(open_array(content, name, "r+"), block.start, array)
+    write_file(finished, json.dumps({"arrays": list(names), "digests": digests}).encode())
     return digests
+
+
+def _kept(finished: Path, block: Block, content: Path) -> list[RowDigests] | None:
+    """Row digests of a shard that an interrupted run finished; None if there is none or its content differs."""
+    if not finished.is_file():
+        return None
+    done = json.loads(finished.read_text())
+    digests: list[RowDigests] = done["digests"]
+    arrays = [np.asarray(open_array(content, name)[block.start : block.stop], np.uint8) for name in done["arrays"]]
+    return digests if row_digests(*arrays) == digests else None
+
+
+def _rows(block: Block, source: Path | None, names: Sequence[str], make: Make) -> list[NDArray[np.uint8]]:
+    """The rows of a block, made or read from the previous version, one array per name."""
+    rows = np.asarray(block.previous)
+    new = rows == NEW
+    made = make(block.start + np.flatnonzero(new)) if new.any() else {}
+    if source is None or new.all():
+        return [made[name] for name in names]
+    arrays = []
+    for name in names:
+        previous = open_array(source, name)
+        array = np.empty((len(new), *previous.shape[1:]), np.uint8)
+        array[~new] = rows_at(previous, rows[~new])
+        if made:
+            array[new] = made[name]
+        arrays.append(array)
+    return arrays

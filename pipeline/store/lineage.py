@@ -1,4 +1,4 @@
-"""The chain behind a version: report, evaluation, checkpoints, proxies, tiles, images, down to the raw files."""
+"""The chain of versions behind a version: report, evaluation, checkpoints, proxies, tiles, images, raw files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,174 +9,171 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import StoreCorrupt
-from pipeline.store.file_hashes import describe
-from pipeline.store.provenance import OriginRecord, RawOrigin
+from pipeline.store.file_hashes import hash_file
+from pipeline.store.provenance import Provenance, RawInput
 from pipeline.store.versions import Store, Version
 
-Made = tuple[str, str]
+VersionId = tuple[str, str]
 """Asset and data version."""
 REPORT = "evaluation_report"
 REPORTS = (REPORT, "benchmark_report", "ablation_report")
-SHORTEST = 6  # hex digits that name a version
-_HEX = set("0123456789abcdef")
+SHORTEST = 6  # hex digits that identify a version
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One version with what it was made from; ``version`` is None, with the ``problem``, where it cannot be read."""
+    """A version and what it was made from; ``version`` is None, and ``problem`` says why, if it cannot be read."""
 
     asset: str
     data_version: str
     version: Version | None
     problem: str = ""
-    origin: OriginRecord | None  # None: made before origins were recorded
+    provenance: Provenance | None  # None: there is no record of it
     published: str = ""
     minutes: float | None = None
-    inputs: tuple[Made, ...] = ()  # longest chain first
-    depth: int = 0  # versions below it
+    inputs: tuple[VersionId, ...] = ()  # longest chain first
+    depth: int = 0  # length of the longest chain below it
 
     @property
-    def made(self) -> Made:
+    def id(self) -> VersionId:
         """Asset and data version."""
         return self.asset, self.data_version
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """Rows of a manifest (path, sha256, bytes, masks, masks_sha256); empty for what reads no downloads."""
+        """Rows of a manifest (path, sha256, bytes, masks, masks_sha256); empty for every other asset."""
         if self.version is None or self.raw is None:
             return pd.DataFrame()
         return pd.read_parquet(self.version.path / "images.parquet")
 
     @property
     def raw_bytes(self) -> int:
-        """Size of the images a manifest names."""
+        """Bytes of the images in a manifest."""
         return int(self.manifest["bytes"].sum()) if "bytes" in self.manifest else 0
 
     @property
-    def raw(self) -> RawOrigin | None:
-        """The downloads it was read from."""
-        return self.origin.raw if self.origin else None
+    def raw(self) -> RawInput | None:
+        """The downloads that a manifest was read from."""
+        return self.provenance.raw if self.provenance else None
 
     def as_json(self) -> dict[str, Any]:
-        """Everything that is known of it, without the contents."""
-        about: dict[str, Any] = {"asset": self.asset, "data_version": self.data_version, "minutes": self.minutes}
-        about |= {"path": str(self.version.path) if self.version else None, "published": self.published}
-        about["origin"] = asdict(self.origin) if self.origin else None
-        return about
+        """All facts about the version, without its contents."""
+        return {
+            "asset": self.asset,
+            "data_version": self.data_version,
+            "minutes": self.minutes,
+            "path": str(self.version.path) if self.version else None,
+            "published": self.published,
+            "origin": asdict(self.provenance) if self.provenance else None,
+        }
 
 
 @dataclass(frozen=True)
 class Chain:
     """The versions behind ``tops``, each once."""
 
-    tops: tuple[Made, ...]
-    nodes: dict[Made, Node] = field(default_factory=dict)
+    tops: tuple[VersionId, ...]
+    nodes: dict[VersionId, Node] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Node]:
-        """Every version once, those that others are made of first."""
+        """Every version once, inputs first."""
         return iter(self.nodes.values())
 
     def as_json(self) -> dict[str, Any]:
-        """Tops and nodes as plain values."""
+        """Tops and nodes as JSON values."""
         return {"of": [list(top) for top in self.tops], "versions": [node.as_json() for node in self]}
 
 
-def chain(store: Store, tops: Sequence[Made]) -> Chain:
-    """Follow the origins of versions down to the raw files; an origin that is unknown ends a branch."""
+def chain(store: Store, tops: Sequence[VersionId]) -> Chain:
+    """Follow the provenance of versions down to the raw files; a branch ends where there is no record."""
     found = Chain(tuple(tops))
     for top in tops:
         _follow(store, top, found.nodes)
     return found
 
 
-def closure(store: Store, tops: Iterable[Made]) -> set[Made]:
-    """The versions themselves and all that they were made from."""
+def closure(store: Store, tops: Iterable[VersionId]) -> set[VersionId]:
+    """The versions and everything that they were made from."""
     return set(chain(store, sorted(tops)).nodes)
 
 
-def _follow(store: Store, made: Made, nodes: dict[Made, Node]) -> Node:
-    if made in nodes:
-        return nodes[made]
-    asset, data_version = made
-    version, problem = _version(store, asset, data_version)
-    origin = store.origin(asset, data_version)
-    below = [_follow(store, item, nodes) for item in (origin.inputs.items() if origin else ())]
-    below.sort(key=lambda node: -node.depth)
-    node = Node(
-        asset=asset,
-        data_version=data_version,
+def _follow(store: Store, id: VersionId, nodes: dict[VersionId, Node]) -> Node:
+    if id in nodes:
+        return nodes[id]
+    version, problem = None, ""
+    try:
+        version = store.get(*id)
+    except StoreCorrupt as error:
+        problem = str(error)
+    provenance = store.provenance(*id)
+    inputs = [_follow(store, item, nodes) for item in (provenance.inputs.items() if provenance else ())]
+    inputs.sort(key=lambda node: -node.depth)
+    nodes[id] = Node(
+        asset=id[0],
+        data_version=id[1],
         version=version,
         problem=problem,
-        origin=origin,
+        provenance=provenance,
         published=store.marker(version)["created"] if version else "",
         minutes=store.noted(version).get("minutes") if version else None,
-        inputs=tuple(node.made for node in below),
-        depth=1 + below[0].depth if below else 0,
+        inputs=tuple(node.id for node in inputs),
+        depth=1 + inputs[0].depth if inputs else 0,
     )
-    nodes[made] = node
-    return node
+    return nodes[id]
 
 
-def _version(store: Store, asset: str, data_version: str) -> tuple[Version | None, str]:
-    try:
-        return store.get(asset, data_version), ""
-    except StoreCorrupt as error:
-        return None, str(error)
+def named(store: Store, name: str) -> list[VersionId]:
+    """Versions that ``name`` stands for; empty if it is no name in the store.
 
-
-def named(store: Store, of: str) -> list[Made]:
-    """Versions that ``of`` stands for in the store; empty where it is none of its names.
-
-    It may be an asset (its current version), ``report``, ``asset@version``, a version, a unique beginning of one, or
-    a report's file or folder. Raises ``LookupError`` in one sentence where that is ambiguous or matches nothing.
+    A name is an asset (its current version), ``report``, ``asset@version``, a version or the unique beginning of one,
+    or a report's file or folder. Raises ``LookupError`` if it is ambiguous or matches nothing.
     """
     assets = store.assets()
-    asset = REPORT if of == "report" else of
+    asset = REPORT if name == "report" else name
     if asset in assets:
         return [(asset, store.current(asset).data_version)]
-    wanted, at, beginning = of.rpartition("@")
+    wanted, at, prefix = name.rpartition("@")
     if at and wanted not in assets:
-        raise LookupError(f"the store holds no version of {wanted!r}; {_there(assets)}")
-    if (at and beginning) or _is_hex(beginning):
-        return _beginning_with(store, [wanted] if at else assets, beginning, sure=bool(at))
-    return _of_file(store, Path(of)) if Path(of).exists() else []
+        raise LookupError(f"the store holds no version of {wanted!r}; {_listed(assets)}")
+    if (at and prefix) or _is_hex(prefix):
+        return _with_prefix(store, [wanted] if at else assets, prefix, required=bool(at))
+    return _of_file(store, Path(name)) if Path(name).exists() else []
 
 
-def unknown(store: Store, of: str) -> str:
-    """One sentence for a name that nothing has."""
+def unknown(store: Store, name: str) -> str:
+    """Message for a name that matches nothing."""
     what = "an MLflow run, an asset, asset@version, a version, or a report's file"
-    return f"{of!r} is neither {what}; {_there(store.assets())}"
+    return f"{name!r} is neither {what}; {_listed(store.assets())}"
 
 
-def _there(assets: Sequence[str]) -> str:
-    if not assets:
-        return "this home holds nothing yet, run: proxyano run"
-    return f"there are {', '.join(assets)}"
+def _listed(assets: Sequence[str]) -> str:
+    return f"there are {', '.join(assets)}" if assets else "the store is empty, run: proxyano run"
 
 
 def _is_hex(text: str) -> bool:
-    return len(text) >= SHORTEST and set(text) <= _HEX
+    return len(text) >= SHORTEST and set(text) <= set("0123456789abcdef")
 
 
-def _beginning_with(store: Store, assets: Sequence[str], beginning: str, *, sure: bool) -> list[Made]:
-    if not _is_hex(beginning):
-        raise LookupError(f"expected at least {SHORTEST} hex digits of a version, got {beginning!r}")
-    every = [version for asset in assets for version in store.versions(asset)]
-    found = [(v.asset, v.data_version) for v in every if v.data_version.startswith(beginning)]
+def _with_prefix(store: Store, assets: Sequence[str], prefix: str, *, required: bool) -> list[VersionId]:
+    """The version that begins with ``prefix``."""
+    if not _is_hex(prefix):
+        raise LookupError(f"expected at least {SHORTEST} hex digits of a version, got {prefix!r}")
+    every = [(asset, version.data_version) for asset in assets for version in store.versions(asset)]
+    found = [id for id in every if id[1].startswith(prefix)]
     if len(found) > 1:
-        raise LookupError(f"{beginning!r} is the beginning of {', '.join('@'.join(one) for one in found)}; give more")
-    if not found and sure:
-        there = ", ".join(version.data_version for version in reversed(every))
-        raise LookupError(f"no version of {assets[0]} begins with {beginning!r}; there are {there}")
+        raise LookupError(f"{prefix!r} is the beginning of {', '.join('@'.join(id) for id in found)}; give more digits")
+    if not found and required:
+        there = ", ".join(data_version for _, data_version in reversed(every))
+        raise LookupError(f"no version of {assets[0]} begins with {prefix!r}; there are {there}")
     return found
 
 
-def _of_file(store: Store, path: Path) -> list[Made]:
-    """The report version whose file this is a copy of, known by its content."""
+def _of_file(store: Store, path: Path) -> list[VersionId]:
+    """The report version with the same content as a file or folder."""
     files = [path] if path.is_file() else sorted(child for child in path.iterdir() if child.is_file())
-    got = {file.name: describe(file) for file in files if not file.name.startswith(".")}
+    got = {file.name: hash_file(file) for file in files if not file.name.startswith(".")}
     for version in (version for report in REPORTS for version in reversed(store.versions(report))):
         expected = store.marker(version)["files"]
         if got and all(expected.get(name) == content for name, content in got.items()):
             return [(version.asset, version.data_version)]
-    raise LookupError(f"{path} is no report of this home, or was changed since; try: proxyano lineage report")
+    raise LookupError(f"{path} is no report of this store, or has changed; try: proxyano lineage report")

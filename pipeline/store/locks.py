@@ -1,6 +1,6 @@
-"""One process at a time: kernel locks on files below ``locks/``, freed by the kernel when their holder dies.
+"""Locks between processes: kernel locks on files below ``locks/``, which the kernel frees when their holder dies.
 
-Lock files may be removed by whoever holds them; a waiter then finds its file unlinked and starts over.
+Whoever holds a lock may remove its file. A waiting process then notices that the file is gone and starts over.
 """
 
 import contextlib
@@ -18,116 +18,100 @@ from filelock import FileLock, Timeout
 
 RUN = "run.lock"
 HOLDER = "run.json"
-POLL = 0.1  # seconds between two looks at a lock that another process holds
+POLL = 0.1  # seconds between two attempts to take a lock that another process holds
 Warn = Callable[[str], object]
 _log = logging.getLogger(__name__)
-_here = threading.local()  # .held: store root → (lock folder, lock), the one that this thread holds there
+
+
+class _Held(threading.local):
+    """The locks of this thread: store root → lock folder and lock."""
+
+    def __init__(self) -> None:
+        self.locks: dict[Path, tuple[Path, FileLock]] = {}
+
+
+_held = _Held()
 
 
 @contextmanager
 def locked(path: Path, asset: str) -> Iterator[None]:
-    """Hold one lock for the length of a block; a second holder waits, and says so."""
-    with _acquired(path, lambda: _log.warning("%s: another run holds %s; waiting until it has finished", asset, path)):
+    """Hold the lock file ``path``; waits, with a warning, while another process holds it."""
+    lock = FileLock(path, thread_local=False)
+    if not _taken(lock, 0):
+        _log.warning("%s: another run holds %s; waiting until it finishes", asset, path)
+        _taken(lock, -1)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def all_free(folder: Path, *, taking: bool) -> Iterator[bool]:
-    """True, with every lock of the folder held, where no process held any; False otherwise.
+def all_locked(folder: Path, *, create: bool) -> Iterator[bool]:
+    """Hold every lock of a folder and yield True, or yield False if another process holds one of them.
 
-    With ``taking`` a ``run.lock`` is made where there was none, so that nobody begins; without it no file changes.
+    ``create`` makes a missing ``run.lock``, so that no build can begin. Without it no file changes.
     """
     with ExitStack() as stack:
-        for path in sorted({*folder.glob("*.lock"), *([folder / RUN] if taking else [])}):
+        for path in sorted({*folder.glob("*.lock"), *([folder / RUN] if create else [])}):
             lock = FileLock(path, thread_local=False)
-            try:
-                _take(lock, 0)
-            except Timeout:
+            if not _taken(lock, 0):
                 yield False
                 return
             stack.callback(lock.release)
         yield True
 
 
-def hold(root: Path, folder: Path, holder: Mapping[str, Any], *, warn: Warn = _log.warning, every: float = 60) -> None:
-    """Hold ``folder``/run.lock from here on, until this thread holds another below ``root``, lets go, or ends.
+def acquire(root: Path, folder: Path, holder: Mapping[str, Any], *, warn: Warn, every: float) -> None:
+    """Hold ``folder``/run.lock until this thread acquires another lock below ``root``, releases it, or ends.
 
-    ``holder`` is what a second process tells its user while it waits: at once and then ``every`` so many seconds,
-    through ``warn``. What was held before is let go first, so that no two processes wait for each other.
+    While another process holds the lock, its ``holder`` is shown through ``warn``, at once and then every ``every``
+    seconds. The thread's previous lock is released first, so that no two processes wait for each other.
     """
-    held = _held()
-    if root not in held or held[root][0] != folder:
-        let_go(root)
+    if root not in _held.locks or _held.locks[root][0] != folder:
+        release(root)
         lock = FileLock(folder / RUN, thread_local=False)
-        _wait(lock, folder, warn, every)
-        held[root] = (folder, lock)
+        timeout = 0.5  # seconds: a new holder needs a moment to write who it is
+        while not _taken(lock, timeout):
+            other = read_holder(folder)
+            asset = other.get("asset", folder.name)
+            warn(f"{asset}: {describe_holder(other)} is building it; waiting until it finishes")
+            timeout = every
+        _held.locks[root] = (folder, lock)
     about = {"pid": os.getpid(), "host": socket.gethostname(), **holder}
-    beside = folder / f".{HOLDER}.{os.getpid()}.tmp"
-    beside.write_text(json.dumps(about))  # only told to waiting users, so it need not survive a power cut
-    beside.replace(folder / HOLDER)
+    temporary = folder / f".{HOLDER}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(about))  # only shown to waiting users, so it need not survive a power cut
+    temporary.replace(folder / HOLDER)
 
 
-def let_go(root: Path) -> None:
-    """Free what this thread holds below ``root``; nothing happens where it holds none."""
-    if (held := _held().pop(root, None)) is not None:
+def release(root: Path) -> None:
+    """Release the lock that this thread holds below ``root``, if any."""
+    if (held := _held.locks.pop(root, None)) is not None:
         held[1].release()
 
 
-def holder_of(folder: Path) -> dict[str, Any]:
-    """What the last holder of ``folder``/run.lock wrote about itself; empty where it wrote nothing yet."""
+def read_holder(folder: Path) -> dict[str, Any]:
+    """What the last holder of ``folder``/run.lock wrote about itself; empty if nothing yet."""
     with contextlib.suppress(FileNotFoundError):
         about: dict[str, Any] = json.loads((folder / HOLDER).read_text())
         return about
     return {}
 
 
-def told(about: Mapping[str, Any]) -> str:
-    """A holder in words."""
-    who = f"process {about.get('pid', 'unknown')} on {about.get('host', 'unknown host')}"
+def describe_holder(about: Mapping[str, Any]) -> str:
+    """Process, host and Dagster run of a holder in words."""
     run = f", Dagster run {about['dagster_run']}" if about.get("dagster_run") else ""
-    return f"{who}{run}"
+    return f"process {about.get('pid', 'unknown')} on {about.get('host', 'unknown host')}{run}"
 
 
-def _held() -> dict[Path, tuple[Path, FileLock]]:
-    if not hasattr(_here, "held"):
-        _here.held = {}
-    held: dict[Path, tuple[Path, FileLock]] = _here.held
-    return held
-
-
-def _wait(lock: FileLock, folder: Path, warn: Warn, every: float) -> None:
-    patience = 0.5  # seconds: a holder that has just come needs a moment to say who it is
-    while True:
-        try:
-            _take(lock, patience)
-        except Timeout:
-            about = holder_of(folder)
-            warn(f"{about.get('asset', folder.name)}: {told(about)} is at it; waiting until it has finished")
-            patience = every
-        else:
-            return
-
-
-def _take(lock: FileLock, timeout: float) -> None:
-    """Acquire a lock within ``timeout`` seconds (-1: whenever), in a folder that a clean may remove meanwhile."""
+def _taken(lock: FileLock, timeout: float) -> bool:
+    """Take a lock within ``timeout`` seconds (-1: no limit); False if another process still holds it."""
     while True:
         try:
             lock.acquire(timeout=timeout, poll_interval=POLL)
-        except FileNotFoundError:
+        except FileNotFoundError:  # a clean removed the folder meanwhile
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        except Timeout:
+            return False
         else:
-            return
-
-
-@contextmanager
-def _acquired(path: Path, on_wait: Callable[[], object]) -> Iterator[None]:
-    lock = FileLock(path, thread_local=False)
-    try:
-        _take(lock, 0)
-    except Timeout:
-        on_wait()
-        _take(lock, -1)
-    try:
-        yield
-    finally:
-        lock.release()
+            return True

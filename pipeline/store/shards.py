@@ -1,13 +1,13 @@
-"""Rows of sharded zarr arrays: written as whole shards only, each finished shard recorded with its content's hash.
+"""Rows of sharded zarr arrays, and tasks that write them in parallel.
 
-A zarr shard is one file; two tasks that write parts of it overwrite each other without an error. So a task gets
-whole shards (the last one may be short), which ``write_rows`` checks.
+A zarr shard is one file. Two tasks that write parts of the same shard overwrite each other without an error, so a task
+writes whole shards only (the last one may be short). ``write_rows`` checks this.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,21 +21,29 @@ from tqdm import tqdm
 from tqdm.dask import TqdmCallback
 from zarr.codecs import ZstdCodec
 
-from pipeline.store.versions import write_file
-
 RowDigests = list[str]
-"""Hashes of one row: over its first array, its first two, … , all of them."""
+"""Hashes of one row: of its first array, its first two arrays, … , all of them."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 def row_blocks(rows: int, shard: int) -> list[tuple[int, int]]:
-    """First and one-past-last row of every shard, in order."""
+    """(start, stop) rows of every shard, in order."""
     return [(start, min(start + shard, rows)) for start in range(0, rows, shard)]
 
 
+def shard_rows(array: zarr.Array[Any]) -> int:
+    """Rows per shard of an array; without shards, rows per chunk."""
+    return int((array.shards or array.chunks)[0])
+
+
+def shards_of(array: zarr.Array[Any]) -> list[tuple[int, int]]:
+    """(start, stop) rows of every shard of an array, in order."""
+    return row_blocks(array.shape[0], shard_rows(array))
+
+
 def create(group: zarr.Group, name: str, shape: tuple[int, ...], *, shard: int, level: int) -> None:
-    """A uint8 array of ``shape`` (N, …): one row a chunk, ``shard`` rows a shard, zstd ``level``."""
+    """Create a uint8 array of ``shape`` (N, …) with one row per chunk and ``shard`` rows per shard, zstd ``level``."""
     group.create_array(
         name,
         shape=shape,
@@ -47,7 +55,7 @@ def create(group: zarr.Group, name: str, shape: tuple[int, ...], *, shard: int, 
 
 
 def open_array(folder: Path, name: str, mode: str = "r") -> zarr.Array[Any]:
-    """One array of a store's zarr group; raises ``KeyError`` where the group holds none of that name."""
+    """One array of the zarr group in ``folder``; raises ``KeyError`` if it has no array of that name."""
     array = zarr.open_group(folder, mode=mode)[name]  # type: ignore[arg-type]  # "r" or "r+"
     if not isinstance(array, zarr.Array):
         raise KeyError(f"{folder}: expected an array {name!r}, got a group")
@@ -55,17 +63,17 @@ def open_array(folder: Path, name: str, mode: str = "r") -> zarr.Array[Any]:
 
 
 def write_rows(array: zarr.Array[Any], start: int, block: NDArray[np.uint8]) -> None:
-    """Write rows ``start`` … of an array; raises ``ValueError`` unless they are whole shards."""
-    rows, shard = array.shape[0], (array.shards or array.chunks)[0]
+    """Write ``block`` from row ``start`` on; raises ``ValueError`` unless it covers whole shards."""
+    rows, shard = array.shape[0], shard_rows(array)
     stop = start + len(block)
     if start % shard or (stop % shard and stop != rows) or stop > rows or not len(block):
         what = f"whole shards of {shard} rows (of {rows}), got rows {start} to {stop}"
-        raise ValueError(f"{array.path}: expected {what}: a part of a shard would be overwritten by its neighbour")
+        raise ValueError(f"{array.path}: expected {what}; tasks that share a shard overwrite each other")
     array[start:stop] = block
 
 
 def row_digests(*blocks: NDArray[np.uint8]) -> list[RowDigests]:
-    """For each row of the ``blocks`` (n, …): SHA-256 over the first block, over the first two, … , over all."""
+    """For each row of ``blocks`` (n, …): SHA-256 of it in the first block, in the first two, … , in all."""
     rows = []
     for row in range(len(blocks[0])):
         state, digests = hashlib.sha256(), []
@@ -77,90 +85,45 @@ def row_digests(*blocks: NDArray[np.uint8]) -> list[RowDigests]:
 
 
 def content_version(digests: Sequence[str], *facts: Any) -> str:
-    """Data version: SHA-256 (first 32 hex digits) over row digests in order and JSON-able facts."""
+    """Data version: first 32 hex digits of the SHA-256 of row digests, in order, and JSON values."""
     state = hashlib.sha256("".join(digests).encode())
     state.update(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode())
     return state.hexdigest()[:32]
 
 
-def fill_shard(
-    folder: Path, records: Path, start: int, stop: int, *, make: Callable[[], Mapping[str, NDArray[np.uint8]]]
-) -> list[RowDigests]:
-    """Write rows ``start`` … ``stop`` of the arrays that ``make`` gives and record them; row digests.
+def copy_shard(name: str, source: Path, first: int, target: Path, start: int) -> None:
+    """Copy the shard of an array that begins with row ``first`` to where the shard of row ``start`` belongs.
 
-    A shard recorded by an earlier run is kept if it still holds what the record says, and made again otherwise.
+    ``source`` and ``target`` are the folders of the groups. The arrays must have the ``same_layout`` and the shards
+    equal numbers of rows.
     """
-    if (kept := _kept(folder, records, start, stop)) is not None:
-        return kept
-    made = make()
-    for name, block in made.items():
-        write_rows(open_array(folder, name, "r+"), start, block)
-    return _recorded(records, start, list(made), row_digests(*made.values()))
-
-
-def copy_shard(
-    folder: Path,
-    records: Path,
-    start: int,
-    stop: int,
-    *,
-    source: Path,
-    first: int,
-    names: Sequence[str],
-    digests: Sequence[RowDigests],
-) -> list[RowDigests]:
-    """Like ``fill_shard``, by copying the files of the shard of ``source`` whose first row is ``first``.
-
-    The arrays ``names`` must have the ``same_layout`` in both and the shards as many rows; ``digests`` are known.
-    """
-    if (kept := _kept(folder, records, start, stop)) is not None:
-        return kept
-    for name in names:
-        target = _shard_file(folder, name, start)
-        target.unlink(missing_ok=True)
-        if (origin := _shard_file(source, name, first)).is_file():  # zarr writes no file for a shard of zeros
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(origin, target)
-    return _recorded(records, start, list(names), list(digests))
+    old, new = _shard_file(source, name, first), _shard_file(target, name, start)
+    new.unlink(missing_ok=True)
+    if old.is_file():  # zarr writes no file for a shard of zeros
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(old, new)
 
 
 def same_layout(one: zarr.Array[Any], other: zarr.Array[Any]) -> bool:
-    """Whether equal rows give equal shard files: everything but the number of rows agrees."""
+    """Whether equal rows give equal shard files: the arrays differ at most in their numbers of rows."""
     a, b = ({**array.metadata.to_dict(), "shape": array.shape[1:]} for array in (one, other))
     return a == b
 
 
 def rows_at(array: zarr.Array[Any], rows: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Rows of an array in any order; each run of neighbours is read at once, and no more than them."""
+    """Rows of an array, in any order. Each run of consecutive rows is read at once."""
     out = np.empty((len(rows), *array.shape[1:]), np.uint8)
     cuts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
     for low, high in pairwise(cuts):
         if low < high:
-            out[low:high] = _read(array, int(rows[low]), int(rows[high - 1]) + 1)
+            out[low:high] = array[int(rows[low]) : int(rows[high - 1]) + 1]
     return out
 
 
-def _kept(folder: Path, records: Path, start: int, stop: int) -> list[RowDigests] | None:
-    """Row digests of a shard that an earlier run recorded and that still holds what the record says."""
-    record = records / f"{start:09d}.json"
-    if not record.is_file():
-        return None
-    done = json.loads(record.read_text())
-    digests: list[RowDigests] = done["digests"]
-    found = row_digests(*(_read(open_array(folder, name), start, stop) for name in done["arrays"]))
-    return digests if found == digests else None
-
-
-def _recorded(records: Path, start: int, names: list[str], digests: list[RowDigests]) -> list[RowDigests]:
-    write_file(records / f"{start:09d}.json", json.dumps({"arrays": names, "digests": digests}).encode())
-    return digests
-
-
 def _shard_file(folder: Path, name: str, row: int) -> Path:
-    """File of the shard in which ``row`` lies; shards are cut along the rows only."""
+    """File of the shard that holds ``row``; shards are cut along the rows only."""
     array = open_array(folder, name)
-    shard = (array.shards or array.chunks)[0]
-    return folder / name / array.metadata.encode_chunk_key((row // shard, *(0,) * (array.ndim - 1)))
+    return folder / name / array.metadata.encode_chunk_key((row // shard_rows(array), *(0,) * (array.ndim - 1)))
 
 
 def run_tasks(
@@ -168,39 +131,27 @@ def run_tasks(
     items: Sequence[_Item],
     *,
     title: str,
-    progress: bool,
     workers: int | None = None,
     scheduler_address: str | None = None,
 ) -> list[_Result]:
-    """``function`` of every item, in order, with a progress bar: on dask threads or on a distributed cluster.
+    """Apply ``function`` to every item on dask threads or on a dask cluster; results in the order of the items.
 
-    ``workers`` is the number of threads (None: one a core). A cluster's workers must be able to import ``function``
-    and see the same files. The first error of a task is raised; finished tasks keep what they have written.
+    ``workers`` is the number of threads (None: one per core). The workers of a cluster must be able to import
+    ``function`` and see the same files. Raises the first error of a task.
     """
-    if scheduler_address is not None:
-        return _run_distributed(function, items, title, progress, scheduler_address)
-    tasks = [
-        dask.delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=f"{number:09d}")
-        for number, item in zip(range(len(items), 0, -1), items, strict=True)  # dask begins with the last name
-    ]
-    with TqdmCallback(desc=title, disable=not progress):
-        return list(dask.compute(*tasks, scheduler="threads", num_workers=workers, optimize_graph=False))
-
-
-def _run_distributed(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], title: str, progress: bool, address: str
-) -> list[_Result]:
+    if scheduler_address is None:
+        names = range(len(items), 0, -1)  # dask begins with the last name
+        tasks = [
+            dask.delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=f"{name:09d}")
+            for name, item in zip(names, items, strict=True)
+        ]
+        with TqdmCallback(desc=title):
+            return list(dask.compute(*tasks, scheduler="threads", num_workers=workers, optimize_graph=False))
     from distributed import Client, as_completed  # costs a second to import, and most runs use threads
 
-    with Client(address, set_as_default=False) as client:
+    with Client(scheduler_address, set_as_default=False) as client, tqdm(total=len(items), desc=title) as bar:
         futures = client.map(function, items, pure=False)
-        with tqdm(total=len(items), desc=title, disable=not progress) as bar:
-            for future in as_completed(futures, loop=client.loop):
-                future.result()
-                bar.update()
-        results: list[_Result] = client.gather(futures)
-        return results
-
-
-def _read(array: zarr.Array[Any], start: int, stop: int) -> NDArray[np.uint8]:
-    return np.asarray(array[start:stop], np.uint8)
+        for future in as_completed(futures, loop=client.loop):
+            future.result()
+            bar.update()
+        return list(client.gather(futures))

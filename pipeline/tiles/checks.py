@@ -1,4 +1,4 @@
-"""What must hold for stored tiles and proxies: functions that give (passed, figures to show beside the check)."""
+"""Checks of stored tiles and proxies: each returns whether it passed, and figures to show with it."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import pandas as pd
 import zarr
 
 from pipeline.forms.form import NO_DATA, SCORED
-from pipeline.store.shards import open_array, row_blocks
+from pipeline.store.shards import open_array, shards_of
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import read_index, read_neutral
 from pipeline.tiles.proxy_kinds import ProxyConfig
 
 
 def tile_coverage(tiles: Version, images: Version) -> tuple[bool, dict[str, Any]]:
-    """Every image of the manifest has each place of each canvas once, or stands in the quarantine table."""
+    """Every image of the manifest has each place of each canvas once, or is in the quarantine table."""
     index = read_index(tiles)
     manifest = pd.read_parquet(images.path / "images.parquet", columns=["image_id", "path"])
     refused = set(pd.read_parquet(tiles.path / "quarantine.parquet")["path"])
@@ -22,9 +22,8 @@ def tile_coverage(tiles: Version, images: Version) -> tuple[bool, dict[str, Any]
     expected = sum(rows * cols for rows, cols in grids.values())
     slots = index.groupby("image_id")["slot"].agg(["size", "nunique"])
     partial = slots.index[(slots["size"] != expected) | (slots["nunique"] != expected)].tolist()
-    lost = manifest.loc[
-        ~manifest["image_id"].isin(index["image_id"]) & ~manifest["path"].isin(refused), "path"
-    ].tolist()
+    missing = ~manifest["image_id"].isin(index["image_id"]) & ~manifest["path"].isin(refused)
+    lost = manifest.loc[missing, "path"].tolist()
     rows = np.array_equal(index["tile"].to_numpy(), np.arange(open_array(tiles.path, "pixels").shape[0]))
     figures = {"images": len(slots), "slots": expected, "tiles": len(index), "quarantined": len(refused)}
     figures |= {"rows_aligned": rows, "images_with_other_slots": len(partial), "images_lost": len(lost)}
@@ -38,7 +37,7 @@ def tile_values(tiles: Version) -> tuple[bool, dict[str, Any]]:
     pixels, validity = open_array(tiles.path, "pixels"), open_array(tiles.path, "validity")
     names = zarr.open_group(tiles.path, mode="r").attrs["lesions"]
     codes = painted = marks = empty = 0
-    for start, stop in row_blocks(pixels.shape[0], (pixels.shards or pixels.chunks)[0]):
+    for start, stop in shards_of(pixels):
         code, block = np.asarray(validity[start:stop]), np.asarray(pixels[start:stop])
         codes += int((code > SCORED).sum())
         painted += int(((block != neutral) & (code == NO_DATA)[:, None]).sum())
@@ -50,9 +49,9 @@ def tile_values(tiles: Version) -> tuple[bool, dict[str, Any]]:
 
 
 def proxy_values(tiles: Version, proxies: Version) -> tuple[bool, dict[str, Any]]:
-    """Proxies align with the tiles: as many, neutral where there is no data, within each tile's range of values.
+    """There is a proxy for every tile, neutral where there is no data, and within the tile's range of values.
 
-    Edges, a channel of their own, are black or white instead.
+    The channel of edges is black or white instead.
     """
     neutral = read_neutral(tiles.path)
     config = ProxyConfig(kind=str(zarr.open_group(proxies.path, mode="r").attrs["kind"]))
@@ -62,7 +61,7 @@ def proxy_values(tiles: Version, proxies: Version) -> tuple[bool, dict[str, Any]
         return False, figures
     outside = filled = gray = 0
     error = 0.0
-    for start, stop in row_blocks(pixels.shape[0], (pixels.shards or pixels.chunks)[0]):
+    for start, stop in shards_of(pixels):
         tile, proxy = np.asarray(pixels[start:stop]), np.asarray(painted[start:stop])
         missing = (np.asarray(open_array(tiles.path, "validity")[start:stop]) == NO_DATA)[:, None]
         filled += int(((proxy != neutral) & missing).sum())
@@ -73,7 +72,5 @@ def proxy_values(tiles: Version, proxies: Version) -> tuple[bool, dict[str, Any]
             outside += int(((levels < low) | (levels > high)).any(axis=(1, 2, 3)).sum())
             error += float(np.abs(tile.astype(np.int16) - levels).mean(axis=(1, 2, 3)).sum())
     figures |= {"proxies_outside_tile_range": outside, "painted_no_data_pixels": filled, "gray_edge_pixels": gray}
-    return not outside and not filled and not gray, {
-        **figures,
-        "mean_absolute_difference": error / pixels.shape[0] / 255,
-    }
+    figures["mean_absolute_difference"] = error / pixels.shape[0] / 255
+    return not outside and not filled and not gray, figures

@@ -1,10 +1,10 @@
-"""Pictures of random tiles to look at: 20 a slot, with what is invalid tinted, or each tile beside its proxy.
+"""Pictures of random tiles for visual inspection, with their validity or their proxies.
 
-Red: nothing was imaged there. Blue: imaged, but not scored. The bar above a tile is green for a normal image, orange
-for an abnormal one.
+Red: not imaged. Blue: imaged but not scored. The bar above a tile is green for a normal image, orange for an abnormal
+one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -20,47 +20,37 @@ from pipeline.tiles.proxies import proxy_of
 from pipeline.tiles.proxy_kinds import PROXIES, TITLES, ProxyConfig
 
 SIDE = 96  # px of a tile on the sheet
-LARGE = 160  # px of a tile beside its proxies of all kinds
-BAR = 4  # px of the bar above it
-ROW = 10  # tiles side by side
-TITLE = 16  # px of a slot's title line
+LARGE = 160  # px of a tile next to its proxies of all kinds
+BAR = 4  # px, height of the bar above a tile
+ROW = 10  # tiles per row
+TITLE = 16  # px, height of a line of text
 _TINTS = {NO_DATA: ((200, 40, 40), 0.6), SEEN: ((40, 80, 220), 0.25)}  # validity → colour RGB, weight
 _LABELS = ((60, 170, 90), (230, 130, 30))  # bar colour RGB of normal, abnormal
 
 
 def tile_sheet(tiles: Version, *, count: int = 20, seed: int = 0) -> bytes:
-    """PNG of ``count`` random tiles of every slot, one row a slot, validity tinted."""
+    """PNG of ``count`` random tiles of every slot, tinted by validity."""
     pixels, validity = open_array(tiles.path, "pixels"), open_array(tiles.path, "validity")
-    strips = []
-    for slot, rows in _draws(read_index(tiles), count, seed):
-        cells = []
-        for row, label in rows:
-            picture = _small(np.asarray(pixels[row]))
-            cells.append(_cell(_tinted(picture, np.asarray(validity[row])), label))
-        strips.append(_strip(slot, cells))
-    return _png(strips)
+    return _sheet(tiles, count, seed, lambda row: _tinted(_small(np.asarray(pixels[row])), np.asarray(validity[row])))
 
 
 def proxy_sheet(tiles: Version, proxies: Version, *, count: int = 20, seed: int = 0) -> bytes:
     """PNG of ``count`` random tiles of every slot, each above its proxy."""
-    pixels, painted = open_array(tiles.path, "pixels"), open_array(proxies.path, "pixels")
-    strips = []
-    for slot, rows in _draws(read_index(tiles), count, seed):
-        pairs = [(_small(np.asarray(pixels[row])), _small(np.asarray(painted[row])), label) for row, label in rows]
-        strips.append(_strip(slot, [np.vstack([_cell(above, label), below]) for above, below, label in pairs]))
-    return _png(strips)
+    arrays = [open_array(tiles.path, "pixels"), open_array(proxies.path, "pixels")]
+    return _sheet(tiles, count, seed, lambda row: np.vstack([_small(np.asarray(array[row])) for array in arrays]))
 
 
 def kinds_sheet(tiles: Version, config: ProxyConfig, *, count: int = 2, seed: int = 0) -> bytes:
-    """PNG of ``count`` random normal tiles of up to three slots, beside their proxies of every kind (paper, Fig. 8).
+    """PNG of ``count`` random normal tiles of up to three slots and their proxies of every kind (paper, Fig. 8).
 
-    Where edges are concatenated they are drawn in red over the other channels.
+    Edges that are one channel of several are drawn in red over the others.
     """
     pixels, validity = open_array(tiles.path, "pixels"), open_array(tiles.path, "validity")
     neutral, index = read_neutral(tiles.path), read_index(tiles)
     slots = index["slot"].unique()
     index = index[(index["label"] == 0) & index["slot"].isin(slots[:: max(1, -(-len(slots) // 3))])]
-    strips = [_titles(["tile", *(TITLES[kind] for kind in PROXIES)])]
+    titles = ["tile", *(TITLES[kind] for kind in PROXIES)]
+    strips = [np.hstack([_title(text, LARGE, 0.36) for text in titles])]
     for _, rows in _draws(index, count, seed):
         for row, _ in rows:
             tile, seen = np.asarray(pixels[row]), np.asarray(validity[row]) != NO_DATA
@@ -71,7 +61,7 @@ def kinds_sheet(tiles: Version, config: ProxyConfig, *, count: int = 2, seed: in
 
 
 def _painted(proxy: NDArray[np.uint8], seen: NDArray[np.bool_], config: ProxyConfig) -> NDArray[np.uint8]:
-    """A proxy (K, H, W) as a picture, its edges in red where there is more."""
+    """A proxy (K, H, W) as a picture, with edges in red if it has other channels too."""
     if config.kind == "edge":
         return _small(proxy, LARGE)
     picture = _small(proxy[config.edges :], LARGE)
@@ -83,12 +73,26 @@ def _painted(proxy: NDArray[np.uint8], seen: NDArray[np.bool_], config: ProxyCon
     return picture
 
 
-def _titles(names: Sequence[str]) -> NDArray[np.uint8]:
-    line = np.full((TITLE, LARGE * len(names), 3), 255, np.uint8)
-    for number, name in enumerate(names):
-        place = (LARGE * number + 2, TITLE - 4)
-        cv2.putText(line, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
+def _sheet(tiles: Version, count: int, seed: int, draw: Callable[[int], NDArray[np.uint8]]) -> bytes:
+    """PNG of what ``draw`` gives for ``count`` random rows of every slot, one strip per slot."""
+    strips = []
+    for slot, rows in _draws(read_index(tiles), count, seed):
+        cells = [np.vstack([_bar(label), draw(row)]) for row, label in rows]
+        blank = np.full_like(cells[0], 255)
+        cells += [blank] * (-len(cells) % min(ROW, len(cells)))
+        body = np.vstack([np.hstack(cells[start : start + ROW]) for start in range(0, len(cells), ROW)])
+        strips += [_title(slot, body.shape[1], 0.4), body]
+    return _png(strips)
+
+
+def _title(text: str, width: int, scale: float) -> NDArray[np.uint8]:
+    line = np.full((TITLE, width, 3), 255, np.uint8)
+    cv2.putText(line, text, (2, TITLE - 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return line
+
+
+def _bar(label: int) -> NDArray[np.uint8]:
+    return np.full((BAR, SIDE, 3), _LABELS[int(label != 0)], np.uint8)
 
 
 def _draws(index: pd.DataFrame, count: int, seed: int) -> list[tuple[str, list[tuple[int, int]]]]:
@@ -103,7 +107,7 @@ def _draws(index: pd.DataFrame, count: int, seed: int) -> list[tuple[str, list[t
 
 
 def _small(tile: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
-    """Tile (C, H, W) as a small RGB picture; of channels that are neither one nor three the last is shown."""
+    """Tile (C, H, W) as a small RGB picture; unless C is 3, the last channel in gray."""
     picture = np.ascontiguousarray(np.moveaxis(tile if len(tile) == 3 else np.repeat(tile[-1:], 3, axis=0), 0, -1))
     return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -115,21 +119,6 @@ def _tinted(picture: NDArray[np.uint8], validity: NDArray[np.uint8]) -> NDArray[
         where = codes == code
         mixed[where] = (1 - weight) * mixed[where] + weight * np.array(colour, np.float32)
     return np.rint(mixed).astype(np.uint8)
-
-
-def _cell(picture: NDArray[np.uint8], label: int) -> NDArray[np.uint8]:
-    bar = np.empty((BAR, SIDE, 3), np.uint8)
-    bar[:] = _LABELS[int(label != 0)]
-    return np.vstack([bar, picture])
-
-
-def _strip(slot: str, cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    blank = np.full_like(cells[0], 255)
-    padded = [*cells, *[blank] * (-len(cells) % min(ROW, len(cells)))]
-    body = np.vstack([np.hstack(padded[start : start + ROW]) for start in range(0, len(padded), ROW)])
-    title = np.full((TITLE, body.shape[1], 3), 255, np.uint8)
-    cv2.putText(title, slot, (2, TITLE - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([title, body])
 
 
 def _png(strips: list[NDArray[np.uint8]]) -> bytes:

@@ -1,7 +1,7 @@
-"""First pass of the tiles: images cut batch by batch into part files, on dask threads, resumable.
+"""First pass of a tiles build: cut images, batch by batch, into part files.
 
-A part holds the tiles of a few images and its head what each image gave. It is named by the content of its images,
-so that a build which goes on after a kill with other images to cut never takes a part for another.
+A part holds the tiles of a few images, and a head that says what each image gave. Its name is a hash of the content of
+its images, so a build that resumes with other images to cut never confuses two parts.
 """
 
 import hashlib
@@ -24,91 +24,91 @@ from pipeline.store.shards import run_tasks
 from pipeline.store.versions import fingerprint, write_file
 
 BATCH = 8
-"""Images cut by one task: what a kill can cost; no part of the result."""
-Place = dict[str, Any]
-"""What of an index row the image's content decides: slot, canvas, canvas_row, …, scored_fraction."""
+"""Images cut by one task: the work lost if it is killed. Does not affect the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CutResult:
     """What one image gave: the places of its tiles, or the reason why it was refused."""
 
-    places: Sequence[Place] = ()
+    places: Sequence[dict[str, Any]] = ()  # columns of the index that depend on the image's content
     reason: str = ""
-    lasting: bool = True  # the same content gives the same outcome; not so where a file could not be read
+    lasting: bool = True  # False if a file could not be read: trying again may give another result
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """All parts of a build: outcomes in the order of the images, and which part holds which of their rows."""
+    """All parts of a build: results in the order of the images, and which rows each part holds."""
 
     parts: Sequence[Path]
     ends: NDArray[np.int64]  # last row + 1 of each part, counted over all parts
-    outcomes: Sequence[Outcome]
+    results: Sequence[CutResult]
     channels: frozenset[int]  # of the tiles that were cut
 
     def rows(self, start: int, stop: int) -> dict[str, NDArray[np.uint8]]:
-        """Rows ``start`` … ``stop``, counted over all parts, of every array; at least one."""
+        """Rows ``start`` to ``stop`` (at least one), counted over all parts, of every array."""
         first, last = (int(part) for part in np.searchsorted(self.ends, [start, stop - 1], side="right"))
         base = int(self.ends[first - 1]) if first else 0
         pieces = [_unpack(part) for part in self.parts[first : last + 1]]
-        pieces = [piece for piece in pieces if len(piece["pixels"])]
+        pieces = [piece for piece in pieces if len(piece.get("pixels", ()))]
         names = [name for name in ("pixels", "validity", "lesions") if name in pieces[0]]
         return {name: np.concatenate([piece[name] for piece in pieces])[start - base : stop - base] for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cutter:
-    """Cuts batches of images into part files below ``parts``."""
+    """Cuts batches of images into part files in the folder ``parts``."""
 
     raw: RawFolder
     form: Form
     lesions: tuple[str, ...]
     parts: Path
 
-    def cut(self, images: Sequence[dict[str, Any]], *, title: str, progress: bool, workers: int | None) -> Cuts:
-        """Cut manifest rows, or take their parts from an earlier run."""
+    def cut(self, images: Sequence[dict[str, Any]], *, title: str, workers: int | None) -> Cuts:
+        """Cut the images of manifest rows; parts of an interrupted run are used again."""
         _ = self.raw.sizes  # list the folder once, before the threads ask
         batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        heads = run_tasks(self.cut_batch, batches, title=title, progress=progress, workers=workers) if batches else []
+        heads = run_tasks(self.cut_batch, batches, title=title, workers=workers) if batches else []
         counts = [sum(len(entry["places"]) for entry in head["images"]) for head in heads]
         return Cuts(
             parts=[self.part(batch) for batch in batches],
             ends=np.cumsum(counts, dtype=np.int64),
-            outcomes=[Outcome(**entry) for head in heads for entry in head["images"]],
+            results=[CutResult(**entry) for head in heads for entry in head["images"]],
             channels=frozenset(count for head in heads for count in head["channels"]),
         )
 
     def part(self, batch: Sequence[dict[str, Any]]) -> Path:
-        """Part file of a batch: named by its content."""
+        """Part file of a batch, named by its content."""
         return self.parts / f"{fingerprint([source_key(image) for image in batch])}.part"
 
     def cut_batch(self, batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Cut one batch of manifest rows into its part file, unless it is there already; the part's head."""
+        """Cut a batch of manifest rows into its part file unless it exists; the part's head."""
         path = self.part(batch)
         if path.is_file():
-            return read_head(path)
+            head: dict[str, Any] = json.loads(_unpack(path)["head"].tobytes())
+            return head
         cut: list[SlotTile] = []
-        outcomes: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for image in batch:
+            lasting = False
             try:
                 data, masks = self._read(image)
-            except UnusableImage as error:
-                outcomes.append({"places": [], "reason": str(error), "lasting": False})
-                continue
-            try:
+                lasting = True
                 tiles = self.cut_image(data, masks)
             except UnusableImage as error:
-                outcomes.append({"places": [], "reason": str(error)})
-                continue
-            outcomes.append({"places": self._places(tiles)})
-            cut += tiles
-        head = {"images": outcomes, "channels": sorted({tile.pixels.shape[0] for tile in cut})}
-        write_file(path, _pack(head, _stack(cut, len(self.lesions), self.form.neutral)))
+                results.append({"places": [], "reason": str(error), "lasting": lasting})
+            else:
+                results.append({"places": self._places(tiles)})
+                cut += tiles
+        head = {"images": results, "channels": sorted({tile.pixels.shape[0] for tile in cut})}
+        buffer = io.BytesIO()
+        arrays = _stack(cut, len(self.lesions), self.form.neutral)
+        np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        write_file(path, bytes(Zstd(level=1).encode(buffer.getvalue())))
         return head
 
     def cut_image(self, data: bytes, masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
-        """Tiles of one image in slot order; raises ``UnusableImage``, ``ValueError`` for a form's mistake."""
+        """Tiles of one image in slot order; raises ``UnusableImage``, ``ValueError`` for tiles of another layout."""
         pixels = decode_image(data)
         shape = (pixels.shape[0], pixels.shape[1])
         marked = {
@@ -119,14 +119,18 @@ class Cutter:
         expected = [slot.name for slot in slots(self.form.canvases)]
         if [tile.slot for tile in tiles] != expected:
             raise ValueError(f"{self.form.name}: expected slots {expected}, got {[tile.slot for tile in tiles]}")
+        expected_shapes = ((TILE, TILE), (TILE, TILE), (len(self.lesions), TILE, TILE))
         for tile in tiles:
-            _check_shapes(tile, len(self.lesions), self.form.name)
+            shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
+            if shapes != expected_shapes or tile.pixels.dtype != np.uint8:
+                where = f"{self.form.name}, slot {tile.slot}"
+                raise ValueError(f"{where}: expected uint8 of shapes {expected_shapes}, got {shapes}")
         return tiles
 
     def _read(self, image: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
-        """Bytes of an image and of its masks; raises ``DatasetUnusable`` where they are not what the manifest says.
+        """Bytes of an image and of its masks; raises ``DatasetUnusable`` if they differ from the manifest.
 
-        Rows are taken over by the manifest's hashes, so rows of another content must not be stored under them.
+        Later builds reuse rows by the manifest's hashes, so tiles of other content must not be stored under them.
         """
         data = self.raw.read(image["path"])
         masks = {lesion: self.raw.read(path) for lesion, path in _masks(image).items()}
@@ -137,7 +141,7 @@ class Cutter:
             raise DatasetUnusable(f"{what}; materialize the images again")
         return data, masks
 
-    def _places(self, tiles: tuple[SlotTile, ...]) -> list[Place]:
+    def _places(self, tiles: tuple[SlotTile, ...]) -> list[dict[str, Any]]:
         places = []
         for slot, tile in zip(slots(self.form.canvases), tiles, strict=True):
             place = {"slot": slot.name, "canvas": slot.canvas, "canvas_row": slot.row, "canvas_col": slot.col}
@@ -148,15 +152,9 @@ class Cutter:
 
 
 def source_key(image: dict[str, Any]) -> str:
-    """Content hash (64 hex digits) of a manifest row's image and masks, and of which lesion each mask shows."""
+    """Hash (64 hex digits) of the content of a manifest row's image and masks and of the lesions that they show."""
     content = [image["sha256"], image["masks_sha256"], list(_masks(image))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def read_head(part: Path) -> dict[str, Any]:
-    """What each image of a part file gave, and the channel counts of its tiles."""
-    head: dict[str, Any] = json.loads(_unpack(part)["head"].tobytes())
-    return head
 
 
 def _masks(image: dict[str, Any]) -> dict[str, str]:
@@ -164,29 +162,16 @@ def _masks(image: dict[str, Any]) -> dict[str, str]:
     return masks
 
 
-def _check_shapes(tile: SlotTile, lesions: int, form: str) -> None:
-    shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
-    expected = ((TILE, TILE), (TILE, TILE), (lesions, TILE, TILE))
-    if shapes != expected or tile.pixels.dtype != np.uint8:
-        raise ValueError(f"{form}, slot {tile.slot}: expected uint8 of shapes {expected}, got {shapes}")
-
-
 def _stack(cut: list[SlotTile], lesions: int, neutral: int) -> dict[str, NDArray[np.uint8]]:
-    """Arrays of a part; NO_DATA pixels are set to ``neutral``, whatever the form left there."""
+    """Arrays of a part, none without tiles; NO_DATA pixels are set to ``neutral``."""
     if not cut:
-        return {"pixels": np.zeros((0, 1, TILE, TILE), np.uint8), "validity": np.zeros((0, TILE, TILE), np.uint8)}
+        return {}
     validity = np.stack([tile.validity for tile in cut]).astype(np.uint8)
     pixels = np.stack([tile.pixels for tile in cut])
     arrays = {"pixels": np.where((validity == NO_DATA)[:, None], np.uint8(neutral), pixels), "validity": validity}
     if lesions:
         arrays["lesions"] = np.stack([tile.lesions for tile in cut]).astype(np.uint8)
     return arrays
-
-
-def _pack(head: dict[str, Any], arrays: dict[str, NDArray[np.uint8]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return bytes(Zstd(level=1).encode(buffer.getvalue()))
 
 
 def _unpack(part: Path) -> dict[str, NDArray[np.uint8]]:

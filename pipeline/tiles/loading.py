@@ -1,11 +1,12 @@
-"""Tiles as arrays in memory: whole shards read, sampled down to the training size, grids stitched to canvases.
+"""Load tiles into memory, downsample them to the training size, and stitch grids of tiles to canvases.
 
-Legend: n tiles, C channels, h and w rows and columns after sampling down.
+Legend: n tiles, C channels, h and w rows and columns after downsampling.
 """
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,19 +15,19 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
-from pipeline.store.shards import open_array, row_blocks
+from pipeline.store.shards import open_array, shards_of
 from pipeline.store.versions import Version
 
-HALF = 0.5 - 1e-4  # of an area, less the rounding of area sums
+HALF = 0.5 - 1e-4  # half of an area, less the rounding error of area sums
 IMAGE_COLUMNS = ["image_id", "split", "label", "klass", "group", "offset_row", "offset_col"]
 
 
 @dataclass(frozen=True)
 class TileSet:
-    """Tiles of some splits, rows aligned: a row of ``index`` belongs to the same row of every array."""
+    """Tiles of some splits. Row i of ``index`` describes row i of every array."""
 
     pixels: NDArray[np.uint8]  # (n, C, h, w)
-    proxies: NDArray[np.uint8] | None  # (n, K, h, w): a proxy may have other channels than its tile
+    proxies: NDArray[np.uint8] | None  # (n, K, h, w): a proxy may have another number of channels
     validity: NDArray[np.uint8]  # (n, h, w), codes NO_DATA, SEEN, SCORED
     index: pd.DataFrame  # n rows of index.parquet; ``tile`` is the row in the store
 
@@ -38,40 +39,35 @@ def load_tiles(
     splits: Collection[str],
     canvas: str | None = None,
     size: tuple[int, int] = (TILE, TILE),
-    neutral: int | None = None,
     more: TileSet | None = None,
 ) -> TileSet:
-    """Tiles of ``splits`` (and of one ``canvas``) in the store's order, sampled down to ``size`` (h, w).
+    """Tiles of ``splits`` (and of one ``canvas``) in the store's order, downsampled to ``size`` (h, w).
 
-    A pixel is the area mean of the valid pixels it covers. It is SCORED where at least half of its area is, else SEEN
-    where at least half of its area was imaged, else NO_DATA with the value ``neutral`` (None: as the tiles have it).
-    ``more`` are tiles at full size that follow them, without proxies; give it only where there are no proxies.
-    Raises ``ValueError`` where no tile matches, the size is not within 1 to 256, or the proxies are of other tiles.
+    A pixel is the area mean of the valid pixels it covers. It is SCORED if at least half of its area is, else SEEN if
+    at least half of its area was imaged, else NO_DATA with the store's neutral value.
+    ``more`` are further tiles at full size to append; only allowed without ``proxies``.
+    Raises ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
     """
     if not all(1 <= side <= TILE for side in size):
         raise ValueError(f"size: expected rows and columns from 1 to {TILE}, got {size}")
+    if proxies is not None and more is not None:
+        raise ValueError("more: expected no further tiles with proxies, as they have none")
     index = read_index(tiles)
     chosen = index["split"].isin(list(splits)) & (True if canvas is None else index["canvas"] == canvas)
     index = index[chosen].reset_index(drop=True)
     if index.empty:
         raise ValueError(f"{tiles.asset} {tiles.data_version}: no tile of splits {sorted(splits)}, canvas {canvas}")
-    neutral = read_neutral(tiles.path) if neutral is None else neutral
-    count, channels = len(index), open_array(tiles.path, "pixels").shape[1]
-    pixels = np.empty((count, channels, *size), np.uint8)
-    painted = None
+    neutral = read_neutral(tiles.path)
+    arrays = [open_array(tiles.path, "validity"), open_array(tiles.path, "pixels")]
     if proxies is not None:
-        painted = np.empty((count, open_array(proxies.path, "pixels").shape[1], *size), np.uint8)
-    validity = np.empty((count, *size), np.uint8)
-    names = [(tiles, "validity"), (tiles, "pixels"), *([] if proxies is None else [(proxies, "pixels")])]
-    targets = [pixels, *([] if painted is None else [painted])]
-    for rows, blocks in _shard_blocks(names, index["tile"].to_numpy()):
-        validity[rows], *sampled = shrink(blocks[0], blocks[1:], size, neutral)
-        for target, values in zip(targets, sampled, strict=True):
-            target[rows] = values
+        arrays.append(open_array(proxies.path, "pixels"))
+    loaded = [np.empty((len(index), *array.shape[1:-2], *size), np.uint8) for array in arrays]
+    for rows, (codes, *values) in _shard_blocks(arrays, index["tile"].to_numpy()):
+        for target, block in zip(loaded, shrink(codes, values, size, neutral), strict=True):
+            target[rows] = block
+    validity, pixels, painted = *loaded[:2], loaded[2] if proxies is not None else None
     if more is None:
         return TileSet(pixels=pixels, proxies=painted, validity=validity, index=index)
-    if painted is not None:
-        raise ValueError("more tiles have no proxies: they cannot follow tiles that have them")
     extra = at_size(more, size, neutral)
     return TileSet(
         pixels=np.concatenate([pixels, extra.pixels]),
@@ -82,26 +78,26 @@ def load_tiles(
 
 
 def at_size(tiles: TileSet, size: tuple[int, int], neutral: int) -> TileSet:
-    """Tiles at full size, without proxies, sampled down as ``load_tiles`` does."""
+    """Tiles at full size, without proxies, downsampled like those of ``load_tiles``."""
     validity, pixels = shrink(tiles.validity, [tiles.pixels], size, neutral)
     return TileSet(pixels=pixels, proxies=None, validity=validity, index=tiles.index)
 
 
 def read_neutral(tiles: Path) -> int:
-    """The uint8 value that stands where a tile of the store in this folder has no data."""
+    """The uint8 value of pixels without data in the tiles store in folder ``tiles``."""
     return int(str(zarr.open_group(tiles, mode="r").attrs["neutral"]))
 
 
 def read_index(tiles: Version) -> pd.DataFrame:
-    """The index table of a tiles store, one row a tile, in row order."""
+    """The index table of a tiles store: one row per tile, in row order."""
     return pd.read_parquet(tiles.path / "index.parquet")
 
 
 def read_rows(version: Version, name: str, rows: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Rows (ascending) of a store's array, for instance ``lesions``, at full size; whole shards are read."""
-    rows = np.asarray(rows)
-    out = np.empty((len(rows), *open_array(version.path, name).shape[1:]), np.uint8)
-    for where, (block,) in _shard_blocks([(version, name)], rows):
+    """Rows (ascending) of an array of a store, such as ``lesions``, at full size."""
+    array = open_array(version.path, name)
+    out = np.empty((len(rows), *array.shape[1:]), np.uint8)
+    for where, (block,) in _shard_blocks([array], np.asarray(rows)):
         out[where] = block
     return out
 
@@ -109,7 +105,7 @@ def read_rows(version: Version, name: str, rows: NDArray[np.integer]) -> NDArray
 def shrink(
     validity: NDArray[np.uint8], values: list[NDArray[np.uint8]], size: tuple[int, int], neutral: int
 ) -> list[NDArray[np.uint8]]:
-    """Validity (n, H, W) and each of ``values`` (n, C, H, W), sampled down to ``size`` as ``load_tiles`` states."""
+    """Validity (n, H, W) and each of ``values`` (n, C, H, W), downsampled to ``size`` as by ``load_tiles``."""
     if validity.shape[1:] == size:
         missing = (validity == NO_DATA)[:, None]
         return [validity, *(np.where(missing, np.uint8(neutral), value) for value in values)]
@@ -128,14 +124,14 @@ def shrink(
 
 
 def canvases(values: NDArray[np.generic], index: pd.DataFrame, canvas: str) -> tuple[pd.DataFrame, NDArray[np.generic]]:
-    """Stitch tiles ``values`` (n, …, h, w), rows aligned with ``index``, to the canvases of their images.
+    """Stitch tiles ``values`` (n, …, h, w), one per row of ``index``, to the canvases of their images.
 
-    Returns a table with one row an image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and
-    S columns. Offsets stay in canvas px of full size: scale them as the tiles were. Raises ``ValueError`` where the
-    index does not match the values or an image has not every place of the grid exactly once.
+    Returns a table with one row per image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and
+    S columns. Offsets in the table are canvas px at full size. Raises ``ValueError`` if index and values differ in
+    length or an image does not have every place of the grid exactly once.
     """
     if len(values) != len(index):
-        raise ValueError(f"{canvas}: expected one value a row of the index ({len(index)}), got {len(values)}")
+        raise ValueError(f"{canvas}: expected one value per row of the index ({len(index)}), got {len(values)}")
     where = np.flatnonzero((index["canvas"] == canvas).to_numpy())
     part = index.iloc[where]
     if part.empty:
@@ -156,15 +152,13 @@ def canvases(values: NDArray[np.generic], index: pd.DataFrame, canvas: str) -> t
 
 
 def _shard_blocks(
-    names: list[tuple[Version, str]], rows: NDArray[np.integer]
+    arrays: list[zarr.Array[Any]], rows: NDArray[np.integer]
 ) -> Iterator[tuple[slice, list[NDArray[np.uint8]]]]:
-    """Shard by shard: which of ``rows`` (ascending) lie in it, and those rows of every named array."""
-    arrays = [open_array(version.path, name) for version, name in names]
+    """Shard by shard: which of ``rows`` (ascending) it holds, and those rows of every array."""
     counts = {array.shape[0] for array in arrays}
     if len(counts) != 1:
-        raise ValueError(f"{[version.asset for version, _ in names]}: expected equal numbers of rows, got {counts}")
-    first = arrays[0]
-    for start, stop in row_blocks(first.shape[0], (first.shards or first.chunks)[0]):
+        raise ValueError(f"tiles and proxies: expected equal numbers of rows, got {sorted(counts)}")
+    for start, stop in shards_of(arrays[0]):
         low, high = (int(edge) for edge in np.searchsorted(rows, [start, stop]))
         if low < high:
             inside = rows[low:high] - start

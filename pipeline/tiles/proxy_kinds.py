@@ -1,7 +1,7 @@
-"""The proxies there are: from one tile to what stage 1 learns to predict (paper, III-B, IV-E and Fig. 8).
+"""All kinds of proxies, which stage 1 learns to predict from a tile (paper, III-B, IV-E and Fig. 8).
 
-A function of a tile (H, W) or (H, W, C) in [0, 1] and ``valid`` (H, W) gives (H, W) or (H, W, K) in [0, 1]. Edges are
-one channel, whatever the tile has; in a concatenation they come first.
+A function takes a tile (H, W) or (H, W, C) in [0, 1] and ``valid`` (H, W), and returns (H, W) or (H, W, K) in [0, 1].
+Edges are always one channel; in a concatenation they come first.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,20 +22,20 @@ Valid = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig:
-    """Which proxy, and its parameters; those that its kind reads are recorded with the proxies."""
+    """Kind of the proxies and the parameters of all kinds; only those that the kind uses are recorded."""
 
     kind: str = "slic"  # a key of PROXIES
-    segments: int = 800  # superpixels asked for on a 256x256 tile, at least 1 (paper, IV-A: 800)
-    compactness: float = 0.1  # weight of distance against intensity in [0, 1], above 0; not stated in the paper
-    iterations: int = 5  # k-means steps, at least 1; 5 explains as much variance as 10
-    edge_sigma: float = 2.0  # px, of Canny's Gaussian, above 0; not stated, as all that follows
-    edge_low: float = 0.1  # hysteresis: gradient of a tile in [0, 1] at which an edge goes on, at least 0
-    edge_high: float = 0.2  # the same at which it begins, at least edge_low; both are scikit-image's own
+    segments: int = 800  # superpixels on a 256x256 tile, at least 1 (paper, IV-A: 800)
+    compactness: float = 0.1  # weight of distance against intensity in [0, 1], above 0; not in the paper
+    iterations: int = 5  # k-means steps, at least 1; 5 explain as much variance as 10
+    edge_sigma: float = 2.0  # px, of Canny's Gaussian, above 0; like all that follows, not in the paper
+    edge_low: float = 0.1  # hysteresis: gradient (tile in [0, 1]) at which an edge continues, at least 0
+    edge_high: float = 0.2  # gradient at which an edge begins, at least edge_low; both are scikit-image's defaults
     smooth_sigma: float = 4.0  # px, of the Gaussian, above 0; about half a superpixel
-    cell: int = 9  # px, side of a patch of one value, 1 to 256: as large as one of 800 superpixels
+    cell: int = 9  # px, side of a patch of one value, 1 to 256; as large as one of 800 superpixels
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # canvas → training rows and columns, px
-    """All counts and px above are those of a 256x256 tile. A canvas with a size has its proxies made at that size,
-    from the tile sampled down: superpixels keep their width in px, so a smaller tile has fewer (200 at 128x128)."""
+    """All counts and px above are those of a 256x256 tile. Proxies of a canvas with a size are made from the tile at
+    that size: superpixels keep their width in px, so a smaller tile has fewer (200 at 128x128)."""
 
     def __post_init__(self) -> None:
         if self.kind not in PROXIES:
@@ -55,30 +55,30 @@ class ProxyConfig:
                 raise ConfigError(f"sizes: expected divisors of 256 from 8 px for canvas {canvas}, got {size}")
 
     def to_json(self) -> dict[str, Any]:
-        """The kind and what it reads: another kind's parameters change nothing here."""
-        read = {"kind": self.kind} | {name: getattr(self, name) for name in PARAMETERS[self.kind]}
+        """The kind and the parameters that it uses."""
+        read = {"kind": self.kind} | {name: getattr(self, name) for name in PROXIES[self.kind].parameters}
         return read | ({"sizes": {canvas: list(size) for canvas, size in self.sizes.items()}} if self.sizes else {})
 
     def at_size(self, size: tuple[int, int]) -> "ProxyConfig":
-        """The same proxies for a tile of that size: superpixels, cells and Gaussians keep their width in its px."""
+        """Configuration for tiles of another size: superpixels, cells and Gaussians keep their width in px."""
         segments = max(1, round(self.segments * size[0] * size[1] / 256**2))
         return replace(self, segments=segments, sizes={})
 
     @property
     def edges(self) -> int:
-        """Channels of edges, which come first: 0 or 1."""
-        return int("edge_sigma" in PARAMETERS[self.kind])
+        """Number of channels of edges: 0 or 1."""
+        return int("edge_sigma" in PROXIES[self.kind].parameters)
 
     def channels(self, of_tile: int) -> int:
-        """Channels of the proxy of a tile with that many."""
+        """Number of channels of the proxy of a tile with ``of_tile`` channels."""
         return self.edges + (0 if self.kind == "edge" else of_tile)
 
 
 def superpixel_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
     """Each pixel replaced by the mean of its SLIC superpixel, taken over the superpixel's valid pixels (Eq. 1).
 
-    Superpixels without a valid pixel keep the tile's values. Colours are compared as they are, not in Lab, so that
-    compactness means the same for one and three channels.
+    Superpixels without a valid pixel keep the tile's values. Colours are compared in RGB, not in Lab, so that
+    compactness has the same meaning for one and three channels.
     """
     labels = slic(
         tile,
@@ -94,7 +94,7 @@ def superpixel_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
 
 
 def segment_means(tile: Plane, labels: NDArray[np.integer], valid: Valid) -> Plane:
-    """Mean over the valid pixels of each segment, painted on the whole segment; ``labels`` (H, W) from 0."""
+    """Each segment filled with the mean of its valid pixels; ``labels`` (H, W) count from 0."""
     flat = labels.ravel()
     inside = valid.ravel()
     counts = np.bincount(flat[inside], minlength=int(flat.max()) + 1)
@@ -109,7 +109,7 @@ def segment_means(tile: Plane, labels: NDArray[np.integer], valid: Valid) -> Pla
 
 
 def edge_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """1 on Canny's edges, 0 elsewhere; of the channels' mean. The border of the valid pixels is no edge."""
+    """1 on the Canny edges of the mean channel, 0 elsewhere. The border of the valid pixels is no edge."""
     gray = tile if tile.ndim == 2 else tile.mean(axis=-1)
     found: NDArray[np.bool_] = canny(
         gray,
@@ -122,7 +122,7 @@ def edge_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
 
 
 def smooth_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """The tile through a Gaussian that sees valid pixels only."""
+    """The tile smoothed by a Gaussian over valid pixels only."""
     inside = valid.astype(tile.dtype)
     weight = gaussian(inside, sigma=config.smooth_sigma, mode="nearest")
     weighted = tile * (inside if tile.ndim == 2 else inside[..., None])
@@ -139,41 +139,33 @@ def patch_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
 
 
 def edge_smooth_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """Edges and the smooth tile, one behind the other (edge ⊕ smooth)."""
+    """Edges and the smooth tile, concatenated (edge ⊕ smooth)."""
     return np.dstack([edge_image(tile, valid, config), smooth_image(tile, valid, config)])
 
 
 def edge_patch_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """Edges and the tile of patches, one behind the other (edge ⊕ smooth patches)."""
+    """Edges and the tile of patches, concatenated (edge ⊕ smooth patches)."""
     return np.dstack([edge_image(tile, valid, config), patch_image(tile, valid, config)])
 
 
-PROXIES: dict[str, Callable[[Plane, Valid, ProxyConfig], Plane]] = {
-    "slic": superpixel_image,
-    "edge": edge_image,
-    "smooth": smooth_image,
-    "patches": patch_image,
-    "edge_smooth": edge_smooth_image,
-    "edge_patches": edge_patch_image,
-}
-"""Kind → function; the paper's Table III has them all."""
+@dataclass(frozen=True)
+class ProxyKind:
+    """A function, the fields of ``ProxyConfig`` that it uses, and its name in reports."""
 
-_EDGE, _SMOOTH, _PATCHES = ("edge_sigma", "edge_low", "edge_high"), ("smooth_sigma",), ("cell",)
-PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "slic": ("segments", "compactness", "iterations"),
-    "edge": _EDGE,
-    "smooth": _SMOOTH,
-    "patches": _PATCHES,
-    "edge_smooth": (*_EDGE, *_SMOOTH),
-    "edge_patches": (*_EDGE, *_PATCHES),
+    make: Callable[[Plane, Valid, ProxyConfig], Plane]
+    parameters: tuple[str, ...]
+    title: str
+
+
+_EDGE = ("edge_sigma", "edge_low", "edge_high")
+PROXIES: Mapping[str, ProxyKind] = {
+    "slic": ProxyKind(superpixel_image, ("segments", "compactness", "iterations"), "superpixel image"),
+    "edge": ProxyKind(edge_image, _EDGE, "edge"),
+    "smooth": ProxyKind(smooth_image, ("smooth_sigma",), "smooth image"),
+    "patches": ProxyKind(patch_image, ("cell",), "smooth patches"),
+    "edge_smooth": ProxyKind(edge_smooth_image, (*_EDGE, "smooth_sigma"), "edge + smooth image"),
+    "edge_patches": ProxyKind(edge_patch_image, (*_EDGE, "cell"), "edge + smooth patches"),
 }
-"""Kind → the fields of its configuration that it reads."""
-TITLES: Mapping[str, str] = {
-    "slic": "superpixel image",
-    "edge": "edge",
-    "smooth": "smooth image",
-    "patches": "smooth patches",
-    "edge_smooth": "edge + smooth image",
-    "edge_patches": "edge + smooth patches",
-}
-"""Kind → its name for people."""
+"""All kinds of the paper's Table III."""
+TITLES = {kind: proxy.title for kind, proxy in PROXIES.items()}
+"""Kind → name in reports."""

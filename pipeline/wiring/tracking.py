@@ -20,7 +20,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from models.arithmetic import machine
-from pipeline.store.provenance import RawOrigin
+from pipeline.store.provenance import RawInput
 from pipeline.store.versions import Version
 from pipeline.wiring.commit import git_commit
 
@@ -74,7 +74,7 @@ class StageRun:
     started: int = field(default_factory=lambda: int(time.time() * 1000))  # ms since 1970
     run_id: str | None = None
     kept: list[tuple[Path, str | None]] = field(default_factory=list)  # artifacts that wait for the run to open
-    raw: RawOrigin | None = None  # the downloads it read, if any
+    raw: RawInput | None = None  # the downloads it read, if any
 
     def open(self) -> str:
         """Id of the run, made now with its parameters and inputs where it was not yet."""
@@ -88,7 +88,7 @@ class StageRun:
 
     def read_raw(self, root: Path, fingerprint: str) -> None:
         """Note which downloads the build reads, in the state that ``fingerprint`` stands for."""
-        self.raw = RawOrigin(dataset=self.origin.dataset, root=str(root), fingerprint=fingerprint)
+        self.raw = RawInput(dataset=self.origin.dataset, root=str(root), fingerprint=fingerprint)
 
     def _log_parameters(self) -> None:
         pairs = [Param(key, str(value)[:6000]) for key, value in self.parameters.items()]

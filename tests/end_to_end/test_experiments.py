@@ -69,7 +69,7 @@ def test_what_experiments_share_is_made_once(home):
     (first,) = store.versions(f"{LANE}/ablation_stage1")
     assert not store.versions(f"{LANE}/ablation_proxies"), "the lane's own superpixels do"
     held = {name: store.current(f"{LANE}/ablations/{name}") for name in MADE}
-    inputs = {name: store.origin(version.asset, version.data_version).inputs for name, version in held.items()}
+    inputs = {name: store.provenance(version.asset, version.data_version).inputs for name, version in held.items()}
     assert inputs["final"] == inputs["si_mem_rep"]
     assert inputs["final"][first.asset] == first.data_version
     assert f"{LANE}/ablation_stage1" not in inputs["enc_dec"]
@@ -90,7 +90,7 @@ def test_stages_that_are_shared_give_the_weights_of_a_method_trained_alone(home)
         progress=False,
     )
     alone = train_method(training, store)
-    shared = store.origin(f"{LANE}/ablations/final", store.pointed(f"{LANE}/ablations/final")).inputs
+    shared = store.provenance(f"{LANE}/ablations/final", store.pointed(f"{LANE}/ablations/final")).inputs
     assert alone.meta["canvases"] == store.get(alone_of(shared), shared[alone_of(shared)]).meta["canvases"]
 
 

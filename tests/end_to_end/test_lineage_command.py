@@ -134,7 +134,7 @@ def test_it_starts_at_an_mlflow_run_a_version_or_a_report_file(undisturbed, prox
         assert code == 0, complaint
         return {tuple(top) for top in json.loads(printed)["of"]}
 
-    origin = undisturbed.store.origin("oct/stage2", versions["oct/stage2"])
+    origin = undisturbed.store.provenance("oct/stage2", versions["oct/stage2"])
     wanted = {("oct/stage2", versions["oct/stage2"])}
     assert tops(origin.mlflow_run) == wanted
     assert tops(f"oct/stage2@{versions['oct/stage2'][:8]}") == tops(versions["oct/stage2"]) == wanted

@@ -151,7 +151,7 @@ def test_incomplete_grids_and_misaligned_values_are_refused() -> None:
     values = np.zeros((8, 3, 3))
     with pytest.raises(ValueError, match=r"places once an image, got otherwise for \['i1'\]"):
         canvases(values[:-1], index[:-1], "field")
-    with pytest.raises(ValueError, match="one value a row"):
+    with pytest.raises(ValueError, match="one value per row"):
         canvases(values[:-1], index, "field")
     with pytest.raises(ValueError, match="no tile of this canvas"):
         canvases(values, index, "wide")

@@ -14,14 +14,14 @@ import zarr
 
 from pipeline.store import clean as module
 from pipeline.store.clean import GOING, clean
-from pipeline.store.provenance import OriginRecord
+from pipeline.store.provenance import Provenance
 from pipeline.store.versions import MARKER, Store, Version
 
 pytestmark = pytest.mark.slow
 
 ASSET = "oct/tiles"
 ONE, TWO, THREE, FOUR = ("1" * 16, "2" * 16, "3" * 16, "4" * 16)
-ORIGIN = OriginRecord(
+ORIGIN = Provenance(
     inputs={}, code_version="1", git_commit="unknown", dagster_run="r", mlflow_run="m", preset="sample", seed=0
 )
 
@@ -33,7 +33,7 @@ def publish(store: Store, data_version: str, asset: str = ASSET, inputs: list[Ve
         group.create_array("pixels", data=np.full((4, 8), int(data_version[0]), np.uint8), chunks=(1, 8))
         version = store.publish(asset, work, data_version, {})
     store.note(version, {"minutes": 1.0})
-    store.record_origin(version, replace(ORIGIN, inputs={item.asset: item.data_version for item in inputs or []}))
+    store.record_provenance(version, replace(ORIGIN, inputs={item.asset: item.data_version for item in inputs or []}))
     store.point(version)
     return version
 
@@ -129,7 +129,7 @@ def test_what_a_live_process_builds_and_reads_is_left_alone(store):
         from pathlib import Path
         from pipeline.store.versions import Store
         store = Store(Path(sys.argv[1]))
-        store.exclusive("oct/stage1", {"dagster_run": "run-7", "inputs": {"oct/tiles": sys.argv[2]}}, warn=print)
+        store.lock("oct/stage1", {"dagster_run": "run-7", "inputs": {"oct/tiles": sys.argv[2]}}, warn=print)
         with store.building("oct/stage1", "c" * 16) as work:
             (work / "half").write_text("half")
             print("held", flush=True)

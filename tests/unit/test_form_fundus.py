@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UnusableImage
+from pipeline.forms import FORMS
 from pipeline.forms.field_of_view import CANVAS, RIM, find_field
-from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, slots
-from pipeline.forms.fundus import FieldOfViewForm, FlatFieldForm, decode, encode
-from pipeline.forms.grid import stitch_grid
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, Form, SlotTile, slots
+from pipeline.forms.fundus import GRID, RANGE, encode
 from pipeline.forms.optic_disc import REFERENCE
 
 HEIGHT, WIDTH = 712, 1072
+FLAT, AS_PHOTOGRAPHED = FORMS["flat_field"], FORMS["field_of_view"]
 NO_MASKS = {name: np.zeros((HEIGHT, WIDTH), bool) for name in ("MA", "HE")}
 
 
@@ -34,11 +35,17 @@ def eye(disc: tuple[int, int] = (360, 300), shade: float = 0.5) -> np.ndarray:
 
 
 def canvas_of(tiles: tuple[SlotTile, ...], field: str = "pixels") -> np.ndarray:
-    return stitch_grid(np.stack([getattr(tile, field) for tile in tiles]))
+    parts = [getattr(tile, field) for tile in tiles]
+    return np.block([parts[GRID * row :][:GRID] for row in range(GRID)])
+
+
+def decode(codes: np.ndarray) -> np.ndarray:
+    """Log residuals of the codes of a tile."""
+    return (codes.astype(np.float32) / 255 - 0.5) * 2 * RANGE
 
 
 def test_tiles_follow_the_slots_and_their_shapes() -> None:
-    form = FlatFieldForm()
+    form = FLAT
     tiles = form.cut(eye(), NO_MASKS)
     assert [tile.slot for tile in tiles] == [slot.name for slot in slots(form.canvases)]
     for tile in tiles:
@@ -46,12 +53,7 @@ def test_tiles_follow_the_slots_and_their_shapes() -> None:
         assert tile.lesions.shape == (2, TILE, TILE)
         assert tile.validity.dtype == tile.pixels.dtype == np.uint8
         assert (tile.pixels[0][tile.validity == NO_DATA] == form.neutral).all()
-    assert FlatFieldForm(rgb=True).cut(eye(), {})[0].pixels.shape == (3, TILE, TILE)
-    assert (form.name, FlatFieldForm(rgb=True).name, FieldOfViewForm().name) == (
-        "flat_field",
-        "flat_field_rgb",
-        "field_of_view",
-    )
+    assert FORMS["flat_field_rgb"].cut(eye(), {})[0].pixels.shape == (3, TILE, TILE)
 
 
 def test_validity_is_the_field_with_a_thin_unscored_rim() -> None:
@@ -67,15 +69,15 @@ def test_validity_is_the_field_with_a_thin_unscored_rim() -> None:
 
 
 def test_uneven_light_is_taken_out() -> None:
-    flat = decode(canvas_of(FlatFieldForm().cut(eye(shade=0.6), {}))[0])
-    raw = canvas_of(FieldOfViewForm().cut(eye(shade=0.6), {}))[0].astype(float)
+    flat = decode(canvas_of(FLAT.cut(eye(shade=0.6), {}))[0])
+    raw = canvas_of(AS_PHOTOGRAPHED.cut(eye(shade=0.6), {}))[0].astype(float)
     assert abs(np.median(flat[330:430, 520:600]) - np.median(flat[330:430, 280:340])) < 0.03
     assert abs(np.log(raw[330:430, 520:600].mean() / raw[330:430, 280:340].mean())) > 0.2
 
 
 def test_the_mirrored_eye_gives_the_same_canvas() -> None:
-    left = FlatFieldForm().cut(eye(), {})
-    right = FlatFieldForm().cut(np.ascontiguousarray(eye()[:, ::-1]), {})
+    left = FLAT.cut(eye(), {})
+    right = FLAT.cut(np.ascontiguousarray(eye()[:, ::-1]), {})
     assert left[0].transform.dx > 0 > right[0].transform.dx
     difference = canvas_of(left).astype(int) - canvas_of(right)
     assert np.abs(difference)[0, canvas_of(left, "validity") == SCORED].mean() < 2
@@ -84,7 +86,7 @@ def test_the_mirrored_eye_gives_the_same_canvas() -> None:
 
 @pytest.mark.parametrize("disc", [(360, 260), (330, 300), (390, 340)])
 def test_the_offset_says_where_the_disc_lies(disc: tuple[int, int]) -> None:
-    tiles = FlatFieldForm().cut(eye(disc), {})
+    tiles = FLAT.cut(eye(disc), {})
     field = find_field(eye(disc))
     row = (disc[0] - field.top) / field.scale
     col = (disc[1] - field.left) / field.scale
@@ -92,9 +94,9 @@ def test_the_offset_says_where_the_disc_lies(disc: tuple[int, int]) -> None:
     assert len({tile.offset for tile in tiles}) == 1
 
 
-@pytest.mark.parametrize("form", [FlatFieldForm(), FieldOfViewForm()])
+@pytest.mark.parametrize("form", [FLAT, AS_PHOTOGRAPHED])
 @pytest.mark.parametrize("turn", [1, -1])
-def test_a_planted_spot_comes_back_to_its_place(form: FlatFieldForm | FieldOfViewForm, turn: int) -> None:
+def test_a_planted_spot_comes_back_to_its_place(form: Form, turn: int) -> None:
     image = np.ascontiguousarray(eye()[:, ::turn])
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[420:429, 640:649] = True
@@ -112,7 +114,7 @@ def test_a_planted_spot_comes_back_to_its_place(form: FlatFieldForm | FieldOfVie
 def test_codes_hold_faint_residuals_and_zero_is_neutral() -> None:
     residual = np.linspace(-0.88, 0.88, 1001, dtype=np.float32)
     assert np.abs(decode(encode(residual)) - residual).max() < 0.004
-    assert encode(np.zeros(1, np.float32))[0] == FlatFieldForm.neutral == 128
+    assert encode(np.zeros(1, np.float32))[0] == FLAT.neutral == 128
     assert encode(np.array([-9.0, 9.0], np.float32)).tolist() == [0, 255]
 
 
@@ -121,7 +123,7 @@ def test_codes_hold_faint_residuals_and_zero_is_neutral() -> None:
 )
 def test_an_image_without_a_field_is_unusable(image: np.ndarray) -> None:
     with pytest.raises(UnusableImage):
-        FlatFieldForm().cut(image, {})
+        FLAT.cut(image, {})
 
 
 def test_a_real_photograph_is_cut(real_raw: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_real_photograph_is_cut(real_raw: Path) -> None:
     if path is None:
         pytest.skip("IDRiD_13 of the segmentation set is not there")
     image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-    tiles = FlatFieldForm().cut(image, {})
+    tiles = FLAT.cut(image, {})
     scored = canvas_of(tiles, "validity") == SCORED
     assert 0.6 < scored.mean() < 0.75
     assert np.abs(np.median(decode(canvas_of(tiles)[0])[scored])) < 0.05

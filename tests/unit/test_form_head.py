@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.errors import ConfigError, UnusableImage
+from pipeline.errors import UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
 from pipeline.forms.head import InnerHeadForm, robust_units
 
@@ -104,13 +104,6 @@ def test_a_flat_head_is_unusable() -> None:
     values = np.full((TILE, TILE), 7, np.float32)
     with pytest.raises(UnusableImage, match="flat"):
         robust_units(values, np.ones((TILE, TILE), bool))
-
-
-def test_configuration_is_checked() -> None:
-    with pytest.raises(ConfigError, match="inner_share"):
-        InnerHeadForm(inner_share=0.6)
-    with pytest.raises(ConfigError, match="limit"):
-        InnerHeadForm(limit=0)
 
 
 def test_real_files_are_cut(real_raw: Path) -> None:

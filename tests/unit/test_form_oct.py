@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError, UnusableImage
-from pipeline.forms.bruch_membrane import MembraneConfig, find_membrane
+from pipeline.errors import UnusableImage
+from pipeline.forms.bruch_membrane import find_membrane
 from pipeline.forms.form import NO_DATA, SCORED, TILE, TileTransform, slots
-from pipeline.forms.oct import BruchMembraneForm, OctConfig, read_scan
+from pipeline.forms.oct import BruchMembraneForm, read_scan
 
 FORM = BruchMembraneForm()
 
@@ -45,14 +45,14 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("shape", [{}, {"tilt": -0.2, "bend": -20.0}, {"bend": 60.0, "level": 380.0}])
 def test_membrane_is_found_within_a_pixel(shape):
-    scan = read_scan(b_scan(**shape), OctConfig())
-    found = find_membrane(scan.gray, scan.valid, MembraneConfig())
+    scan = read_scan(b_scan(**shape))
+    found = find_membrane(scan.gray, scan.valid)
     assert np.abs(found - membrane_of(512, **shape)).max() < 1.0
 
 
 def test_drusen_stay_bumps():
-    scan = read_scan(b_scan(drusen=18.0), OctConfig())
-    found = find_membrane(scan.gray, scan.valid, MembraneConfig())
+    scan = read_scan(b_scan(drusen=18.0))
+    found = find_membrane(scan.gray, scan.valid)
     assert np.abs(found - membrane_of(512)).max() < 1.5
 
 
@@ -178,13 +178,6 @@ def test_gray_and_colour_files_agree():
 def test_images_without_a_layer_are_refused(image, reason):
     with pytest.raises(UnusableImage, match=reason):
         FORM.cut(image, {})
-
-
-def test_configs_refuse_nonsense():
-    with pytest.raises(ConfigError, match="even"):
-        OctConfig(columns=511)
-    with pytest.raises(ConfigError, match="band"):
-        MembraneConfig(band=(5, 50))
 
 
 def test_real_b_scans_are_cut(real_raw):

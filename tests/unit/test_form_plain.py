@@ -7,13 +7,11 @@ from numpy.testing import assert_allclose
 from pipeline.errors import UnusableImage
 from pipeline.forms import FORMS
 from pipeline.forms.form import SCORED, TILE, TileTransform
-from pipeline.forms.plain import PlainForm
 
-FORM = PlainForm()
+FORM = FORMS["plain"]
 
 
-def test_it_is_registered():
-    assert FORMS["plain"] == FORM
+def test_it_has_one_slot():
     assert FORM.canvases == {"image": (1, 1)}
 
 

@@ -12,12 +12,12 @@ import pytest
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.data.verification import raw_files, verify
 from pipeline.store.lineage import chain, closure, named, unknown
-from pipeline.store.provenance import OriginRecord, RawOrigin
+from pipeline.store.provenance import Provenance, RawInput
 from pipeline.store.versions import MARKER, Store, Version
 from pipeline.store.versions import fingerprint as content_fingerprint
 
 TILES, STAGE1, REPORT = "a1" * 16, "b2" * 8, "c3" * 8
-ORIGIN = OriginRecord(
+ORIGIN = Provenance(
     inputs={},
     code_version="1",
     git_commit="f" * 40,
@@ -33,7 +33,7 @@ def publish(store: Store, asset: str, data_version: str, inputs: list[Version], 
         (work / "inner").mkdir(exist_ok=True)
         (work / "inner" / "a.bin").write_bytes(data_version.encode())
         version = store.publish(asset, work, data_version, meta)
-    store.record_origin(version, replace(ORIGIN, inputs={item.asset: item.data_version for item in inputs}))
+    store.record_provenance(version, replace(ORIGIN, inputs={item.asset: item.data_version for item in inputs}))
     store.point(version)
     return version
 
@@ -54,8 +54,8 @@ def manifest(store: Store, folder: Path, paths: dict[str, list[str]]) -> Version
         (work / "counts.json").write_text("{}")
         data_version = content_fingerprint(images.to_dict("list"), quarantine.to_dict("list"), {})
         version = store.publish("oct/images", work, data_version, {})
-    origin = RawOrigin(dataset="oct", root=str(folder), fingerprint=fingerprint(raw))
-    store.record_origin(version, replace(ORIGIN, raw=origin))
+    origin = RawInput(dataset="oct", root=str(folder), fingerprint=fingerprint(raw))
+    store.record_provenance(version, replace(ORIGIN, raw=origin))
     store.point(version)
     return version
 
@@ -92,7 +92,7 @@ def test_the_chain_goes_from_the_raw_files_up_each_version_once_the_longest_way_
     top = found.nodes["evaluation_report", REPORT]
     assert [asset for asset, _ in top.inputs] == ["oct/stage1", "oct/tiles"]
     images = next(iter(found))
-    assert images.raw == RawOrigin(dataset="oct", root=str(downloads), fingerprint=fingerprint(RawFolder(downloads)))
+    assert images.raw == RawInput(dataset="oct", root=str(downloads), fingerprint=fingerprint(RawFolder(downloads)))
     assert raw_files(found) == 5
     assert findings(store) == []
     rows = json.loads(json.dumps(found.as_json()))["versions"]
@@ -193,12 +193,12 @@ def test_a_version_from_before_origins_ends_the_chain_and_says_so(store):
 
 def test_equal_origins_are_one_and_the_one_that_comes_again_counts(store):
     tiles = store.current("oct/tiles")
-    first = store.origin("oct/tiles", TILES)
+    first = store.provenance("oct/tiles", TILES)
     other = replace(ORIGIN, inputs={"oct/images": "9" * 16})
-    store.record_origin(tiles, other)
-    assert store.origin("oct/tiles", TILES).inputs == other.inputs
-    store.record_origin(tiles, replace(ORIGIN, inputs=first.inputs, dagster_run="run-2", git_commit="unknown"))
-    assert store.origin("oct/tiles", TILES) == first
+    store.record_provenance(tiles, other)
+    assert store.provenance("oct/tiles", TILES).inputs == other.inputs
+    store.record_provenance(tiles, replace(ORIGIN, inputs=first.inputs, dagster_run="run-2", git_commit="unknown"))
+    assert store.provenance("oct/tiles", TILES) == first
     rows = json.loads((store.root / "origins" / "oct" / "tiles" / f"{TILES}.json").read_text())
     assert [row["inputs"] for row in rows] == [other.inputs, first.inputs]
 
@@ -221,7 +221,7 @@ def test_names_people_use(store, tmp_path):
         named(store, "oct/other@ffffff")
     with pytest.raises(LookupError, match="at least 6 hex digits"):
         named(store, "oct/tiles@fff")
-    with pytest.raises(LookupError, match="no report of this home"):
+    with pytest.raises(LookupError, match="no report of this store"):
         named(store, str(copy))
     assert "oct/stage1, oct/tiles" in unknown(store, "nothing")
     assert "proxyano run" in unknown(Store(tmp_path / "empty"), "nothing")

@@ -20,7 +20,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from pipeline.store.versions import Store
-Store(Path(sys.argv[1])).exclusive("oct/tiles", {"dagster_run": "run-1"}, warn=print)
+Store(Path(sys.argv[1])).lock("oct/tiles", {"dagster_run": "run-1"}, warn=print)
 print("held", flush=True)
 sys.stdin.readline()
 """
@@ -31,7 +31,7 @@ from pipeline.store.versions import Store
 store, name = Store(Path(sys.argv[1])), sys.argv[2]
 told = []
 for turn in range(4):
-    store.exclusive("oct/tiles", {"dagster_run": name}, warn=told.append)
+    store.lock("oct/tiles", {"dagster_run": name}, warn=told.append)
     with store.building("oct/tiles", "f" * 16) as work:  # the same build: its folder is shared
         for number in range(5):
             (work / f"{number}.txt").write_text(name)
@@ -76,11 +76,11 @@ def test_a_second_process_waits_tells_who_it_waits_for_and_goes_on_after_a_kill(
         if len(told) == 2:  # told again after a while
             holder.send_signal(signal.SIGKILL)
 
-    Store(tmp_path).exclusive(ASSET, {"dagster_run": "run-2"}, warn=warn, every=0.3)
+    Store(tmp_path).lock(ASSET, {"dagster_run": "run-2"}, warn=warn, every=0.3)
     assert holder.wait(10) == -signal.SIGKILL
     assert told[0] == told[1]
     assert told[0].startswith(f"oct/tiles: process {holder.pid} on ")
-    assert "Dagster run run-1 is at it; waiting until it has finished" in told[0]
+    assert "Dagster run run-1 is building it; waiting until it finishes" in told[0]
     about = json.loads((tmp_path / "locks" / ASSET / locks.HOLDER).read_text())
     assert (about["pid"], about["dagster_run"], about["asset"]) == (os.getpid(), "run-2", ASSET)
 
@@ -99,19 +99,19 @@ def test_the_next_asset_the_end_of_a_thread_and_release_free_the_last_one(tmp_pa
     store, told = Store(tmp_path), []
 
     def free(asset: str) -> bool:
-        with locks.all_free(store.lock_folder(asset), taking=False) as answer:
+        with locks.all_locked(store.lock_folder(asset), create=False) as answer:
             return answer
 
-    store.exclusive(ASSET, {}, warn=told.append)
-    store.exclusive(ASSET, {}, warn=told.append)  # again by the same thread: it is its own
+    store.lock(ASSET, {}, warn=told.append)
+    store.lock(ASSET, {}, warn=told.append)  # again by the same thread: it is its own
     assert not free(ASSET)
-    store.exclusive("oct/proxies", {}, warn=told.append)
+    store.lock("oct/proxies", {}, warn=told.append)
     assert free(ASSET)
     assert not free("oct/proxies")
     store.release()
     store.release()
     assert free("oct/proxies")
-    thread = threading.Thread(target=lambda: store.exclusive(ASSET, {}, warn=told.append))
+    thread = threading.Thread(target=lambda: store.lock(ASSET, {}, warn=told.append))
     thread.start()
     thread.join()
     assert free(ASSET)
@@ -124,12 +124,12 @@ def test_who_waits_on_a_lock_file_that_is_removed_still_waits_for_the_next_holde
     folder = store.lock_folder(ASSET)
 
     def second() -> None:
-        store.exclusive(ASSET, {}, warn=lambda text: None)
+        store.lock(ASSET, {}, warn=lambda text: None)
         order.append("second")
         store.release()
 
     waiting = threading.Thread(target=second)
-    with locks.all_free(folder, taking=True) as free:
+    with locks.all_locked(folder, create=True) as free:
         assert free
         waiting.start()
         time.sleep(0.3)
@@ -143,7 +143,7 @@ def test_who_waits_on_a_lock_file_that_is_removed_still_waits_for_the_next_holde
 def test_what_is_held_anywhere_in_the_folder_is_not_free(tmp_path):
     store = Store(tmp_path)
     folder = store.lock_folder(ASSET)
-    with store.building(ASSET, "f" * 16), locks.all_free(folder, taking=True) as free:
+    with store.building(ASSET, "f" * 16), locks.all_locked(folder, create=True) as free:
         assert not free
-    with locks.all_free(folder, taking=True) as free:
+    with locks.all_locked(folder, create=True) as free:
         assert free

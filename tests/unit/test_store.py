@@ -166,7 +166,7 @@ def test_a_second_builder_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCa
     thread.join(10)
     logging.getLogger("pipeline.store.locks").removeHandler(handler)
     assert order == ["first", "second"]
-    assert "waiting until it has finished" in caplog.text
+    assert "waiting until it finishes" in caplog.text
 
 
 def test_two_publishers_of_one_version_end_with_one(tmp_path: Path) -> None:

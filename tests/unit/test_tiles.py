@@ -1,11 +1,6 @@
-import hashlib
-import json
-import os
-import signal
-import subprocess
-import sys
+"""Tiles of a small form: rows, quarantine, versions and checks."""
+
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,103 +11,18 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.data.raw import RawFolder, read_image
-from pipeline.errors import ConfigError, DatasetUnusable, UnusableImage
-from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTransform, slots
-from pipeline.store import increments as carry_module
-from pipeline.store.shards import create, open_array, write_rows
+from pipeline.errors import ConfigError, DatasetUnusable
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, SlotTile, TileTransform
+from pipeline.store.shards import open_array, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles import cutting as cutting_module
 from pipeline.tiles.checks import tile_coverage, tile_values
 from pipeline.tiles.contact_sheet import tile_sheet
 from pipeline.tiles.loading import read_index
 from pipeline.tiles.tiles import TilesConfig, build_tiles
+from tests.unit.drawn_tiles import NEUTRAL, Corners, Eyes, build, list_images, make_inputs
 
 pytestmark = pytest.mark.slow
-
-NEUTRAL = 7
-CONFIG = TilesConfig(form="corners", shard=4)
-
-
-@dataclass(frozen=True)
-class Eyes:
-    """Stands for a row of DATASETS."""
-
-    name: str = "eyes"
-    lesions: tuple[str, ...] = ("MA", "HE")
-
-
-class Corners:
-    """A form of one 1x2 canvas and one single tile; refuses images whose corner is white."""
-
-    name = "corners"
-    version = 1
-    canvases: Mapping[str, tuple[int, int]] = {"field": (1, 2), "whole": (1, 1)}
-    neutral = NEUTRAL
-
-    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-        if image[0, 0] == 255:
-            raise UnusableImage("white corner")
-        height, width = image.shape[:2]
-        tile = np.zeros((TILE, TILE), np.uint8)
-        tile[:height, :width] = image
-        validity = np.full((TILE, TILE), NO_DATA, np.uint8)
-        validity[:height, :width] = SEEN
-        validity[: height // 2, :width] = SCORED
-        lesions = np.zeros((len(masks), TILE, TILE), bool)
-        for number, mask in enumerate(masks.values()):
-            lesions[number, :height, :width] = mask
-        transform = TileTransform(height=height, width=width, x0=0, dx=1, y0=0, dy=1)
-        return tuple(
-            SlotTile(
-                slot=slot.name,
-                pixels=np.roll(tile, slot.col, axis=1)[None],
-                validity=validity,
-                lesions=lesions,
-                transform=transform,
-                offset=(1.5, -slot.col),
-            )
-            for slot in slots(self.canvases)
-        )
-
-
-def make_inputs(root: Path, count: int = 21, refused: tuple[int, ...] = (3, 20)) -> Version:
-    """Raw PNGs below root/raw and their manifest; images in ``refused`` are refused by the form."""
-    folder = root / "raw"
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(5)
-    for number in range(count):
-        image = generator.integers(1, 255, (40 + number, 60), dtype=np.uint8)
-        image[number % 9] = 200
-        if number in refused:
-            image[0, 0] = 255
-        cv2.imwrite(str(folder / f"{number:02d}.png"), image)
-        if number % 2:
-            cv2.imwrite(str(folder / f"{number:02d}_HE.png"), (image > 128).astype(np.uint8) * 255)
-    return list_images(root)
-
-
-def list_images(root: Path) -> Version:
-    """The manifest of the files below root/raw."""
-    rows = []
-    for file in sorted((root / "raw").glob("??.png")):
-        number, mask = int(file.stem), file.with_name(f"{file.stem}_HE.png")
-        row = {"image_id": f"id{file.stem}", "path": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-        row |= {"label": number % 2, "klass": "x", "group": f"g{number}", "split": "train"}
-        row |= {"masks": json.dumps({"HE": mask.name} if mask.is_file() else {}), "masks_sha256": ""}
-        if mask.is_file():
-            digest = hashlib.sha256(mask.read_bytes()).digest()
-            row["masks_sha256"] = hashlib.sha256(digest).hexdigest()
-        rows.append(row)
-    path = root / "images"
-    path.mkdir(exist_ok=True)
-    pd.DataFrame(rows).astype({"label": "int8"}).to_parquet(path / "images.parquet")
-    return Version(asset="eyes/images", path=path, data_version="c" * 16, meta={})
-
-
-def build(root: Path, images: Version, form: Corners, store: str = "store", workers: int = 2) -> Version:
-    raw = RawFolder(root / "raw")
-    config, home = CONFIG, Store(root / store)
-    return build_tiles(images, raw, Eyes(), form, config, home, code_version="1", workers=workers, progress=False)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +100,6 @@ def test_threads_and_batches_do_not_change_the_data_version(
         Store(tmp_path),
         code_version="2",
         workers=1,
-        progress=False,
     )
     assert again.data_version == tiles.data_version
 
@@ -202,100 +111,6 @@ def test_another_pixel_gives_another_data_version(lane: tuple[Path, Version, Ver
     image[0, 0] ^= 1
     cv2.imwrite(path, image)
     assert build(tmp_path, list_images(tmp_path), Corners()).data_version != lane[2].data_version
-
-
-def test_an_equal_build_is_not_done_twice(lane: tuple[Path, Version, Version]) -> None:
-    root, images, tiles = lane
-
-    class Untouchable(Corners):
-        def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-            raise AssertionError("cut again")
-
-    assert build(root, images, Untouchable()) == tiles
-    assert not any((root / "store" / "work" / "eyes" / "tiles").iterdir())
-
-
-def test_an_error_while_cutting_is_resumed(lane: tuple[Path, Version, Version], tmp_path: Path) -> None:
-    root, images, tiles = lane
-    cuts = []
-
-    class Failing(Corners):
-        limit = 10
-
-        def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-            cuts.append(image.shape)
-            if len(cuts) == self.limit:
-                raise RuntimeError("power lost")
-            return super().cut(image, masks)
-
-    with pytest.raises(RuntimeError, match="power lost"):
-        build(root, images, Failing(), str(tmp_path), workers=1)
-    cuts.clear()
-    Failing.limit = 999
-    assert build(root, images, Failing(), str(tmp_path), workers=1).data_version == tiles.data_version
-    assert len(cuts) == 21 - cutting_module.BATCH
-
-
-def test_an_error_while_storing_is_resumed(
-    lane: tuple[Path, Version, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, images, tiles = lane
-    calls = []
-    whole = cutting_module._unpack
-
-    def failing(part: Path) -> dict[str, NDArray[np.uint8]]:
-        calls.append(part)
-        if len(calls) == 9:
-            raise RuntimeError("power lost")
-        return whole(part)
-
-    monkeypatch.setattr(cutting_module, "_unpack", failing)
-    with pytest.raises(RuntimeError, match="power lost"):
-        build(root, images, Corners(), str(tmp_path), workers=1)
-    assert build(root, images, Corners(), str(tmp_path), workers=1).data_version == tiles.data_version
-
-
-@pytest.mark.parametrize("moment", ["cut", "store"])
-def test_sigkill_and_rerun_give_the_same_data_version(
-    lane: tuple[Path, Version, Version], tmp_path: Path, moment: str
-) -> None:
-    """A real SIGKILL of a subprocess in the middle of either pass."""
-    _, _, tiles = lane
-    images = make_inputs(tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, __file__, str(tmp_path), moment]
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
-    (work,) = (tmp_path / "store" / "work" / "eyes" / "tiles").iterdir()
-    assert len(list((work / "parts").glob("*.part"))) == (1 if moment == "cut" else 3)
-    assert len(list((work / "shards").glob("*.json"))) == (0 if moment == "cut" else 5)
-    rerun = build(tmp_path, images, Corners())
-    assert rerun.data_version == tiles.data_version
-    assert not work.exists()
-    Store(tmp_path / "store").verify(rerun)
-
-
-def test_a_recorded_shard_that_was_damaged_is_written_again(
-    lane: tuple[Path, Version, Version], tmp_path: Path
-) -> None:
-    images = make_inputs(tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, __file__, str(tmp_path), "store"], env=environment, check=False)
-    (work,) = (tmp_path / "store" / "work" / "eyes" / "tiles").iterdir()
-    open_array(work / "content", "pixels", "r+")[0:4] = 0
-    assert build(tmp_path, images, Corners()).data_version == lane[2].data_version
-
-
-@pytest.mark.parametrize(("start", "count"), [(0, 2), (2, 2), (2, 4), (0, 6), (8, 1), (8, 3), (4, 0)])
-def test_parts_of_a_shard_are_never_written(tmp_path: Path, start: int, count: int) -> None:
-    group = zarr.open_group(tmp_path, mode="w")
-    create(group, "pixels", (10, 1, 8, 8), shard=4, level=1)
-    array = open_array(tmp_path, "pixels", "r+")
-    with pytest.raises(ValueError, match="whole shards of 4"):
-        write_rows(array, start, np.ones((count, 1, 8, 8), np.uint8))
-    assert not np.asarray(array[:]).any()
-    for good, size in [(0, 4), (4, 6), (8, 2), (0, 10)]:
-        write_rows(array, good, np.ones((size, 1, 8, 8), np.uint8))
-    assert np.asarray(array[:]).all()
 
 
 def test_a_dataset_the_form_refuses_whole_fails_with_reasons(tmp_path: Path) -> None:
@@ -375,33 +190,3 @@ def test_the_contact_sheet_is_a_picture_that_repeats(lane: tuple[Path, Version, 
     assert sheet == tile_sheet(lane[2], count=5, seed=1) != tile_sheet(lane[2], count=5, seed=2)
     picture = cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (3 * (96 + 4 + 16), 5 * 96, 3)
-
-
-def be_killed(root: Path, moment: str) -> None:
-    """Child of the kill tests: build with one thread and send SIGKILL to itself in the middle."""
-    images = Version(asset="eyes/images", path=root / "images", data_version="c" * 16, meta={})
-    count = 0
-
-    class Deadly(Corners):
-        def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-            nonlocal count
-            count += 1
-            if moment == "cut" and count == 12:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().cut(image, masks)
-
-    fill = carry_module.fill_shard
-
-    def deadly(*args: object, **settings: object) -> list[str]:
-        nonlocal count
-        count += 1
-        if moment == "store" and count == 21 + 6:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return fill(*args, **settings)  # type: ignore[arg-type]
-
-    carry_module.fill_shard = deadly
-    build(root, images, Deadly(), workers=1)
-
-
-if __name__ == "__main__":
-    be_killed(Path(sys.argv[1]), sys.argv[2])

@@ -66,10 +66,10 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
         return
     store, summary = Store(run.home / "stores"), lane.summary
     version = store.current(f"{run.dataset}/evaluation")
-    origin = store.origin(version.asset, version.data_version)
+    provenance = store.provenance(version.asset, version.data_version)
     tail = {
         "split": run.split,
-        "commit": "unknown" if origin is None else origin.git_commit,
+        "commit": "unknown" if provenance is None else provenance.git_commit,
         "minutes": sum(summary["minutes"].values()),
         "command": f"PROXYANO_PRESET={summary['preset']} proxyano results {run.dataset} --seeds {run.seed}",
     }
