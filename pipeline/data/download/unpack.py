@@ -8,13 +8,10 @@ import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
-from pipeline.data.archives import SUFFIXES
+from pipeline.data.archives import BROKEN, SUFFIXES
 from pipeline.errors import ContentDiffers
-
-_BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -38,7 +35,7 @@ def unpack(archive: Path, folder: Path) -> Path:
         if target.exists():
             raise ContentDiffers(f"{target}: expected no such folder yet; remove or rename it to unpack {archive.name}")
         made.rename(target)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ContentDiffers(f"{archive}: cannot be unpacked: {error}; if it is damaged, download it again") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
