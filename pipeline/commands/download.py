@@ -111,7 +111,7 @@ def _published(url: str) -> dict[str, str]:
 
 def _print_fetched(fetched: Fetched) -> None:
     news = "downloaded" if fetched.downloaded else "was there"
-    compared = "; ".join(f"{each.value.partition(':')[0]} agrees with {each.source}" for each in fetched.checked)
+    compared = "; ".join(f"{value.partition(':')[0]} agrees with {source}" for source, value in fetched.checked.items())
     console.print(
         f"{fetched.path.name}: {news}, {size(fetched.path.stat().st_size)}, sha256 {fetched.sha256}; "
         f"{compared or 'seen for the first time, recorded'}"

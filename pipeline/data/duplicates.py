@@ -18,17 +18,19 @@ from tqdm import tqdm
 
 Gray = NDArray[np.uint8]
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Steps along rows and columns: as it is, mirrored, upside down, both."""
+"""Steps along rows and columns: unchanged, mirrored, upside down, both."""
+LONGEST = 512  # px, longest side of the copies that are compared
+DARK = 0.15  # share of the brightness range below which a row or column is frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateRule:
-    """When two images show the same thing; any one sign is enough, in any of the four flips."""
+    """When two images show the same thing; any sign is enough, in any of the four flips."""
 
     high_pass: float = 0.70  # correlation of the high-passed crop at 64 px, above
     plain: float = 0.95  # correlation of the crop at 32 px, above
     hash_bits: int = 6  # differing bits of 64 in the perceptual hash, at most
-    sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass takes away
+    sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass subtracts
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class Prints:
     bits: NDArray[np.float32]
 
 
-def small_gray(pixels: NDArray[np.uint8], middle: float, longest: int = 512) -> Gray:
-    """Gray copy (H, W) to compare: the middle share of each side, scaled to at most ``longest`` px."""
+def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
+    """Gray copy (H, W) to compare: the middle share of each side, scaled to at most ``LONGEST`` px."""
     rows, cols = (round(side * (1 - middle) / 2) for side in pixels.shape[:2])
     pixels = pixels[rows : pixels.shape[0] - rows, cols : pixels.shape[1] - cols]
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    scale = longest / max(gray.shape)
+    scale = LONGEST / max(gray.shape)
     if scale < 1:
         size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
@@ -93,7 +95,7 @@ def _alike(left: Prints, chosen: slice, right: Prints, rule: DuplicateRule) -> N
 def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) -> Prints:
     high, plain, bits = [], [], []
     for image in images:
-        crop = np.ascontiguousarray(content(image)[:: flip[0], :: flip[1]])
+        crop = np.ascontiguousarray(_content(image)[:: flip[0], :: flip[1]])
         large = _resized(crop, 64)
         high.append(_unit(large - ndimage.gaussian_filter(large, rule.sigma)))
         plain.append(_unit(_resized(crop, 32)))
@@ -102,11 +104,11 @@ def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) 
     return Prints(*(np.array(part, np.float32).reshape(len(images), size) for part, size in sized))
 
 
-def content(image: Gray, level: float = 0.15) -> Gray:
-    """Crop without the dark frame: rows and columns whose brightest smoothed pixel exceeds a share of the range."""
+def _content(image: Gray) -> Gray:
+    """Crop without the dark frame: rows and columns whose brightest smoothed pixel is above ``DARK`` of the range."""
     smooth = cv2.blur(image, (5, 5)).astype(np.float32)
     low, high = np.percentile(smooth, (1, 99))
-    bright = smooth > low + level * (high - low)
+    bright = smooth > low + DARK * (high - low)
     if not bright.any():
         return image
     rows, cols = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))

@@ -6,7 +6,6 @@ differs is an error, whether it was downloaded or placed by hand.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -22,16 +21,12 @@ CHECKSUMS = "checksums.json"
 UNPACKED = ".archives"
 """Folder of archives that were unpacked; hidden, so that no image counts twice."""
 HEADERS = {"User-Agent": "proxyano (research pipeline)", "Accept-Encoding": "identity"}
+SOURCES_FILE = "pipeline/data/download/sources.py"
 _TIMEOUT = 20.0  # seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checksum:
-    """A checksum that a file must have."""
-
-    value: str  # "algorithm:hex"
-    source: str  # who published or recorded it
-    if_replaced: str  # what to do where the publisher replaced the file
+Checksums = dict[str, str]
+"""Checksums that one file must have, as ``algorithm:hex``, by who published or recorded them."""
 
 
 def published(url: str) -> dict[str, str]:
@@ -66,39 +61,31 @@ def recorded(folder: Path) -> dict[str, dict[str, Any]]:
         raise ContentDiffers(f"{path}: expected JSON, got: {error}; remove the file to record anew") from error
 
 
-def recorded_checksum(name: str, folder: Path) -> tuple[Checksum, ...]:
+def recorded_checksum(name: str, folder: Path) -> Checksums:
     """The checksum recorded for one archive; empty where it is new."""
     entry = recorded(folder).get(name)
-    if entry is None:
-        return ()
-    source, remedy = (
-        f"{CHECKSUMS}, {entry['recorded']}",
-        f"look at what changed, then remove its entry from {CHECKSUMS}",
-    )
-    return (Checksum(value=f"sha256:{entry['sha256']}", source=source, if_replaced=remedy),)
+    return {} if entry is None else {f"{CHECKSUMS}, {entry['recorded']}": f"sha256:{entry['sha256']}"}
 
 
-def known_checksums(file: RemoteFile, folder: Path, site: Mapping[str, str]) -> tuple[Checksum, ...]:
+def known_checksums(file: RemoteFile, folder: Path, site: Mapping[str, str]) -> Checksums:
     """All checksums of a file: recorded in ``folder``, published by the ``site``, reported in the table of sources."""
-    known = list(recorded_checksum(file.name, folder))
+    known = recorded_checksum(file.name, folder)
     if file.name in site:
-        remedy = "try again later: the site's record and its file do not match"
-        known.append(Checksum(value=site[file.name], source="the site's own record", if_replaced=remedy))
+        known["the site's own record"] = site[file.name]
     if file.sha256:
-        remedy = "look at what changed, then correct its row in pipeline/data/download/sources.py"
-        known.append(Checksum(value=f"sha256:{file.sha256}", source=file.said_by, if_replaced=remedy))
-    return tuple(known)
+        known[file.said_by] = f"sha256:{file.sha256}"
+    return known
 
 
-def compare(path: Path, checksums: tuple[Checksum, ...], remedy: str) -> None:
+def compare(path: Path, checksums: Checksums, remedy: str) -> None:
     """Raise ``ContentDiffers``, with the remedy for a damaged file, where a checksum does not match."""
-    for checksum in checksums:
-        algorithm, _, digest = checksum.value.rpartition(":")
+    for source, checksum in checksums.items():
+        algorithm, _, digest = checksum.rpartition(":")
         got = pooch.file_hash(str(path), alg=algorithm)
         if got != digest.lower():
             raise ContentDiffers(
-                f"{path.name}: expected {checksum.value} ({checksum.source}), got {got}; {remedy}; "
-                f"if its publisher replaced it, {checksum.if_replaced}"
+                f"{path.name}: expected {checksum} ({source}), got {got}; {remedy}; if its publisher replaced it, "
+                f"look at what changed, then remove its entry from {CHECKSUMS} or correct its row in {SOURCES_FILE}"
             )
 
 

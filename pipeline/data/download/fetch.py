@@ -17,7 +17,7 @@ import pooch
 import requests
 
 from pipeline.data.archives import damage
-from pipeline.data.download.checksums import HEADERS, UNPACKED, Checksum, compare, known_checksums, record
+from pipeline.data.download.checksums import HEADERS, UNPACKED, Checksums, compare, known_checksums, record
 from pipeline.data.download.sources import RemoteFile
 from pipeline.errors import ContentDiffers, TransferFailed
 from pipeline.store.locks import locked
@@ -35,7 +35,7 @@ class Fetched:
     path: Path
     sha256: str
     downloaded: bool  # False: it was there already
-    checked: tuple[Checksum, ...]  # what it was compared with; empty where it is new
+    checked: Checksums  # what it was compared with; empty where it is new
 
 
 def address(file: RemoteFile, dataset: str, mirror: str = "") -> str:
@@ -77,7 +77,7 @@ def fetch(
     return Fetched(path=path, sha256=record(path, folder, url), downloaded=downloaded, checked=checksums)
 
 
-def _download(file: RemoteFile, staging: Path, url: str, checksums: tuple[Checksum, ...], progress: bool) -> Path:
+def _download(file: RemoteFile, staging: Path, url: str, checksums: Checksums, progress: bool) -> Path:
     """The complete and checked file in the staging folder."""
     part = staging / f"{file.name}.part"
     _check_space(file, staging, part)
