@@ -63,7 +63,7 @@ def examine() -> Iterator[Finding]:
 def _preset(settings: Settings) -> Finding:
     if settings.preset_name not in PRESETS:
         remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
-        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is none", remedy=remedy)
+        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
     chosen = "" if settings.preset else " (by default)"
     return Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
 

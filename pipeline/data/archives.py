@@ -28,7 +28,7 @@ MAX_MEMBER = 1 << 30
 
 
 class Archive:
-    """An open archive, told by its suffix; ``sizes`` are the bytes of its regular files by inner path.
+    """An open archive, identified by its suffix; ``sizes`` are the bytes of its regular files by inner path.
 
     ``cache`` is the folder of inflated .tar.gz files. Raises ``UnusableImage`` for a truncated or unknown file.
     """

@@ -58,7 +58,7 @@ def recorded(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         return cast(dict[str, dict[str, Any]], json.loads(path.read_text()))
     except ValueError as error:
-        raise ContentDiffers(f"{path}: expected JSON, got: {error}; remove the file to record anew") from error
+        raise ContentDiffers(f"{path}: expected JSON, got: {error}; remove the file to record again") from error
 
 
 def recorded_checksum(name: str, folder: Path) -> Checksums:
@@ -73,7 +73,7 @@ def known_checksums(file: RemoteFile, folder: Path, site: Mapping[str, str]) -> 
     if file.name in site:
         known["the site's own record"] = site[file.name]
     if file.sha256:
-        known[file.said_by] = f"sha256:{file.sha256}"
+        known[file.reported_by] = f"sha256:{file.sha256}"
     return known
 
 

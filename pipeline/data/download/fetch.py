@@ -1,7 +1,7 @@
 """Download one archive: into a hidden folder, checked, then moved into place and recorded.
 
 pooch downloads and retries. Its HTTP downloader is given a part file to append to, so that a cut download resumes. If
-the file changed on the server in between, its checksums or the archive's own checksums fail and it is downloaded anew.
+the file changed on the server in between, its checksums or the archive's own checksums fail and it is downloaded again.
 """
 
 import os
@@ -106,7 +106,9 @@ def _resume(part: Path, progress: bool, url: str, target: str, _pooch: object) -
 
         def check_response(response: requests.Response, **_: Any) -> None:
             if response.ok and response.headers.get("Content-Type", "").startswith("text/html"):
-                raise TransferFailed(f"{url}: expected an archive, got a web page; the site wants a login or a browser")
+                raise TransferFailed(
+                    f"{url}: expected an archive, got a web page; the site requires a login or a browser"
+                )
             if response.status_code in (401, 403, 404, 410):
                 raise TransferFailed(f"{url}: expected the file, got HTTP {response.status_code} {response.reason}")
             if response.status_code in (requests.codes.ok, requests.codes.requested_range_not_satisfiable):

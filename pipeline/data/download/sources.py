@@ -14,7 +14,7 @@ class RemoteFile:
     name: str  # below <raw>/<data set>/; the layouts find images in archives of any name
     url: str = ""  # empty: only behind a login
     sha256: str = ""  # hex; empty: not known
-    said_by: str = ""  # who reports the checksum
+    reported_by: str = ""  # who reports the checksum
     size: int = 0  # bytes, as users report; only to check the disk space; 0: not known
 
 
@@ -47,14 +47,14 @@ IDRID = Source(
             name="A. Segmentation.zip",
             url="https://zenodo.org/records/17219542/files/A.%20Segmentation.zip?download=1",
             sha256="f9a7fc0f7d228e326ca8ba61cfc99d54de689c52e44f52bde9917c78b07a1eaf",
-            said_by=_TWO_USERS,
+            reported_by=_TWO_USERS,
             size=584_315_841,
         ),
         RemoteFile(
             name="B. Disease Grading.zip",
             url="https://zenodo.org/records/17219542/files/B.%20Disease%20Grading.zip?download=1",
             sha256="8a9f4752b35d74cc35ff48b21ad44f295a6f800110ec218fc2d1c264803e4d8c",
-            said_by=_TWO_USERS,
+            reported_by=_TWO_USERS,
             size=212_405_123,
         ),
     ),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import UnusableImage
 
@@ -29,7 +29,7 @@ MAX_MARKED = 0.9
 
 Pixels = NDArray[np.uint8]
 _OPENING = threading.Lock()  # warning filters are global: one thread at a time
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def decode_image(data: bytes) -> Pixels:
@@ -127,6 +127,8 @@ def _load(image: Image.Image, data: bytes) -> None:
 
 
 def _undecodable(data: bytes, error: BaseException) -> UnusableImage:
+    if isinstance(error, UnidentifiedImageError):  # its text holds a memory address, which differs in every run
+        return UnusableImage(f"cannot be decoded, {len(data)} bytes: not a known image format")
     return UnusableImage(f"cannot be decoded, {len(data)} bytes: {error}".replace("\n", " "))
 
 

@@ -1,6 +1,6 @@
 """The images of any file that users have: PNG, JPEG, BMP, multi-page TIFF, DICOM, NIfTI.
 
-The format is told by the content, except NIfTI, which is told by its suffix. Ordinary images go through the decoder of
+The content identifies the format, except for NIfTI, where the suffix does. Ordinary images go through the decoder of
 the training data, so the same file gives the same pixels in both places.
 """
 

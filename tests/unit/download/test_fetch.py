@@ -76,18 +76,18 @@ def test_what_the_site_publishes_is_enforced(get, tmp_path):
 
 
 def test_every_known_checksum_counts(get, tmp_path):
-    wrong = RemoteFile(name="x y.zip", sha256="0" * 64, said_by="a friend")
+    wrong = RemoteFile(name="x y.zip", sha256="0" * 64, reported_by="a friend")
     with pytest.raises(ContentDiffers, match=r"expected sha256:0{64} \(a friend\), got"):
         get(wrong, site={"x y.zip": f"md5:{MD5}"})
     assert not (tmp_path / "x y.zip").exists()
-    right = get(RemoteFile(name="x y.zip", sha256=SHA, said_by="a friend"), site={"x y.zip": f"md5:{MD5}"})
+    right = get(RemoteFile(name="x y.zip", sha256=SHA, reported_by="a friend"), site={"x y.zip": f"md5:{MD5}"})
     assert list(right.checked) == ["the site's own record", "a friend"]
 
 
 def test_a_file_placed_by_hand_is_compared_not_replaced(files, get, tmp_path):
     (tmp_path / "x y.zip").write_bytes(b"something else")
     with pytest.raises(ContentDiffers, match=r"a friend.*correct its row in pipeline/data/download/sources\.py"):
-        get(RemoteFile(name="x y.zip", sha256=SHA, said_by="a friend"))
+        get(RemoteFile(name="x y.zip", sha256=SHA, reported_by="a friend"))
     assert (tmp_path / "x y.zip").read_bytes() == b"something else"
     assert files.asked == []
 
@@ -169,5 +169,5 @@ def test_every_data_set_has_a_source_with_steps_and_the_addresses_are_complete()
         assert any("{folder}" in step for step in source.steps), name
         for file in source.files:
             assert file.url == "" or file.url.startswith("https://")
-            assert bool(file.sha256) == bool(file.said_by)
+            assert bool(file.sha256) == bool(file.reported_by)
             assert len(file.sha256) in (0, 64)

@@ -95,7 +95,7 @@ def test_a_refusal_is_not_repeated(files, download):
 
 def test_a_login_page_is_no_archive(files, download, tmp_path):
     files.kind = "text/html; charset=utf-8"
-    with pytest.raises(TransferFailed, match="got a web page; the site wants a login"):
+    with pytest.raises(TransferFailed, match="got a web page; the site requires a login"):
         download()
     assert not (tmp_path / "x.zip").exists()
 
