@@ -9,7 +9,7 @@ HERE := . ./activate &&
 environment: .venv/.complete
 
 .venv/.complete: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"ProxyAno needs Python 3.11 or newer, got {v}: set PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:3]; sys.exit(0 if v >= (3, 11, 4) else f"ProxyAno needs Python 3.11.4 or newer, got {v}: set PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[dev]'
 	touch $@

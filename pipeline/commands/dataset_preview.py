@@ -1,4 +1,4 @@
-"""What ``proxyano dataset`` tells of folders of images before anything is made of them."""
+"""What ``proxyano dataset`` prints about folders of images before anything is built from them."""
 
 from collections import Counter
 
@@ -10,41 +10,47 @@ from rich.table import Table
 from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SPLITS, UNUSED
 from pipeline.data.user_datasets.dataset import Own
-from pipeline.data.user_datasets.scan import masks_of
+from pipeline.data.user_datasets.scan import find_masks
 from pipeline.errors import DatasetUnusable
 
-FEW = 5  # names of one kind that are listed
-SHOWN = 8  # groups that are listed unless all are asked for
+FEW = 5  # unusable files that are listed
+GROUPS = 8  # groups that are listed unless all are asked for
 
 
-def count(console: Console, own: Own, raw: RawFolder) -> None:
-    """What is found in the folders by name alone; ``DatasetUnusable`` where a class has nothing."""
-    candidates = own.row.scan(raw)
+def print_counts(console: Console, own: Own, raw: RawFolder) -> None:
+    """Print what the folders hold, by names alone; ``DatasetUnusable`` where a class has no usable image."""
+    candidates, row = own.row.scan(raw), own.row
     counts = Counter(item.klass for item in candidates)
-    for klass in own.row.classes:
-        told = [item for item in candidates if item.klass == klass]
-        if all(item.refused for item in told):
+    for klass in row.classes:
+        items = [item for item in candidates if item.klass == klass]
+        if all(item.refused for item in items):
             folders = ", ".join(str(root.folder) for root in own.roots if root.klass == klass)
-            got = f"{len(told)} that do not do, {told[0].path}: {told[0].refused}" if told else "none"
+            got = f"{len(items)} unusable ones, {items[0].path}: {items[0].refused}" if items else "none"
             raise DatasetUnusable(f"{own.name}: expected images of the class {klass} in {folders}, got {got}")
-    console.print(f"{own.name}: " + ", ".join(f"{counts[klass]} {klass}" for klass in own.row.classes))
+    console.print(f"{own.name}: " + ", ".join(f"{counts[klass]} {klass}" for klass in row.classes))
     if patients := {item.patient for item in candidates if item.patient}:
         console.print(f"{len(patients)} patients")
-    if own.row.lesions:
-        masks = masks_of(raw, own.roots, own.description.mask_suffix).values()
-        given = {path for one in masks for paths in one.found.values() for path in paths}
-        lonely = len(given - {path for item in candidates for path in item.masks.values()})
-        sick, masked = len(candidates) - counts["normal"], sum(bool(item.masks) for item in candidates)
-        console.print(f"{masked} of {sick} abnormal images have a mask; {lonely} of {len(given)} masks fit no image")
-    why = [item for item in candidates if item.refused]
-    for item in why[:FEW]:
-        console.print(f"[yellow]{escape(item.path)}: {escape(item.refused)}[/]", soft_wrap=True, highlight=False)
-    if len(why) > FEW:
-        console.print(f"[yellow]… and {len(why) - FEW} more[/]")
+    if row.lesions:
+        masks = find_masks(raw, own.roots, own.description.mask_suffix).values()
+        given = {path for by_name in masks for paths in by_name.values() for path in paths}
+        unmatched = len(given - {path for item in candidates for path in item.masks.values()})
+        abnormal, masked = len(candidates) - counts["normal"], sum(bool(item.masks) for item in candidates)
+        console.print(
+            f"{masked} of {abnormal} abnormal images have a mask; {unmatched} of {len(given)} masks fit no image"
+        )
+    print_unusable(console, [(item.path, item.refused) for item in candidates if item.refused])
 
 
-def splits(images: pd.DataFrame) -> Table:
-    """Images of each class and groups by split."""
+def print_unusable(console: Console, files: list[tuple[str, str]]) -> None:
+    """Print the first unusable files (path, reason) and the number of the others."""
+    for path, reason in files[:FEW]:
+        console.print(f"[yellow]not usable: {escape(path)}: {escape(reason)}[/]", soft_wrap=True, highlight=False)
+    if len(files) > FEW:
+        console.print(f"[yellow]… and {len(files) - FEW} more that are not usable[/]")
+
+
+def split_table(images: pd.DataFrame) -> Table:
+    """Images of each class, and groups, by split."""
     classes = sorted(images["klass"].unique(), key=lambda klass: (klass != "normal", klass))
     table = Table("split", *classes, "groups")
     for split in (*SPLITS, UNUSED):
@@ -55,11 +61,11 @@ def splits(images: pd.DataFrame) -> Table:
     return table
 
 
-def groups_of(console: Console, images: pd.DataFrame, *, every: bool) -> None:
-    """The groups, largest first, each with its split and an image of it."""
-    found = images.groupby(["group", "split"]).agg(n=("path", "size"), first=("path", "min")).reset_index()
-    found = found.sort_values(["n", "group"], ascending=[False, True])
-    listed = found if every else found[found["n"] > 1].head(SHOWN)
+def print_groups(console: Console, images: pd.DataFrame, *, every: bool) -> None:
+    """Print the groups, largest first, each with its split and its first image."""
+    groups = images.groupby(["group", "split"]).agg(n=("path", "size"), first=("path", "min")).reset_index()
+    groups = groups.sort_values(["n", "group"], ascending=[False, True])
+    listed = groups if every else groups[groups["n"] > 1].head(GROUPS)
     if listed.empty:
         console.print("No two images belong together.")
         return
@@ -67,23 +73,23 @@ def groups_of(console: Console, images: pd.DataFrame, *, every: bool) -> None:
     for row in listed.itertuples():
         table.add_row(str(row.group), str(row.split), str(row.n), str(row.first))
     console.print(table)
-    if len(listed) < len(found):
-        console.print(f"{len(found)} groups in all; --groups lists every one.")
+    if len(listed) < len(groups):
+        console.print(f"{len(groups)} groups in all; --groups lists every one.")
 
 
-def doubts(images: pd.DataFrame, refused: int) -> list[str]:
-    """What will stop the lane, or makes its figures worth little."""
+def warnings_of(images: pd.DataFrame, unusable: int) -> list[str]:
+    """What will stop the lane, or makes its results unreliable."""
     normals = images[images["label"] == 0]
-    said = []
+    warnings = []
     groups = normals.groupby("split")["group"].nunique()
     if groups.get("val", 0) < 2:
-        said.append(f"val: expected normals of two groups or more (scores need them), got {groups.get('val', 0)}")
+        warnings.append(f"val: expected normals of two groups or more (scores need them), got {groups.get('val', 0)}")
     largest = normals["group"].value_counts().iloc[0]
     if largest > len(normals) / 3:
-        said.append(
+        warnings.append(
             f"{largest} of {len(normals)} normals are one group: if they are not the same thing, look for duplicates "
             "in the middle alone (split: middle: 0.5), or split by patient"
         )
-    if refused > len(images):
-        said.append(f"more files cannot be used ({refused}) than can ({len(images)})")
-    return said
+    if unusable > len(images):
+        warnings.append(f"more files cannot be used ({unusable}) than can ({len(images)})")
+    return warnings

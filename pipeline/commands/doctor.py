@@ -1,4 +1,4 @@
-"""``proxyano doctor``: one screen of what works and what does not, each with its remedy; makes nothing."""
+"""``proxyano doctor``: check the environment and print each finding with its remedy; changes nothing."""
 
 import json
 import os
@@ -25,18 +25,18 @@ MEANT_FOR_A_GPU = ("paper",)
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON")] = False,
 ) -> None:
-    """Look at versions, folders, raw data, hardware and services; exit 1 where something stops a run."""
+    """Check versions, folders, raw data, hardware and services; exit 1 if something would stop a run."""
     findings = list(examine())
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         typer.echo(json.dumps({"ok": not problems, "findings": [asdict(each) for each in findings]}, indent=1))
     else:
-        _tell(findings, problems)
+        _print(findings, problems)
     raise typer.Exit(1 if problems else 0)
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, in the order in which a run would meet their causes."""
+    """All findings, in the order in which a run would meet them."""
     yield python()
     yield packages()
     try:
@@ -63,12 +63,12 @@ def examine() -> Iterator[Finding]:
 def _preset(settings: Settings) -> Finding:
     if settings.preset_name not in PRESETS:
         remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
-        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is none", remedy=remedy)
+        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
     chosen = "" if settings.preset else " (by default)"
     return Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
 
 
-def _tell(findings: list[Finding], problems: int) -> None:
+def _print(findings: list[Finding], problems: int) -> None:
     console = Console()
     console = console if console.is_terminal else Console(width=200)
     table = Table("", "what", "found", "remedy", box=None)

@@ -1,4 +1,4 @@
-"""``proxyano download``: bring a data set where the lanes look for it, or say how, and check what lies there."""
+"""``proxyano download``: download a data set to where the lanes look for it, or say how, and check it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,207 +6,185 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from pipeline.commands.clean import size
 from pipeline.data.archives import damage
 from pipeline.data.datasets import DATASETS
-from pipeline.data.download.fetch import (
-    KEPT,
-    Expected,
-    Fetched,
-    address,
-    as_recorded,
+from pipeline.data.download.checksums import (
+    UNPACKED,
     compare,
-    fetch,
-    name_in,
+    original_name,
     published,
     record,
     recorded,
-    where,
+    recorded_checksum,
 )
+from pipeline.data.download.fetch import Fetched, address, fetch, find_archive
 from pipeline.data.download.presence import Presence, archives_in, look
-from pipeline.data.download.sources import SOURCES, RemoteFile
+from pipeline.data.download.sources import SOURCES
 from pipeline.data.download.unpack import unpack
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 
-NOT_COME, WRONG_CALL, DIFFERS, BY_HAND = 1, 2, 3, 4
-"""Exit codes: try again; a wrong call; not the file that was expected; something has to be placed by hand."""
-console = Console()
-errors = Console(stderr=True)
+FAILED, WRONG_CALL, DIFFERS, BY_HAND = 1, 2, 3, 4
+"""Exit codes: try again; wrong call; a file is not the expected one; something has to be placed by hand."""
+console = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def download(
-    name: Annotated[str, typer.Argument(help="brain_mri, oct or idrid; may be left out with --check: all three")] = "",
+    name: Annotated[str, typer.Argument(help="brain_mri, oct or idrid; with --check none means all three")] = "",
     into: Annotated[Path | None, typer.Option(help="Raw folder, instead of PROXYANO_RAW")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only check what lies there")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check what is there")] = False,
     extract: Annotated[bool, typer.Option("--extract", help="Unpack the archives; the lanes read them packed")] = False,
     url: Annotated[
-        str, typer.Option(help="Take the files from URL/<data set>/<file>, a mirror", envvar="PROXYANO_DOWNLOAD_URL")
+        str, typer.Option(help="Download from URL/<data set>/<file>, a mirror", envvar="PROXYANO_DOWNLOAD_URL")
     ] = "",
 ) -> None:
-    """Download a data set and check it; a cut download goes on with the same command.
+    """Download a data set and check it; run the same command again to resume.
 
-    Exit codes: 0 all is there; 1 it did not come, try again; 2 wrong call; 3 a file is not the one that was expected;
+    Exit codes: 0 all is there; 1 the download failed, try again; 2 wrong call; 3 a file is not the expected one;
     4 something has to be placed by hand.
     """
     raw = into or Settings().raw
     if raw is None:
-        raise _stopped("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR")
+        raise _wrong_call("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR")
     if name not in DATASETS and (name or not check):
-        raise _stopped(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}")
+        raise _wrong_call(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}")
     codes = []
     for each in [name] if name else list(DATASETS):
         folder = raw.resolve() / each
         console.rule(f"{DATASETS[each].title} · {escape(str(folder))}")
         try:
             if not check:
-                _bring(each, folder, url)
+                _download(each, folder, url)
             codes.append(_check(each, folder))
             if not (check or codes[-1]):
-                _keep(folder, extract=extract)
+                _record_and_unpack(folder, extract=extract)
         except TransferFailed as error:
-            errors.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
-            _steps(each, folder)
-            codes.append(NOT_COME)
+            _error(str(error))
+            _print_steps(each, folder)
+            codes.append(FAILED)
         except (ContentDiffers, DatasetUnusable) as error:
-            errors.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+            _error(str(error))
             codes.append(DIFFERS)
     raise typer.Exit(max(codes))
 
 
-def _stopped(message: str) -> typer.Exit:
-    errors.print(f"[red]{escape(message)}[/]", soft_wrap=True, highlight=False)
+def _error(message: str, colour: str = "red") -> None:
+    errors.print(f"[{colour}]{escape(message)}[/]")
+
+
+def _wrong_call(message: str) -> typer.Exit:
+    _error(message)
     return typer.Exit(WRONG_CALL)
 
 
-def _bring(name: str, folder: Path, base: str) -> None:
-    """Fetch what can be fetched, and unpack where that is wanted."""
+def _download(name: str, folder: Path, mirror: str) -> None:
+    """Download all files, unless a login is needed or every official image is there."""
     source = SOURCES[name]
-    console.print(f"Licence: {escape(DATASETS[name].licence)}. Official page: {source.page}", soft_wrap=True)
-    if base or not source.login:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not any(where(folder, file.name) for file in source.files):
-            there = look(DATASETS[name], folder, quick=True)
-            if there.complete:
-                console.print("Every official image is there already; nothing to download.")
-                return
-        if source.note and not base:
-            console.print(source.note, soft_wrap=True, highlight=False)
-        known = all(file.name in recorded(folder) and where(folder, file.name) for file in source.files)
-        site = {} if base or known or not source.record else _published(source.record)
-        for file in source.files:
-            _tell(_fetch(file, name, folder, base, site))
+    console.print(f"Licence: {escape(DATASETS[name].licence)}. Official page: {source.page}")
+    if source.login and not mirror:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [find_archive(folder, file.name) for file in source.files]
+    if not any(found) and look(DATASETS[name], folder, quick=True).complete:
+        console.print("Every official image is there already; nothing to download.")
+        return
+    if source.note and not mirror:
+        console.print(source.note)
+    known = all(found) and all(file.name in recorded(folder) for file in source.files)
+    site = {} if mirror or known else _published(source.record)
+    for file in source.files:
+        fetched = fetch(file, folder, address(file, name, mirror), site=site, progress=errors.is_terminal)
+        _print_fetched(fetched)
 
 
-def _published(record_url: str) -> dict[str, str]:
+def _published(url: str) -> dict[str, str]:
     try:
-        return published(record_url)
+        return published(url) if url else {}
     except TransferFailed as error:
-        errors.print(f"[yellow]The site's checksums are not at hand: {escape(str(error))}[/]", soft_wrap=True)
+        _error(f"The site's checksums are not available: {error}", "yellow")
         return {}
 
 
-def _fetch(file: RemoteFile, name: str, folder: Path, base: str, site: dict[str, str]) -> Fetched:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=errors) as progress:
-        task = progress.add_task(file.name, visible=False)
-
-        def told(have: int, total: int | None) -> None:
-            progress.update(task, completed=have, total=total or file.size or None, visible=True)
-
-        return fetch(file, folder, address(file, name, base), site=site, progress=told)
-
-
-def _tell(fetched: Fetched) -> None:
-    news = "downloaded" if fetched.came else "was there"
-    against = "; ".join(f"{item.checksum.partition(':')[0]} agrees with {item.said_by}" for item in fetched.expected)
+def _print_fetched(fetched: Fetched) -> None:
+    news = "downloaded" if fetched.downloaded else "was there"
+    compared = "; ".join(f"{value.partition(':')[0]} agrees with {source}" for source, value in fetched.checked.items())
     console.print(
-        f"{fetched.path.name}: {news}, {size(fetched.size)}, sha256 {fetched.sha256}; "
-        f"{against or 'seen for the first time, recorded'}",
-        soft_wrap=True,
-        highlight=False,
+        f"{fetched.path.name}: {news}, {size(fetched.path.stat().st_size)}, sha256 {fetched.sha256}; "
+        f"{compared or 'seen for the first time, recorded'}"
     )
 
 
-def _recorded(archive: Path, folder: Path) -> tuple[Expected, ...]:
-    known = as_recorded(name_in(folder, archive), folder)
-    return () if known is None else (known,)
-
-
-def _keep(folder: Path, *, extract: bool) -> None:
-    """Record the archives that were placed by hand and found good; unpack all where that is wanted."""
+def _record_and_unpack(folder: Path, *, extract: bool) -> None:
+    """Record the archives that were placed by hand and passed the check; unpack all if asked."""
     for archive in archives_in(folder):
         record(archive, folder, "placed by hand")
-        if not extract:
-            continue
-        made = unpack(archive, archive.parent)
-        kept = folder / KEPT / name_in(folder, archive)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        archive.rename(kept)
-        console.print(f"{archive.name}: unpacked into {escape(str(made))}", soft_wrap=True, highlight=False)
+        if extract:
+            target = unpack(archive, archive.parent)
+            kept = folder / UNPACKED / original_name(folder, archive)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            archive.rename(kept)
+            console.print(f"{archive.name}: unpacked into {escape(str(target))}")
 
 
 def _check(name: str, folder: Path) -> int:
-    """Say what lies there; the exit code of it."""
+    """Print what is there; the exit code."""
     if not folder.is_dir():
-        console.print(f"[yellow]Nothing is there: no folder {escape(str(folder))}.[/]", soft_wrap=True)
-        _steps(name, folder)
+        console.print(f"[yellow]Nothing is there: no folder {escape(str(folder))}.[/]")
+        _print_steps(name, folder)
         return BY_HAND
-    bad = _archives(name, folder)
+    good = _check_archives(name, folder)
     found = look(DATASETS[name], folder, cache=Settings().home / "fingerprints" / "archives")
-    _table(found)
-    for archive, why in found.broken.items():
-        errors.print(f"[red]{escape(archive)}: {escape(why)}[/]", soft_wrap=True, highlight=False)
-    if bad or found.broken:
+    _print_counts(found)
+    for archive, reason in found.broken.items():
+        _error(f"{archive}: {reason}")
+    if found.broken or not good:
         return DIFFERS
-    if found.usable:
-        if Settings().raw != folder.parent:
-            console.print(f"The lanes look there with: export PROXYANO_RAW='{folder.parent}'", soft_wrap=True)
-        return 0
-    why = found.problem or "expected normal and abnormal images, found only some of them"
-    errors.print(f"[yellow]{escape(why)}[/]", soft_wrap=True, highlight=False)
-    _steps(name, folder)
-    return BY_HAND
+    if not found.usable:
+        _error(found.problem or "expected normal and abnormal images, found only some of them", "yellow")
+        _print_steps(name, folder)
+        return BY_HAND
+    if Settings().raw != folder.parent:
+        console.print(f"To let the lanes find it: export PROXYANO_RAW='{folder.parent}'")
+    return 0
 
 
-def _archives(name: str, folder: Path) -> bool:
-    """Name the archives that are there and those that are not; whether one is damaged or another than recorded."""
-    expected = [file.name for file in SOURCES[name].files]
-    present, bad = archives_in(folder), False
-    for missing in [each for each in expected if where(folder, each) is None]:
-        line = f"{missing}: not there (fine where its content lies unpacked, or under another name)"
-        console.print(line, soft_wrap=True, highlight=False)
-    for archive in present:
-        why = damage(archive)
+def _check_archives(name: str, folder: Path) -> bool:
+    """Print the archives that are missing and those that are there; whether all of these are whole and as recorded."""
+    for file in SOURCES[name].files:
+        if find_archive(folder, file.name) is None:
+            console.print(f"{file.name}: not there (fine if its content is unpacked, or under another name)")
+    all_good = True
+    for archive in archives_in(folder):
+        expected = recorded_checksum(original_name(folder, archive), folder)
+        reason = damage(archive)
         try:
-            compare(archive, _recorded(archive, folder))
+            compare(archive, expected, "if it is damaged, remove it and download it again")
         except ContentDiffers as error:
-            why = str(error)
-        bad = bad or bool(why)
-        good = "readable, as recorded" if _recorded(archive, folder) else "readable"
-        line = f"{escape(name_in(folder, archive))}: {size(archive.stat().st_size)}, "
-        console.print(line + (f"[red]{escape(why)}[/]" if why else good), soft_wrap=True, highlight=False)
-    return bad
+            reason = str(error)
+        state = f"[red]{escape(reason)}[/]" if reason else "readable, as recorded" if expected else "readable"
+        console.print(f"{escape(original_name(folder, archive))}: {size(archive.stat().st_size)}, {state}")
+        all_good = all_good and not reason
+    return all_good
 
 
-def _table(found: Presence) -> None:
-    table = Table("part", "class", title="Images where the layout puts them")
+def _print_counts(found: Presence) -> None:
+    table = Table("part", "class", title="Images where the layout expects them")
     table.add_column("here", justify="right")
     table.add_column("official", justify="right")
     for part, classes in found.dataset.official.items():
         for klass, official in classes.items():
             table.add_row(part, klass, str(found.counts.get(part, {}).get(klass, 0)), str(official))
-    console.print(table)
+    console.print(table, soft_wrap=False)
     if found.usable and not found.complete:
         console.print("A part of the official images is enough for the lanes; results depend on which.")
 
 
-def _steps(name: str, folder: Path) -> None:
+def _print_steps(name: str, folder: Path) -> None:
     console.print("[bold]By hand:[/]")
-    for number, step in enumerate(SOURCES[name].steps, start=1):
-        console.print(f"  {number}. {escape(step.format(folder=folder))}", soft_wrap=True, highlight=False)
-    again = f"proxyano download {name} --into '{folder.parent}' --check"
-    console.print(f"  {len(SOURCES[name].steps) + 1}. {escape(again)}", soft_wrap=True, highlight=False)
+    steps = [step.format(folder=folder) for step in SOURCES[name].steps]
+    for number, step in enumerate([*steps, f"proxyano download {name} --into '{folder.parent}' --check"], start=1):
+        console.print(f"  {number}. {escape(step)}")

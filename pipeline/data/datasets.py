@@ -1,6 +1,6 @@
-"""The data sets: one row each. A new data set is a new row (and a layout, if nobody has its folders yet).
+"""The built-in data sets, one row each. A new data set is a new row, with a layout if its folders are new.
 
-The official counts name only the parts that the lanes use; a subset of them is enough to run.
+The official counts name only the parts that the lanes use; a subset of the images is enough to run.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,34 +15,34 @@ from pipeline.data.splits import SplitRule, by_duplicate_group, by_hash_order, b
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What is known of a data set before a file is read."""
+    """Everything known about a data set before a file is read."""
 
     name: str
     title: str
-    classes: tuple[str, ...]  # the first one is normal, label 0; all others label 1
+    classes: tuple[str, ...]  # the first is normal, label 0; all others are label 1
     lesions: tuple[str, ...] = ()  # names of the lesion masks; empty where there are none
     licence: str
     citation: str
     url: str
     official: Mapping[str, Mapping[str, int]]  # part of the download → class → images in the official set
-    layout: str  # what is expected where, one path a line, for error messages
+    layout: str  # the expected paths, one a line, for error messages
     scan: Callable[[RawFolder], list[Candidate]]
     split: SplitRule
     shares: tuple[float, float, float, float]  # of the normals: train, val, holdout, test; they sum to 1
-    duplicates: DuplicateRule | None = None  # when two normals count as the same picture; None: by patient alone
-    middle: float = 1.0  # share of each side around the middle in which duplicates are looked for, in (0, 1]
+    duplicates: DuplicateRule | None = None  # when two images count as the same; None: not searched
+    middle: float = 1.0  # share of each side in which duplicates are searched, in (0, 1]
     conflicts: Mapping[str, str] = field(default_factory=dict)  # candidate key → why it goes to the quarantine
-    described: str = ""  # hash of what else decides the manifest, where the user described it
+    described: str = ""  # hash of a user's description, as far as it affects the manifest
 
     @property
     def decides(self) -> tuple[object, ...]:
-        """What of the row decides the manifest."""
-        own = (self.described,) if self.described else ()
-        return self.shares, self.duplicates, self.middle, dict(self.conflicts), *own
+        """The parts of the row that affect the manifest."""
+        described = (self.described,) if self.described else ()
+        return self.shares, self.duplicates, self.middle, dict(self.conflicts), *described
 
     @property
     def wanted(self) -> str:
-        """What is expected where, for error messages."""
+        """The expected files, for error messages."""
         return f"expected there, all of it or a part:\n{self.layout}" + (f"\ndownload: {self.url}" if self.url else "")
 
     @property
@@ -105,8 +105,10 @@ IDRID = Dataset(
     scan=idrid.scan,
     split=by_hash_order,
     shares=(0.705, 0.185, 0.11, 0.0),
-    duplicates=DuplicateRule(plain=1.0, hash_bits=-1),  # one fundus looks like the next: its vessels must agree,
-    middle=0.5,  # inside the round field, whose rim is the same in all (largest correlation of 133 normals: .41)
+    # All fundus images look alike but for their vessels, so only high-passed images are compared, inside the round
+    # field, whose rim is the same in all (largest correlation among 133 normals: .41).
+    duplicates=DuplicateRule(plain=1.0, hash_bits=-1),
+    middle=0.5,
     conflicts={
         "B/train/IDRiD_118": "conflicting labels: grade 0 here, and the same image stands in the official "
         "testing set under another number with grade 3"

@@ -1,7 +1,7 @@
 """Duplicate groups: files that show the same slice, whether flipped, sharpened, brightened, cropped or re-encoded.
 
-Notable: plain correlation misses sharpened copies and hashes miss crops, so three signs are joined; a split by
-these groups is what keeps a copy of a training image out of the test set. Any gray image is taken, a blank one too.
+Plain correlation misses sharpened copies and perceptual hashes miss crops, so any of three signs is enough. A split by
+these groups keeps copies of training images out of the test set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,17 +18,19 @@ from tqdm import tqdm
 
 Gray = NDArray[np.uint8]
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Steps along rows and columns: as it is, mirrored, upside down, both."""
+"""Steps along rows and columns: unchanged, mirrored, upside down, both."""
+LONGEST = 512  # px, longest side of the copies that are compared
+DARK = 0.15  # share of the brightness range below which a row or column is frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateRule:
-    """When two images show the same thing; any one sign is enough, in any of the four flips."""
+    """When two images show the same thing; any sign is enough, in any of the four flips."""
 
     high_pass: float = 0.70  # correlation of the high-passed crop at 64 px, above
     plain: float = 0.95  # correlation of the crop at 32 px, above
     hash_bits: int = 6  # differing bits of 64 in the perceptual hash, at most
-    sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass takes away
+    sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass subtracts
 
 
 @dataclass(frozen=True)
@@ -39,43 +41,49 @@ class Prints:
     plain: NDArray[np.float32]
     bits: NDArray[np.float32]
 
-    def __len__(self) -> int:
-        return len(self.bits)
+
+def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
+    """Gray copy (H, W) to compare: the middle share of each side, scaled to at most ``LONGEST`` px."""
+    rows, cols = (round(side * (1 - middle) / 2) for side in pixels.shape[:2])
+    pixels = pixels[rows : pixels.shape[0] - rows, cols : pixels.shape[1] - cols]
+    gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    scale = LONGEST / max(gray.shape)
+    if scale < 1:
+        size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
+        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(gray, np.uint8)
 
 
 def duplicate_groups(
     images: Sequence[Gray], progress: bool = False, rule: DuplicateRule | None = None
 ) -> NDArray[np.int64]:
-    """Label of the duplicate group of each uint8 (H, W) image, counted from 0 in order of first appearance."""
-    rule = rule or DuplicateRule()
-    pairs = np.array(list(near_duplicates(images, images, progress=progress, rule=rule)), np.int64).reshape(-1, 2)
+    """Label of the duplicate group of each uint8 (H, W) image, counted from 0."""
+    pairs = np.array(list(near_duplicates(images, progress, rule)), np.int64).reshape(-1, 2)
     n = len(images)
     graph = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    _, labels = connected_components(graph, directed=False)
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order: NDArray[np.int64] = np.argsort(np.argsort(first))[inverse].astype(np.int64)
-    return order
+    # Groups are connected components: two images that do not match directly may both match a third.
+    labels: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels
 
 
 def near_duplicates(
     images: Sequence[Gray],
-    others: Sequence[Gray],
     progress: bool = False,
     rule: DuplicateRule | None = None,
     rows: int = 512,  # images compared at a time: bounds the memory
 ) -> Iterator[tuple[int, int]]:
-    """Pairs (index in ``images``, index in ``others``) that show the same thing; each image pairs with itself."""
+    """Pairs of indices of images that show the same thing; each image pairs with itself."""
     rule = rule or DuplicateRule()
-    left = prints(images, (1, 1), rule)
+    left = _prints(images, (1, 1), rule)
+    # Only one side is flipped: a flip of both changes neither correlation.
     for flip in tqdm(FLIPS, desc="duplicate groups", disable=not progress, leave=False):
-        right = left if flip == (1, 1) and others is images else prints(others, flip, rule)
-        for start in range(0, len(left), rows):
-            found = alike(left, slice(start, start + rows), right, rule)
-            for i, j in np.argwhere(found):
+        right = left if flip == (1, 1) else _prints(images, flip, rule)
+        for start in range(0, len(images), rows):
+            for i, j in np.argwhere(_alike(left, slice(start, start + rows), right, rule)):
                 yield start + int(i), int(j)
 
 
-def alike(left: Prints, chosen: slice, right: Prints, rule: DuplicateRule) -> NDArray[np.bool_]:
+def _alike(left: Prints, chosen: slice, right: Prints, rule: DuplicateRule) -> NDArray[np.bool_]:
     """Which of the chosen rows of ``left`` look like which of ``right``, as matrix products."""
     differing = (left.bits.shape[1] - left.bits[chosen] @ right.bits.T) / 2
     found: NDArray[np.bool_] = differing <= rule.hash_bits + 0.5
@@ -84,37 +92,34 @@ def alike(left: Prints, chosen: slice, right: Prints, rule: DuplicateRule) -> ND
     return found
 
 
-def prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) -> Prints:
-    """Prints of every image after a flip."""
+def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) -> Prints:
     high, plain, bits = [], [], []
     for image in images:
-        crop = content(image)[:: flip[0], :: flip[1]]
-        large = resized(crop, 64)
-        high.append(unit(large - ndimage.gaussian_filter(large, rule.sigma)))
-        plain.append(unit(resized(crop, 32)))
-        bits.append(np.where(imagehash.phash(Image.fromarray(np.ascontiguousarray(crop))).hash.ravel(), 1, -1))
+        crop = np.ascontiguousarray(_content(image)[:: flip[0], :: flip[1]])
+        large = _resized(crop, 64)
+        high.append(_unit(large - ndimage.gaussian_filter(large, rule.sigma)))
+        plain.append(_unit(_resized(crop, 32)))
+        bits.append(np.where(imagehash.phash(Image.fromarray(crop)).hash.ravel(), 1, -1))
     sized = zip((high, plain, bits), (64 * 64, 32 * 32, 64), strict=True)
     return Prints(*(np.array(part, np.float32).reshape(len(images), size) for part, size in sized))
 
 
-def content(image: Gray, level: float = 0.15) -> Gray:
-    """Crop without the dark frame: rows and columns whose brightest smoothed pixel exceeds a share of the range."""
+def _content(image: Gray) -> Gray:
+    """Crop without the dark frame: rows and columns whose brightest smoothed pixel is above ``DARK`` of the range."""
     smooth = cv2.blur(image, (5, 5)).astype(np.float32)
     low, high = np.percentile(smooth, (1, 99))
-    bright = smooth > low + level * (high - low)
+    bright = smooth > low + DARK * (high - low)
     if not bright.any():
         return image
     rows, cols = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
     return image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
 
 
-def resized(image: Gray, side: int) -> NDArray[np.float32]:
-    """Area means at side × side."""
-    square = cv2.resize(np.ascontiguousarray(image), (side, side), interpolation=cv2.INTER_AREA)
-    return np.asarray(square, np.float32)
+def _resized(image: Gray, side: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Flat vector of mean 0 and length 1, so that a product is a correlation; a flat image becomes zeros."""
     centred: NDArray[np.float32] = (values - values.mean()).ravel()
     length = float(np.linalg.norm(centred))

@@ -1,17 +1,16 @@
-"""From a download to ``<dataset>/images``: every image read once to its end, known by its content, in one split.
+"""From a download to ``<dataset>/images``: every image read once to its end, identified by its content, in one split.
 
-What cannot be used goes to the quarantine by name and reason and the rest goes on; only a data set with nothing
-usable stops the lane.
+A file that cannot be used goes to the quarantine with the reason; only a data set without any usable image stops the
+lane.
 """
 
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,32 +19,29 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.duplicates import DuplicateRule, duplicate_groups
+from pipeline.data.duplicates import Gray, duplicate_groups, small_gray
 from pipeline.data.layouts.candidate import Candidate
 from pipeline.data.raw import RawFolder, read_mask
 from pipeline.data.raw import fingerprint as raw_fingerprint
-from pipeline.data.read.decode import decode_image, small_gray
+from pipeline.data.read.decode import decode_image
 from pipeline.data.schema import IMAGES, QUARANTINE
-from pipeline.data.splits import ImagesConfig
+from pipeline.data.splits import UNUSED, ImagesConfig
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.versions import Store, Version, fingerprint, write_file
-
-Gray = NDArray[np.uint8]
-Grouping = Callable[[Sequence[Gray], DuplicateRule], NDArray[np.int64]]
-
 
 VERSION = "1"
 """Raise it when a change of the step's code changes its result; part of the asset's code version."""
 
+Problem = tuple[str, str]
+"""Path of a file that cannot be used, and the reason."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Reading:
-    """What reading one candidate gave: a row and a small gray copy, or why not."""
+    """A usable image: its row and, where duplicates are looked for, a small gray copy."""
 
-    candidate: Candidate
-    row: dict[str, Any] | None = None
-    small: Gray | None = None
-    problems: tuple[tuple[str, str], ...] = ()  # path, reason
+    row: dict[str, Any]
+    small: Gray | None
 
 
 def build_manifest(
@@ -57,12 +53,11 @@ def build_manifest(
     source_version: str | None = None,
     code_version: str = "1",
     progress: bool = False,
-    grouping: Grouping | None = None,
 ) -> Version:
     """Publish ``<dataset>/images``: images.parquet, quarantine.parquet and counts.json; ``meta`` holds the counts.
 
-    ``source_version`` is the fingerprint of the raw folder, computed where it is not given. Raises
-    ``DatasetUnusable`` where there are no normals or no abnormal images left.
+    ``source_version`` is the fingerprint of the raw folder, computed if not given. Raises ``DatasetUnusable`` where
+    no normal or no abnormal image is usable.
     """
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)
@@ -70,7 +65,7 @@ def build_manifest(
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        images, quarantine, counts = make_manifest(raw, dataset, config, progress=progress, grouping=grouping)
+        images, quarantine, counts = make_manifest(raw, dataset, config, progress=progress)
         images.to_parquet(work / "images.parquet", index=False)
         quarantine.to_parquet(work / "quarantine.parquet", index=False)
         write_file(work / "counts.json", json.dumps(counts, indent=1).encode())
@@ -79,12 +74,7 @@ def build_manifest(
 
 
 def make_manifest(
-    raw: RawFolder,
-    dataset: Dataset,
-    config: ImagesConfig,
-    *,
-    progress: bool = False,
-    grouping: Grouping | None = None,
+    raw: RawFolder, dataset: Dataset, config: ImagesConfig, *, progress: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """The tables of images and of the quarantine, and the counts, without publishing them."""
     candidates = dataset.scan(raw)
@@ -94,20 +84,18 @@ def make_manifest(
         raise DatasetUnusable(
             f"{dataset.name}: no image of {dataset.title} found in {raw.root}, got {got}{broken}\n{dataset.wanted}"
         )
-    readings = list(_read_all(raw, dataset, candidates, progress))
-    problems = list(raw.broken.items()) + [problem for reading in readings for problem in reading.problems]
-    usable, doubles = _without_doubles([reading for reading in readings if reading.row is not None])
-    problems += doubles
-    _require(dataset, raw, usable, problems)
-    rows = pd.DataFrame([reading.row for reading in usable])
-    group = grouping or (lambda images, rule: duplicate_groups(images, progress=progress, rule=rule))
-    smalls = [reading.small for reading in usable]
+    readings, problems = _read_all(raw, dataset, candidates, progress)
+    readings, repeated = _unique(readings)
+    problems = [*raw.broken.items(), *problems, *repeated]
+    _require_both_labels(dataset, raw, readings, problems)
 
     def alike(places: Sequence[int]) -> NDArray[np.int64]:
         if dataset.duplicates is None or not places:
             return np.arange(len(places))
-        return group([small for place in places if (small := smalls[place]) is not None], dataset.duplicates)
+        smalls = [small for place in places if (small := readings[place].small) is not None]
+        return duplicate_groups(smalls, progress=progress, rule=dataset.duplicates)
 
+    rows = pd.DataFrame([reading.row for reading in readings])
     placed = dataset.split(rows, config, config.shares or dataset.shares, alike)
     rows = rows.assign(group=placed["group"], split=placed["split"])
     images = rows[list(IMAGES.columns)].sort_values(["split", "path"], ignore_index=True)
@@ -117,57 +105,77 @@ def make_manifest(
     return IMAGES.validate(images), QUARANTINE.validate(quarantine), counts
 
 
-def _read_all(raw: RawFolder, dataset: Dataset, candidates: Sequence[Candidate], progress: bool) -> Iterator[Reading]:
-    """Readings in the order of the candidates; decoding runs on threads, as it releases the interpreter lock."""
+def _read_all(
+    raw: RawFolder, dataset: Dataset, candidates: Sequence[Candidate], progress: bool
+) -> tuple[list[Reading], list[Problem]]:
+    """Readings in the order of the candidates; threads decode, as decoding releases the interpreter lock."""
+    readings: list[Reading] = []
+    problems: list[Problem] = []
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        readings = pool.map(lambda candidate: _read(raw, dataset, candidate), candidates)
-        yield from tqdm(readings, total=len(candidates), desc=f"{dataset.name}: reading", disable=not progress)
+        results = pool.map(lambda candidate: _read(raw, dataset, candidate), candidates)
+        title = f"{dataset.name}: reading"
+        for result in tqdm(results, total=len(candidates), desc=title, disable=not progress):
+            if isinstance(result, Reading):
+                readings.append(result)
+            else:
+                problems += result
+    return readings, problems
 
 
-def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading:
+def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading | list[Problem]:
     path = candidate.path
     if reason := candidate.refused or dataset.conflicts.get(candidate.key):
-        return Reading(candidate=candidate, problems=((path, reason),))
+        return [(path, reason)]
     label = int(candidate.klass != dataset.classes[0])
     if label and dataset.lesions and not candidate.masks:
-        return Reading(candidate=candidate, problems=((path, "an annotated image without any lesion mask"),))
+        return [(path, "an annotated image without any lesion mask")]
     try:
         data = raw.read(path)
         pixels = decode_image(data)
     except UnusableImage as error:
-        return Reading(candidate=candidate, problems=((path, str(error)),))
+        return [(path, str(error))]
     height, width = pixels.shape[:2]
+    mask_hash = hashlib.sha256()
     problems = []
-    marked = hashlib.sha256()
     for mask in candidate.masks.values():
         try:
             read_mask(raw, mask, (height, width))
-            marked.update(hashlib.sha256(raw.read(mask)).digest())
+            mask_hash.update(hashlib.sha256(raw.read(mask)).digest())
         except UnusableImage as error:
             problems.append((mask, str(error)))
     if problems:
         reason = f"its mask {problems[0][0]} cannot be used, and a missing lesion would count as normal"
-        return Reading(candidate=candidate, problems=(*problems, (path, reason)))
+        return [*problems, (path, reason)]
     digest = hashlib.sha256(data).hexdigest()
-    row = {"image_id": digest[:16], "path": path, "sha256": digest, "label": label, "klass": candidate.klass}
-    row |= {"width": width, "height": height, "bytes": len(data), "source": candidate.source}
-    row |= {"masks_sha256": marked.hexdigest() if candidate.masks else ""}
-    row |= {"masks": json.dumps(dict(candidate.masks)), "part": candidate.part, "official": candidate.official}
-    row |= {"patient": candidate.patient, "order": candidate.order}
-    return Reading(
-        candidate=candidate, row=row, small=None if dataset.duplicates is None else small_gray(pixels, dataset.middle)
-    )
+    row = {
+        "image_id": digest[:16],
+        "path": path,
+        "sha256": digest,
+        "label": label,
+        "klass": candidate.klass,
+        "width": width,
+        "height": height,
+        "bytes": len(data),
+        "source": candidate.source,
+        "masks": json.dumps(dict(candidate.masks)),
+        "masks_sha256": mask_hash.hexdigest() if candidate.masks else "",
+        "part": candidate.part,
+        "official": candidate.official,
+        "patient": candidate.patient,
+        "order": candidate.order,
+    }
+    return Reading(row, None if dataset.duplicates is None else small_gray(pixels, dataset.middle))
 
 
-def _without_doubles(readings: list[Reading]) -> tuple[list[Reading], list[tuple[str, str]]]:
-    """One reading a content: the first by path; none where the same content is called normal and abnormal."""
+def _unique(readings: list[Reading]) -> tuple[list[Reading], list[Problem]]:
+    """One reading for each content: the first by path, or none where it is labelled both normal and abnormal."""
     by_content: dict[str, list[Reading]] = {}
-    for reading in sorted(readings, key=lambda reading: reading.candidate.path):
-        by_content.setdefault((reading.row or {})["sha256"], []).append(reading)
+    for reading in sorted(readings, key=lambda reading: str(reading.row["path"])):
+        by_content.setdefault(reading.row["sha256"], []).append(reading)
     kept, problems = [], []
     for same in by_content.values():
-        paths = [reading.candidate.path for reading in same]
-        if len({(reading.row or {})["label"] for reading in same}) > 1:
+        paths = [reading.row["path"] for reading in same]
+        if len({reading.row["label"] for reading in same}) > 1:
             text = "conflicting labels, normal and abnormal: same content as "
             problems += [(path, text + next(other for other in paths if other != path)) for path in paths]
         else:
@@ -176,25 +184,26 @@ def _without_doubles(readings: list[Reading]) -> tuple[list[Reading], list[tuple
     return kept, problems
 
 
-def _require(dataset: Dataset, raw: RawFolder, usable: Sequence[Reading], problems: Sequence[tuple[str, str]]) -> None:
-    labels = {(reading.row or {})["label"] for reading in usable}
+def _require_both_labels(
+    dataset: Dataset, raw: RawFolder, readings: Sequence[Reading], problems: Sequence[Problem]
+) -> None:
+    labels = {reading.row["label"] for reading in readings}
     for label, kind in ((0, "normal"), (1, "abnormal")):
         if label not in labels:
             reasons = "".join(f"\n  {path}: {reason}" for path, reason in problems[:5])
             raise DatasetUnusable(
-                f"{dataset.name}: no usable {kind} image in {raw.root}; {len(usable)} others are usable, "
-                f"{len(problems)} files are not{':' if reasons else ''}{reasons}\n"
-                f"{dataset.wanted}"
+                f"{dataset.name}: no usable {kind} image in {raw.root}; {len(readings)} others are usable, "
+                f"{len(problems)} files are not{':' if reasons else ''}{reasons}\n{dataset.wanted}"
             )
 
 
 def _count(
     dataset: Dataset, config: ImagesConfig, candidates: Sequence[Candidate], rows: pd.DataFrame, quarantined: int
 ) -> dict[str, Any]:
-    """What is there beside what the official set has, and what came into which split."""
+    """Images found beside those of the official set, and images and groups of each split."""
     there = Counter((item.part, item.klass) for item in candidates)
     usable = Counter(zip(rows["part"], rows["klass"], strict=True))
-    sides = rows[rows["split"] != "unused"].groupby("group")["split"].nunique()
+    splits_of_group = rows[rows["split"] != UNUSED].groupby("group")["split"].nunique()
     return {
         "parts": {
             part: {
@@ -210,13 +219,12 @@ def _count(
         "groups": {str(split): int(n) for split, n in rows.groupby("split")["group"].nunique().items()},
         "quarantined": quarantined,
         "protocol": config.protocol,
-        "leaking": bool((sides > 1).any()),
-        "leaking_groups": int((sides > 1).sum()),
+        "leaking": bool((splits_of_group > 1).any()),
+        "leaking_groups": int((splits_of_group > 1).sum()),
     }
 
 
 def read_manifest(version: Version) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Images, quarantine and counts of a published version."""
-    folder: Path = version.path
-    counts: dict[str, Any] = json.loads((folder / "counts.json").read_text())
-    return pd.read_parquet(folder / "images.parquet"), pd.read_parquet(folder / "quarantine.parquet"), counts
+    images, quarantine = (pd.read_parquet(version.path / f"{name}.parquet") for name in ("images", "quarantine"))
+    return images, quarantine, json.loads((version.path / "counts.json").read_text())

@@ -1,4 +1,4 @@
-"""What must hold of a manifest, as plain functions: (passed, numbers and names for the asset check's metadata)."""
+"""Checks of a manifest, as plain functions: (passed, numbers and names for the asset check's metadata)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,33 +7,32 @@ from typing import Any
 import pandas as pd
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.duplicates import near_duplicates
+from pipeline.data.duplicates import near_duplicates, small_gray
 from pipeline.data.raw import RawFolder, read_image, read_mask
-from pipeline.data.read.decode import small_gray
 from pipeline.data.splits import SPLITS
 from pipeline.errors import UnusableImage
 
 Outcome = tuple[bool, dict[str, Any]]
 FEW = 5
-"""Offenders named in the metadata."""
+"""Examples named in the metadata."""
 
 
 def content_once(images: pd.DataFrame) -> Outcome:
-    """No content hash stands twice, so none stands in two splits."""
+    """No content hash occurs twice, so none is in two splits."""
     twice = sorted(set(images["path"][images["sha256"].duplicated(keep=False)]))
     return not twice, {"images": len(images), "repeated": len(twice), "examples": twice[:FEW]}
 
 
 def groups_apart(images: pd.DataFrame) -> Outcome:
-    """No patient or duplicate group stands in two of train, val, holdout and test."""
+    """No patient or duplicate group is in two of train, val, holdout and test."""
     used = images[images["split"].isin(SPLITS)]
-    sides = used.groupby("group")["split"].nunique()
-    torn = sorted(sides.index[sides > 1])
-    return not torn, {"groups": len(sides), "torn": len(torn), "examples": torn[:FEW]}
+    splits = used.groupby("group")["split"].nunique()
+    torn = sorted(splits.index[splits > 1])
+    return not torn, {"groups": len(splits), "torn": len(torn), "examples": torn[:FEW]}
 
 
 def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset) -> Outcome:
-    """No two normals of different splits show the same thing; looked for anew, over all pairs of splits.
+    """No two normals of different splits show the same thing; searched again, over all pairs of splits.
 
     Normals that look like an abnormal image of the test are counted in ``look_like_abnormal`` and do not fail.
     """
@@ -42,7 +41,7 @@ def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset
         return True, {"pairs": 0, "note": "this data set is split by patient"}
     used = images[images["split"].isin(SPLITS)].reset_index(drop=True)
     smalls = [small_gray(read_image(raw, path), dataset.middle) for path in used["path"]]
-    pairs = [(i, j) for i, j in near_duplicates(smalls, smalls, rule=rule) if i < j]
+    pairs = [(i, j) for i, j in near_duplicates(smalls, rule=rule) if i < j]
     labels, splits = used["label"].tolist(), used["split"].tolist()
     torn = [(i, j) for i, j in pairs if labels[i] == labels[j] == 0 and splits[i] != splits[j]]
     mixed = {min((i, j), key=lambda k: labels[k]) for i, j in pairs if labels[i] != labels[j]}
@@ -51,7 +50,7 @@ def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset
 
 
 def normals_only(images: pd.DataFrame, splits: Sequence[str] = ("train", "val", "holdout")) -> Outcome:
-    """What is learned from, or sets thresholds, is normal, and there is some of it in each split."""
+    """Only normals are learned from or set thresholds, and each split has some."""
     rows = images[images["split"].isin(splits)]
     wrong = sorted(rows["path"][rows["label"] != 0])
     counts = {split: int((rows["split"] == split).sum()) for split in splits}
@@ -59,7 +58,7 @@ def normals_only(images: pd.DataFrame, splits: Sequence[str] = ("train", "val", 
 
 
 def counts_within_official(counts: Mapping[str, Any]) -> Outcome:
-    """No part holds more images than the official set, and each image there is usable or in the quarantine."""
+    """No part holds more images than the official set, and each image found is usable or in the quarantine."""
     cells = [(f"{part}/{klass}", cell) for part, row in counts["parts"].items() for klass, cell in row.items()]
     more = [
         f"{name}: {cell['there']} of {cell['official']}" for name, cell in cells if cell["there"] > cell["official"]

@@ -1,7 +1,7 @@
-"""A folder of downloads as one list of files, whether they lie open or inside .zip and .tar.gz archives.
+"""A folder of downloads as one list of files, whether unpacked or inside .zip and .tar.gz archives.
 
 A path is relative to the folder, in posix form; a file in an archive is ``archive.zip!/inner/path``. Nothing is
-unpacked into the folder, and only listed paths can be read, so a member named ``../x`` is only a name.
+unpacked into the folder, and only listed paths can be read, so a member named ``../x`` is harmless.
 """
 
 import hashlib
@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.archives import SUFFIXES as ARCHIVES
-from pipeline.data.archives import Archive, open_archive
+from pipeline.data.archives import Archive
 from pipeline.data.read.decode import decode_image, decode_mask
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.versions import write_file
 
 KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv")
-"""Suffixes of the files a data set can consist of; all others (licences, thumbnails) are passed over."""
-_RACY = 2.0  # seconds: a file changed this short a time ago could change again without its time showing it
+"""Suffixes of the files of a data set; all others (licences, thumbnails) are skipped."""
+_SETTLED = 2.0  # seconds: a file changed more recently could change again within the resolution of its time stamp
 
 
 class RawFolder:
-    """Lists and reads what lies in a folder and in the archives below it, in an order that never varies.
+    """Lists and reads the files of a folder and of the archives below it, in a fixed order.
 
     ``cache`` is a folder for inflated .tar.gz files; without one they go to temporary files. ``broken`` names the
     archives that cannot be opened, with the reason. Raises ``DatasetUnusable`` where there is no such folder.
@@ -46,7 +46,7 @@ class RawFolder:
 
     @cached_property
     def sizes(self) -> MappingProxyType[str, int]:
-        """Bytes of every file by path, ordered by path; archives stand for their members."""
+        """Bytes of every file by path, ordered by path; archives are replaced by their members."""
         found: dict[str, int] = {}
         for name, path in _walk(self.root):
             if not name.lower().endswith(ARCHIVES):
@@ -62,10 +62,10 @@ class RawFolder:
 
     def opened(self, path: Path) -> Archive:
         """An archive below the folder; raises ``UnusableImage`` where it cannot be opened."""
-        return open_archive(path, self.cache)
+        return Archive(path, self.cache)
 
     def paths(self) -> list[str]:
-        """Every file, open or in an archive, sorted."""
+        """Every file, unpacked or in an archive, sorted."""
         return list(self.sizes)
 
     def read(self, path: str) -> bytes:
@@ -98,25 +98,22 @@ def read_mask(raw: RawFolder, path: str, shape: tuple[int, ...]) -> NDArray[np.b
 def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
     """Hash (16 hex digits) of all names and contents in the folder, archives as whole files.
 
-    It changes exactly when a name or a content does. Content hashes are remembered in ``cache`` (a folder) by path,
-    size and times, so that asking again costs one look at each file's entry and none at its content.
+    Content hashes are remembered in the folder ``cache`` by path, size and times, so a second call reads no file that
+    has not changed.
     """
-    record = (
-        None if cache is None else cache / f"{hashlib.sha256(str(raw.root.resolve()).encode()).hexdigest()[:16]}.json"
-    )
+    name_of_root = hashlib.sha256(str(raw.root.resolve()).encode()).hexdigest()[:16]
+    record = None if cache is None else cache / f"{name_of_root}.json"
     known: dict[str, list[str]] = json.loads(record.read_text()) if record is not None and record.is_file() else {}
     fresh: dict[str, list[str]] = {}
     lines = []
     for name, path in _walk(raw.root):
         status = path.stat()
         state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-        settled = time.time() - max(status.st_mtime, status.st_ctime) > _RACY
-        if name in known and known[name][0] == state:
-            digest = known[name][1]
-        else:
+        old_state, digest = known.get(name, ("", ""))
+        if old_state != state:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if settled:
+        if time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED:
             fresh[name] = [state, digest]
         lines.append(f"{name}\0{digest}\n")
     if record is not None and fresh != known:
@@ -125,12 +122,11 @@ def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """(relative posix path, path) of the files that matter, sorted; links are followed, hidden files are not."""
+    """(relative posix path, path) of the files that count, sorted; links are followed, hidden files skipped."""
     found = {}
     for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in files:
-            path = Path(folder, file)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(folder, file) for file in files):
             name = path.relative_to(root).as_posix()
             if _listed(name, KINDS + ARCHIVES) and path.is_file():
                 found[name] = path

@@ -1,4 +1,4 @@
-"""Tables of the manifest, checked by pandera before they are published."""
+"""Schemas of the manifest's tables, checked before they are published."""
 
 import pandera.pandas as pa
 
@@ -21,18 +21,16 @@ IMAGES = pa.DataFrameSchema(
         "masks_sha256": pa.Column(str),  # of the masks' contents in that order; empty where there are none
     },
     checks=[
-        pa.Check(
-            lambda t: (t["label"] == 0) == (t["klass"] == "normal"), error="label 0 is the class normal, and only it"
-        ),
+        pa.Check(lambda t: (t["label"] == 0) == (t["klass"] == "normal"), error="label 0 is exactly the class normal"),
         pa.Check(lambda t: t["image_id"] == t["sha256"].str[:16], error="image_id is the start of sha256"),
         pa.Check(
-            lambda t: (t["label"] == 0) | t["split"].isin(["test", UNUSED]), error="abnormal images stand only in test"
+            lambda t: (t["label"] == 0) | t["split"].isin(["test", UNUSED]), error="abnormal images are only in test"
         ),
     ],
     strict=True,
     ordered=True,
 )
-"""One row an image, sorted by split and path."""
+"""One row for each image, sorted by split and path."""
 
 QUARANTINE = pa.DataFrameSchema({"path": pa.Column(str), "reason": pa.Column(str)}, strict=True, ordered=True)
-"""One row a file that cannot be used, with the reason; an image whose mask is unusable is here with its mask."""
+"""One row for each unusable file, with the reason; an image with an unusable mask is listed beside its mask."""

@@ -1,8 +1,8 @@
-"""Who learns from which image: splits by patient, by duplicate group, never by file.
+"""Splits by patient or by duplicate group, never by file.
 
-``train`` normals teach; ``val`` normals stop early and give statistics and thresholds; ``holdout`` normals of the
-training source take part in nothing and are the second negatives; ``test`` holds what is reported; ``unused`` is
-kept in the table and left out of every figure.
+``train`` normals are learned from; ``val`` normals stop the training early and give statistics and thresholds;
+``holdout`` normals of the training source are used for nothing else and serve as second negatives; ``test`` is
+reported; ``unused`` stays in the table and out of every figure.
 """
 
 import hashlib
@@ -52,28 +52,26 @@ SplitRule = Callable[[pd.DataFrame, ImagesConfig, Sequence[float], Alike], pd.Da
 
 
 def by_patient_block(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """OCT: the official test split is the test; training normals go in contiguous blocks of patients.
+    """OCT: the official test split is the test; training normals are split into contiguous blocks of patients.
 
-    Where names carry patient ids, groups are patients, and training normals of a patient who stands in the test are
-    unused. Where they carry only a number, groups are runs of ``BLOCK`` numbers and a cut falls where, near its
-    place, most numbers were left out in between.
+    Where names carry patient ids, groups are patients, and training normals of a test patient are unused. Where names
+    carry only a number, groups are runs of ``BLOCK`` numbers, and each cut moves to the widest nearby gap in the
+    numbering, where it is least likely to divide a patient.
     """
-    placed = pd.DataFrame({"group": table["path"].map(_of_path), "split": UNUSED}, index=table.index)
+    group = "file-" + table["path"].map(lambda path: hashlib.sha256(path.encode()).hexdigest()[:12])
     known = table["patient"] != ""
-    placed.loc[known, "group"] = "patient-" + table["patient"][known]
-    ordered = ~known & (table["order"] >= 0)
-    placed.loc[ordered, "group"] = table["order"][ordered].map(lambda n: f"order-{n // BLOCK * BLOCK}")
+    group[known] = "patient-" + table["patient"][known]
+    numbered = ~known & (table["order"] >= 0)
+    group[numbered] = table["order"][numbered].map(lambda n: f"order-{n // BLOCK * BLOCK}")
     test = table["official"] == "test"
-    placed.loc[test, "split"] = "test"
-    training = ~test & (table["label"] == 0) & ~placed["group"].isin(placed["group"][test])
+    training = ~test & (table["label"] == 0) & ~group.isin(group[test])
     rank = np.where(known, pd.to_numeric(table["patient"], errors="coerce").fillna(-1), table["order"])
-    normals = placed[training].assign(rank=rank[training], path=table["path"])
+    normals = pd.DataFrame({"group": group, "rank": rank})[training]
     groups = normals.groupby("group").agg(size=("rank", "size"), low=("rank", "min"), high=("rank", "max"))
     groups = groups.reset_index().sort_values(["low", "group"]).set_index("group")
-    gaps = groups["low"].to_numpy()[1:] - groups["high"].to_numpy()[:-1]
-    names = _fill(groups["size"].to_numpy(), _normalised(shares, SPLITS[:3]), None if known[training].any() else gaps)
-    split = pd.Series([SPLITS[i] for i in names], index=groups.index)
-    placed.loc[training, "split"] = normals["group"].map(split)
+    gaps = None if known[training].any() else groups["low"].to_numpy()[1:] - groups["high"].to_numpy()[:-1]
+    placed = pd.DataFrame({"group": group, "split": np.where(test, "test", UNUSED)})
+    placed.loc[training, "split"] = group.map(_allocated(groups["size"], _named_shares(shares, SPLITS[:3]), gaps=gaps))
     return placed
 
 
@@ -81,39 +79,34 @@ def by_hash_order(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[fl
     """IDRiD: annotated images (and official testing normals) are the test; normals follow the order of their hashes."""
     normal = table["label"] == 0
     placed = pd.DataFrame({"group": "image-" + table["image_id"], "split": "test"}, index=table.index)
-    placed.loc[normal, "group"] = _named(table, table.index[normal], alike)
+    placed.loc[normal, "group"] = _duplicate_names(table, normal, alike)
     test = placed["group"].isin(placed["group"][normal & (table["official"] == "test")])
     training = normal & ~test
-    placed.loc[test & (table["official"] != "test"), "split"] = UNUSED  # twin of an official testing image
-    placed.loc[~normal, "split"] = "test"
+    placed.loc[normal & test & (table["official"] != "test"), "split"] = UNUSED  # copy of an official testing image
     sizes = placed[training].groupby("group").size()
-    sizes = sizes.loc[
-        sorted(sizes.index, key=lambda name: hashlib.sha256(f"{config.split_seed} {name}".encode()).digest())
-    ]
-    names = _fill(sizes.to_numpy(), _normalised(shares, SPLITS[:3]))
-    placed.loc[training, "split"] = placed["group"].map(dict(zip(sizes.index, (SPLITS[i] for i in names), strict=True)))
+    order = sorted(sizes.index, key=lambda name: hashlib.sha256(f"{config.split_seed} {name}".encode()).digest())
+    allocated = _allocated(sizes.loc[order], _named_shares(shares, SPLITS[:3]))
+    placed.loc[training, "split"] = placed["group"].map(allocated)
     return placed
 
 
 def by_duplicate_group(
     table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike
 ) -> pd.DataFrame:
-    """Brain MRI: groups of near-duplicate normals are dealt out at random; in the test one image stands for a group.
+    """Brain MRI: groups of near-duplicate normals are split at random; in the test one image represents its group.
 
-    Tumours are all test, grouped for the bootstrap. With ``paper_random`` single normals are dealt out, so that
-    groups stand on several sides: that split leaks.
+    Tumours are all test, grouped for the bootstrap. With ``paper_random`` single normals are split at random, so that
+    a group can be in several splits: that protocol leaks.
     """
     normal = table["label"] == 0
-    placed = pd.DataFrame({"group": "", "split": "test"}, index=table.index)
-    for kind in (normal, ~normal):
-        placed.loc[kind, "group"] = _named(table, table.index[kind], alike)
+    placed = pd.DataFrame({"group": _duplicate_groups(table, alike), "split": "test"}, index=table.index)
     leaking = config.protocol == "paper_random"
     unit = table["image_id"] if leaking else placed["group"]
-    names = sorted(set(unit[normal]))
-    order = np.random.default_rng(config.split_seed).permutation(len(names))
-    dealt = _fill(np.ones(len(names), np.int64), _normalised(shares, SPLITS), least=list(LEAST.values()))
-    split = {names[place]: SPLITS[i] for place, i in zip(order, dealt, strict=True)}
-    placed.loc[normal, "split"] = unit[normal].map(split)
+    # Each group counts as one, whatever its size: the shares are of groups.
+    sizes = pd.Series(1, index=sorted(set(unit[normal])))
+    order = np.random.default_rng(config.split_seed).permutation(len(sizes))
+    allocated = _allocated(sizes.iloc[order], _named_shares(shares, SPLITS), least=LEAST)
+    placed.loc[normal, "split"] = unit[normal].map(allocated)
     if not leaking:
         test = placed[normal & (placed["split"] == "test")].assign(path=table["path"]).sort_values("path")
         placed.loc[test.index[test["group"].duplicated()], "split"] = UNUSED
@@ -121,103 +114,104 @@ def by_duplicate_group(
 
 
 def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """Own data with patients in its names: patients are dealt out at random, each with all images of theirs.
+    """User data sets with patients in their names: patients are split at random, each with all of its images.
 
     Abnormal images are the test, and so are the normals of a patient who has one.
     """
-    placed = pd.DataFrame({"group": _together(table, alike), "split": "test"}, index=table.index)
+    placed = pd.DataFrame({"group": _patient_groups(table, alike), "split": "test"}, index=table.index)
     normal = table["label"] == 0
     training = normal & ~placed["group"].isin(placed["group"][~normal])
-    placed.loc[training, "split"] = _dealt(placed["group"][training], dict(zip(SPLITS, shares, strict=True)), config)
+    placed.loc[training, "split"] = _split_at_random(placed["group"][training], _named_shares(shares, SPLITS), config)
     return placed
 
 
 def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """Own data whose user says the split of each normal (``official``); abnormal images are the test.
+    """User data sets that give the split of each normal by its folder (``official``); abnormal images are the test.
 
-    Where no image has ``val`` or ``holdout``, these are dealt out of ``train`` by group. Of a group that stands in
-    several splits only the images of the last of them are used, so that nothing is learned from what is tested.
+    Where no image has ``val`` or ``holdout``, these are split off ``train`` by group.
     """
-    normal = table["label"] == 0
-    said = table["official"].where(normal, "test")
-    placed = pd.DataFrame({"group": _together(table, alike), "split": said}, index=table.index)
-    rank = said.map({split: number for number, split in enumerate(SPLITS)})
+    given = table["official"].where(table["label"] == 0, "test")
+    placed = pd.DataFrame({"group": _patient_groups(table, alike), "split": given}, index=table.index)
+    # Of a group in several splits only the images of the last one are used, so nothing is learned from tested groups.
+    rank = given.map({split: number for number, split in enumerate(SPLITS)})
     placed.loc[rank < rank.groupby(placed["group"]).transform("max"), "split"] = UNUSED
-    open_ = [split for split in ("val", "holdout") if not (said == split).any()]
-    if open_:
-        rest = placed["split"] == "train"
-        wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *open_)}
-        placed.loc[rest, "split"] = _dealt(placed["group"][rest], wanted, config)
+    missing = [split for split in ("val", "holdout") if not (given == split).any()]
+    if missing:
+        training = placed["split"] == "train"
+        wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *missing)}
+        placed.loc[training, "split"] = _split_at_random(placed["group"][training], wanted, config)
     return placed
 
 
-def _dealt(groups: pd.Series, shares: Mapping[str, float], config: ImagesConfig) -> pd.Series:
+def _named_shares(shares: Sequence[float], splits: Sequence[str]) -> dict[str, float]:
+    return dict(zip(splits, shares, strict=False))
+
+
+def _split_at_random(groups: pd.Series, shares: Mapping[str, float], config: ImagesConfig) -> pd.Series:
     """Split of each row: whole groups in random order, near the shares of the images."""
     sizes = groups.value_counts().sort_index()
     order = np.random.default_rng(config.split_seed).permutation(len(sizes))
-    names = list(shares)
-    least = [LEAST[name] for name in names]
-    filled = _fill(sizes.to_numpy()[order], _normalised(list(shares.values()), names), least=least)
-    return groups.map({sizes.index[place]: names[i] for place, i in zip(order, filled, strict=True)})
+    return groups.map(_allocated(sizes.iloc[order], shares, least=LEAST))
 
 
-def _together(table: pd.DataFrame, alike: Alike) -> pd.Series:
-    """Name of the group of each row: images of one patient, or that look alike, directly or over others.
+def _allocated(
+    sizes: pd.Series,
+    shares: Mapping[str, float],
+    *,
+    gaps: NDArray[np.float64] | None = None,
+    least: Mapping[str, int] | None = None,
+) -> dict[str, str]:
+    """Split of each group: contiguous in the given order, near the shares, with the ``least`` groups (1) in each.
 
-    Normals and abnormal images are looked at apart, as everywhere: an abnormal image may look like a normal one.
+    ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap.
     """
+    if min(shares.values()) <= 0:
+        got = tuple(shares.values())
+        raise ConfigError(f"shares: expected a share above 0 for each of {', '.join(shares)}, got {got}")
+    need = [(least or {}).get(split, 1) for split in shares]
+    if len(sizes) < sum(need):
+        raise DatasetUnusable(
+            f"expected normals of at least {sum(need)} patients or groups, for {len(need)} splits, got {len(sizes)}; "
+            "add normals"
+        )
+    ends = sizes.to_numpy().cumsum()
+    middles = ends - sizes.to_numpy() / 2
+    normalised = [float(share) / sum(shares.values()) for share in shares.values()]
+    cuts = [0]
+    for place, share in enumerate(np.cumsum(normalised)[:-1], start=1):
+        cut = int(np.searchsorted(middles, share * ends[-1]))
+        if gaps is not None:
+            near = np.flatnonzero(np.abs(ends[:-1] - share * ends[-1]) <= 0.02 * ends[-1])
+            cut = int(near[np.argmax(gaps[near])]) + 1 if len(near) else cut
+        # Leave enough groups on both sides of the cut, even where the shares would not.
+        cuts.append(min(max(cut, cuts[-1] + need[place - 1]), len(sizes) - sum(need[place:])))
+    places = np.searchsorted(cuts, np.arange(len(sizes)), side="right") - 1
+    return {group: list(shares)[place] for group, place in zip(sizes.index, places, strict=True)}
+
+
+def _duplicate_names(table: pd.DataFrame, chosen: pd.Series, alike: Alike) -> pd.Series:
+    """Name of the duplicate group of each chosen row: after its first image by content hash."""
+    rows = table.index[chosen]
+    labels = pd.Series(alike([int(row) for row in rows]), index=rows)
+    first: pd.Series = table.loc[rows, "image_id"].groupby(labels).transform("min")
+    return "same-" + first
+
+
+def _duplicate_groups(table: pd.DataFrame, alike: Alike) -> pd.Series:
+    """Name of the duplicate group of each row; normals and abnormal images may look alike and stay apart."""
     normal = table["label"] == 0
-    same = pd.concat([_named(table, table.index[kind], alike) for kind in (normal, ~normal)]).reindex(table.index)
+    names: pd.Series = pd.concat([_duplicate_names(table, chosen, alike) for chosen in (normal, ~normal)])
+    return names.reindex(table.index)
+
+
+def _patient_groups(table: pd.DataFrame, alike: Alike) -> pd.Series:
+    """Name of the group of each row: images of one patient, or duplicates, directly or through other images."""
+    same = _duplicate_groups(table, alike)
     n, known = len(table), np.flatnonzero(table["patient"] != "")
-    rows = np.concatenate([np.arange(n), known])  # each row is tied to what stands for its look-alikes, and its patient
+    # A graph of n images, n duplicate groups and n patients, with an edge from each image to its group and patient.
+    rows = np.concatenate([np.arange(n), known])
     ties = np.concatenate([n + pd.factorize(same)[0], 2 * n + pd.factorize(table["patient"])[0][known]])
     graph = sparse.coo_array((np.ones(len(rows), bool), (rows, ties)), shape=(3 * n, 3 * n))
     labels = connected_components(graph, directed=False)[1][:n]
     names = np.where(table["patient"] != "", "patient-" + table["patient"], "same-" + table["image_id"])
     return pd.Series(names, index=table.index).groupby(labels).transform("min")
-
-
-def _fill(
-    sizes: NDArray[np.integer],
-    shares: Sequence[float],
-    gaps: NDArray[np.float64] | None = None,
-    least: Sequence[int] = (),
-) -> list[int]:
-    """Place in ``shares`` of each group in order: contiguous, near the shares, at least one group each.
-
-    ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap; ``least`` asks for more
-    groups than one of a place.
-    """
-    n, parts = len(sizes), len(shares)
-    least = least or [1] * parts
-    if n < sum(least):
-        raise DatasetUnusable(
-            f"expected normals of at least {sum(least)} patients or groups, for {parts} splits, got {n}; add normals"
-        )
-    middles = np.cumsum(sizes) - sizes / 2
-    ends = np.cumsum(sizes)
-    cuts = [0]
-    for place, share in enumerate(np.cumsum(shares)[:-1], start=1):
-        cut = int(np.searchsorted(middles, share * ends[-1]))
-        if gaps is not None:
-            near = np.flatnonzero(np.abs(ends[:-1] - share * ends[-1]) <= 0.02 * ends[-1])
-            cut = int(near[np.argmax(gaps[near])]) + 1 if len(near) else cut
-        cuts.append(min(max(cut, cuts[-1] + least[place - 1]), n - sum(least[place:])))
-    return [int(np.searchsorted(cuts, i, side="right")) - 1 for i in range(n)]
-
-
-def _named(table: pd.DataFrame, rows: "pd.Index[int]", alike: Alike) -> pd.Series:
-    """Name of the duplicate group of each row: after its first image by content hash."""
-    labels = pd.Series(alike([int(row) for row in rows]), index=rows)
-    return "same-" + table.loc[rows, "image_id"].groupby(labels).transform("min")
-
-
-def _normalised(shares: Sequence[float], names: Sequence[str]) -> list[float]:
-    kept = [float(share) for share, _ in zip(shares, names, strict=False)]
-    if min(kept) <= 0:
-        raise ConfigError(f"shares: expected a share above 0 for each of {', '.join(names)}, got {tuple(shares)}")
-    return [share / sum(kept) for share in kept]
-
-
-def _of_path(path: str) -> str:
-    return "file-" + hashlib.sha256(path.encode()).hexdigest()[:12]

@@ -94,7 +94,7 @@ def test_from_a_folder_to_the_report_and_back(home, folder):
     assert "clinic: 17 normal, 5 abnormal" in printed
     assert "14 patients" in printed
     assert "4 of 5 abnormal images have a mask; 1 of 5 masks fit no image" in printed
-    assert "is there already" in typed("add", *words, code=2)
+    assert "exists already" in typed("add", *words, code=2)
     fields = yaml.safe_load(described.read_text())
     assert fields["normal"] == str(folder / "normal")
     described.write_text(yaml.safe_dump(fields | {"training": {"size": 32, "steps": 10}}, sort_keys=False))
@@ -148,7 +148,7 @@ def test_commands_say_what_is_wrong_and_write_nothing(home, folder):
         ("ward", "--normal", normal + "x", "--abnormal", ill): "expected a folder of images at",
         ("ward", "--normal", normal, "--abnormal", ill, "--form", "round"): "expected one of bruch_membrane",
         ("ward", "--normal", normal, "--abnormal", ill, "--split", "patient"): "expected `patient`",
-        ("ward", "--normal", normal, "--abnormal", ill, "--split", "patient", "--patient", "X(.)"): "17 that do not do",
+        ("ward", "--normal", normal, "--abnormal", ill, "--split", "patient", "--patient", "X(.)"): "17 unusable ones",
         ("ward", "--normal", normal, "--abnormal", ill, "--split", "folder"): "got no train and no test",
     }.items():
         assert told in " ".join(typed("add", *words, code=2).split()), words

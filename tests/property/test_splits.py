@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.splits import (
+    LEAST,
     SPLITS,
     ImagesConfig,
-    _fill,
+    _allocated,
     by_duplicate_group,
     by_folder,
     by_hash_order,
@@ -78,10 +79,15 @@ def test_no_group_stands_on_two_sides(groups: list[int], tested: int, seed: int,
     assert placed.equals(again)
 
 
+def allocate(sizes: list[int], **options) -> list[int]:
+    shares = dict(zip(SPLITS, SHARES, strict=True))
+    return [SPLITS.index(split) for split in _allocated(pd.Series(sizes), shares, **options).values()]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=4, max_size=80))
-def test_filling_is_contiguous_whole_and_near_the_shares(sizes: list[int]) -> None:
-    places = _fill(np.array(sizes), SHARES)
+def test_allocation_is_contiguous_whole_and_near_the_shares(sizes: list[int]) -> None:
+    places = allocate(sizes)
     assert places == sorted(places)
     assert set(places) == set(range(4))
     if len(sizes) > 40:
@@ -91,12 +97,12 @@ def test_filling_is_contiguous_whole_and_near_the_shares(sizes: list[int]) -> No
 
 
 @given(st.lists(st.integers(1, 9), min_size=5, max_size=30))
-def test_filling_gives_a_split_the_groups_it_needs(sizes: list[int]) -> None:
-    places = _fill(np.array(sizes), SHARES, least=(1, 2, 1, 1))
+def test_allocation_gives_a_split_the_groups_it_needs(sizes: list[int]) -> None:
+    places = allocate(sizes, least=LEAST)
     assert places == sorted(places)
     assert all(places.count(place) >= least for place, least in enumerate((1, 2, 1, 1)))
 
 
 def test_too_few_groups_is_an_error_that_says_so() -> None:
     with pytest.raises(DatasetUnusable, match="at least 4 patients or groups"):
-        _fill(np.array([5, 5, 5]), SHARES)
+        allocate([5, 5, 5])

@@ -43,6 +43,17 @@ def test_every_page_of_a_tiff_comes_and_a_blank_one_with_its_reason(tmp_path):
     assert "nothing was imaged" in frames[1].reason
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_truncated_tiff_gives_the_pages_before_the_cut(tmp_path):
+    pages = [Image.fromarray(picture(seed)) for seed in range(3)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    data = (tmp_path / "a.tiff").read_bytes()
+    (tmp_path / "a.tiff").write_bytes(data[: len(data) * 3 // 5])
+    frames = list(read_frames(tmp_path / "a.tiff"))
+    np.testing.assert_array_equal(frames[0].pixels, picture(0))
+    assert all("cannot be decoded" in frame.reason for frame in frames[1:])
+
+
 def dicom(path, pixels, **fields):
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -110,7 +121,7 @@ def test_a_nifti_volume_comes_slice_by_slice_front_up_and_left_right(tmp_path):
     [
         ("empty.png", b"", "empty"),
         ("cut.png", encoded(picture(), "PNG")[:400], "cannot be decoded"),
-        ("text.jpg", b"not an image at all", "cannot be decoded"),
+        ("text.jpg", b"not an image at all", "cannot be decoded, 19 bytes: not a known image format"),
         ("bad.dcm", b"\0" * 128 + b"DICM" + b"\1" * 64, "no usable DICOM image"),
         ("bad.nii.gz", b"\x1f\x8b no volume", "no readable NIfTI volume"),
         ("icon.png", encoded(picture()[:16, :16], "PNG"), "at least 32 px"),

@@ -33,14 +33,19 @@ def put(root: Path, name: str, data: bytes) -> None:
     (root / name).write_bytes(data)
 
 
-def alone(images: Sequence[np.ndarray], _rule: object) -> np.ndarray:
+def alone(images: Sequence[np.ndarray], **_: object) -> np.ndarray:
     """Stand-in for the near-duplicate search: nothing looks like anything."""
     return np.arange(len(images))
 
 
-def by_mean(images: Sequence[np.ndarray], _rule: object) -> np.ndarray:
+def by_mean(images: Sequence[np.ndarray], **_: object) -> np.ndarray:
     """Stand-in: images of equal brightness are the same."""
     return np.unique([int(image.mean()) // 10 for image in images], return_inverse=True)[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.data.manifest.duplicate_groups", alone)
 
 
 @pytest.fixture
@@ -61,8 +66,8 @@ def idrid(tmp_path: Path) -> Path:
     return root
 
 
-def make(root: Path, dataset: str = "idrid", config: ImagesConfig | None = None, grouping: object = alone) -> tuple:
-    return make_manifest(RawFolder(root), DATASETS[dataset], config or ImagesConfig(), grouping=grouping)  # type: ignore[arg-type]
+def make(root: Path, dataset: str = "idrid", config: ImagesConfig | None = None) -> tuple:
+    return make_manifest(RawFolder(root), DATASETS[dataset], config or ImagesConfig())
 
 
 def test_a_clean_folder_is_all_used(idrid: Path) -> None:
@@ -140,20 +145,23 @@ def test_an_image_named_like_another_is_another_image(tmp_path: Path) -> None:
     assert quarantine.empty
 
 
-def test_brain_groups_stay_together_and_the_random_protocol_leaks(tmp_path: Path) -> None:
+def test_brain_groups_stay_together_and_the_random_protocol_leaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.data.manifest.duplicate_groups", by_mean)
     rng = np.random.default_rng(0)
     put(tmp_path, "Testing/glioma_tumor/a.jpg", picture(99))
     for group in range(10):
         for copy in range(4):
             pixels = np.clip(25 + 20 * group + rng.normal(0, 3, SHAPE), 0, 255).astype(np.uint8)
             put(tmp_path, f"Training/no_tumor/{group}-{copy}.jpg", jpeg(pixels))
-    images, _, counts = make(tmp_path, "brain_mri", grouping=by_mean)
+    images, _, counts = make(tmp_path, "brain_mri")
     assert checks.groups_apart(images)[0]
     assert not counts["leaking"]
     test = images[(images["split"] == "test") & (images["label"] == 0)]
     assert test["group"].is_unique
     assert set(images["group"][images["split"] == "unused"]) <= set(test["group"])
-    images, _, counts = make(tmp_path, "brain_mri", ImagesConfig(protocol="paper_random"), by_mean)
+    images, _, counts = make(tmp_path, "brain_mri", ImagesConfig(protocol="paper_random"))
     assert counts["leaking"]
     assert not checks.groups_apart(images)[0]
 
@@ -187,8 +195,8 @@ def test_nothing_usable_says_why(idrid: Path) -> None:
 
 def test_publishing_is_repeatable_and_follows_the_content(idrid: Path, tmp_path: Path) -> None:
     store, row = Store(tmp_path / "stores"), DATASETS["idrid"]
-    first = build_manifest(RawFolder(idrid), row, ImagesConfig(), store, grouping=alone)
-    again = build_manifest(RawFolder(idrid), row, ImagesConfig(), store, grouping=alone)
+    first = build_manifest(RawFolder(idrid), row, ImagesConfig(), store)
+    again = build_manifest(RawFolder(idrid), row, ImagesConfig(), store)
     assert first == again
     images, quarantine, counts = read_manifest(first)
     assert len(images) == 10
@@ -196,7 +204,7 @@ def test_publishing_is_repeatable_and_follows_the_content(idrid: Path, tmp_path:
     assert quarantine.empty
     assert first.meta["counts"] == counts
     store.verify(first)
-    other = build_manifest(RawFolder(idrid), row, ImagesConfig(split_seed=1), store, grouping=alone)
+    other = build_manifest(RawFolder(idrid), row, ImagesConfig(split_seed=1), store)
     assert other.data_version != first.data_version
 
 

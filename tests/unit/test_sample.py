@@ -40,7 +40,7 @@ def test_a_sample_that_is_there_stays(sample: Path) -> None:
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
-    with pytest.raises(FileExistsError, match="no sample"):
+    with pytest.raises(FileExistsError, match="other files than a sample"):
         write_sample(tmp_path)
     assert (tmp_path / "holiday.jpg").exists()
 

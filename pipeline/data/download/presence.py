@@ -1,6 +1,5 @@
-"""What lies in a data set's raw folder: archives that open or not, and images by part as the layout finds them."""
+"""What a data set's raw folder holds: archives that open or not, and images by part as the layout finds them."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,26 +14,23 @@ _GZIP = (".tar.gz", ".tgz")
 
 
 class Listing(RawFolder):
-    """The same files without their content: of two of one name and size, one counts, and no .tar.gz is inflated.
-
-    ``closed`` names the archives that were left packed for that.
-    """
+    """A raw folder that is only listed: no file is read, and no .tar.gz is inflated (``closed`` names those)."""
 
     def __init__(self, root: Path, cache: Path | None = None) -> None:
         super().__init__(root, cache)
         self.closed: list[str] = []
 
     def opened(self, path: Path) -> Archive:
-        """Archives that can be listed at once; others count as broken."""
+        """An archive that can be listed at once; raises ``UnusableImage`` for the others."""
         packed = path.name.lower().endswith(_GZIP)
         if packed and (self.cache is None or not inflated_copy(path, self.cache).is_file()):
             self.closed.append(path.relative_to(self.root).as_posix())
-            raise UnusableImage("left packed: listing it takes minutes")
+            raise UnusableImage("not opened: listing it takes minutes")
         return super().opened(path)
 
     def sha256(self, path: str) -> str:
-        """A stand-in that is equal for files of one size."""
-        return hashlib.sha256(str(self.sizes[path]).encode()).hexdigest()
+        """The same for all files: two of one name and size then count as one."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +38,8 @@ class Presence:
     """What was found of a data set."""
 
     dataset: Dataset
-    folder: Path
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # part → class → candidate images
-    archives: tuple[str, ...] = ()  # that opened
-    closed: tuple[str, ...] = ()  # left packed
+    closed: tuple[str, ...] = ()  # archives that were not opened
     broken: Mapping[str, str] = field(default_factory=dict)  # archive → why it cannot be read
     problem: str = ""  # why nothing could be counted
 
@@ -57,9 +51,8 @@ class Presence:
     @property
     def usable(self) -> bool:
         """Whether there are normal and abnormal images: a lane needs both."""
-        normal = self.dataset.classes[0]
-        there = [klass for classes in self.counts.values() for klass, count in classes.items() if count]
-        return normal in there and any(klass != normal for klass in there)
+        found = {klass for classes in self.counts.values() for klass, count in classes.items() if count}
+        return self.dataset.classes[0] in found and len(found) > 1
 
     @property
     def complete(self) -> bool:
@@ -69,9 +62,9 @@ class Presence:
 
 
 def look(dataset: Dataset, folder: Path, *, cache: Path | None = None, quick: bool = False) -> Presence:
-    """Look at a raw folder; ``quick`` reads no image and inflates nothing, otherwise twins are told by content.
+    """Count the images of a raw folder. ``quick`` reads no file; otherwise copies are told apart by content.
 
-    ``cache`` is where inflated archives are kept (see ``RawFolder``).
+    ``cache`` is the folder of inflated archives (see ``RawFolder``).
     """
     try:
         raw = Listing(folder, cache) if quick else RawFolder(folder, cache)
@@ -79,22 +72,14 @@ def look(dataset: Dataset, folder: Path, *, cache: Path | None = None, quick: bo
         for item in dataset.scan(raw):
             counts.setdefault(item.part, Counter())[item.klass] += 1
     except DatasetUnusable as error:
-        return Presence(dataset=dataset, folder=folder, problem=str(error))
+        return Presence(dataset=dataset, problem=str(error))
     closed = tuple(raw.closed) if isinstance(raw, Listing) else ()
-    broken = {name: why for name, why in raw.broken.items() if name not in closed}
-    opened = {path.partition("!/")[0] for path in raw.paths() if "!/" in path}
-    return Presence(
-        dataset=dataset,
-        folder=folder,
-        counts=counts,
-        archives=tuple(sorted(opened)),
-        closed=closed,
-        broken=broken,
-        problem="" if counts or closed else f"expected images in {folder}, found none",
-    )
+    broken = {name: reason for name, reason in raw.broken.items() if name not in closed}
+    problem = "" if counts or closed else f"expected images in {folder}, found none"
+    return Presence(dataset=dataset, counts=counts, closed=closed, broken=broken, problem=problem)
 
 
 def archives_in(folder: Path) -> list[Path]:
-    """Archives right in the folder and below it, hidden ones left out, sorted."""
+    """Archives in the folder and below it except hidden ones, sorted."""
     found = [path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file()]
     return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))

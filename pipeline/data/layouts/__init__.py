@@ -1,1 +1,1 @@
-"""How each official download is laid out: from a list of files to candidate images."""
+"""Layouts of the official downloads: from a list of files to candidate images."""

@@ -1,7 +1,7 @@
 """Layout of the two brain MRI downloads: Sartaj's four folders, twice, and Br35H's folder of normals.
 
-Notable: both come as ``archive.zip`` from Kaggle, so a file is known by the folders right above it and not by the
-archive's name. Br35H's tumours (``yes``) have no kind and are not used.
+Both come as ``archive.zip`` from Kaggle, so a file is identified by the folders above it, not by the archive's name.
+Br35H's tumours (``yes``) have no type and are not used.
 """
 
 import re
@@ -26,11 +26,9 @@ def scan(raw: RawFolder) -> list[Candidate]:
         if match := _SARTAJ.search(path):
             klass = "normal" if match["klass"] == "no" else match["klass"]
             part = f"sartaj/{match['part']}"
-            found.append(
-                Candidate(path=path, key=f"{part}/{klass}/{match['name']}", klass=klass, part=part, source="Sartaj")
-            )
+            key = f"{part}/{klass}/{match['name']}"
+            found.append(Candidate(path=path, key=key, klass=klass, part=part, source="Sartaj"))
         elif match := _BR35H.search(path):
-            found.append(
-                Candidate(path=path, key=f"br35h/no/{match['name']}", klass="normal", part="br35h/no", source="Br35H")
-            )
+            key = f"br35h/no/{match['name']}"
+            found.append(Candidate(path=path, key=key, klass="normal", part="br35h/no", source="Br35H"))
     return first_copies(raw, found)

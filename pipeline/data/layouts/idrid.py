@@ -1,7 +1,7 @@
-"""Layout of the IDRiD download: part A with lesion masks, part B with one grade an image in a CSV file.
+"""Layout of the IDRiD download: part A with lesion masks, part B with a grade for each image in a CSV file.
 
-Notable: file names of the two parts are alike and mean different images, so the part is told by the folder of ground
-truths beside the images. The CSV has blanks in its header, empty trailing columns and Windows line ends.
+Both parts use the same file names for different images, so the folder of ground truths beside the images tells the
+part. The CSV has blanks in its header, empty trailing columns and Windows line ends.
 """
 
 import csv
@@ -62,7 +62,7 @@ def scan(raw: RawFolder) -> list[Candidate]:
 
 
 def read_grades(raw: RawFolder, path: str) -> dict[str, int]:
-    """Grade (0 to 4) by image name; raises ``DatasetUnusable`` where a column is missing or a grade is no number."""
+    """Grade (0 to 4) by image name; raises ``DatasetUnusable`` for a missing column or a grade that is no number."""
     try:
         text = raw.read(path).decode("utf-8-sig")
     except (UnusableImage, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """Layout of the OCT2017 download: ``{train,test}/{NORMAL,CNV,DME,DRUSEN}/CLASS-PATIENT-N.jpeg``.
 
-Notable: the archive of the same publication also holds chest X-rays in ``train/NORMAL``; the Kaggle copy has a blank
-at the end of a folder's name and the tree twice. Of the training split only the normals are used.
+The archive of the same publication also holds chest X-rays in ``train/NORMAL``; the Kaggle copy has a blank at the end
+of a folder's name and the tree twice. Of the training split only the normals are used.
 """
 
 import re

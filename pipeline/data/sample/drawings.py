@@ -1,7 +1,7 @@
-"""Drawn anatomy: smooth normals of three kinds that the canonical forms can work on, and lesions planted in them.
+"""Drawn anatomy: smooth normals of three kinds that suit the canonical forms, and lesions planted in them.
 
-Notable: nothing here imitates a patient. Shapes are simple, so that small networks learn them in a minute, and a
-lesion is what breaks the rule that all normals follow. Every image is uint8 and depends on its generator alone.
+Nothing here imitates a patient. Shapes are simple, so that small networks learn them in a minute. Every image is uint8
+and depends on its generator alone.
 """
 
 from typing import Literal
@@ -54,7 +54,7 @@ def disc(ys: Field, xs: Field, y: float, x: float, ry: float, rx: float, soft: f
 
 
 def oct_scan(rng: np.random.Generator, width: int, kind: OctKind = "normal") -> Image:
-    """B-scan (496, width): layers above a curved membrane, a foveal pit, speckle, now and then a white wedge."""
+    """B-scan (496, width): layers above a curved membrane, a foveal pit, speckle, sometimes a white wedge."""
     ys, xs = np.mgrid[:OCT_HEIGHT, :width].astype(np.float32)
     middle = width / 2 + rng.uniform(-40, 40)
     u = (xs[0] - width / 2) / (width / 2)
@@ -87,7 +87,7 @@ def oct_scan(rng: np.random.Generator, width: int, kind: OctKind = "normal") -> 
 def _oct_lesion(
     rng: np.random.Generator, kind: OctKind, xs: Field, middle: float, membrane: Field
 ) -> tuple[Field, list[tuple[float, float, float, float, float]]]:
-    """How far layers are lifted off the membrane in each column (px), and blobs: y, x, radii, brightness."""
+    """Height by which layers are lifted off the membrane in each column (px), and blobs: y, x, radii, brightness."""
     lift = np.zeros_like(xs)
     spots: list[tuple[float, float, float, float, float]] = []
 

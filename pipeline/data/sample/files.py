@@ -1,7 +1,7 @@
 """The built-in sample: small fake downloads in the three official layouts, drawn from a seed.
 
-A fresh machine runs the same code on them as on real data, so they hold what real downloads hold: near-duplicates,
-one byte-identical copy and one cut file a data set, white wedges, palette and RGBA masks, a CSV with empty columns.
+They go through the same code as real data, so they have the same defects: near-duplicates, one byte-identical copy and
+one truncated file in each data set, white wedges, palette and RGBA masks, a CSV with empty columns.
 """
 
 import io
@@ -16,29 +16,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.layouts.idrid import LESIONS
-from pipeline.data.sample import drawings as phantoms
+from pipeline.data.sample import drawings
 
 VERSION = 2
-"""Raised whenever the drawn files change."""
+"""Raise it when the drawn files change."""
 MARKER = "SAMPLE.json"
 TUMOURS = ("glioma", "meningioma", "pituitary")
-OCT_ABNORMAL: tuple[phantoms.OctKind, ...] = ("CNV", "DME", "DRUSEN")
+OCT_ABNORMAL: tuple[drawings.OctKind, ...] = ("CNV", "DME", "DRUSEN")
 
 Files = Iterator[tuple[str, bytes]]
 
 
 def write_sample(root: Path, seed: int = 0) -> None:
-    """Write ``brain_mri``, ``oct`` and ``idrid`` into ``root``; a sample of this seed that is there already stays.
+    """Write ``brain_mri``, ``oct`` and ``idrid`` into ``root``; an existing sample of this seed stays.
 
-    The files have the same bytes for the same seed. A folder that holds anything else is left alone with a
-    ``FileExistsError``.
+    The same seed gives the same bytes. Raises ``FileExistsError`` where ``root`` holds other files.
     """
     wanted = {"seed": seed, "version": VERSION}
     marker = root / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == wanted:
         return
     if root.exists() and any(root.iterdir()) and not marker.is_file():
-        raise FileExistsError(f"{root} holds files that are no sample; choose an empty folder for the sample")
+        raise FileExistsError(f"{root} holds other files than a sample; choose an empty folder for the sample")
     root.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
     try:
@@ -65,8 +64,8 @@ def sample_files(seed: int) -> Files:
 
 
 def _brain_mri(rng: np.random.Generator) -> Files:
-    """40 normals of which 6 are near-duplicates, 12 tumours, one copy, one cut file."""
-    drawn = [phantoms.head_slice(rng, _odd_size(rng)) for _ in range(34)]
+    """40 normals of which 6 are near-duplicates, 12 tumours, one copy, one truncated file."""
+    drawn = [drawings.head_slice(rng, _odd_size(rng)) for _ in range(34)]
     brighter = [np.clip(image * 1.12 + 4, 0, 255).astype(np.uint8) for image in drawn[3:6]]
     normals = [*drawn, *(np.ascontiguousarray(image[:, ::-1]) for image in drawn[:3]), *brighter]
     for i, image in enumerate(normals):
@@ -80,17 +79,17 @@ def _brain_mri(rng: np.random.Generator) -> Files:
     for kind in TUMOURS:
         for i in range(4):
             part = "Training" if i < 2 else "Testing"
-            yield f"sartaj/{part}/{kind}_tumor/image({i + 1}).jpg", jpeg(phantoms.head_slice(rng, (512, 512), True))
+            yield f"sartaj/{part}/{kind}_tumor/image({i + 1}).jpg", jpeg(drawings.head_slice(rng, (512, 512), True))
     yield "br35h/no/no90.jpg", jpeg(normals[7])
-    yield "br35h/no/no91.jpg", cut(jpeg(phantoms.head_slice(rng, _odd_size(rng))))
+    yield "br35h/no/no91.jpg", cut(jpeg(drawings.head_slice(rng, _odd_size(rng))))
 
 
 def _oct(rng: np.random.Generator) -> Files:
-    """40 training normals of 20 patients, one of whom stands in the test; 12 test normals; 4 of each kind."""
+    """40 training normals of 20 patients, one of whom is in the test; 12 test normals; 4 of each kind."""
     train = "OCT2017/train/NORMAL"
     for i in range(40):
         name = f"{train}/NORMAL-{100100 + 7 * (i // 2)}-{i % 2 + 1}.jpeg"
-        data = jpeg(phantoms.oct_scan(rng, _oct_width(rng)))
+        data = jpeg(drawings.oct_scan(rng, _oct_width(rng)))
         yield name, data
         if i == 8:
             yield f"{train}/NORMAL-{100100 + 7 * 4}-9.jpeg", data
@@ -98,19 +97,19 @@ def _oct(rng: np.random.Generator) -> Files:
             yield f"{train}/NORMAL-{100100 + 7 * 6}-9.jpeg", cut(data)
     for i in range(12):
         patient = 100100 + 7 * 19 if i == 0 else 200100 + 11 * i
-        yield f"OCT2017/test/NORMAL/NORMAL-{patient}-{9 - i % 3}.jpeg", jpeg(phantoms.oct_scan(rng, _oct_width(rng)))
+        yield f"OCT2017/test/NORMAL/NORMAL-{patient}-{9 - i % 3}.jpeg", jpeg(drawings.oct_scan(rng, _oct_width(rng)))
     for k, kind in enumerate(OCT_ABNORMAL):
         for i in range(4):
-            image = phantoms.oct_scan(rng, _oct_width(rng), kind)
+            image = drawings.oct_scan(rng, _oct_width(rng), kind)
             yield f"OCT2017/test/{kind}/{kind}-{300100 + 1000 * k + 13 * i}-1.jpeg", jpeg(image)
 
 
 def _idrid(rng: np.random.Generator) -> Files:
-    """14 normals, one copy, one cut file; 4 annotated images, one with RGBA masks, some without soft exudates."""
+    """14 normals, one copy, one truncated file; 4 annotated images, one with RGBA masks, some without soft exudates."""
     top = "B. Disease Grading"
     folder = f"{top}/1. Original Images/a. Training Set"
     lines = ["Image name,Retinopathy grade,Risk of macular edema ,,,,,,,,,"]
-    normals = [jpeg(phantoms.fundus(rng)) for _ in range(15)]
+    normals = [jpeg(drawings.fundus(rng)) for _ in range(15)]
     for i, data in enumerate([*normals[:14], cut(normals[14]), normals[0]]):
         yield f"{folder}/IDRiD_{200 + i}.jpg", data
         lines.append(f"IDRiD_{200 + i},0,0,,,,,,,,,")
@@ -119,7 +118,7 @@ def _idrid(rng: np.random.Generator) -> Files:
     yield labels, ("\r\n".join(lines) + "\r\n").encode()
     for i in range(1, 5):
         present = tuple(lesion for lesion in LESIONS if lesion != "SE" or i % 2)
-        image, masks = phantoms.plant_fundus_lesions(rng, phantoms.fundus(rng), present)
+        image, masks = drawings.plant_fundus_lesions(rng, drawings.fundus(rng), present)
         yield f"A. Segmentation/1. Original Images/a. Training Set/IDRiD_{i:02d}.jpg", jpeg(image)
         truths = "A. Segmentation/2. All Segmentation Groundtruths/a. Training Set"
         for lesion, mask in masks.items():
@@ -134,7 +133,7 @@ def jpeg(image: NDArray[np.uint8]) -> bytes:
 
 
 def tiff(mask: NDArray[np.bool_], rgba: bool = False) -> bytes:
-    """Mask as official files come: a palette TIFF of {0, 1}, or RGBA with an opaque alpha plane."""
+    """Mask like the official files: a palette TIFF of {0, 1}, or RGBA with an opaque alpha plane."""
     buffer = io.BytesIO()
     if rgba:
         pixels = np.zeros((*mask.shape, 4), np.uint8)
@@ -148,7 +147,7 @@ def tiff(mask: NDArray[np.bool_], rgba: bool = False) -> bytes:
 
 
 def cut(data: bytes) -> bytes:
-    """First 60 % of a file, as an interrupted download leaves it."""
+    """First 60 % of a file, like an interrupted download."""
     return data[: len(data) * 3 // 5]
 
 

@@ -1,1 +1,1 @@
-"""Data sets of the user's own: described in a YAML file each, made into rows like the built-in ones."""
+"""Data sets of the user: each described in a YAML file, turned into a row like the built-in ones."""

@@ -1,4 +1,4 @@
-"""From a description to a row like those of ``DATASETS``, and all rows of a home."""
+"""From a description to a row like those of ``DATASETS``, and all descriptions of a home."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +10,13 @@ from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.duplicates import DuplicateRule
 from pipeline.data.splits import SplitRule, by_duplicate_group, by_folder, by_patient
 from pipeline.data.user_datasets.description import Description, read_description
+from pipeline.data.user_datasets.links import link
 from pipeline.data.user_datasets.scan import Root, scan
 from pipeline.errors import ConfigError
 from pipeline.store.versions import fingerprint
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-LONGEST = 40  # letters of a name: it stands in folder names, tables and pages
+LONGEST = 40  # letters of a name: it is part of folder names, tables and pages
 TAKEN = ("reports", "evaluation_report", "benchmark_report", "benchmark")
 """Names of other things in the graph and in MLflow."""
 RULES: Mapping[str, SplitRule] = {"duplicates": by_duplicate_group, "patient": by_patient, "folder": by_folder}
@@ -23,20 +24,24 @@ RULES: Mapping[str, SplitRule] = {"duplicates": by_duplicate_group, "patient": b
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """One data set of the user's own: its name, where it is described, and the description."""
+    """One data set of the user: its name, the YAML file, and the description in it."""
 
     name: str
     file: Path
     description: Description
 
     @property
-    def links(self) -> Path:
-        """The folder that stands for the raw folder: links to the user's folders."""
-        return self.file.with_suffix("")
+    def targets(self) -> dict[str, Path]:
+        """The user's folders by the names of their links."""
+        return {root.link: root.folder for root in self.roots}
+
+    def link_folders(self) -> Path:
+        """Bring the links to the user's folders up to date; the raw folder that holds them."""
+        return link(self.file.with_suffix(""), self.targets)
 
     @property
     def roots(self) -> tuple[Root, ...]:
-        """The user's folders, each under the name of its link."""
+        """The user's folders."""
         about, base = self.description, self.file.parent
         found: list[Root] = []
         if about.split.by == "folder":
@@ -45,9 +50,9 @@ class Own:
                 found += _roots(f"normal/{split}", folders, above, klass="normal", split=split)
         else:
             found += _roots("normal", about.normal, base, klass="normal")
-        alone = set(about.abnormal) == {"abnormal"}
+        unnamed = set(about.abnormal) == {"abnormal"}
         for klass, folders in about.abnormal.items():
-            found += _roots("abnormal" if alone else f"abnormal/{klass}", folders, base, klass=klass)
+            found += _roots("abnormal" if unnamed else f"abnormal/{klass}", folders, base, klass=klass)
         for lesion, folders in about.masks.items():
             found += _roots(f"masks/{lesion}", folders, base, lesion=lesion)
         return tuple(found)
@@ -55,7 +60,9 @@ class Own:
     @property
     def row(self) -> Dataset:
         """The data set as the lanes know it."""
-        about = self.description
+        about, roots = self.description, self.roots
+        # Where the folders are is left out of the hash, so that they may be moved.
+        places = [(root.link, root.klass, root.split, root.lesion, root.inside(roots)) for root in roots]
         return Dataset(
             name=self.name,
             title=about.title or self.name,
@@ -65,24 +72,18 @@ class Own:
             citation=about.citation or "none stated",
             url="",
             official={},
-            layout="\n".join([f"{root.link}: {root.folder}" for root in self.roots] + [f"as {self.file} says"]),
-            scan=partial(scan, roots=self.roots, split=about.split, mask_suffix=about.mask_suffix),
+            layout="\n".join([f"{root.link}: {root.folder}" for root in roots] + [f"as {self.file} says"]),
+            scan=partial(scan, roots=roots, split=about.split, mask_suffix=about.mask_suffix),
             split=RULES[about.split.by],
             shares=about.shares,
             duplicates=DuplicateRule() if about.split.searched else None,
             middle=about.split.middle,
-            described=self._decides(),
+            described=fingerprint(places, about.split.by, about.split.patient, about.mask_suffix),
         )
-
-    def _decides(self) -> str:
-        """Hash of what decides who stands where; where the folders lie is no part of it, so they may be moved."""
-        about = self.description
-        roots = [(root.link, root.klass, root.split, root.lesion, root.inside(self.roots)) for root in self.roots]
-        return fingerprint(roots, about.split.by, about.split.patient, about.mask_suffix)
 
 
 def refused(name: str) -> str:
-    """Why a data set cannot have this name; empty where it can."""
+    """Why a data set cannot have this name; empty if it can."""
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         return (
             f"expected a name of at most {LONGEST} small letters, digits and single underscores that begins with a "
@@ -96,14 +97,14 @@ def refused(name: str) -> str:
 
 
 def read_own(file: Path) -> Own:
-    """The data set that a YAML file describes; raises ``ConfigError`` where name, field or folders do not do."""
-    if why := refused(file.stem):
-        raise ConfigError(f"{file}: name: {why}")
+    """The data set that a YAML file describes; raises ``ConfigError`` where name, field or folders are wrong."""
+    if reason := refused(file.stem):
+        raise ConfigError(f"{file}: name: {reason}")
     return checked(Own(name=file.stem, file=file, description=read_description(file)))
 
 
 def checked(own: Own) -> Own:
-    """The same, if no folder stands in it twice."""
+    """The same data set; raises ``ConfigError`` where it names a folder twice."""
     seen: dict[Path, str] = {}
     for root in own.roots:
         other = seen.setdefault(root.folder.resolve(), root.link)
@@ -113,19 +114,19 @@ def checked(own: Own) -> Own:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """The YAML files of a home, by name."""
+    """The YAML files of a folder, by name."""
     return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("."))
 
 
 def own_datasets(folder: Path) -> list[Own]:
-    """Every data set that is described in a folder; none where there is no such folder."""
+    """Every data set described in a folder; none where there is no such folder."""
     return [read_own(file) for file in own_files(folder)]
 
 
 def _roots(
     link: str, folders: Sequence[Path], base: Path, *, klass: str = "", split: str = "", lesion: str = ""
 ) -> Iterator[Root]:
-    """One folder has the link's name; several are numbered below it."""
+    """A single folder has the link's name; several are numbered below it."""
     for number, folder in enumerate(folders, start=1):
         name = link if len(folders) == 1 else f"{link}/{number}"
         yield Root(link=name, folder=base / folder.expanduser(), klass=klass, split=split, lesion=lesion)

@@ -1,7 +1,7 @@
-"""What a user says of a data set of their own: a YAML file of a few lines, checked field by field.
+"""The description of a user's data set: a YAML file of a few lines, checked field by field.
 
-Folders are absolute, begin with ``~``, or are relative to the YAML file. A field that is wrong is named with the file,
-what was expected and what was got.
+Folders are absolute, begin with ``~``, or are relative to the YAML file. An error names file, field, what was expected
+and what was got.
 """
 
 import re
@@ -16,23 +16,20 @@ from pipeline.errors import ConfigError
 from pipeline.forms import FORMS
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What classes and lesions may be called: their names become folder names."""
-SIDES = (32, 256, 16)
-"""Training sizes in px: smallest, largest, step (the networks halve a side up to four times)."""
+"""Names of classes and lesions, which become folder names."""
 DEALT = ("val", "holdout")
-"""Splits that ``by: folder`` may leave open; they are dealt out of the training folder."""
+"""Splits that ``by: folder`` may omit; they are then split off the training folder."""
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
+_as_list = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
 
 
-def _named(usual: str) -> BeforeValidator:
-    """A mapping name → folders; a folder without a name gets the usual one."""
-    return BeforeValidator(lambda value: value if isinstance(value, dict) else {usual: value})
+def _named(default: str) -> BeforeValidator:
+    """A mapping name → folders; a folder without a name gets the default one."""
+    return BeforeValidator(lambda value: value if isinstance(value, dict) else {default: value})
 
 
-Folders = Annotated[tuple[Path, ...], BeforeValidator(_listed), Field(min_length=1)]
+Folders = Annotated[tuple[Path, ...], _as_list, Field(min_length=1)]
 Classes = Annotated[dict[str, Folders], _named("abnormal"), Field(min_length=1)]
 Lesions = Annotated[dict[str, Folders], _named("lesion")]
 
@@ -42,12 +39,12 @@ class _Part(BaseModel):
 
 
 class Split(_Part):
-    """Who learns from which normal; abnormal images are all test."""
+    """How normals are split; all abnormal images are test."""
 
     by: Literal["duplicates", "patient", "folder"] = "duplicates"
     patient: str = ""  # regular expression with one group, searched in the path below the folder: the patient's id
     folders: dict[Literal["train", "val", "holdout", "test"], Folders] = Field(default_factory=dict)  # below `normal`
-    look_alikes: bool | None = None  # near-duplicates stay together too; None: yes, but for `by: patient`
+    look_alikes: bool | None = None  # near-duplicates stay together too; None: yes, except for `by: patient`
     middle: float = Field(default=1.0, gt=0, le=1)  # share of each side in which near-duplicates are looked for
 
     @field_validator("patient")
@@ -72,7 +69,7 @@ class Split(_Part):
         if self.by == "folder" and not {"train", "test"} <= set(self.folders):
             raise ValueError("expected `folders` with at least train and test beside `by: folder`")
         if self.by != "folder" and self.folders:
-            raise ValueError(f"expected `folders` only beside `by: folder`, but it stands beside `by: {self.by}`")
+            raise ValueError(f"expected `folders` only beside `by: folder`, got `by: {self.by}`")
         return self
 
     @property
@@ -82,28 +79,20 @@ class Split(_Part):
 
 
 class Training(_Part):
-    """What may be set of the training; all else is the preset's."""
+    """Overrides of the preset's training."""
 
-    size: int | None = None  # px, side at which the networks see a canvas
+    size: int | None = Field(default=None, ge=32, le=256, multiple_of=16)  # px; the networks halve it up to four times
     steps: int | None = Field(default=None, ge=10, le=1_000_000)  # of each stage, and of the second method
-
-    @field_validator("size")
-    @classmethod
-    def _divisible(cls, value: int | None) -> int | None:
-        least, most, step = SIDES
-        if value is not None and not (least <= value <= most and value % step == 0):
-            raise ValueError(f"expected a multiple of {step} from {least} to {most} px")
-        return value
 
 
 class Description(_Part):
-    """One data set, as its YAML file has it."""
+    """One data set, as described in its YAML file."""
 
     title: str = ""  # empty: the name
     normal: Folders
-    abnormal: Classes  # class → folders; a folder alone is the class `abnormal`
-    masks: Lesions = Field(default_factory=dict)  # lesion → folders; a folder alone is the lesion `lesion`
-    mask_suffix: str = ""  # what a mask's name has behind its image's: "_mask"
+    abnormal: Classes  # class → folders; a single folder is the class `abnormal`
+    masks: Lesions = Field(default_factory=dict)  # lesion → folders; a single folder is the lesion `lesion`
+    mask_suffix: str = ""  # appended to the image's name in the mask's name: "_mask"
     split: Split = Field(default_factory=Split)
     shares: tuple[float, float, float, float] = (0.50, 0.15, 0.10, 0.25)  # of the normals: train, val, holdout, test
     form: str = "plain"
@@ -137,7 +126,7 @@ class Description(_Part):
     @model_validator(mode="after")
     def _one_base(self) -> Self:
         if self.split.by == "folder" and len(self.normal) != 1:
-            raise ValueError("`normal`: expected one folder beside `split: {by: folder}`, below which the others lie")
+            raise ValueError("`normal`: expected one folder beside `split: {by: folder}`, which contains the others")
         return self
 
 
@@ -157,11 +146,11 @@ def described(fields: dict[str, Any], file: Path) -> Description:
     try:
         return Description.model_validate(fields)
     except ValidationError as error:
-        raise ConfigError("\n".join(_told(item, file) for item in error.errors())) from error
+        raise ConfigError("\n".join(_message(item, file) for item in error.errors())) from error
 
 
-def _told(item: Any, file: Path) -> str:
-    """One of pydantic's findings in the words of this project."""
+def _message(item: Any, file: Path) -> str:
+    """One of pydantic's errors, as this project words errors."""
     place = ".".join(str(part) for part in item["loc"] if part not in ("function-before", "[key]"))
     where = f"{file}: {place}: " if place else f"{file}: "
     if item["type"] == "missing":

@@ -1,7 +1,7 @@
-"""The raw folder of a data set of the user's own: a folder of links, made anew from the description when it is opened.
+"""The raw folder of a user's data set: a folder of links to the user's folders, rebuilt when it is opened.
 
-Everything that reads raw files (listing, hashing, lineage, verification) follows links, so it needs not know that the
-files lie elsewhere (decision 16).
+Everything that reads raw files (listing, hashing, lineage, verification) follows links, so it need not know that the
+files are elsewhere (decision 16).
 """
 
 import os
@@ -13,9 +13,9 @@ from pipeline.errors import DatasetUnusable
 
 
 def link(folder: Path, targets: Mapping[str, Path]) -> Path:
-    """Let ``folder`` hold exactly a link for each target (name, with slashes → the user's folder), and return it.
+    """Make ``folder`` hold exactly one link for each target (name, may contain slashes → folder), and return it.
 
-    Raises ``DatasetUnusable`` where a target is no folder. Nothing that a link points to is ever touched.
+    Raises ``DatasetUnusable`` where a target is no folder. The targets themselves are never changed.
     """
     for name, target in targets.items():
         if not target.is_dir():
@@ -23,7 +23,7 @@ def link(folder: Path, targets: Mapping[str, Path]) -> Path:
                 f"{folder.name}: {name}: expected a folder of images at {target}, got nothing there; "
                 f"bring it back, or change {folder.with_suffix('.yaml')}"
             )
-    if _held(folder) == {name: str(target.resolve()) for name, target in targets.items()}:
+    if _links(folder) == {name: str(target.resolve()) for name, target in targets.items()}:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
@@ -37,11 +37,8 @@ def link(folder: Path, targets: Mapping[str, Path]) -> Path:
     return folder
 
 
-def _held(folder: Path) -> dict[str, str]:
-    """Name → target of the links that are there."""
-    found = {}
-    for above, names, files in os.walk(folder):
-        for path in (Path(above, name) for name in [*names, *files]):
-            if path.is_symlink() or not path.is_dir():
-                found[path.relative_to(folder).as_posix()] = os.readlink(path) if path.is_symlink() else ""
-    return found
+def _links(folder: Path) -> dict[str, str]:
+    """Name → target of all links below the folder; a file that is no link has no target."""
+    paths = [Path(above, name) for above, folders, files in os.walk(folder) for name in [*folders, *files]]
+    links = [path for path in paths if path.is_symlink() or not path.is_dir()]
+    return {path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else "" for path in links}

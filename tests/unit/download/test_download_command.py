@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.data.datasets import DATASETS
-from pipeline.data.download.fetch import CHECKSUMS, KEPT
+from pipeline.data.download.checksums import CHECKSUMS, UNPACKED
 from pipeline.data.download.presence import look
 from pipeline.data.download.sources import BRAIN_MRI, IDRID, SOURCES, RemoteFile
 
@@ -104,7 +104,7 @@ def test_unpacking_leaves_the_same_images(run, tmp_path):
     code, said = run("idrid", "--extract")
     folder = tmp_path / "raw" / "idrid"
     assert code == 0, said
-    assert sorted(p.name for p in folder.iterdir()) == [KEPT, "A. Segmentation", "B. Disease Grading", CHECKSUMS]
+    assert sorted(p.name for p in folder.iterdir()) == [UNPACKED, "A. Segmentation", "B. Disease Grading", CHECKSUMS]
     assert look(DATASETS["idrid"], folder).counts == packed
     assert "not there" not in said
     assert run("idrid", "--extract")[0] == 0
@@ -125,7 +125,7 @@ def test_another_file_than_recorded_is_refused(run, files, tmp_path):
     files.content["oct/OCT2017.tar.gz"] += b"more"
     code, said = run("oct")
     assert code == 3
-    assert "it was not kept; give the same command again" in said
+    assert "it was removed; run the same command again" in said
     assert [p.name for p in (tmp_path / "raw" / "oct").iterdir() if p.name != ".download"] == [CHECKSUMS]
 
 
@@ -156,7 +156,7 @@ def test_two_archives_of_one_name_are_told_apart(run, archives, tmp_path):
     assert sorted(json.loads((folder / CHECKSUMS).read_text())) == ["br35h/archive.zip", "sartaj/archive.zip"]
     code, said = run("brain_mri", "--extract", mirror=False)
     assert code == 0, said
-    assert (folder / KEPT / "sartaj" / "archive.zip").is_file()
+    assert (folder / UNPACKED / "sartaj" / "archive.zip").is_file()
     assert look(DATASETS["brain_mri"], folder).counts == COUNTS["brain_mri"]
 
 

