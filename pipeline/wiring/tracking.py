@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,7 +70,7 @@ class StageRun:
     tracker: "Tracker"
     origin: Origin
     parameters: Mapping[str, Any]
-    inputs: Sequence[Version]
+    inputs: Collection[Version]
     started: int = field(default_factory=lambda: int(time.time() * 1000))  # ms since 1970
     run_id: str | None = None
     kept: list[tuple[Path, str | None]] = field(default_factory=list)  # artifacts that wait for the run to open
@@ -157,7 +157,9 @@ class Tracker:
         return MlflowClient(tracking_uri=self.uri)
 
     @contextmanager
-    def stage(self, origin: Origin, *, parameters: Mapping[str, Any], inputs: Sequence[Version]) -> Iterator[StageRun]:
+    def stage(
+        self, origin: Origin, *, parameters: Mapping[str, Any], inputs: Collection[Version]
+    ) -> Iterator[StageRun]:
         """A run for one materialization: FINISHED at the end, FAILED where the body raises."""
         self._close_abandoned(origin)
         run = StageRun(self, origin, parameters, inputs)
