@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from pipeline.commands import dataset, experiments
 from pipeline.commands.benchmark import benchmark
@@ -20,6 +19,7 @@ from pipeline.commands.download import download
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
 from pipeline.commands.score import score
+from pipeline.commands.terminal import stop
 from pipeline.data.user_datasets.dataset import own_datasets
 from pipeline.errors import ConfigError
 from pipeline.reports.evaluation.terminal import summary_table
@@ -30,14 +30,14 @@ console = Console()
 
 
 def report_folder(settings: Settings) -> Path:
-    """Where ``evaluation_report`` stands."""
+    """Folder of ``evaluation_report``."""
     return settings.home / "reports" / "evaluation_report"
 
 
 @app.callback()
 def environment(context: typer.Context) -> None:
-    """Set what ``./activate`` sets, for a shell where it was not sourced; look at what describes the lanes."""
-    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance, and make none
+    """Set the variables of ``./activate`` if it was not sourced, and check the data-set descriptions."""
+    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance
         return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
@@ -47,13 +47,12 @@ def environment(context: typer.Context) -> None:
         try:
             own_datasets(Settings().datasets)
         except ConfigError as error:
-            Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
-            raise typer.Exit(2) from None
+            stop(error)
 
 
 @app.command()
 def run() -> None:
-    """Make the main lane, or what is stale of it, and print the summary."""
+    """Make what is missing or stale of the main lane, and print the summary."""
     settings = Settings()
     console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
     refresh()

@@ -23,6 +23,7 @@ from models.arithmetic import machine
 from pipeline.store.provenance import RawOrigin
 from pipeline.store.versions import Version
 from pipeline.wiring.commit import git_commit
+from pipeline.wiring.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 SQLITE = "sqlite:///"
@@ -245,6 +246,11 @@ class Tracker:
             return str(found.experiment_id)
         self.artifacts.mkdir(parents=True, exist_ok=True)
         return str(self.client.create_experiment(dataset, artifact_location=(self.artifacts / dataset).as_uri()))
+
+
+def open_tracker(settings: Settings) -> Tracker:
+    """The tracker of the user's settings."""
+    return Tracker(uri=settings.tracking_uri, page=settings.mlflow_page, artifacts=settings.home / "mlruns")
 
 
 def _dataset(version: Version, stage: str) -> DatasetInput:
