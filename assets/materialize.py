@@ -10,7 +10,7 @@ from pipeline.evaluation import checks as result_checks
 from pipeline.store.provenance import OriginRecord
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.commit import git_commit
-from pipeline.wiring.meter import Meter
+from pipeline.wiring.meter import metered
 from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 Build = Callable[[StageRun], Version]
@@ -41,9 +41,9 @@ def materialize(
     store.exclusive(origin.asset, holder, warn=context.log.warning)
     try:
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
-            with Meter() as meter:
+            with metered() as figures:
                 version = build(run)
-            noted = store.note(version, meter.as_meta())
+            noted = store.note(version, figures)
             described = describe(version)
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
             run_id = run.result(version, numbers)
