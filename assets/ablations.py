@@ -10,17 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from assets.evaluation import SCORES, describe_evaluation, evaluate
+from assets.materialize import provenance
 from assets.stage import Check, Task
 from assets.training import describe_baseline, run_facts, training_of
 from pipeline.evaluation.checks import weights_finite
 from pipeline.evaluation.memory_use import memory_use
 from pipeline.experiments.lane import Ablation, step_version
-from pipeline.store.provenance import OriginRecord
 from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies
 from pipeline.training import train_shared
-from pipeline.wiring.commit import git_commit
 from pipeline.wiring.tracking import StageRun
 
 
@@ -52,7 +51,7 @@ def _proxies(task: Task, row: Ablation, run: StageRun) -> Version:
         asset=_shared(task, "proxies"),
         scheduler_address=task.lane.scheduler,
     )
-    _record_origin(task, run, proxies, [tiles], code_version)
+    _record(task, run, proxies, [tiles], code_version)
     return proxies
 
 
@@ -63,7 +62,7 @@ def _trained(task: Task, row: Ablation, run: StageRun) -> tuple[Version, ...]:
     training = replace(training, asset=_shared(task, "methods"), code_version=code_version)
     trained = train_shared(training, task.store, _shared(task, "stage1"))
     for number, version in enumerate(trained):
-        _record_origin(task, run, version, [training.tiles, training.proxies, *trained[:number]], code_version)
+        _record(task, run, version, [training.tiles, training.proxies, *trained[:number]], code_version)
     return trained
 
 
@@ -72,20 +71,11 @@ def _shared(task: Task, what: str) -> str:
     return f"{task.lane.dataset.name}/ablation_{what}"
 
 
-def _record_origin(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:
+def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:
     """Record the provenance of a shared part, for lineage and ``clean``; the first record stays."""
-    if task.store.origin(version.asset, version.data_version) is not None:
-        return
-    origin = OriginRecord(
-        inputs={each.asset: each.data_version for each in inputs},
-        code_version=code_version,
-        git_commit=git_commit(),
-        dagster_run=task.context.run.run_id,
-        mlflow_run=run.open(),
-        preset=task.lane.preset,
-        seed=task.seed,
-    )
-    task.store.record_origin(version, origin)
+    if task.store.origin(version.asset, version.data_version) is None:
+        origin = replace(task.origin, code_version=code_version)
+        task.store.record_origin(version, provenance(origin, inputs, run.open()))
 
 
 def describe_ablation(task: Task, version: Version) -> dict[str, Any]:

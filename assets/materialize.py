@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.evaluation import checks as result_checks
-from pipeline.store.provenance import OriginRecord
+from pipeline.store.provenance import OriginRecord, RawOrigin
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.meter import metered
@@ -47,16 +47,7 @@ def materialize(
             described = describe(version)
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
             run_id = run.result(version, numbers)
-        record = OriginRecord(
-            inputs=_versions(inputs),
-            raw=run.raw,
-            code_version=origin.code_version,
-            git_commit=git_commit(),
-            dagster_run=context.run.run_id,
-            mlflow_run=run_id,
-            preset=origin.preset,
-            seed=origin.seed,
-        )
+        record = provenance(origin, inputs, run_id, run.raw)
         store.record_origin(version, record)
         context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
         described |= register(version, run_id)
@@ -70,6 +61,20 @@ def materialize(
         data_version=dg.DataVersion(version.data_version),
         metadata={**dict(sorted(described.items(), key=_not_a_picture)), **metadata},
         check_results=outcomes,
+    )
+
+
+def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: RawOrigin | None = None) -> OriginRecord:
+    """What a version was made from: inputs, code and runs."""
+    return OriginRecord(
+        inputs=_versions(inputs),
+        raw=raw,
+        code_version=origin.code_version,
+        git_commit=git_commit(),
+        dagster_run=origin.dagster_run,
+        mlflow_run=run_id,
+        preset=origin.preset,
+        seed=origin.seed,
     )
 
 

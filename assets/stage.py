@@ -45,19 +45,19 @@ class Task:
         return self.lane.code_version(self.stage, self.name)
 
     @property
-    def row(self) -> Baseline | None:
-        """The run's configuration; None for a stage without runs."""
-        return self.lane.runs(self.stage).get(self.name)
+    def row(self) -> Baseline:
+        """Configuration of the run; ``KeyError`` for a stage without runs."""
+        return self.lane.runs(self.stage)[self.name]
 
     @property
     def seed(self) -> int:
         """The run's seed, or the lane's."""
-        return self.row.seed if self.row else self.lane.seed
+        return self.row.seed if self.name else self.lane.seed
 
     @property
     def method(self) -> str:
         """Key of METHODS: the run's method, or the lane's."""
-        return (self.row or self.lane.lane).training.method
+        return (self.row if self.name else self.lane.lane).training.method
 
     @property
     def raw(self) -> RawResource:
@@ -82,16 +82,17 @@ class Task:
             code_version=self.code_version,
             preset=self.lane.preset,
             seed=self.seed,
-            method=self.method if self.row or self.stage in SEEDED else "",
+            method=self.method if self.name or self.stage in SEEDED else "",
             entry=self.name,
         )
 
 
 def stage_parameters(task: Task) -> dict[str, Any]:
     """The stage's configuration, or the run's, as MLflow parameters."""
-    lane, row = task.lane, task.row
-    if row is None:
+    lane = task.lane
+    if not task.name:
         return flat(lane.lane.of_stage(task.stage)) | {"preset": lane.preset, "seed": lane.seed}
+    row = task.row
     first = next(iter(row.training.canvases.values()))
     steps = sum(config.steps for config in first.stages.values())
     about = {"method": row.training.method, "seed": row.seed, "preset": lane.preset, "steps": steps}

@@ -12,7 +12,6 @@ from assets.materialize import picture
 from assets.stage import Check, Task
 from models.convergence import last_gain
 from pipeline.evaluation.checks import weights_finite
-from pipeline.experiments.lane import Baseline
 from pipeline.reports.charts import training_chart
 from pipeline.store.versions import Version
 from pipeline.training import Log, Training, TrainingPlan, train_members, train_method, train_stage
@@ -52,17 +51,12 @@ def _log_member(run: StageRun, name: str, step: int, figures: dict[str, float]) 
 
 def build_baseline(task: Task, run: StageRun) -> Version:
     """All stages of one run of the benchmark."""
-    return train_method(training_of(task, row_of(task).training, run.metrics), task.store)
-
-
-def row_of(task: Task) -> Baseline:
-    """Configuration of the task's run; ``KeyError`` for a stage without runs."""
-    return task.lane.runs(task.stage)[task.name]
+    return train_method(training_of(task, task.row.training, run.metrics), task.store)
 
 
 def run_facts(task: Task, trained: Sequence[Version]) -> dict[str, Any]:
     """What the reports tell about a run besides its numbers; the last of ``trained`` holds the whole method."""
-    row, method = row_of(task), trained[-1]
+    row, method = task.row, trained[-1]
     plans = row.training.canvases
     return {
         "label": row.label,

@@ -29,11 +29,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
 
 
-def report_folder(settings: Settings) -> Path:
-    """Folder of ``evaluation_report``."""
-    return settings.home / "reports" / "evaluation_report"
-
-
 @app.callback()
 def environment(context: typer.Context) -> None:
     """Set the variables of ``./activate`` if it was not sourced, and check the data-set descriptions."""
@@ -62,12 +57,13 @@ def run() -> None:
 @app.command()
 def summary() -> None:
     """Print the newest report's summary table."""
-    path = report_folder(Settings()) / "report.json"
-    if not path.is_file():
-        console.print(f"No report at {path}; run: dagster asset materialize --select '*evaluation_report'")
+    folder = Settings().home / "reports" / "evaluation_report"
+    records = folder / "report.json"
+    if not records.is_file():
+        console.print(f"No report at {records}; run: dagster asset materialize --select '*evaluation_report'")
         raise typer.Exit(1)
-    console.print(summary_table(json.loads(path.read_text())))
-    console.print(f"Page: {report_folder(Settings()) / 'index.html'}", soft_wrap=True)
+    console.print(summary_table(json.loads(records.read_text())))
+    console.print(f"Page: {folder / 'index.html'}", soft_wrap=True)
 
 
 @app.command(name="mlflow")
