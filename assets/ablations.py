@@ -28,7 +28,7 @@ def build_ablation(task: Task, run: StageRun) -> Version:
 
     ``task.inputs`` then holds its own ``proxies``, its ``first_stage``, if there are several, and the whole ``method``.
     """
-    row = task.lane.lane.ablations[task.name]
+    row = task.lane.lane.ablations[task.origin.entry]
     if row.proxies.to_json() != task.lane.lane.proxies.to_json():
         task.inputs["proxies"] = _proxies(task, row, run)
     trained = _trained(task, row, run)
@@ -37,7 +37,7 @@ def build_ablation(task: Task, run: StageRun) -> Version:
     tiles = task.inputs["tiles"]
     facts = run_facts(task, trained)
     facts["memory"] = {canvas: memory_use(trained[-1], tiles, canvas) for canvas in row.training.canvases}
-    return evaluate(task, task.lane.lane.judging_ablation(task.name), facts, trained)
+    return evaluate(task, task.lane.lane.judging_ablation(task.origin.entry), facts, trained)
 
 
 def _proxies(task: Task, row: Ablation, run: StageRun) -> Version:

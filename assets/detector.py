@@ -26,7 +26,7 @@ def build_detector(task: Task, run: StageRun) -> Version:
         flip_average=lane.evaluation.flip_average,
         form=lane.tiles.form,
         preset=task.lane.preset,
-        code_version=task.code_version,
+        code_version=task.origin.code_version,
     )
 
 

@@ -41,11 +41,11 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
         config,
         task.store,
         preset=task.lane.preset,
-        method=task.method,
-        seed=task.seed,
-        code_version=task.code_version,
+        method=task.origin.method,
+        seed=task.origin.seed,
+        code_version=task.origin.code_version,
         facts=facts,
-        asset=task.asset,
+        asset=task.origin.asset,
     )
 
 
@@ -58,7 +58,7 @@ def build_evaluation(task: Task, run: StageRun) -> Version:
 def build_baseline_evaluation(task: Task, run: StageRun) -> Version:
     """One run of the benchmark."""
     trained = (task.inputs["baselines"],)
-    return evaluate(task, task.lane.lane.judging(task.name), run_facts(task, trained), trained)
+    return evaluate(task, task.lane.lane.judging(task.origin.entry), run_facts(task, trained), trained)
 
 
 def evaluation_parameters(task: Task) -> dict[str, Any]:
@@ -88,12 +88,12 @@ def _fidelity_name(record: Record) -> str:
 
 def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     """Results, counts and pictures; the method's own figures have the same names in every evaluation."""
-    lane = load_evaluation(version.path)
+    lane, method = load_evaluation(version.path), task.origin.method
     records = pd.DataFrame(lane.records)
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
-    own = [r for r in lane.records if r["method"] == task.method and r["subset"] == "all" and r["value"] is not None]
+    own = [r for r in lane.records if r["method"] == method and r["subset"] == "all" and r["value"] is not None]
     described: dict[str, Any] = {f"{r['level']}_{r['metric']}_{r['score']}": float(r["value"]) for r in own}
-    described |= {_fidelity_name(r): float(r["value"]) for r in find(lane.records, level=LEVEL, method=task.method)}
+    described |= {_fidelity_name(r): float(r["value"]) for r in find(lane.records, level=LEVEL, method=method)}
     table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
     described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
     described["quarantined"] = len(lane.about("quarantine"))

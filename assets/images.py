@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from assets.lane import LaneAssets
 from assets.materialize import picture
 from assets.stage import Check, Task
 from assets.tables import tabled
@@ -15,11 +14,6 @@ from pipeline.data.manifest import build_manifest
 from pipeline.reports.charts import split_chart
 from pipeline.store.versions import Version
 from pipeline.wiring.tracking import StageRun
-
-
-def about_images(lane: LaneAssets) -> str:
-    """Description of the lane's manifest."""
-    return f"{lane.dataset.title}: one row an image (path, hash, class, group, split) and the quarantine."
 
 
 def build_images(task: Task, run: StageRun) -> Version:
@@ -33,7 +27,7 @@ def build_images(task: Task, run: StageRun) -> Version:
         task.lane.lane.images,
         task.store,
         source_version=source,
-        code_version=task.code_version,
+        code_version=task.origin.code_version,
         progress=True,
     )
 

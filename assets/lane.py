@@ -11,6 +11,7 @@ from pipeline.evaluation.audit import reviewed
 from pipeline.experiments.lane import Baseline, Lane
 from pipeline.forms import FORMS
 from pipeline.store.versions import Version, fingerprint
+from pipeline.tiles.proxy_kinds import TITLES
 
 OWNERS = ["team:proxyano"]
 SEEDED = ("stage1", "stage2", "members", "evaluation")
@@ -37,6 +38,13 @@ class LaneAssets:
     def raw_name(self) -> str:
         """The data set whose raw files and images the lane uses."""
         return self.source or self.dataset.name
+
+    @property
+    def proxy(self) -> str:
+        """The kind of proxy and its parameters, for people."""
+        config = self.lane.proxies
+        values = [f"{name} {value}" for name, value in config.to_json().items() if name != "kind"]
+        return ", ".join([TITLES[config.kind], *values])
 
     def key(self, stage: str) -> dg.AssetKey:
         """``<dataset>/<stage>``."""

@@ -24,40 +24,19 @@ from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One materialization of a stage: what the functions of its row get."""
+    """One materialization of a stage, which the functions of its row get."""
 
     lane: LaneAssets
-    stage: str
-    name: str  # run of a partitioned stage; empty for other stages
+    origin: Origin  # stage, store asset, code version, seed, method, and the run's name in ``entry``
     inputs: dict[str, Version]  # stage → version; a build may replace and add what it uses
     store: Store
     tracker: Tracker
     context: dg.AssetExecutionContext
 
     @property
-    def asset(self) -> str:
-        """The store's name of what is made."""
-        return self.lane.stored(self.stage, self.name)
-
-    @property
-    def code_version(self) -> str:
-        """Code version of what is made."""
-        return self.lane.code_version(self.stage, self.name)
-
-    @property
     def row(self) -> Baseline:
-        """Configuration of the run; ``KeyError`` for a stage without runs."""
-        return self.lane.runs(self.stage)[self.name]
-
-    @property
-    def seed(self) -> int:
-        """The run's seed, or the lane's."""
-        return self.row.seed if self.name else self.lane.seed
-
-    @property
-    def method(self) -> str:
-        """Key of METHODS: the run's method, or the lane's."""
-        return (self.row if self.name else self.lane.lane).training.method
+        """Configuration of the run of the benchmark or the ablations; ``KeyError`` for a stage without runs."""
+        return self.lane.runs(self.origin.stage)[self.origin.entry]
 
     @property
     def raw(self) -> RawResource:
@@ -70,33 +49,34 @@ class Task:
         """The raw files of the lane's images."""
         return self.raw.folder(self.lane.raw_name)
 
-    @property
-    def origin(self) -> Origin:
-        """The tags of its MLflow run."""
-        return Origin(
-            dataset=self.lane.dataset.name,
-            stage=self.stage,
-            asset=self.asset,
-            dagster_run=self.context.run.run_id,
-            refresh=self.context.run.tags.get(REFRESH, ""),
-            code_version=self.code_version,
-            preset=self.lane.preset,
-            seed=self.seed,
-            method=self.method if self.name or self.stage in SEEDED else "",
-            entry=self.name,
-        )
+
+def _origin(lane: LaneAssets, stage: str, name: str, context: dg.AssetExecutionContext) -> Origin:
+    run = lane.runs(stage)[name] if name else None
+    plan = run.training if run else lane.lane.training
+    return Origin(
+        dataset=lane.dataset.name,
+        stage=stage,
+        asset=lane.stored(stage, name),
+        dagster_run=context.run.run_id,
+        refresh=context.run.tags.get(REFRESH, ""),
+        code_version=lane.code_version(stage, name),
+        preset=lane.preset,
+        seed=run.seed if run else lane.seed,
+        method=plan.method if run or stage in SEEDED else "",
+        entry=name,
+    )
 
 
 def stage_parameters(task: Task) -> dict[str, Any]:
     """The stage's configuration, or the run's, as MLflow parameters."""
     lane = task.lane
-    if not task.name:
-        return flat(lane.lane.of_stage(task.stage)) | {"preset": lane.preset, "seed": lane.seed}
-    row = task.row
-    first = next(iter(row.training.canvases.values()))
+    if not task.origin.entry:
+        return flat(lane.lane.of_stage(task.origin.stage)) | {"preset": lane.preset, "seed": lane.seed}
+    plan = task.row.training
+    first = next(iter(plan.canvases.values()))
     steps = sum(config.steps for config in first.stages.values())
-    about = {"method": row.training.method, "seed": row.seed, "preset": lane.preset, "steps": steps}
-    plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
+    about = {"method": plan.method, "seed": task.row.seed, "preset": lane.preset, "steps": steps}
+    plans = {stage: plan.of_stage(stage) for stage in plan.stages}
     return about | flat(plans) | flat({"scores": lane.lane.evaluation.scores})
 
 
@@ -116,7 +96,7 @@ class Stage:
     """One stage of every lane: what it reads, makes, checks and shows."""
 
     name: str
-    description: str | Callable[[LaneAssets], str]
+    description: str  # with fields of ``lane`` in braces
     kinds: tuple[str, ...]
     build: Callable[[Task, StageRun], Version]
     describe: Callable[[Task, Version], Described]
@@ -143,7 +123,7 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
         group_name=lane.dataset.name,
         owners=OWNERS,
         kinds=set(stage.kinds),
-        description=stage.description if isinstance(stage.description, str) else stage.description(lane),
+        description=stage.description.format(lane=lane),
         ins={
             other: dg.AssetIn(key=lane.key(other), input_manager_key="versions", dagster_type=VERSION)
             for other in stage.reads
@@ -161,8 +141,7 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
     def made(context: dg.AssetExecutionContext, **inputs: Version) -> dg.MaterializeResult:
         task = Task(
             lane=lane,
-            stage=stage.name,
-            name=context.partition_key if runs else "",
+            origin=_origin(lane, stage.name, context.partition_key if runs else "", context),
             inputs={other: inputs[other] for other in stage.reads},
             store=context.resources.store.open(),
             tracker=context.resources.tracker.open(),

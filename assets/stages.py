@@ -10,7 +10,7 @@ from assets.stage import Stage, stage_asset
 STAGES = (
     Stage(
         name="images",
-        description=images.about_images,
+        description="{lane.dataset.title}: one row an image (path, hash, class, group, split) and the quarantine.",
         kinds=("pandas", "parquet"),
         deps=("download",),
         resources=("raw",),
@@ -20,7 +20,8 @@ STAGES = (
     ),
     Stage(
         name="tiles",
-        description=tiles.about_tiles,
+        description="256x256 uint8 tiles of {lane.dataset.title}, form `{lane.lane.tiles.form}`, "
+        "with validity and masks.",
         kinds=("zarr", "dask"),
         reads=("images",),
         resources=("raw",),
@@ -30,7 +31,7 @@ STAGES = (
     ),
     Stage(
         name="proxies",
-        description=tiles.about_proxies,
+        description="Proxy of every tile: {lane.proxy} (III-B).",
         kinds=("zarr", "dask", "scikitlearn"),
         reads=("tiles",),
         build=tiles.build_proxy_arrays,

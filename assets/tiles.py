@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from assets.lane import LaneAssets
 from assets.materialize import picture
 from assets.stage import Check, Task
 from assets.tables import tabled
@@ -12,7 +11,6 @@ from pipeline.tiles import checks
 from pipeline.tiles.contact_sheet import proxy_sheet, tile_sheet
 from pipeline.tiles.loading import read_index
 from pipeline.tiles.proxies import build_proxies
-from pipeline.tiles.proxy_kinds import TITLES
 from pipeline.tiles.tiles import build_tiles
 from pipeline.wiring.tracking import StageRun
 
@@ -27,20 +25,8 @@ def build_tile_arrays(task: Task, run: StageRun) -> Version:
         FORMS[config.form],
         config,
         task.store,
-        code_version=task.code_version,
+        code_version=task.origin.code_version,
     )
-
-
-def about_tiles(lane: LaneAssets) -> str:
-    """Description of the lane's tiles."""
-    return f"256x256 uint8 tiles of {lane.dataset.title}, form `{lane.lane.tiles.form}`, with validity and masks."
-
-
-def about_proxies(lane: LaneAssets) -> str:
-    """Description of the lane's proxies."""
-    config = lane.lane.proxies
-    values = ", ".join(f"{name} {value}" for name, value in config.to_json().items() if name != "kind")
-    return f"Proxy of every tile: {TITLES[config.kind]}, {values} (III-B)."
 
 
 def describe_tiles(task: Task, version: Version) -> dict[str, Any]:
@@ -55,7 +41,7 @@ def build_proxy_arrays(task: Task, run: StageRun) -> Version:
         task.inputs["tiles"],
         task.lane.lane.proxies,
         task.store,
-        code_version=task.code_version,
+        code_version=task.origin.code_version,
         scheduler_address=task.lane.scheduler,
     )
 

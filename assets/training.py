@@ -21,12 +21,12 @@ from pipeline.wiring.tracking import StageRun
 def training_of(task: Task, plan: TrainingPlan, log: Log) -> Training:
     """Training of a plan on the task's tiles and proxies."""
     return Training(
-        asset=task.asset,
+        asset=task.origin.asset,
         tiles=task.inputs["tiles"],
         proxies=task.inputs["proxies"],
         plan=plan,
-        seed=task.seed,
-        code_version=task.code_version,
+        seed=task.origin.seed,
+        code_version=task.origin.code_version,
         log=log,
     )
 
@@ -34,7 +34,7 @@ def training_of(task: Task, plan: TrainingPlan, log: Log) -> Training:
 def build_stage(task: Task, run: StageRun) -> Version:
     """One stage of the lane's method; stage 2 on a frozen stage 1."""
     training = training_of(task, task.lane.lane.training, run.metrics)
-    return train_stage(task.stage, task.inputs.get("stage1"), training, task.store)
+    return train_stage(task.origin.stage, task.inputs.get("stage1"), training, task.store)
 
 
 def build_members(task: Task, run: StageRun) -> Version:
@@ -42,7 +42,7 @@ def build_members(task: Task, run: StageRun) -> Version:
     trainings = {
         name: training_of(task, plan, partial(_log_member, run, name)) for name, plan in task.lane.lane.members.items()
     }
-    return train_members(trainings, task.asset, task.store)
+    return train_members(trainings, task.origin.asset, task.store)
 
 
 def _log_member(run: StageRun, name: str, step: int, figures: dict[str, float]) -> None:
@@ -60,7 +60,7 @@ def run_facts(task: Task, trained: Sequence[Version]) -> dict[str, Any]:
     plans = row.training.canvases
     return {
         "label": row.label,
-        "entry": task.name,
+        "entry": task.origin.entry,
         "config": flat({stage: row.training.of_stage(stage) for stage in row.training.stages}),
         "last_gain": _last_gains(trained),
         "parameters": method.meta["parameters"],

@@ -22,7 +22,7 @@ WHEN_CHANGED = (
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.any_deps_match(_DUE | dg.AutomationCondition.will_be_requested())
     & ~dg.AutomationCondition.in_progress()
-).with_label("when what it is made of has changed")
+).with_label("when its data or code has changed")
 """Run an asset once after its data or code changed, and not before everything above it has settled.
 
 Every stage depends directly on what it reads, so waiting for dependencies that are due themselves is enough for an
@@ -52,7 +52,7 @@ def _lanes() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         name="lanes",
         target=everything,
-        description="Re-makes what stands below changed raw data or changed code, and nothing else.",
+        description="Makes the assets below changed raw data or changed code, and nothing else.",
         default_status=dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=15,
     )

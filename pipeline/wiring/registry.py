@@ -4,19 +4,15 @@ The model is ``proxyano-<data set>``. Its alias ``champion`` is the version in u
 interval of its evaluation's gain lies above 0, or if there is no champion yet.
 """
 
-import io
 import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from packaging.requirements import Requirement
-from PIL import Image
 
 import models
 import pipeline
@@ -100,7 +96,7 @@ def _create(client: MlflowClient, name: str, detector: Version, tags: dict[str, 
 
 
 def save(path: Path, detector: Version) -> None:
-    """The detector as an MLflow model folder: code, weights, signature, an example, locked requirements."""
+    """The detector as an MLflow model folder: code, weights, signature, locked requirements."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow warns about its own classes; imported here because it takes seconds
         from mlflow.models import ModelSignature
@@ -120,19 +116,9 @@ def save(path: Path, detector: Version) -> None:
             artifacts={"detector": str(detector.path)},
             code_paths=code,
             signature=signature,
-            input_example=example(),
             pip_requirements=locked(),
             metadata={"dataset": detector.asset.partition("/")[0], "detector": detector.data_version},
         )
-
-
-def example() -> pd.DataFrame:
-    """An example request, the bytes of a PNG. It is a drawn blob because a model must not carry a patient's image."""
-    down, along = np.mgrid[-1:1:96j, -1:1:96j]
-    drawn = np.rint(220 * np.exp(-3 * (down**2 + along**2))).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(drawn).save(buffer, "PNG")
-    return pd.DataFrame({"image": [buffer.getvalue()]})
 
 
 def locked() -> list[str]:
