@@ -1,10 +1,13 @@
 """Folders, preset and options, from environment variables."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Resolved = Annotated[Path, AfterValidator(Path.resolve)]
+"""A path that is made absolute."""
 
 
 class Settings(BaseSettings):
@@ -12,8 +15,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
 
-    home: Path = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME")
-    raw: Path | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
+    home: Resolved = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME", validate_default=True)
+    raw: Resolved | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
     preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: see preset_name
     protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
     split_seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SPLIT_SEED")
@@ -22,13 +25,6 @@ class Settings(BaseSettings):
     mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")
     scheduler: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
-
-    @model_validator(mode="after")
-    def _resolve(self) -> Self:
-        object.__setattr__(self, "home", self.home.resolve())
-        if self.raw is not None:
-            object.__setattr__(self, "raw", self.raw.resolve())
-        return self
 
     @property
     def stores(self) -> Path:
