@@ -46,7 +46,7 @@ class Registered:
     """A model version in the registry; ``why`` says why it is the champion or not."""
 
     name: str
-    number: str
+    number: int
     champion: bool
     why: str
 
@@ -62,16 +62,16 @@ def register(tracker: Tracker, store: Store, detector: Version, evaluation: Vers
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"Anomaly detector of {detector.asset}, for research only.")
     tags = {DETECTOR: detector.data_version, EVALUATION: evaluation.data_version}
-    versions = {str(each.version): each for each in client.search_model_versions(f"name = '{name}'")}
+    versions = {int(each.version): each for each in client.search_model_versions(f"name = '{name}'")}
     known = next((each for each in versions.values() if tags.items() <= each.tags.items()), None)
-    number = str((known or _create(client, name, detector, tags, run_id)).version)
-    champion = str(client.get_registered_model(name).aliases.get(CHAMPION, ""))
+    number = int((known or _create(client, name, detector, tags, run_id)).version)
+    champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))  # versions count from 1
     if champion == number:
         return Registered(name, number, champion=True, why="it is the champion already")
     found = _judged(store, versions[champion] if champion else None, evaluation)
     if found.better:
-        client.set_registered_model_alias(name, CHAMPION, number)
-    client.set_model_version_tag(name, number, "promotion", found.why[:4000])
+        client.set_registered_model_alias(name, CHAMPION, str(number))
+    client.set_model_version_tag(name, str(number), "promotion", found.why[:4000])
     return Registered(name, number, found.better, found.why)
 
 
