@@ -30,7 +30,7 @@ def build_ablation(task: Task, run: StageRun) -> Version:
     """
     row = task.lane.lane.ablations[task.origin.entry]
     if row.proxies.to_json() != task.lane.lane.proxies.to_json():
-        task.inputs["proxies"] = _proxies(task, row, run)
+        _make_proxies(task, row, run)
     trained = _trained(task, row, run)
     names = ("first_stage", "method")[-len(trained) :]
     task.inputs.update(zip(names, trained, strict=True))
@@ -40,10 +40,11 @@ def build_ablation(task: Task, run: StageRun) -> Version:
     return evaluate(task, task.lane.lane.judging_ablation(task.origin.entry), facts, trained)
 
 
-def _proxies(task: Task, row: Ablation, run: StageRun) -> Version:
+def _make_proxies(task: Task, row: Ablation, run: StageRun) -> None:
+    """Replace the lane's proxies among the inputs by the experiment's own."""
     tiles = task.inputs["tiles"]
     code_version = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}"
-    proxies = build_proxies(
+    task.inputs["proxies"] = build_proxies(
         tiles,
         row.proxies,
         task.store,
@@ -51,8 +52,7 @@ def _proxies(task: Task, row: Ablation, run: StageRun) -> Version:
         asset=_shared(task, "proxies"),
         scheduler_address=task.lane.scheduler,
     )
-    _record(task, run, proxies, [tiles], code_version)
-    return proxies
+    _record(task, run, task.inputs["proxies"], [tiles], code_version)
 
 
 def _trained(task: Task, row: Ablation, run: StageRun) -> tuple[Version, ...]:

@@ -48,7 +48,7 @@ def benchmark_job(lanes: Sequence[LaneAssets], logs: Path) -> dg.JobDefinition:
     @dg.op(
         name="make_missing",
         config_schema={"workers": dg.Field(int, default_value=1, description="runs made side by side")},
-        description="Trains and scores each missing run in a process of its own; runs that are up to date are skipped.",
+        description="Trains and scores each missing run in its own process; runs that are up to date are skipped.",
     )
     def op(context: dg.OpExecutionContext, store: StoreResource) -> None:
         prepare(lanes)
