@@ -8,8 +8,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from assets.ablations import STAGE
-from assets.lane import OWNERS, VERSION, LaneAssets
+from assets.lane import ABLATIONS, OWNERS, VERSION, LaneAssets
 from assets.materialize import OFFLINE, materialize, page_check
 from assets.tables import tabled
 from pipeline.errors import NeverMaterialized
@@ -42,7 +41,7 @@ def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAsset
         dagster_type=VERSION,
         code_version=CODE_VERSION,
         pool=REPORT,
-        deps=[lane.key(STAGE) for lane in lanes],
+        deps=[lane.key(ABLATIONS) for lane in lanes],
         description="The paper's Tables III to V and Figs. 8, 11, 12 measured again, and each of its claims judged.",
     )
     def ablation_report(
@@ -103,7 +102,7 @@ def experiments_of(lane: LaneAssets, store: Store) -> DataSet:
                     method=rows[each].training.method,
                     label=rows[each].label,
                     seed=rows[each].seed,
-                    version=_current(store, lane.baseline(STAGE, each)),
+                    version=_current(store, lane.stored(ABLATIONS, each)),
                 )
                 for each in sorted(seeds, key=lambda each: rows[each].seed)
             ],

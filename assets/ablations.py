@@ -1,199 +1,90 @@
 """``<dataset>/ablations``: the paper's ablations, a partition each experiment.
 
 A partition is the evaluation of its experiment. What experiments share (proxies, a first stage, a trained method) lies
-in the store below ``<dataset>/ablation_…``, found by the hash of all it depends on: it is made once, by whichever
-experiment comes first, and another one that needs it meanwhile waits.
+in the store below ``<dataset>/ablation_…``, found by the hash of all it depends on: the first experiment that needs it
+makes it, and another one that needs it meanwhile waits.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
-import dagster as dg
-
-from assets.baselines import describe_method, facts_of, parameters_of
-from assets.evaluation import describe_evaluation
-from assets.lane import LaneAssets
-from assets.materialize import check_result, weights_check
-from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.evaluation.checks import scores_complete
-from pipeline.evaluation.evaluate import evaluate_lane
+from assets.evaluation import SCORES, describe_evaluation, evaluate
+from assets.materialize import provenance
+from assets.stage import Check, Task
+from assets.training import describe_baseline, run_facts, training_of
+from pipeline.evaluation.checks import weights_finite
 from pipeline.evaluation.memory_use import memory_use
-from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import Ablation, step_version
-from pipeline.store.provenance import Provenance
-from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies
-from pipeline.training import Training, train_shared
-from pipeline.wiring.commit import git_commit
-from pipeline.wiring.resources import StoreResource, TrackerResource
-
-STAGE = "ablations"
-READ = ("images", "tiles", "proxies")
-CHECKS = ("proxy_values", "weights_finite", "scores_complete")
+from pipeline.training import train_shared
+from pipeline.wiring.tracking import StageRun
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What an experiment stands on: shared with others, or its own."""
+def build_ablation(task: Task, run: StageRun) -> Version:
+    """Find or make what the experiment needs, then evaluate it.
 
-    proxies: Version
-    trained: tuple[Version, ...]  # the last one holds the whole method
-
-    @property
-    def method(self) -> Version:
-        """The trained method."""
-        return self.trained[-1]
-
-
-def ablations_asset(lane: LaneAssets) -> dg.AssetsDefinition:
-    """The experiments of one lane."""
-    partitions = dg.StaticPartitionsDefinition(list(lane.lane.ablations))
-    apart: dict[str, Any] = {"partitions_def": partitions, "automation_condition": None, "pool": None}
-
-    @dg.asset(
-        **lane.declare(STAGE, kinds={"pytorch", "parquet"}, checks=CHECKS, **apart),
-        ins={stage: lane.into(stage) for stage in READ},
-        description="Each experiment of the paper's ablations, trained with one budget of steps and scored.",
-    )
-    def ablations(
-        context: dg.AssetExecutionContext,
-        images: Version,
-        tiles: Version,
-        proxies: Version,
-        store: StoreResource,
-        tracker: TrackerResource,
-    ) -> dg.MaterializeResult:
-        name, opened = context.partition_key, store.open()
-        row = lane.lane.ablations[name]
-        inputs = [images, tiles]  # grows by what the experiment is made of
-        made: list[Parts] = []
-
-        def build(run: Any) -> Version:
-            parts = _parts(lane, row, (tiles, proxies), opened, run, context.run.run_id)
-            made.append(parts)
-            inputs.extend([parts.proxies, *parts.trained])
-            evaluated = evaluate_lane(
-                LaneInputs(
-                    dataset=lane.dataset, images=images, tiles=tiles, proxies=parts.proxies, trained=parts.trained
-                ),
-                lane.lane.judging_ablation(name),
-                opened,
-                preset=lane.preset,
-                method=row.training.method,
-                seed=row.seed,
-                code_version=lane.lane.baseline_version(STAGE, name),
-                facts=facts_of(row, name, parts.trained, opened)
-                | {"memory": {canvas: memory_use(parts.method, tiles, canvas) for canvas in row.training.canvases}},
-                asset=lane.baseline(STAGE, name),
-            )
-            run.artifact(evaluated.path, "evaluation")
-            return evaluated
-
-        return lane.run(
-            context,
-            STAGE,
-            name=name,
-            tracker=tracker.open(),
-            store=opened,
-            inputs=inputs,
-            parameters=parameters_of(lane, row),
-            build=build,
-            describe=lambda version: (
-                describe_evaluation(version, row.training.method) | _without_picture(describe_method(made[-1].method))
-            ),
-            checks=lambda version: _checks(version, tiles, made[-1]),
-        )
-
-    return ablations
+    ``task.inputs`` then holds its own ``proxies``, its ``first_stage``, if there are several, and the whole ``method``.
+    """
+    row = task.lane.lane.ablations[task.origin.entry]
+    if row.proxies.to_json() != task.lane.lane.proxies.to_json():
+        _make_proxies(task, row, run)
+    trained = _trained(task, row, run)
+    names = ("first_stage", "method")[-len(trained) :]
+    task.inputs.update(zip(names, trained, strict=True))
+    tiles = task.inputs["tiles"]
+    facts = run_facts(task, trained)
+    facts["memory"] = {canvas: memory_use(trained[-1], tiles, canvas) for canvas in row.training.canvases}
+    return evaluate(task, task.lane.lane.judging_ablation(task.origin.entry), facts, trained)
 
 
-def missing_ablations(lane: LaneAssets, store: Store) -> list[str]:
-    """Experiments that do not stand on the lane's current versions, by the code and the configuration of now."""
-    return [name for name in lane.lane.ablations if not _stands(lane, store, name)]
-
-
-def _stands(lane: LaneAssets, store: Store, name: str) -> bool:
-    try:
-        held = store.current(lane.baseline(STAGE, name))
-        current = [store.current(lane.key(stage).to_user_string()) for stage in READ]
-    except (NeverMaterialized, StoreCorrupt):
-        return False
-    origin = store.provenance(held.asset, held.data_version)
-    return (
-        origin is not None
-        and all(origin.inputs.get(v.asset, v.data_version) == v.data_version for v in current)
-        and origin.code_version == lane.lane.baseline_version(STAGE, name)
-    )
-
-
-def _parts(
-    lane: LaneAssets, row: Ablation, read: tuple[Version, Version], store: Store, run: Any, dagster_run: str
-) -> Parts:
-    """Find or make proxies, first stage and method of an experiment, and record where they came from."""
-    tiles, proxies = read
-    version = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}"
-    if row.proxies.to_json() != lane.lane.proxies.to_json():
-        asset = _shared(lane, "proxies")
-        proxies = build_proxies(
-            tiles, row.proxies, store, code_version=version, asset=asset, scheduler_address=lane.scheduler
-        )
-        _record(lane, row, store, proxies, [tiles], version, run, dagster_run)
-    training = Training(
-        asset=_shared(lane, "methods"),
-        tiles=tiles,
-        proxies=proxies,
-        plan=row.training,
-        seed=row.seed,
-        code_version=step_version("baselines"),
-        log=run.metrics,
-    )
-    trained = train_shared(training, store, _shared(lane, "stage1"))
-    for number, each in enumerate(trained):
-        inputs = [tiles, proxies, *trained[:number]]
-        _record(lane, row, store, each, inputs, training.code_version, run, dagster_run)
-    return Parts(proxies=proxies, trained=trained)
-
-
-def _shared(lane: LaneAssets, what: str) -> str:
-    """The store's name for what experiments share."""
-    return f"{lane.dataset.name}/ablation_{what}"
-
-
-def _record(
-    lane: LaneAssets,
-    row: Ablation,
-    store: Store,
-    version: Version,
-    inputs: Sequence[Version],
-    code_version: str,
-    run: Any,
-    dagster_run: str,
-) -> None:
-    """Remember where a part came from, for lineage and for ``clean``; one that was there keeps its first origin."""
-    if store.provenance(version.asset, version.data_version) is not None:
-        return
-    origin = Provenance(
-        inputs={each.asset: each.data_version for each in inputs},
+def _make_proxies(task: Task, row: Ablation, run: StageRun) -> None:
+    """Replace the lane's proxies among the inputs by the experiment's own."""
+    tiles = task.inputs["tiles"]
+    code_version = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}"
+    task.inputs["proxies"] = build_proxies(
+        tiles,
+        row.proxies,
+        task.store,
         code_version=code_version,
-        git_commit=git_commit(),
-        dagster_run=dagster_run,
-        mlflow_run=run.open(),
-        preset=lane.preset,
-        seed=row.seed,
+        asset=_shared(task, "proxies"),
+        scheduler_address=task.lane.scheduler,
     )
-    store.record_provenance(version, origin)
+    _record(task, run, task.inputs["proxies"], [tiles], code_version)
 
 
-def _checks(version: Version, tiles: Version, parts: Parts) -> list[dg.AssetCheckResult]:
-    return [
-        check_result("proxy_values", proxy_values(tiles, parts.proxies)),
-        *weights_check(parts.method),
-        check_result("scores_complete", scores_complete(version, tiles)),
-    ]
+def _trained(task: Task, row: Ablation, run: StageRun) -> tuple[Version, ...]:
+    """The first stage, if there are several, and the whole method."""
+    code_version = step_version("baselines")
+    training = training_of(task, row.training, run.metrics)
+    training = replace(training, asset=_shared(task, "methods"), code_version=code_version)
+    trained = train_shared(training, task.store, _shared(task, "stage1"))
+    for number, version in enumerate(trained):
+        _record(task, run, version, [training.tiles, training.proxies, *trained[:number]], code_version)
+    return trained
 
 
-def _without_picture(described: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation's own picture stays on top."""
-    return {name: value for name, value in described.items() if name != "preview"}
+def _shared(task: Task, what: str) -> str:
+    """The store's name for what experiments share."""
+    return f"{task.lane.dataset.name}/ablation_{what}"
+
+
+def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:
+    """Record the provenance of a shared part, for lineage and ``clean``; the first record stays."""
+    if task.store.provenance(version.asset, version.data_version) is None:
+        origin = replace(task.origin, code_version=code_version)
+        task.store.record_provenance(version, provenance(origin, inputs, run.open()))
+
+
+def describe_ablation(task: Task, version: Version) -> dict[str, Any]:
+    """The evaluation and the training, with the picture of the evaluation."""
+    return describe_baseline(task, task.inputs["method"]) | describe_evaluation(task, version)
+
+
+CHECKS = (
+    Check("proxy_values", lambda task, version: proxy_values(task.inputs["tiles"], task.inputs["proxies"])),
+    Check("weights_finite", lambda task, version: weights_finite(task.inputs["method"])),
+    SCORES,
+)

@@ -1,12 +1,13 @@
-"""The job ``benchmark``: train and score every run of the benchmark that is missing, nothing else, then the report."""
+"""Runs of the benchmark and of the ablations: which are outdated, and the job ``benchmark`` that makes those."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
-from assets.baselines import missing
-from assets.lane import LaneAssets
+from assets.lane import BENCHMARK, LaneAssets
+from assets.stage import up_to_date
+from assets.stages import STAGES
 from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due, make, run
 from pipeline.wiring.resources import StoreResource
@@ -14,34 +15,40 @@ from pipeline.wiring.resources import StoreResource
 REPORT = "benchmark_report"
 
 
-def due(lanes: Sequence[LaneAssets], store: Store) -> list[Due]:
-    """Every run that is missing or stands on what is no longer current: first seeds first, the form off last."""
-    found = [
-        ((bool(lane.source), lane.lane.baselines[name].seed), Due(dataset=lane.dataset.name, name=name, stages=stages))
-        for lane in lanes
-        for name, stages in missing(lane, store).items()
-    ]
-    return [each for _, each in sorted(found, key=lambda pair: pair[0])]
+def due(lanes: Sequence[LaneAssets], store: Store, stages: Sequence[str] = BENCHMARK) -> list[Due]:
+    """Runs that are missing or outdated: first seeds first, lanes with the form off last.
+
+    Where one of ``stages`` is outdated, it and the stages after it are to be made.
+    """
+    table = [stage for stage in STAGES if stage.name in stages]
+    found = []
+    for lane in lanes:
+        for name, row in lane.runs(stages[0]).items():
+            current = [up_to_date(lane, stage, store, name) for stage in table]
+            if not all(current):
+                outdated = tuple(stages[current.index(False) :])
+                found.append((bool(lane.source), row.seed, Due(lane.dataset.name, name, outdated)))
+    return [each for *_, each in sorted(found, key=lambda row: row[:2])]
 
 
 def prepare(lanes: Sequence[LaneAssets]) -> None:
-    """Make tiles and proxies of the lanes where they are missing or stale."""
+    """Make tiles and proxies of the lanes where they are missing or outdated."""
     for lane in lanes:
         run("pipeline.cli", "refresh", "--select", f"*{lane.key('proxies').to_user_string()}")
 
 
-def report() -> None:
-    """Make the report anew from what stands."""
-    run("dagster", "asset", "materialize", "-m", "pipeline.definitions", "--select", REPORT)
+def report(name: str = REPORT) -> None:
+    """Make a report from the runs that exist."""
+    run("dagster", "asset", "materialize", "-m", "pipeline.definitions", "--select", name)
 
 
 def benchmark_job(lanes: Sequence[LaneAssets], logs: Path) -> dg.JobDefinition:
-    """The job for the pages; ``proxyano benchmark`` is the same for a terminal."""
+    """The same as ``proxyano benchmark``, for Dagster's pages."""
 
     @dg.op(
         name="make_missing",
         config_schema={"workers": dg.Field(int, default_value=1, description="runs made side by side")},
-        description="Trains and scores each missing run in a process of its own; those that stand are left alone.",
+        description="Trains and scores each missing run in its own process; runs that are up to date are skipped.",
     )
     def op(context: dg.OpExecutionContext, store: StoreResource) -> None:
         prepare(lanes)

@@ -93,7 +93,7 @@ def runs_of(lane: LaneAssets, store: Store) -> list[Run]:
             method=row.training.method,
             label=row.label,
             seed=row.seed,
-            version=_current(store, lane.baseline("baseline_evaluations", name)),
+            version=_current(store, lane.stored("baseline_evaluations", name)),
         )
         for name, row in lane.lane.baselines.items()
     ]

@@ -5,60 +5,33 @@ from typing import Any
 
 import dagster as dg
 
-from assets.lane import LaneAssets
 from assets.materialize import picture
+from assets.stage import Task
 from pipeline.detectors.frozen.freeze import DESCRIPTION, freeze_detector
 from pipeline.reports.charts import calibration_chart
 from pipeline.store.versions import Version
-from pipeline.wiring.registry import Standing, register
-from pipeline.wiring.resources import StoreResource, TrackerResource
+from pipeline.wiring.registry import register
+from pipeline.wiring.tracking import StageRun
 
 
-def detector_asset(lane: LaneAssets) -> dg.AssetsDefinition:
-    """Detector of one lane."""
-
-    @dg.asset(
-        **lane.declare("detector", kinds={"pytorch"}),
-        ins={stage: lane.into(stage) for stage in ("tiles", "stage2", "evaluation")},
-        description="The trained method, the statistics of its validation normals and the calibration in one folder: "
-        "what `proxyano score`, `load_detector` and the served model run. Registered in MLflow; the evaluation "
-        "decides whether it becomes champion.",
+def build_detector(task: Task, run: StageRun) -> Version:
+    """Freeze the trained method with the statistics of validation normals."""
+    lane = task.lane.lane
+    return freeze_detector(
+        task.lane.dataset,
+        task.inputs["tiles"],
+        task.inputs["stage2"],
+        lane.evaluation.scores,
+        task.store,
+        flip_average=lane.evaluation.flip_average,
+        form=lane.tiles.form,
+        preset=task.lane.preset,
+        code_version=task.origin.code_version,
     )
-    def detector(
-        context: dg.AssetExecutionContext,
-        tiles: Version,
-        stage2: Version,
-        evaluation: Version,
-        store: StoreResource,
-        tracker: TrackerResource,
-    ) -> dg.MaterializeResult:
-        return lane.run(
-            context,
-            "detector",
-            tracker=tracker.open(),
-            store=store.open(),
-            inputs=[tiles, stage2, evaluation],
-            build=lambda run: freeze_detector(
-                lane.dataset,
-                tiles,
-                stage2,
-                lane.lane.evaluation.scores,
-                store.open(),
-                flip_average=lane.lane.evaluation.flip_average,
-                form=lane.lane.tiles.form,
-                preset=lane.preset,
-                code_version=lane.code_version("detector"),
-            ),
-            describe=_describe,
-            register=lambda version, run_id: _standing(
-                register(tracker.open(), store.open(), version, evaluation, run_id)
-            ),
-        )
-
-    return detector
 
 
-def _describe(version: Version) -> dict[str, Any]:
+def describe_detector(task: Task, version: Version) -> dict[str, Any]:
+    """The calibration and the canvases."""
     scores = json.loads((version.path / DESCRIPTION).read_text())["images"]
     caption = "share of normal validation images that score at least as high"
     return {
@@ -68,10 +41,12 @@ def _describe(version: Version) -> dict[str, Any]:
     }
 
 
-def _standing(standing: Standing) -> dict[str, Any]:
+def register_detector(task: Task, version: Version, run_id: str) -> dict[str, Any]:
+    """Put it into the MLflow registry."""
+    registered = register(task.tracker, task.store, version, task.inputs["evaluation"], run_id)
     return {
-        "model": standing.name,
-        "model_version": standing.number,
-        "champion": standing.champion,
-        "promotion": standing.why,
+        "model": registered.name,
+        "model_version": registered.number,
+        "champion": registered.champion,
+        "promotion": registered.why,
     }

@@ -6,74 +6,46 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from assets.lane import LaneAssets
-from assets.materialize import check_result, picture
+from assets.materialize import picture
+from assets.stage import Check, Task
 from assets.tables import tabled
 from pipeline.data import manifest_checks as checks
 from pipeline.data.manifest import build_manifest
-from pipeline.data.raw import RawFolder
 from pipeline.reports.charts import split_chart
 from pipeline.store.versions import Version
-from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
-
-CHECKS = (
-    "content_once",
-    "groups_apart",
-    "near_duplicates_apart",
-    "normals_only",
-    "counts_within_official",
-    "mask_sizes",
-)
+from pipeline.wiring.tracking import StageRun
 
 
-def checks_of(lane: LaneAssets) -> list[str]:
-    """The checks that can fail: where there is no official set, nothing is counted beside one."""
-    return [name for name in CHECKS if name != "counts_within_official" or lane.dataset.official]
-
-
-def images_asset(lane: LaneAssets) -> dg.AssetsDefinition:
-    """Manifest of one data set, with the checks on its splits."""
-    dataset = lane.dataset
-
-    @dg.asset(
-        **lane.declare("images", kinds={"pandas", "parquet"}, checks=checks_of(lane)),
-        deps=[lane.key("download")],
-        description=f"{dataset.title}: one row an image (path, hash, class, group, split) and the quarantine.",
+def build_images(task: Task, run: StageRun) -> Version:
+    """Read every raw file into a manifest."""
+    dataset = task.lane.dataset
+    source = task.raw.fingerprint(dataset.name)
+    run.read_raw(task.folder.root, source)
+    return build_manifest(
+        task.folder,
+        dataset,
+        task.lane.lane.images,
+        task.store,
+        source_version=source,
+        code_version=task.origin.code_version,
+        progress=True,
     )
-    def images(
-        context: dg.AssetExecutionContext, raw: RawResource, store: StoreResource, tracker: TrackerResource
-    ) -> dg.MaterializeResult:
-        folder = raw.folder(dataset.name)
-
-        def build(run: Any) -> Version:
-            source = raw.fingerprint(dataset.name)
-            run.read_raw(folder.root, source)
-            return build_manifest(
-                folder,
-                dataset,
-                lane.lane.images,
-                store.open(),
-                source_version=source,
-                code_version=lane.code_version("images"),
-                progress=True,
-            )
-
-        return lane.run(
-            context,
-            "images",
-            tracker=tracker.open(),
-            store=store.open(),
-            inputs=[],
-            build=build,
-            describe=_describe,
-            checks=lambda version: _checks(version, folder, lane),
-        )
-
-    return images
 
 
-def _describe(version: Version) -> dict[str, Any]:
-    table = pd.read_parquet(version.path / "images.parquet")
+def _table(version: Version) -> pd.DataFrame:
+    """The manifest."""
+    return pd.read_parquet(version.path / "images.parquet")
+
+
+def _counts(version: Version) -> dict[str, Any]:
+    """Images by split and class, beside the official counts."""
+    counts: dict[str, Any] = json.loads((version.path / "counts.json").read_text())
+    return counts
+
+
+def describe_images(task: Task, version: Version) -> dict[str, Any]:
+    """Counts, splits, quarantine and the manifest's columns."""
+    table = _table(version)
     quarantine = pd.read_parquet(version.path / "quarantine.parquet")
     splits = table.groupby(["split", "klass"]).size().rename("images").reset_index()
     return {
@@ -82,20 +54,23 @@ def _describe(version: Version) -> dict[str, Any]:
         "quarantined": len(quarantine),
         "splits": dg.MetadataValue.md(splits.to_markdown(index=False)),
         "quarantine": dg.MetadataValue.md(quarantine.head(20).to_markdown(index=False)),
-        "counts": dg.MetadataValue.json(json.loads((version.path / "counts.json").read_text())),
+        "counts": dg.MetadataValue.json(_counts(version)),
         **tabled(table),
     }
 
 
-def _checks(version: Version, folder: RawFolder, lane: LaneAssets) -> list[dg.AssetCheckResult]:
-    table = pd.read_parquet(version.path / "images.parquet")
-    counts = json.loads((version.path / "counts.json").read_text())
-    outcomes = {
-        "content_once": checks.content_once(table),
-        "groups_apart": checks.groups_apart(table),
-        "near_duplicates_apart": checks.near_duplicates_apart(table, folder, lane.dataset),
-        "normals_only": checks.normals_only(table),
-        "counts_within_official": checks.counts_within_official(counts),
-        "mask_sizes": checks.mask_sizes(table, folder),
-    }
-    return [check_result(name, outcomes[name]) for name in checks_of(lane)]
+CHECKS = (
+    Check("content_once", lambda task, version: checks.content_once(_table(version))),
+    Check("groups_apart", lambda task, version: checks.groups_apart(_table(version))),
+    Check(
+        "near_duplicates_apart",
+        lambda task, version: checks.near_duplicates_apart(_table(version), task.folder, task.lane.dataset),
+    ),
+    Check("normals_only", lambda task, version: checks.normals_only(_table(version))),
+    Check(
+        "counts_within_official",
+        lambda task, version: checks.counts_within_official(_counts(version)),
+        applies=lambda lane: lane.dataset.official,
+    ),
+    Check("mask_sizes", lambda task, version: checks.mask_sizes(_table(version), task.folder)),
+)

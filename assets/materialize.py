@@ -1,17 +1,16 @@
-"""The frame every asset shares: run the step alone, track it in MLflow, record where the version came from, hand it
-over with what people look at."""
+"""Materialize one asset: build it inside a tracked run, record its provenance, run its checks, collect its metadata."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from pipeline.evaluation import checks as result_checks
-from pipeline.store.provenance import Provenance
+from pipeline.store.provenance import Provenance, RawInput
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.commit import git_commit
-from pipeline.wiring.meter import Meter
+from pipeline.wiring.meter import metered
 from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 Build = Callable[[StageRun], Version]
@@ -25,39 +24,30 @@ def materialize(
     store: Store,
     origin: Origin,
     *,
-    inputs: Sequence[Version],
+    inputs: Collection[Version],
     parameters: Mapping[str, Any],
     build: Build,
     describe: Callable[[Version], Described],
     checks: Callable[[Version], Sequence[dg.AssetCheckResult]] = lambda version: (),
     register: Callable[[Version, str], Described] = lambda version, run_id: {},
 ) -> dg.MaterializeResult:
-    """Build one version inside a tracked run; metadata carries versions, counts, picture and the run's link.
+    """Build one version; its metadata holds versions, counts, a picture and the link to the MLflow run.
 
-    No other process builds the asset from here until this one takes its next asset, lets go or ends: that covers the
-    pointer and Dagster's event, which follow after the return. ``register`` gets the version and its MLflow run.
-    ``build`` may add to ``inputs`` what it finds in the store on its way.
+    Takes the asset's build lock, which is held after the return until this thread locks another asset or calls
+    ``release()``: the pointer that the IO manager moves and Dagster's event follow after the return. ``register`` gets
+    the version and the id of its MLflow run. ``build`` may add to ``inputs``.
     """
     holder = {"dagster_run": context.run.run_id, "inputs": _versions(inputs)}
     store.lock(origin.asset, holder, warn=context.log.warning)
     try:
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
-            with Meter() as meter:
+            with metered() as figures:
                 version = build(run)
-            noted = store.note(version, meter.as_meta())
+            noted = store.note(version, figures)
             described = describe(version)
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
             run_id = run.result(version, numbers)
-        record = Provenance(
-            inputs=_versions(inputs),
-            raw=run.raw,
-            code_version=origin.code_version,
-            git_commit=git_commit(),
-            dagster_run=context.run.run_id,
-            mlflow_run=run_id,
-            preset=origin.preset,
-            seed=origin.seed,
-        )
+        record = provenance(origin, inputs, run_id, run.raw)
         store.record_provenance(version, record)
         context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
         described |= register(version, run_id)
@@ -74,13 +64,27 @@ def materialize(
     )
 
 
-def _versions(inputs: Sequence[Version]) -> dict[str, str]:
-    """Asset → data version."""
+def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: RawInput | None = None) -> Provenance:
+    """What a version was made from: inputs, code and runs."""
+    return Provenance(
+        inputs=_versions(inputs),
+        raw=raw,
+        code_version=origin.code_version,
+        git_commit=git_commit(),
+        dagster_run=origin.dagster_run,
+        mlflow_run=run_id,
+        preset=origin.preset,
+        seed=origin.seed,
+    )
+
+
+def _versions(inputs: Collection[Version]) -> dict[str, str]:
+    """Data version by asset."""
     return {version.asset: version.data_version for version in inputs}
 
 
 def _metadata(version: Version, record: Provenance, noted: Mapping[str, Any], url: str) -> Described:
-    """What every materialization carries."""
+    """Metadata of every materialization."""
     return {
         "data_version": version.data_version,
         "path": dg.MetadataValue.path(version.path),
@@ -95,12 +99,12 @@ def _metadata(version: Version, record: Provenance, noted: Mapping[str, Any], ur
 
 
 def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
-    """A PNG as Dagster metadata that shows in the UI."""
+    """A PNG as Dagster metadata, shown in the pages."""
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def _not_a_picture(entry: tuple[str, Any]) -> bool:
-    """Sorts pictures to the top of the page, where people see them."""
+    """Sort key that puts pictures first."""
     return not (isinstance(entry[1], dg.MarkdownMetadataValue) and str(entry[1].value).startswith("!["))
 
 
@@ -109,16 +113,11 @@ def check_result(
     outcome: tuple[bool, Mapping[str, Any]],
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetCheckResult:
-    """One of the steps' plain check functions as Dagster's."""
+    """Outcome of a plain check function as Dagster's result."""
     passed, metadata = outcome
     return dg.AssetCheckResult(check_name=name, passed=bool(passed), metadata=dict(metadata), severity=severity)
 
 
-def weights_check(trained: Version) -> list[dg.AssetCheckResult]:
-    """The check of everything that was trained."""
-    return [check_result("weights_finite", result_checks.weights_finite(trained))]
-
-
 def page_check(report: Version) -> list[dg.AssetCheckResult]:
-    """The check of a report."""
+    """The check of a report page."""
     return [check_result(OFFLINE, result_checks.page_opens_offline(report.path / "index.html"))]

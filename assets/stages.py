@@ -1,106 +1,135 @@
-"""``<dataset>/stage1`` and ``<dataset>/stage2``: the checkpoints of the two modules."""
-
-import json
-from typing import Any
+"""The table of stages: what exists in every lane, in the order in which it is made."""
 
 import dagster as dg
 
-from assets.lane import LaneAssets
-from assets.materialize import picture, weights_check
-from pipeline.reports.charts import training_chart
-from pipeline.store.versions import Version
-from pipeline.training import Training, train_stage
-from pipeline.wiring.resources import StoreResource, TrackerResource
+from assets import ablations, detector, evaluation, images, tiles, training
+from assets.download import download_source
+from assets.lane import ABLATIONS, BENCHMARK, LaneAssets
+from assets.stage import Stage, stage_asset
 
-DESCRIPTIONS = {
-    "stage1": "Proxy Extraction Module: image → memory → predicted proxy (Eq. 7).",
-    "stage2": "Image Reconstruction Module: proxy → image, repairing pseudo-abnormal proxies (Eq. 8-11).",
-}
+STAGES = (
+    Stage(
+        name="images",
+        description="{lane.dataset.title}: one row an image (path, hash, class, group, split) and the quarantine.",
+        kinds=("pandas", "parquet"),
+        deps=("download",),
+        resources=("raw",),
+        build=images.build_images,
+        describe=images.describe_images,
+        checks=images.CHECKS,
+    ),
+    Stage(
+        name="tiles",
+        description="256x256 uint8 tiles of {lane.dataset.title}, form `{lane.lane.tiles.form}`, "
+        "with validity and masks.",
+        kinds=("zarr", "dask"),
+        reads=("images",),
+        resources=("raw",),
+        build=tiles.build_tile_arrays,
+        describe=tiles.describe_tiles,
+        checks=tiles.TILE_CHECKS,
+    ),
+    Stage(
+        name="proxies",
+        description="Proxy of every tile: {lane.proxy} (III-B).",
+        kinds=("zarr", "dask", "scikitlearn"),
+        reads=("tiles",),
+        build=tiles.build_proxy_arrays,
+        describe=tiles.describe_proxies,
+        checks=tiles.PROXY_CHECKS,
+    ),
+    Stage(
+        name="stage1",
+        description="Proxy Extraction Module: image → memory → predicted proxy (Eq. 7).",
+        kinds=("pytorch",),
+        reads=("tiles", "proxies"),
+        build=training.build_stage,
+        describe=training.describe_stage,
+        checks=training.CHECKS,
+        artifact="checkpoint",
+    ),
+    Stage(
+        name="stage2",
+        description="Image Reconstruction Module: proxy → image, repairing pseudo-abnormal proxies (Eq. 8-11).",
+        kinds=("pytorch",),
+        reads=("tiles", "proxies", "stage1"),
+        build=training.build_stage,
+        describe=training.describe_stage,
+        checks=training.CHECKS,
+        artifact="checkpoint",
+    ),
+    Stage(
+        name="members",
+        description="Other learned methods: with the lane's own and the controls they make up the committee.",
+        kinds=("pytorch",),
+        reads=("tiles", "proxies"),
+        build=training.build_members,
+        describe=training.describe_members,
+        checks=training.CHECKS,
+        artifact="checkpoint",
+    ),
+    Stage(
+        name="evaluation",
+        description="Image and pixel scores, metrics with 95 % intervals, controls and shortcuts, pictures of cases.",
+        kinds=("scikitlearn", "parquet"),
+        reads=evaluation.READS,
+        build=evaluation.build_evaluation,
+        describe=evaluation.describe_evaluation,
+        checks=(evaluation.SCORES, evaluation.RECONSTRUCTS),
+        artifact="evaluation",
+        parameters=evaluation.evaluation_parameters,
+    ),
+    Stage(
+        name="detector",
+        description="The trained method, the statistics of its validation normals and the calibration in one folder: "
+        "what `proxyano score`, `load_detector` and the served model run. Registered in MLflow; the evaluation "
+        "decides whether it becomes champion.",
+        kinds=("pytorch",),
+        reads=("tiles", "stage2", "evaluation"),
+        build=detector.build_detector,
+        describe=detector.describe_detector,
+        register=detector.register_detector,
+    ),
+    Stage(
+        name="baselines",
+        description="Every method of the benchmark, trained with one budget of steps on the lane's tiles.",
+        kinds=("pytorch",),
+        reads=("tiles", "proxies"),
+        build=training.build_baseline,
+        describe=training.describe_baseline,
+        checks=training.CHECKS,
+        artifact="checkpoint",
+    ),
+    Stage(
+        name="baseline_evaluations",
+        description="Scores, metrics and pictures of every method of the benchmark, judged like the lane's own.",
+        kinds=("scikitlearn", "parquet"),
+        reads=("images", "tiles", "proxies", "baselines"),
+        build=evaluation.build_baseline_evaluation,
+        describe=evaluation.describe_evaluation,
+        checks=(evaluation.SCORES,),
+        artifact="evaluation",
+    ),
+    Stage(
+        name=ABLATIONS,
+        description="Each experiment of the paper's ablations, trained with one budget of steps and scored.",
+        kinds=("pytorch", "parquet"),
+        reads=("images", "tiles", "proxies"),
+        build=ablations.build_ablation,
+        describe=ablations.describe_ablation,
+        checks=ablations.CHECKS,
+        artifact="evaluation",
+    ),
+)
+PREPARED = ("tiles", "proxies")
+"""Stages, besides those with runs, of a lane that has the images of another."""
 
 
-def stage1_asset(lane: LaneAssets) -> dg.AssetsDefinition:
-    """Stage 1 of the lane's method."""
-
-    @dg.asset(
-        **lane.declare("stage1", kinds={"pytorch"}, checks=("weights_finite",)),
-        ins={"tiles": lane.into("tiles"), "proxies": lane.into("proxies")},
-        description=DESCRIPTIONS["stage1"],
-    )
-    def stage1(
-        context: dg.AssetExecutionContext,
-        tiles: Version,
-        proxies: Version,
-        store: StoreResource,
-        tracker: TrackerResource,
-    ) -> dg.MaterializeResult:
-        return _train(lane, context, "stage1", (tiles, proxies, None), store, tracker)
-
-    return stage1
-
-
-def stage2_asset(lane: LaneAssets) -> dg.AssetsDefinition:
-    """Stage 2, on top of a frozen stage 1."""
-
-    @dg.asset(
-        **lane.declare("stage2", kinds={"pytorch"}, checks=("weights_finite",)),
-        ins={"tiles": lane.into("tiles"), "proxies": lane.into("proxies"), "stage1": lane.into("stage1")},
-        description=DESCRIPTIONS["stage2"],
-    )
-    def stage2(
-        context: dg.AssetExecutionContext,
-        tiles: Version,
-        proxies: Version,
-        stage1: Version,
-        store: StoreResource,
-        tracker: TrackerResource,
-    ) -> dg.MaterializeResult:
-        return _train(lane, context, "stage2", (tiles, proxies, stage1), store, tracker)
-
-    return stage2
-
-
-def _train(
-    lane: LaneAssets,
-    context: dg.AssetExecutionContext,
-    stage: str,
-    inputs: tuple[Version, Version, Version | None],
-    store: StoreResource,
-    tracker: TrackerResource,
-) -> dg.MaterializeResult:
-    def build(run: Any) -> Version:
-        tiles, proxies, previous = inputs
-        training = Training(
-            asset=lane.key(stage).to_user_string(),
-            tiles=tiles,
-            proxies=proxies,
-            plan=lane.lane.training,
-            seed=lane.seed,
-            code_version=lane.code_version(stage),
-            log=run.metrics,
-        )
-        made = train_stage(stage, previous, training, store.open())
-        run.artifact(made.path, "checkpoint")
-        return made
-
-    return lane.run(
-        context,
-        stage,
-        tracker=tracker.open(),
-        store=store.open(),
-        inputs=[version for version in inputs if version is not None],
-        build=build,
-        describe=_describe,
-        checks=weights_check,
-    )
-
-
-def _describe(version: Version) -> dict[str, Any]:
-    histories = {
-        canvas: json.loads((version.path / canvas / "history.json").read_text()) for canvas in version.meta["canvases"]
-    }
-    described: dict[str, Any] = {"preview": picture(training_chart(histories), caption="validation loss")}
-    for canvas, history in histories.items():
-        described[f"{canvas}_validation"] = float(min(entry["validation"] for entry in history))
-        described[f"{canvas}_steps"] = int(history[-1]["step"])
-    card = (version.path / "model_card.md").read_text()
-    return described | {"seed": version.meta["seed"], "model_card": dg.MetadataValue.md(card)}
+def lane_assets(lane: LaneAssets) -> list[dg.AssetsDefinition]:
+    """Every asset of a lane; a stage with runs exists where the preset gives it some."""
+    if lane.source:
+        chosen = [stage for stage in STAGES if stage.name in PREPARED or lane.runs(stage.name)]
+        return [stage_asset(lane, stage) for stage in chosen]
+    partitioned = (*BENCHMARK, ABLATIONS)
+    chosen = [stage for stage in STAGES if stage.name not in partitioned or lane.runs(stage.name)]
+    return [download_source(lane), *(stage_asset(lane, stage) for stage in chosen)]

@@ -1,61 +1,62 @@
-"""``<dataset>/tiles``: 256x256 tiles in their slots."""
+"""``<dataset>/tiles`` and ``<dataset>/proxies``: 256x256 tiles in their slots, and the proxy of each."""
 
 from typing import Any
 
-import dagster as dg
-
-from assets.lane import LaneAssets
-from assets.materialize import check_result, picture
+from assets.materialize import picture
+from assets.stage import Check, Task
 from assets.tables import tabled
 from pipeline.forms import FORMS
 from pipeline.store.versions import Version
-from pipeline.tiles import checks as tile_checks
-from pipeline.tiles.contact_sheet import tile_sheet
+from pipeline.tiles import checks
+from pipeline.tiles.contact_sheet import proxy_sheet, tile_sheet
 from pipeline.tiles.loading import read_index
+from pipeline.tiles.proxies import build_proxies
 from pipeline.tiles.tiles import build_tiles
-from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
+from pipeline.wiring.tracking import StageRun
 
 
-def tiles_asset(lane: LaneAssets) -> dg.AssetsDefinition:
-    """Tiles of one data set in the preset's canonical form."""
-    config = lane.lane.tiles
-
-    @dg.asset(
-        **lane.declare("tiles", kinds={"zarr", "dask"}, checks=("tile_coverage", "tile_values")),
-        ins={"images": lane.into("images")},
-        description=f"256x256 uint8 tiles of {lane.dataset.title}, form `{config.form}`, with validity and masks.",
+def build_tile_arrays(task: Task, run: StageRun) -> Version:
+    """Cut every image into tiles of the lane's canonical form."""
+    config = task.lane.lane.tiles
+    return build_tiles(
+        task.inputs["images"],
+        task.folder,
+        task.lane.dataset,
+        FORMS[config.form],
+        config,
+        task.store,
+        code_version=task.origin.code_version,
     )
-    def tiles(
-        context: dg.AssetExecutionContext,
-        images: Version,
-        raw: RawResource,
-        store: StoreResource,
-        tracker: TrackerResource,
-    ) -> dg.MaterializeResult:
-        def build(run: Any) -> Version:
-            version = lane.code_version("tiles")
-            folder = raw.folder(lane.raw_name)
-            return build_tiles(
-                images, folder, lane.dataset, FORMS[config.form], config, store.open(), code_version=version
-            )
-
-        return lane.run(
-            context,
-            "tiles",
-            tracker=tracker.open(),
-            store=store.open(),
-            inputs=[images],
-            build=build,
-            describe=_describe,
-            checks=lambda version: [
-                check_result("tile_coverage", tile_checks.tile_coverage(version, images)),
-                check_result("tile_values", tile_checks.tile_values(version)),
-            ],
-        )
-
-    return tiles
 
 
-def _describe(version: Version) -> dict[str, Any]:
+def describe_tiles(task: Task, version: Version) -> dict[str, Any]:
+    """Counts, the index's columns and random tiles."""
     preview = picture(tile_sheet(version), caption="20 random tiles a slot")
     return dict(version.meta) | tabled(read_index(version)) | {"preview": preview}
+
+
+def build_proxy_arrays(task: Task, run: StageRun) -> Version:
+    """Compute the proxy of every tile with dask."""
+    return build_proxies(
+        task.inputs["tiles"],
+        task.lane.lane.proxies,
+        task.store,
+        code_version=task.origin.code_version,
+        scheduler_address=task.lane.scheduler,
+    )
+
+
+def describe_proxies(task: Task, version: Version) -> dict[str, Any]:
+    """Counts, and tiles above their proxies."""
+    tiles = task.inputs["tiles"]
+    return dict(version.meta) | {
+        "preview": picture(proxy_sheet(tiles, version), caption="tile above its proxy"),
+        "dagster/row_count": len(read_index(tiles)),
+    }
+
+
+TILE_CHECKS = (
+    Check("tile_coverage", lambda task, version: checks.tile_coverage(version, task.inputs["images"])),
+    Check("tile_values", lambda task, version: checks.tile_values(version)),
+)
+PROXY_CHECKS = (Check("proxy_values", lambda task, version: checks.proxy_values(task.inputs["tiles"], version)),)

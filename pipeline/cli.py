@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from pipeline.commands import dataset, experiments
 from pipeline.commands.benchmark import benchmark
@@ -21,6 +20,7 @@ from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh
 from pipeline.commands.results import results
 from pipeline.commands.score import score
+from pipeline.commands.terminal import stop
 from pipeline.data.user_datasets.dataset import own_datasets
 from pipeline.errors import ConfigError
 from pipeline.reports.evaluation.terminal import summary_table
@@ -30,15 +30,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
 
 
-def report_folder(settings: Settings) -> Path:
-    """Where ``evaluation_report`` stands."""
-    return settings.home / "reports" / "evaluation_report"
-
-
 @app.callback()
 def environment(context: typer.Context) -> None:
-    """Set what ``./activate`` sets, for a shell where it was not sourced; look at what describes the lanes."""
-    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance, and make none
+    """Set the variables of ``./activate`` if it was not sourced, and check the data-set descriptions."""
+    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance
         return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
@@ -48,13 +43,12 @@ def environment(context: typer.Context) -> None:
         try:
             own_datasets(Settings().datasets)
         except ConfigError as error:
-            Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
-            raise typer.Exit(2) from None
+            stop(error)
 
 
 @app.command()
 def run() -> None:
-    """Make the main lane, or what is stale of it, and print the summary."""
+    """Make what is missing or stale of the main lane, and print the summary."""
     settings = Settings()
     console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
     refresh()
@@ -64,12 +58,13 @@ def run() -> None:
 @app.command()
 def summary() -> None:
     """Print the newest report's summary table."""
-    path = report_folder(Settings()) / "report.json"
-    if not path.is_file():
-        console.print(f"No report at {path}; run: dagster asset materialize --select '*evaluation_report'")
+    folder = Settings().home / "reports" / "evaluation_report"
+    records = folder / "report.json"
+    if not records.is_file():
+        console.print(f"No report at {records}; run: dagster asset materialize --select '*evaluation_report'")
         raise typer.Exit(1)
-    console.print(summary_table(json.loads(path.read_text())))
-    console.print(f"Page: {report_folder(Settings()) / 'index.html'}", soft_wrap=True)
+    console.print(summary_table(json.loads(records.read_text())))
+    console.print(f"Page: {folder / 'index.html'}", soft_wrap=True)
 
 
 @app.command(name="mlflow")

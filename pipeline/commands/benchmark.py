@@ -1,4 +1,4 @@
-"""``proxyano benchmark``: every method that has not been run yet, with progress, and the report."""
+"""``proxyano benchmark``: every run that is missing or outdated, with progress, and the report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def benchmark(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing")] = False,
 ) -> None:
     """Train and score every missing run of the benchmark and nothing else, then make its report."""
-    from assets import benchmark as work  # both read the environment, which the command line has completed by now
+    from assets import benchmark as work  # reads the environment, which the command line has completed by now
     from pipeline.definitions import LANES
 
     lanes = [lane for lane in LANES if dataset in ("", lane.dataset.name) and lane.lane.baselines]
@@ -41,24 +41,25 @@ def benchmark(
             table.add_row(each.dataset, each.name, ", ".join(each.stages))
         console.print(table)
         return
-    console.print(f"{len(wanted)} of {total} runs are to be made; the others stand.")
-    failed = made_with_progress(wanted, "benchmark", settings.home / "benchmark", workers, console)
-    work.report()
-    if failed:
-        console.print(f"[red]{len(failed)} failed: {', '.join(failed)}; the same command tries them again.[/]")
-        raise typer.Exit(1)
+    console.print(f"{len(wanted)} of {total} runs are to be made; the others are up to date.")
+    make_and_report(wanted, work.REPORT, settings.home / "benchmark", workers, console)
 
 
-def made_with_progress(wanted: Sequence[Due], what: str, logs: Path, workers: int, shown: Console) -> list[str]:
-    """Make all with a progress bar over the whole set; titles of those that failed."""
+def make_and_report(wanted: Sequence[Due], report: str, logs: Path, workers: int, shown: Console) -> None:
+    """Make all runs with a progress bar, then the report; exit 1 if a run failed."""
+    from assets import benchmark as work
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     failed = []
     with Progress(*columns, console=shown) as progress:
-        task = progress.add_task(what, total=len(wanted))
+        task = progress.add_task(report.removesuffix("_report"), total=len(wanted))
         show = lambda each: progress.update(task, description=each.title)  # noqa: E731
         for made in make(wanted, logs, workers=workers, started=show):
             word = "[red]FAILED[/]" if made.failed else "made"
             progress.console.print(f"{made.due.title}: {word} in {made.seconds / 60:.1f} minutes ({made.log})")
             progress.advance(task)
             failed += [made.due.title] if made.failed else []
-    return failed
+    work.report(report)
+    if failed:
+        shown.print(f"[red]{len(failed)} failed: {', '.join(failed)}; rerun the same command to try them again.[/]")
+        raise typer.Exit(1)

@@ -1,12 +1,12 @@
-"""``proxyano clean``: remove versions nobody needs and what killed runs left; only says what, unless told to."""
+"""``proxyano clean``: remove old versions and leftovers of killed runs; a dry run unless ``--delete`` is given."""
 
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.commands.terminal import console_of, stop
 from pipeline.errors import ProxyAnoError
 from pipeline.store.clean import LOCK_FILES, Plan
 from pipeline.store.clean import clean as clean_store
@@ -18,25 +18,22 @@ def clean(
     keep: Annotated[int, typer.Option(min=1, help="Versions to keep of each asset, the current one included")] = 2,
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this nothing is touched")] = False,
 ) -> None:
-    """Say what may go from the store: old versions, leftovers of killed runs. What registered models need stays."""
-    from mlflow.exceptions import MlflowException  # takes seconds to import, as the tracker does
+    """List what can be removed from the store: old versions, leftovers of killed runs. Registered models stay whole."""
+    from mlflow.exceptions import MlflowException  # MLflow takes seconds to import
 
-    from pipeline.wiring.tracking import Tracker
+    from pipeline.wiring.tracking import open_tracker
 
     settings = Settings()
-    tracker = Tracker(uri=settings.tracking_uri, page=settings.mlflow_page, artifacts=settings.home / "mlruns")
     try:
-        registered = tracker.registered()
+        registered = open_tracker(settings).registered()
         plan = clean_store(Store(settings.stores), keep=keep, registered=registered, delete=delete)
     except (MlflowException, ProxyAnoError) as error:
-        Console(stderr=True).print(f"[red]Nothing more was removed: {escape(str(error))}[/]", soft_wrap=True)
-        raise typer.Exit(1) from None
+        stop(f"Nothing more was removed: {error}", code=1)
     _tell(plan, registered=len(registered), deleted=delete)
 
 
 def _tell(plan: Plan, *, registered: int, deleted: bool) -> None:
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
+    console = console_of()
     for item in plan.skipped:
         console.print(f"[yellow]{item.asset}: left alone, {escape(item.why)}[/]", highlight=False, soft_wrap=True)
     if registered:
@@ -62,7 +59,7 @@ def _tell(plan: Plan, *, registered: int, deleted: bool) -> None:
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that suits them."""
+    """Bytes in a readable unit."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:

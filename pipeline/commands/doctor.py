@@ -15,7 +15,7 @@ from rich.table import Table
 
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
-from pipeline.wiring.doctor_checks import Finding, cluster, hardware, home, packages, python, raw, tracking
+from pipeline.wiring.doctor_checks import Finding, cluster, dagster, hardware, home, packages, python, raw, tracking
 from pipeline.wiring.settings import Settings
 
 COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}
@@ -52,8 +52,6 @@ def examine() -> Iterator[Finding]:
     for name, dataset in DATASETS.items():
         yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
     yield hardware(wants_gpu=settings.preset_name in MEANT_FOR_A_GPU)
-    from pipeline.wiring.doctor import dagster
-
     yield dagster(Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster"))
     yield tracking(settings.tracking_uri)
     if settings.scheduler:

@@ -1,26 +1,23 @@
 """``proxyano experiments``: the paper's ablations as rows to list, compare and make."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from pipeline.commands.benchmark import made_with_progress
+from pipeline.commands.benchmark import make_and_report
+from pipeline.commands.terminal import console_of
 from pipeline.experiments.ablations import changes, described, differences, seedless
 from pipeline.experiments.lane import Ablation
 from pipeline.reports.ablations.paper import PRINTED
 from pipeline.store.versions import Store
-from pipeline.wiring.benchmark import Due
-from pipeline.wiring.benchmark import run as materialized
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from assets.lane import LaneAssets
 
 app = typer.Typer(no_args_is_help=True, help="The paper's ablations: list them, show what each changes, make them.")
-console = Console() if Console().is_terminal else Console(width=200)  # a pipe gets whole names
+console = console_of()
 Name = Annotated[
     str,
     typer.Argument(help="An experiment: oct/si_mem, oct/si_mem-seed1, or si_mem for the first data set that has it"),
@@ -40,8 +37,8 @@ def listed() -> None:
             if name == seedless(name):
                 changed = "; ".join(map(str, changes(row, rows)))
                 seeds = ", ".join(str(each.seed) for other, each in rows.items() if seedless(other) == name)
-                told = [_full(lane, name), row.label, row.score, row.against, changed, seeds, _where(lane, name)]
-                table.add_row(*told)
+                full = _full(lane, name)
+                table.add_row(full, row.label, row.score, row.against, changed, seeds, _reported(lane, name))
         console.print(table)
 
 
@@ -51,11 +48,11 @@ def show(name: Name) -> None:
     lane, own = _found(name)
     rows = lane.lane.ablations
     row = rows[own]
-    console.print(f"[bold]{_full(lane, own)}[/] {row.label}, seed {row.seed}: {_where(lane, own)}")
+    console.print(f"[bold]{_full(lane, own)}[/] {row.label}, seed {row.seed}: {_reported(lane, own)}")
     console.print(f"against {row.against or 'nothing'}: {'; '.join(map(str, changes(row, rows))) or 'the first row'}")
-    kin = [other for other, each in rows.items() if other != own and _first(each) == _first(row)]
+    kin = [other for other, each in rows.items() if other != own and _first_stage(each) == _first_stage(row)]
     console.print(f"first stage and proxies shared with: {', '.join(kin) or 'no other'}")
-    console.print(f"code version {lane.lane.baseline_version('ablations', own)}")
+    console.print(f"code version {lane.code_version('ablations', own)}")
     table = Table("field", "value")
     for field, value in described(row).items():
         table.add_row(field, str(value))
@@ -78,41 +75,32 @@ def run(
     workers: Annotated[int, typer.Option(help="Experiments made side by side", min=1)] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing")] = False,
 ) -> None:
-    """Make every missing experiment (or those named) and the report; after any cut the same line goes on."""
+    """Make missing experiments (or those named), then the report. Rerun the same command to resume."""
     from assets import benchmark as work
     from assets.ablation_report import REPORT
-    from assets.ablations import STAGE, missing_ablations
 
-    lanes, settings = _lanes(), Settings()
-    chosen = {_full(*_found(name)) for name in names or ()} or {_full(lane, n) for lane in lanes for n in _rows(lane)}
-    lanes = [lane for lane in lanes if any(_full(lane, name) in chosen for name in _rows(lane))]
+    every, settings = _lanes(), Settings()
+    labels = {_full(lane, name): row.label for lane in every for name, row in lane.lane.ablations.items()}
+    chosen = {_full(*_found(name)) for name in names or labels}
+    lanes = [lane for lane in every if any(_full(lane, name) in chosen for name in lane.lane.ablations)]
     if not dry_run:
         work.prepare(lanes)
-    store = Store(settings.stores)
-    lacking = [(lane, name) for lane in lanes for name in missing_ablations(lane, store) if _full(lane, name) in chosen]
-    console.print(f"{len(lacking)} of {len(chosen)} experiments are to be made; the others stand.")
-    if dry_run:
-        for lane, name in lacking:
-            console.print(f"{_full(lane, name)}: {_rows(lane)[name].label}")
+    due = {f"{each.dataset}/{each.name}": each for each in work.due(lanes, Store(settings.stores), ["ablations"])}
+    due = {name: each for name, each in due.items() if name in chosen}
+    console.print(f"{len(due)} of {len(chosen)} experiments are to be made; the others are up to date.")
+    if not dry_run:
+        make_and_report(list(due.values()), REPORT, settings.home / "experiments", workers, console)
         return
-    due = [Due(dataset=lane.dataset.name, name=name, stages=(STAGE,)) for lane, name in lacking]
-    failed = made_with_progress(due, "experiments", settings.home / "experiments", workers, console)
-    materialized("dagster", "asset", "materialize", "-m", "pipeline.definitions", "--select", REPORT)
-    if failed:
-        console.print(f"[red]{len(failed)} failed: {', '.join(failed)}; the same command tries them again.[/]")
-        raise typer.Exit(1)
+    for name in due:
+        console.print(f"{name}: {labels[name]}")
 
 
-def _rows(lane: "LaneAssets") -> Mapping[str, Ablation]:
-    return lane.lane.ablations
-
-
-def _first(row: Ablation) -> object:
+def _first_stage(row: Ablation) -> object:
     return row.seed, row.proxies.to_json(), row.training.first_stage().of_stage(row.training.stages[0])
 
 
 def _lanes() -> "list[LaneAssets]":
-    from pipeline.definitions import LANES  # it reads the environment, which the command line has completed by now
+    from pipeline.definitions import LANES  # reads the environment, which the command line has completed by now
 
     return [lane for lane in LANES if lane.lane.ablations]
 
@@ -121,16 +109,16 @@ def _full(lane: "LaneAssets", name: str) -> str:
     return f"{lane.dataset.name}/{name}"
 
 
-def _where(lane: "LaneAssets", name: str) -> str:
-    own = seedless(name)
-    held = [one for one in PRINTED if one.dataset == lane.raw_name and own in {entry.name for entry in one.entries}]
-    study = _rows(lane)[name].study
-    found = [one.title.partition(":")[0] for one in held] or [f"study: {study}" if study else ""]
+def _reported(lane: "LaneAssets", name: str) -> str:
+    """The paper's tables and figures with the experiment, or the study it belongs to."""
+    own, study = seedless(name), lane.lane.ablations[name].study
+    printed = [one for one in PRINTED if one.dataset == lane.raw_name and own in {entry.name for entry in one.entries}]
+    found = [one.title.partition(":")[0] for one in printed] or [f"study: {study}" if study else ""]
     return ", ".join(dict.fromkeys(found))
 
 
 def _found(name: str) -> "tuple[LaneAssets, str]":
-    """The lane and the row of a name; exit code 2 and the known names where there is none."""
+    """The lane and the row of a name; exit code 2 and the known names if there is none."""
     dataset, _, own = name.rpartition("/")
     lanes = _lanes()
     for lane in sorted(lanes, key=lambda lane: len(lane.lane.ablations), reverse=True):

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
+from pipeline.commands.terminal import console_of, stop
 from pipeline.data.verification import Finding, raw_files
 from pipeline.data.verification import verify as verify_chain
 from pipeline.errors import ProxyAnoError
 from pipeline.store.lineage import Chain, Node, VersionId, chain, named, unknown
+from pipeline.store.provenance import RawInput
 from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
@@ -28,16 +30,15 @@ def lineage(
     raw: Annotated[Path | None, typer.Option(help="Where the downloads lie now, if they were moved since")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the chain as JSON")] = False,
 ) -> None:
-    """Print what something was made from, down to the raw files; with --verify exit 1 where anything differs."""
+    """Print what something was made from, down to the raw files; with --verify exit 1 if anything differs."""
     settings = Settings()
-    store, console = Store(settings.stores), _console()
+    store, console = Store(settings.stores), console_of(width=1000)
     try:
         tops = named(store, of) or _of_run(settings, of)
         if not tops:
             raise LookupError(unknown(store, of))
     except (LookupError, ProxyAnoError) as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
-        raise typer.Exit(2) from None
+        stop(error)
     found = chain(store, tops)
     if not as_json:
         console.print(tree(found, of), highlight=False)
@@ -53,7 +54,7 @@ def lineage(
 
 
 def tree(found: Chain, of: str) -> Tree:
-    """The chain as a tree; what several stand on is written out once and named from then on."""
+    """The chain as a tree; a version with several dependents is written out once."""
     written: set[VersionId] = set()
     if len(found.tops) == 1:
         return _branch(found, found.tops[0], written)
@@ -63,20 +64,13 @@ def tree(found: Chain, of: str) -> Tree:
     return whole
 
 
-def _console() -> Console:
-    """The terminal; a file or a pipe gets whole lines."""
-    console = Console()
-    return console if console.is_terminal else Console(width=1000)
-
-
 def _of_run(settings: Settings, of: str) -> list[VersionId]:
-    """What the MLflow run made; empty where the text is no run's id."""
+    """Versions that the MLflow run made; empty if the text is not a run's id."""
     if not _RUN.fullmatch(of):
         return []
-    from pipeline.wiring.tracking import Tracker  # MLflow takes seconds to import, and most names are no run's
+    from pipeline.wiring.tracking import open_tracker  # MLflow takes seconds to import
 
-    tracker = Tracker(uri=settings.tracking_uri, page=settings.mlflow_page, artifacts=settings.home / "mlruns")
-    return tracker.made_by(of)
+    return open_tracker(settings).made_by(of)
 
 
 def _branch(found: Chain, made: VersionId, written: set[VersionId]) -> Tree:
@@ -89,7 +83,7 @@ def _branch(found: Chain, made: VersionId, written: set[VersionId]) -> Tree:
     for item in node.inputs:
         branch.add(_branch(found, item, written))
     if node.raw is not None:
-        branch.add(_raw(node))
+        branch.add(_raw(node, node.raw))
     return branch
 
 
@@ -98,7 +92,7 @@ def _about(node: Node) -> list[str]:
         return [f"[red]{escape(node.problem)}[/]"]
     when = f"made {node.published}" + ("" if node.minutes is None else f" in {node.minutes:.2f} minutes")
     if node.provenance is None:
-        return [f"{when}; nothing is recorded of what it was made from: materialize it again"]
+        return [f"{when}; its provenance was not recorded: materialize it again"]
     commit, changed, _ = node.provenance.git_commit.partition("+")
     dirty = " [yellow]with uncommitted changes[/]" if changed else ""
     preset = f"preset {node.provenance.preset}, seed {node.provenance.seed}"
@@ -109,11 +103,8 @@ def _about(node: Node) -> list[str]:
     ]
 
 
-def _raw(node: Node) -> Tree:
-    """The downloads behind a manifest, as far as the manifest can be read."""
-    raw = node.raw
-    if raw is None:
-        raise ValueError(f"{node.asset} {node.data_version} reads no raw files")
+def _raw(node: Node, raw: RawInput) -> Tree:
+    """The downloads behind a manifest, counted if the manifest can be read."""
     try:
         counts = f"{raw_files(Chain((), {node.id: node}))} files used, {node.raw_bytes / 1e6:.1f} MB of images"
     except (OSError, ValueError) as error:

@@ -1,7 +1,6 @@
-"""``proxyano refresh``: re-make what is stale, say why, and what that spared."""
+"""``proxyano refresh``: make what is stale, and say why and what was spared."""
 
 import logging
-from collections.abc import Mapping
 from typing import Annotated
 
 import dagster as dg
@@ -9,8 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.wiring.refresh import Outcome, Ran, Refresh
-from pipeline.wiring.staleness import Standing
+from pipeline.wiring.refresh import Outcome, Ran, Refresh, Wave
 
 console = Console()
 
@@ -26,39 +24,39 @@ def refresh(
     with dg.DagsterInstance.get() as instance:
         look = Refresh(defs, instance, select)
         if dry_run:
-            _preview(look, look.due())
+            _preview(look)
             return
         outcome = look.run(_announce)
-        _close(look, outcome)
+        _summarise(look, outcome)
     if outcome.failed:
         raise typer.Exit(1)
 
 
-def _announce(number: int, wave: Mapping[dg.AssetKey, Standing], following: int) -> None:
+def _announce(number: int, wave: Wave, following: int) -> None:
     console.rule(f"wave {number}: {len(wave)} to make, at most {following} to follow", align="left")
-    for key, standing in wave.items():
-        console.print(f"  {key.to_user_string()}: {'; '.join(standing.causes)}", highlight=False)
+    for key, status in wave.items():
+        console.print(f"  {key.to_user_string()}: {'; '.join(status.causes)}", highlight=False)
 
 
-def _preview(look: Refresh, due: Mapping[dg.AssetKey, Standing]) -> None:
-    """What a refresh would do first, and what may follow."""
+def _preview(look: Refresh) -> None:
+    """What a refresh would make first, and what may follow."""
+    due, selected = look.due(), look.selected()
     if not due:
-        console.print(f"Everything is fresh ({len(look.selected())} assets): nothing to do.")
+        console.print(f"Everything is fresh ({len(selected)} assets): nothing to do.")
         return
     table = Table("asset", "status", "why", title="What is stale")
-    for key in look.selected():
-        above = look.above(key) & due.keys()
+    for key in selected:
         if key in due:
             table.add_row(key.to_user_string(), due[key].status, "; ".join(due[key].causes))
-        elif above:
+        elif above := look.above(key) & due.keys():
             first = next(other for other in due if other in above)
             table.add_row(key.to_user_string(), "may follow", f"if the content of {first.to_user_string()} changes")
     console.print(table)
     console.print("Nothing was made; without --dry-run the stale ones are, one wave after the other.")
 
 
-def _close(look: Refresh, outcome: Outcome) -> None:
-    """The closing table, and what was saved."""
+def _summarise(look: Refresh, outcome: Outcome) -> None:
+    """A table of all assets, and the minutes that were saved."""
     if not outcome.ran and not outcome.blocked:
         console.print(f"Everything is fresh ({len(outcome.selected)} assets): nothing to do. {outcome.seconds:.1f} s")
         return
@@ -82,7 +80,7 @@ def _close(look: Refresh, outcome: Outcome) -> None:
         f"{outcome.waves} waves and {outcome.seconds / 60:.1f} minutes; what was spared had taken {saved:.1f} minutes."
     )
     if outcome.failed:
-        console.print("[red]What failed is above; what was made stays, and the same command goes on from there.[/]")
+        console.print("[red]Errors are printed above; finished assets stay. Rerun the same command to resume.[/]")
 
 
 def _word(ran: Ran) -> str:

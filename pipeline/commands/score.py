@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
 from pipeline import load_detector
+from pipeline.commands.terminal import stop
 from pipeline.errors import ConfigError, ProxyAnoError
 
 USUAL = 0.05
-"""False-alarm rate where none is asked for; more where so few normals were at hand that none so low can be told."""
+"""Default false-alarm rate. Raised when there are too few normals to estimate it."""
 SOME_UNUSABLE = 3
-"""Exit code where some files could not be scored; 1 where none could, 2 for a wrong call."""
+"""Exit code if some files could not be scored; 1 if none could, 2 for a wrong call."""
 
 
 def score(
@@ -34,7 +34,7 @@ def score(
     overlays: Annotated[bool, typer.Option(help="A picture of each image with its heat map")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
 ) -> None:
-    """Score images: how abnormal, how rare among normal images, where. Exit 3 where some could not be scored."""
+    """Score images: how abnormal, how rare among normal images, where. Exit 3 if some could not be scored."""
     from pipeline.data.read.frames import find_files
     from pipeline.detectors.folder.output import FORMATS, ScoreFolder
     from pipeline.detectors.folder.stream import stream
@@ -52,8 +52,7 @@ def score(
             raise ConfigError(f"no image file in {', '.join(map(str, paths))}; name files or another folder")
         folder = ScoreFolder(out, chosen, asked, overlays=overlays)
     except (ProxyAnoError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
-        raise typer.Exit(2) from None
+        stop(error)
     begun = {path for path, _ in folder.done}
     left = [path for path in files if str(path) not in begun]
     if begun:

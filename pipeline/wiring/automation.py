@@ -1,4 +1,4 @@
-"""What runs by itself, once it is switched on in the pages: a sensor on the raw folders, conditions on the lanes."""
+"""Automation, off until it is switched on in the pages: a sensor on the raw folders, conditions on the lanes."""
 
 import warnings
 
@@ -22,11 +22,11 @@ WHEN_CHANGED = (
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.any_deps_match(_DUE | dg.AutomationCondition.will_be_requested())
     & ~dg.AutomationCondition.in_progress()
-).with_label("when what it is made of has changed")
-"""Runs an asset once after data or code above it changed, and not before everything above has settled.
+).with_label("when its data or code has changed")
+"""Run an asset once after its data or code changed, and not before everything above it has settled.
 
-Every stage depends directly on what it reads, so waiting for dependencies that are due themselves makes a diamond's
-joint asset run once.
+Every stage depends directly on what it reads, so waiting for dependencies that are due themselves is enough for an
+asset below a diamond to run once.
 """
 
 
@@ -37,7 +37,7 @@ joint asset run once.
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
 def raw_folders(context: dg.SensorEvaluationContext, raw: RawResource) -> dg.SensorResult | dg.SkipReason:
-    """Observations of the raw folders whose content has changed; runs that were killed are closed on the way."""
+    """Observe the raw folders that have changed; closes killed runs as well."""
     close_dead(context.instance)
     found = observations(context.instance, raw)
     if not found:
@@ -52,7 +52,7 @@ def _lanes() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         name="lanes",
         target=everything,
-        description="Re-makes what stands below changed raw data or changed code, and nothing else.",
+        description="Makes the assets below changed raw data or changed code, and nothing else.",
         default_status=dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=15,
     )

@@ -1,4 +1,4 @@
-"""Make runs of the benchmark in processes of their own: each can be killed, has its own memory figure, and resumes."""
+"""Make runs of the benchmark and the ablations, each in its own process, which can be killed and measured alone."""
 
 import os
 import subprocess
@@ -12,9 +12,9 @@ from pathlib import Path
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Due:
-    """One run of the benchmark with the stages that are to be made."""
+    """One run with the stages to make."""
 
     dataset: str
     name: str
@@ -22,20 +22,20 @@ class Due:
 
     @property
     def title(self) -> str:
-        """For progress displays and log files."""
+        """For progress displays and messages."""
         return f"{self.dataset} {self.name}"
 
     @property
     def command(self) -> list[str]:
-        """The same a user would type."""
+        """The command that a user would type."""
         select = ",".join(f"{self.dataset}/{stage}" for stage in self.stages)
         line = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "pipeline.definitions"]
         return [*line, "--select", select, "--partition", self.name]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Made:
-    """How one went."""
+    """A finished run."""
 
     due: Due
     seconds: float
@@ -46,21 +46,20 @@ class Made:
 def make(
     due: Sequence[Due], logs: Path, *, workers: int, started: Callable[[Due], object] = lambda due: None
 ) -> Iterator[Made]:
-    """Make all, ``workers`` at a time, each on its share of the cores; a failed one does not stop the others.
+    """Make all runs, ``workers`` at a time, each with its share of the cores; yield each one as it ends.
 
-    Yields each as it ends. What a process prints goes to ``<logs>/<dataset>-<name>.log``.
+    A failed run does not stop the others. The output of a process goes to ``<logs>/<dataset>-<name>.log``.
     """
     logs.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // workers)
+    environment = dict.fromkeys(THREADS, str(threads)) | os.environ  # the user's own thread settings win
 
     def one(each: Due) -> Made:
         started(each)
         log, began = logs / f"{each.dataset}-{each.name}.log", time.monotonic()
-        # a user's own thread setting counts
-        environment = dict.fromkeys(THREADS, str(threads)) | os.environ
         with log.open("ab") as output:
             code = subprocess.run(each.command, env=environment, stdout=output, stderr=output, check=False).returncode
-        return Made(due=each, seconds=time.monotonic() - began, log=log, failed=code != 0)
+        return Made(each, time.monotonic() - began, log, failed=code != 0)
 
     with ThreadPoolExecutor(workers) as pool:
         for future in as_completed([pool.submit(one, each) for each in due]):
@@ -68,6 +67,6 @@ def make(
 
 
 def run(*words: str) -> None:
-    """A command of this project to its end, its output shown; ``RuntimeError`` where it fails."""
+    """Run ``python -m <words>`` to its end and show its output; ``RuntimeError`` if it fails."""
     if subprocess.run([sys.executable, "-m", *words], check=False).returncode != 0:
         raise RuntimeError(f"{' '.join(words)} failed: its message is above")

@@ -1,11 +1,11 @@
-"""Which code runs."""
+"""The git commit of the running code."""
 
 import subprocess
 from pathlib import Path
 
 
 def git_commit() -> str:
-    """Commit of the code that runs, with ``+changes`` where the work tree differs; ``unknown`` outside a checkout."""
+    """The commit, with ``+changes`` if the work tree differs; ``unknown`` outside a checkout."""
     here = Path(__file__).parent
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     if commit.returncode != 0:

@@ -1,7 +1,8 @@
-"""What the pipeline stands on, looked at without making anything: one finding each, with its remedy."""
+"""The checks of ``proxyano doctor``: each looks at one thing without creating anything, and names a remedy."""
 
 import importlib.metadata
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import dagster as dg
 import psutil
 import requests
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.download.presence import Presence, look
@@ -23,10 +26,14 @@ PACKAGE = "proxyano"
 State = Literal["ok", "warn", "problem"]
 LITTLE_DISK, NO_DISK = 10e9, 1e9  # bytes: a home holds tiles, proxies and weights of three lanes, in several versions
 LITTLE_MEMORY = 3e9  # bytes: the lane of brain MRI with `quick` takes about that much
-_TIMEOUT = 3.0  # seconds for what answers over a network
+_TIMEOUT = 3.0  # seconds for services on a network
+DAGSTER_FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+"""Databases of an instance that has run; opening one without them would create them."""
+_OTHER_STORAGE = re.compile(r"^(storage|run_storage|event_log_storage|schedule_storage):", re.MULTILINE)
+_POOLS = re.compile(r"^ +pools:", re.MULTILINE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One line of the doctor's screen; a problem stops a run, a warning does not."""
 
@@ -37,18 +44,16 @@ class Finding:
 
 
 def python(package: str = PACKAGE) -> Finding:
-    """The interpreter against what the package asks for."""
+    """The interpreter's version against the package's requirement."""
     wanted = importlib.metadata.metadata(package)["Requires-Python"] or ""
     version = ".".join(str(part) for part in sys.version_info[:3])
     if SpecifierSet(wanted).contains(version, prereleases=True):
-        return Finding(name="Python", state="ok", found=f"{version} (wanted {wanted})")
-    return Finding(
-        name="Python", state="problem", found=f"{version}, wanted {wanted}", remedy="make run PYTHON=python3.12"
-    )
+        return Finding("Python", "ok", f"{version} (wanted {wanted})")
+    return Finding("Python", "problem", f"{version}, wanted {wanted}", "make run PYTHON=python3.12")
 
 
 def packages(wanted: Sequence[str] | None = None) -> Finding:
-    """Installed versions against the ranges of ``pyproject.toml``, as the installed package carries them."""
+    """Installed versions against the ranges of ``pyproject.toml``."""
     rows = [Requirement(line) for line in (importlib.metadata.requires(PACKAGE) or [] if wanted is None else wanted)]
     rows = [row for row in rows if row.marker is None or row.marker.evaluate({"extra": ""})]
     wrong = []
@@ -61,43 +66,41 @@ def packages(wanted: Sequence[str] | None = None) -> Finding:
         if not row.specifier.contains(version, prereleases=True):
             wrong.append(f"{row.name} {version}, wanted {row.specifier}")
     if wrong:
-        remedy = "pip install -c constraints.txt -e ."
-        return Finding(name="packages", state="problem", found="; ".join(wrong), remedy=remedy)
-    return Finding(name="packages", state="ok", found=f"{len(rows)} within their ranges")
+        return Finding("packages", "problem", "; ".join(wrong), "pip install -c constraints.txt -e .")
+    return Finding("packages", "ok", f"{len(rows)} within their ranges")
 
 
 def home(path: Path) -> Finding:
-    """Whether the home, or the folder it will be made in, can be written to, and how much room is left."""
+    """Whether the home, or the folder it will be created in, is writable, and the free disk space."""
     name = "PROXYANO_HOME"
-    standing = next(each for each in (path, *path.parents) if each.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
-        found = f"{path}: {standing} is no folder that can be written to"
-        return Finding(name=name, state="problem", found=found, remedy="set PROXYANO_HOME to a folder of yours")
-    free = shutil.disk_usage(standing).free
-    found = f"{path}, {free / 1e9:.1f} GB free" + ("" if standing == path else ", not made yet")
+    existing = next(each for each in (path, *path.parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        found = f"{path}: {existing} is not a writable folder"
+        return Finding(name, "problem", found, "set PROXYANO_HOME to a folder of yours")
+    free = shutil.disk_usage(existing).free
+    found = f"{path}, {free / 1e9:.1f} GB free" + ("" if existing == path else ", not made yet")
     if free < LITTLE_DISK:
         remedy = "make room (proxyano clean lists old versions), or set PROXYANO_HOME elsewhere"
-        return Finding(name=name, state="problem" if free < NO_DISK else "warn", found=found, remedy=remedy)
-    return Finding(name=name, state="ok", found=found)
+        return Finding(name, "problem" if free < NO_DISK else "warn", found, remedy)
+    return Finding(name, "ok", found)
 
 
 def raw(dataset: Dataset, folder: Path, cache: Path, *, sample: bool) -> Finding:
-    """The images that the layout of a data set finds, by names and sizes alone."""
+    """The images that the layout of a data set finds, by file names and sizes alone."""
     name = f"raw {dataset.name}"
     if sample and not folder.exists():
-        return Finding(name=name, state="ok", found="the generated sample, drawn by the first run")
+        return Finding(name, "ok", "the generated sample, drawn by the first run")
     seen = look(dataset, folder, cache=cache, quick=True)
-    found = _seen(seen) + (", generated sample" if sample else f" in {folder}")
-    advice = f"proxyano download {dataset.name} --check says what is missing"
+    found = _counted(seen) + (", generated sample" if sample else f" in {folder}")
     if seen.broken:
-        advice = f"download {', '.join(seen.broken)} again"
-        return Finding(name=name, state="warn" if seen.usable else "problem", found=found, remedy=advice)
+        return Finding(name, "warn" if seen.usable else "problem", found, f"download {', '.join(seen.broken)} again")
     if seen.usable or (seen.closed and not seen.problem):
-        return Finding(name=name, state="ok", found=found)
-    return Finding(name=name, state="problem", found=seen.problem or found, remedy=advice)
+        return Finding(name, "ok", found)
+    remedy = f"proxyano download {dataset.name} --check says what is missing"
+    return Finding(name, "problem", seen.problem or found, remedy)
 
 
-def _seen(seen: Presence) -> str:
+def _counted(seen: Presence) -> str:
     normal = sum(classes.get(seen.dataset.classes[0], 0) for classes in seen.counts.values())
     parts = [f"{normal} normal and {seen.images - normal} abnormal images"]
     parts += [f"{name} lies packed, not counted" for name in seen.closed]
@@ -105,70 +108,89 @@ def _seen(seen: Presence) -> str:
 
 
 def hardware(*, wants_gpu: bool) -> Finding:
-    """What training will run on."""
-    import torch  # takes seconds, and only this finding needs it
+    """The device that training will use."""
+    import torch  # takes seconds, and only this check needs it
 
     from models.arithmetic import cpu_name, kernels
 
     memory = psutil.virtual_memory()
     room = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB memory free"
     if torch.cuda.is_available():
-        found = f"GPU {torch.cuda.get_device_name()}, {room}"
-        return Finding(name="hardware", state="ok", found=found)
+        return Finding("hardware", "ok", f"GPU {torch.cuda.get_device_name()}, {room}")
     if torch.backends.mps.is_available():
-        return Finding(name="hardware", state="ok", found=f"GPU of this Mac (mps), {room}")
+        return Finding("hardware", "ok", f"GPU of this Mac (mps), {room}")
     threads = f"{torch.get_num_threads()} threads on {psutil.cpu_count()} cores"
     found = f"CPU {cpu_name()}, {threads}, kernels {kernels()}, {room}"
     if memory.available < LITTLE_MEMORY:
-        return Finding(
-            name="hardware", state="warn", found=found, remedy="close other programs: a lane takes 2 to 3 GB"
-        )
+        return Finding("hardware", "warn", found, "close other programs: a lane takes 2 to 3 GB")
     if wants_gpu:
         remedy = "expect days, or set PROXYANO_PRESET=quick"
-        return Finding(name="hardware", state="warn", found=f"{found}; the preset is meant for a GPU", remedy=remedy)
-    return Finding(name="hardware", state="ok", found=found)
+        return Finding("hardware", "warn", f"{found}; the preset is meant for a GPU", remedy)
+    return Finding("hardware", "ok", found)
+
+
+def dagster(folder: Path) -> Finding:
+    """Whether the instance of ``DAGSTER_HOME`` opens, and its number of runs."""
+    name = "Dagster"
+    if not folder.is_absolute():
+        return Finding(name, "problem", f"DAGSTER_HOME is {folder}", "set DAGSTER_HOME to an absolute path")
+    settings = folder / "dagster.yaml"
+    text = settings.read_text() if settings.is_file() else ""
+    if _OTHER_STORAGE.search(text):
+        return Finding(name, "warn", f"{folder}, with another storage, not checked", "dagster instance info")
+    if not all((folder / file).is_file() for file in DAGSTER_FILES):
+        return Finding(name, "ok", f"{folder}, made by the first run")
+    try:
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            runs = instance.get_runs_count()
+    except (dg.DagsterError, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        remedy = "dagster instance migrate; if that fails, move the folder away: versions in stores/ stay"
+        return Finding(name, "problem", f"{folder} does not open: {str(error).splitlines()[0]}", remedy)
+    if not _POOLS.search(text):
+        found = f"{folder}, {runs} runs; its dagster.yaml has no pools: runs of one asset do not wait in the queue"
+        return Finding(name, "warn", found, f"copy pipeline/wiring/dagster.yaml to {folder}")
+    return Finding(name, "ok", f"{folder}, {runs} runs")
 
 
 def tracking(uri: str) -> Finding:
-    """Whether MLflow's store answers; a database is opened for reading alone."""
+    """Whether MLflow's store answers; a database is opened read-only."""
     if uri.startswith("sqlite:///"):
         return _database(Path(uri.removeprefix("sqlite:///")))
     if not uri.startswith(("http://", "https://")):
-        return Finding(name="MLflow", state="warn", found=f"{uri} is not looked into", remedy="ask that store itself")
+        return Finding("MLflow", "warn", f"{uri} is not checked", "check that store itself")
+    remedy = "start that server, or unset MLFLOW_TRACKING_URI"
     try:
         with requests.get(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT) as answer:
             found = f"{uri} answers HTTP {answer.status_code}"
-            good = answer.ok
+            return Finding("MLflow", "ok", found) if answer.ok else Finding("MLflow", "problem", found, remedy)
     except requests.RequestException as error:
-        found, good = f"{uri} does not answer: {type(error).__name__}", False
-    remedy = "" if good else "start that server, or unset MLFLOW_TRACKING_URI"
-    return Finding(name="MLflow", state="ok" if good else "problem", found=found, remedy=remedy)
+        return Finding("MLflow", "problem", f"{uri} does not answer: {type(error).__name__}", remedy)
 
 
 def _database(path: Path) -> Finding:
-    if not path.exists():
-        return Finding(name="MLflow", state="ok", found=f"{path}, made by the first run")
+    if not path.is_file():
+        return Finding("MLflow", "ok", f"{path}, made by the first run")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)) as database:
             (runs,) = database.execute("SELECT COUNT(*) FROM runs").fetchone()
     except sqlite3.Error as error:
         remedy = "if no run is on, move the file away; results in stores/ do not depend on it"
-        return Finding(name="MLflow", state="problem", found=f"{path} cannot be read: {error}", remedy=remedy)
+        return Finding("MLflow", "problem", f"{path} cannot be read: {error}", remedy)
     if not os.access(path, os.W_OK):
-        return Finding(name="MLflow", state="problem", found=f"{path} is read-only", remedy=f"chmod u+w '{path}'")
-    return Finding(name="MLflow", state="ok", found=f"{path}, {runs} runs")
+        return Finding("MLflow", "problem", f"{path} is read-only", f"chmod u+w '{path}'")
+    return Finding("MLflow", "ok", f"{path}, {runs} runs")
 
 
 def cluster(address: str) -> Finding:
-    """Whether the dask scheduler answers, and how many workers it has."""
+    """Whether the dask scheduler answers, and its number of workers."""
     from distributed import Client
 
-    name, remedy = "dask", "start the scheduler and its workers, or unset DASK_SCHEDULER_ADDRESS"
+    remedy = "start the scheduler and its workers, or unset DASK_SCHEDULER_ADDRESS"
     try:
         with Client(address, timeout=_TIMEOUT, set_as_default=False) as client:
             workers = len(client.scheduler_info(n_workers=-1)["workers"])
     except (OSError, ValueError) as error:
-        return Finding(name=name, state="problem", found=f"{address} does not answer: {error}", remedy=remedy)
+        return Finding("dask", "problem", f"{address} does not answer: {error}", remedy)
     if not workers:
-        return Finding(name=name, state="problem", found=f"{address} has no workers", remedy=remedy)
-    return Finding(name=name, state="ok", found=f"{address}, {workers} workers")
+        return Finding("dask", "problem", f"{address} has no workers", remedy)
+    return Finding("dask", "ok", f"{address}, {workers} workers")

@@ -1,4 +1,4 @@
-"""Failures people can act on at once: one sentence instead of a stack of frames that say nothing about the cause."""
+"""Failures with one sentence to act on, instead of a stack of frames."""
 
 import sys
 
@@ -6,6 +6,6 @@ import dagster as dg
 
 
 def one_sentence(text: str) -> dg.Failure:
-    """A failure to raise whose log holds ``text`` alone; the process that raises it ends with its run."""
+    """A failure whose log holds ``text`` alone; the process that raises it must end with its run."""
     sys.tracebacklimit = 0
     return dg.Failure(description=text, allow_retries=False)

@@ -1,4 +1,4 @@
-"""What an asset hands to the next: a published version; the pointer moves when Dagster records the output."""
+"""Hands published versions from asset to asset; the current version changes when Dagster records the output."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class VersionIOManager(dg.ConfigurableIOManager):
         Store(Path(self.root)).point(obj)
 
     def load_input(self, context: dg.InputContext) -> Version:
-        """The current version of the upstream asset; one sentence says what to run where there is none."""
+        """The current version of the upstream asset; if there is none, one sentence says what to run."""
         try:
             return Store(Path(self.root)).current(_stored(context))
         except NeverMaterialized as error:

@@ -1,30 +1,25 @@
-"""Jobs named for what people do."""
+"""Jobs for what people do: prepare, train, evaluate."""
 
 from typing import Any
 
 import dagster as dg
 
+JOBS = {
+    "prepare": (("images", "tiles", "proxies"), "Raw files to tiles and proxies, for every data set."),
+    "train": (("stage1", "stage2", "members"), "The method and its committee's members, for every data set."),
+    "evaluate": (
+        ("evaluation", "detector"),
+        "Evaluations of every data set, detectors for new images, and the report.",
+    ),
+}
+"""Job → its stages in every lane, and its description."""
+
 
 def jobs(datasets: list[str]) -> list[Any]:
-    """``prepare`` (images to proxies), ``train`` (both stages), ``evaluate`` (evaluations, detectors, report)."""
-    stages = {
-        "prepare": ("images", "tiles", "proxies"),
-        "train": ("stage1", "stage2", "members"),
-        "evaluate": ("evaluation", "detector"),
-    }
-    report = {"evaluate": [dg.AssetKey("evaluation_report")]}
-    described = {
-        "prepare": "Raw files to tiles and proxies, for every data set.",
-        "train": "Both stages of the method and the second method, for every data set.",
-        "evaluate": "Evaluations of every data set, detectors for new images, and the report.",
-    }
-    return [
-        dg.define_asset_job(
-            name,
-            selection=dg.AssetSelection.assets(
-                *(dg.AssetKey([dataset, stage]) for dataset in datasets for stage in wanted), *report.get(name, [])
-            ),
-            description=described[name],
-        )
-        for name, wanted in stages.items()
-    ]
+    """The jobs over all data sets; ``evaluate`` makes the report too."""
+    made = []
+    for name, (stages, description) in JOBS.items():
+        keys = [dg.AssetKey([dataset, stage]) for dataset in datasets for stage in stages]
+        keys += [dg.AssetKey("evaluation_report")] if name == "evaluate" else []
+        made.append(dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys), description=description))
+    return made

@@ -1,4 +1,4 @@
-"""Resources that the assets ask for by name: raw folders, the store, the run tracker."""
+"""Dagster resources: raw folders, the store, the run tracker, the folder of reports."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,49 +19,45 @@ from pipeline.wiring.settings import Settings
 from pipeline.wiring.tracking import Tracker
 
 DATA_VERSION = "dagster/data_version"
-"""Tag of an observation under which Dagster keeps the data version."""
+"""Dagster's tag for the data version of an event."""
 
 
 class RawResource(dg.ConfigurableResource):
-    """The folder with the downloads; where none is set, the built-in sample is written there first."""
+    """The raw files of every data set; without PROXYANO_RAW the built-in sample is written first."""
 
     root: str
     sample: bool
     cache: str
     own_root: str = ""
-    own: dict[str, dict[str, str]] = Field(default_factory=dict)  # data set of the user's own → link → their folder
+    own: dict[str, dict[str, str]] = Field(default_factory=dict)  # the user's data set → link → folder
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record which raw data a run sees before it reads any, so that what it makes is not stale from the start."""
+        """Observe the raw folders before the run reads them, so that its results are not stale from the start."""
         if context.instance is not None:
             observe(context.instance, self)
 
     def folder(self, dataset: str) -> RawFolder:
-        """The raw files of one data set, archives included."""
+        """The raw files of one data set, with the content of archives."""
         if dataset in self.own:
             links = link(Path(self.own_root) / dataset, {name: Path(to) for name, to in self.own[dataset].items()})
-            return RawFolder(links, cache=self.cache_folder() / "archives")
+            return RawFolder(links, cache=Path(self.cache) / "archives")
         if self.sample:
             write_sample(Path(self.root))
-        return RawFolder(Path(self.root) / dataset, cache=self.cache_folder() / "archives")
-
-    def cache_folder(self) -> Path:
-        """Where content hashes of raw files are remembered."""
-        return Path(self.cache)
+        return RawFolder(Path(self.root) / dataset, cache=Path(self.cache) / "archives")
 
     def fingerprint(self, dataset: str) -> str:
-        """Hash of all names and contents of a data set's raw files; ``DatasetUnusable`` where there is no folder."""
-        return fingerprint(self.folder(dataset), self.cache_folder())
+        """Hash of all names and contents of a data set's raw files; ``DatasetUnusable`` if there is no folder."""
+        return fingerprint(self.folder(dataset), Path(self.cache))
 
 
 def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.AssetObservation]:
-    """Observations of the raw folders whose content is another than the last one observed."""
+    """Observations of the raw folders whose content has changed since the last observation."""
     found = []
     for name in (*DATASETS, *raw.own):
         key = dg.AssetKey([name, "download"])
         try:
             seen = raw.fingerprint(name)
-        except DatasetUnusable:  # no such folder: the lane's own run says what was expected where
+        except DatasetUnusable:  # no such folder: the lane's run reports what was expected where
             continue
         last = instance.fetch_observations(key, limit=1).records
         if not last or last[0].asset_observation is None or last[0].asset_observation.data_version != seen:
@@ -70,24 +66,24 @@ def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.Asse
 
 
 def observe(instance: dg.DagsterInstance, raw: RawResource) -> None:
-    """Look at every raw folder and record those that changed."""
+    """Record an observation of every raw folder that has changed."""
     for observation in observations(instance, raw):
         instance.report_runless_asset_event(observation)
 
 
 class ReportResource(dg.ConfigurableResource):
-    """Where reports stand for people to open and bookmark."""
+    """The folder with the newest reports, at paths that stay."""
 
     folder: str
 
 
 class StoreResource(dg.ConfigurableResource):
-    """Published versions of every asset."""
+    """The store of published versions."""
 
     root: str
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Note which process a run lives in; every run opens the store."""
+        """Tag the run with its process; every run uses the store."""
         if context.instance is not None and context.run is not None:
             claim(context.instance, context.run.run_id)
 
@@ -105,14 +101,14 @@ class TrackerResource(dg.ConfigurableResource):
     _tracker: Tracker | None = PrivateAttr(default=None)
 
     def open(self) -> Tracker:
-        """One tracker a process."""
+        """The tracker of this process."""
         if self._tracker is None:
             self._tracker = Tracker(uri=self.uri, page=self.page, artifacts=Path(self.artifacts))
         return self._tracker
 
 
 def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:
-    """Resources by the names under which assets ask for them."""
+    """Resources by name."""
     return {
         "raw": RawResource(
             root=str(settings.raw_root),

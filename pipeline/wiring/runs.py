@@ -1,4 +1,4 @@
-"""Tags of Dagster runs: which process one lives in, so that a killed one does not count as running for ever."""
+"""Tags of Dagster runs: the process of a run, so that a killed run can be closed."""
 
 import os
 import socket
@@ -18,13 +18,13 @@ def claim(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def close_dead(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs of this host whose process is gone as failed; their ids. Without it they would hold their pools."""
+    """Mark runs of this host whose process is gone as failed, so that they free their pools; return their ids."""
     going = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=going)):
         host, _, process = run.tags.get(PROCESS, "").partition("/")
         if host == socket.gethostname() and not _alive(process):
-            instance.report_run_failed(run, message=f"Its process {process.partition('/')[0]} ended without a word.")
+            instance.report_run_failed(run, message=f"Process {process.partition('/')[0]} no longer exists.")
             closed.append(run.run_id)
     return closed
 

@@ -1,7 +1,7 @@
-"""The model that MLflow serves, as code: an image file's bytes in, score, rarity, decision and heat map out.
+"""The model that MLflow serves: the bytes of an image file in; score, rarity, decision and heat map out.
 
-MLflow runs this very file (models from code, no pickle) beside a copy of `pipeline` and `models`, with the detector's
-folder as its artifact.
+MLflow runs this file (models from code, no pickle) with a copy of `pipeline` and `models`; the detector's folder is its
+artifact.
 """
 
 import base64
@@ -22,7 +22,7 @@ from pipeline.errors import UnusableImage
 
 
 class ServedDetector(PythonModel):
-    """Column ``image`` (bytes of a file) → one row a frame: the columns of ``ANSWER`` in ``registry``."""
+    """Column ``image`` (bytes of a file) → one row a frame with the columns of ``registry.ANSWER``."""
 
     detector: Detector
 
@@ -31,7 +31,7 @@ class ServedDetector(PythonModel):
         self.detector = read_detector(Path(context.artifacts["detector"]))
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        """Score every frame of every posted file; ``params["false_alarm_rate"]`` is what a decision allows."""
+        """Score every frame of every posted file; decisions are made at ``params["false_alarm_rate"]``."""
         rate = max(float((params or {}).get("false_alarm_rate", 0.05)), self.detector.images.least)
         rows = [
             row

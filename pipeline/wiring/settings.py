@@ -1,20 +1,23 @@
-"""Where everything lies and which preset runs, from the variables users know."""
+"""Folders, preset and options, from environment variables."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Resolved = Annotated[Path, AfterValidator(Path.resolve)]
+"""A path that is made absolute."""
 
 
 class Settings(BaseSettings):
-    """Read from the environment once; an empty variable counts as unset."""
+    """Settings from the environment; an empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
 
-    home: Path = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME")
-    raw: Path | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
-    preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: sample, or quick on own data
+    home: Resolved = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME", validate_default=True)
+    raw: Resolved | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
+    preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: see preset_name
     protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
     split_seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SPLIT_SEED")
     rgb: bool = Field(default=False, validation_alias="PROXYANO_FUNDUS_RGB")  # colour tiles for fundus images
@@ -23,13 +26,6 @@ class Settings(BaseSettings):
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")
     scheduler: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
 
-    @model_validator(mode="after")
-    def _resolve(self) -> Self:
-        object.__setattr__(self, "home", self.home.resolve())
-        if self.raw is not None:
-            object.__setattr__(self, "raw", self.raw.resolve())
-        return self
-
     @property
     def stores(self) -> Path:
         """Published versions and work in progress."""
@@ -37,20 +33,20 @@ class Settings(BaseSettings):
 
     @property
     def datasets(self) -> Path:
-        """Descriptions of the user's own data sets, a YAML file each."""
+        """Descriptions of the user's data sets, a YAML file each."""
         return self.home / "datasets"
 
     @property
     def raw_root(self) -> Path:
-        """Folder with ``oct/``, ``idrid/`` and ``brain_mri/``; the generated sample where none is set."""
+        """Folder with ``oct/``, ``idrid/`` and ``brain_mri/``; the generated sample if none is set."""
         return self.raw or self.home / "sample"
 
     @property
     def preset_name(self) -> str:
-        """The preset in force: ``sample`` on the generated sample, ``quick`` on own data, unless one is named."""
+        """The current preset; the default is ``sample`` on the generated sample and ``quick`` on real data."""
         return self.preset or ("sample" if self.raw is None else "quick")
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's store: sqlite under the home unless the user names another."""
+        """MLflow's store; the default is an SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"

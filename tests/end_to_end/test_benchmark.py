@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from assets import benchmark
-from assets.baselines import STAGES
 from assets.benchmark import due
+from assets.lane import BENCHMARK as STAGES
 from models.methods import METHODS
 from pipeline.definitions import build, lanes_of
 from pipeline.evaluation.records import RECORD_KEYS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from assets.ablations import missing_ablations
+from assets.benchmark import due
 from pipeline.cli import app
 from pipeline.definitions import build, lanes_of
 from pipeline.evaluation.saved import load_evaluation
@@ -116,7 +116,9 @@ def test_every_experiment_is_scored_in_both_spaces_like_a_run_of_the_benchmark(h
 
 def test_what_stands_is_not_missing_and_is_not_made_again(home):
     store = Store(home / "stores")
-    assert missing_ablations(lane_of(LANE), store) == [name for name in DECIDING if name not in MADE]
+    assert [each.name for each in due([lane_of(LANE)], store, ["ablations"])] == [
+        name for name in DECIDING if name not in MADE
+    ]
     before = {asset: store.versions(asset) for asset in store.assets()}
     result = materialize(home, f"{LANE}/ablations", partition="final")
     assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {

@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from pipeline.wiring.staleness import standings
+from pipeline.wiring.staleness import statuses
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of observable sources
 SOURCE, FIRST, SECOND = dg.AssetKey("source"), dg.AssetKey("first"), dg.AssetKey("second")
@@ -43,8 +43,8 @@ def make(instance: dg.DagsterInstance, definitions: dg.Definitions, *keys: dg.As
 
 
 def told(instance: dg.DagsterInstance, definitions: dg.Definitions) -> dict[str, tuple[str, tuple[str, ...]]]:
-    found = standings(definitions, instance, [FIRST, SECOND], lambda key, version: None)
-    return {key.to_user_string(): (standing.status, standing.causes) for key, standing in found.items()}
+    found = statuses(definitions, instance, [FIRST, SECOND], lambda key, version: None)
+    return {key.to_user_string(): (status.status, status.causes) for key, status in found.items()}
 
 
 def test_nothing_made_is_missing(instance):
@@ -74,7 +74,7 @@ def test_stale_by_code_and_early_cut_off(instance):
 
 def test_what_the_store_does_not_hold_is_missing(instance):
     make(instance, definitions(), FIRST, SECOND)
-    found = standings(
+    found = statuses(
         definitions(), instance, [FIRST, SECOND], lambda key, version: f"no {version}" if key == SECOND else None
     )
     assert (found[FIRST].status, found[SECOND].status) == ("FRESH", "MISSING")

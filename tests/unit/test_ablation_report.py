@@ -54,7 +54,7 @@ class Bench:
 
     def make(self, name: str, gain: float, latent: float | None = None, **more: object) -> None:
         row = self.lane.lane.ablations[name]
-        asset, method = self.lane.baseline("ablations", name), row.training.method
+        asset, method = self.lane.stored("ablations", name), row.training.method
         work = self.store.work(asset, "a" * 16)
         gains = {"image": gain, "latent": gain if latent is None else latent, "standardised": gain}
         scores = scores_of(method, gains, count=more.pop("images", 60))

@@ -18,7 +18,6 @@ from pipeline.cli import app
 from pipeline.data.datasets import BRAIN_MRI, OCT
 from pipeline.data.raw import RawFolder
 from pipeline.wiring import doctor_checks as doctor
-from pipeline.wiring.doctor import FILES, dagster
 
 YAML = (Path(__file__).resolve().parents[2] / "pipeline" / "wiring" / "dagster.yaml").read_text()
 
@@ -152,24 +151,24 @@ def test_a_tracking_server_is_asked(tmp_path):
 
 def test_an_instance_is_opened_where_there_is_one_and_not_made_where_there_is_none(tmp_path):
     (tmp_path / "dagster.yaml").write_text(YAML)
-    assert dagster(tmp_path).found == f"{tmp_path}, made by the first run"
+    assert doctor.dagster(tmp_path).found == f"{tmp_path}, made by the first run"
     assert everything(tmp_path) == [str(tmp_path / "dagster.yaml")]
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         instance.get_runs_count()
     before = everything(tmp_path)
-    assert [str(tmp_path / name) in before for name in FILES] == [True] * 3
-    assert dagster(tmp_path) == doctor.Finding(name="Dagster", state="ok", found=f"{tmp_path}, 0 runs")
+    assert [str(tmp_path / name) in before for name in doctor.DAGSTER_FILES] == [True] * 3
+    assert doctor.dagster(tmp_path) == doctor.Finding(name="Dagster", state="ok", found=f"{tmp_path}, 0 runs")
     assert everything(tmp_path) == before
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    assert dagster(tmp_path).state == "warn"
+    assert doctor.dagster(tmp_path).state == "warn"
     (tmp_path / "history" / "runs.db").write_bytes(b"no database" * 100)
-    assert dagster(tmp_path).state == "problem"
+    assert doctor.dagster(tmp_path).state == "problem"
 
 
 def test_an_instance_that_cannot_be_looked_into_says_so(tmp_path):
     (tmp_path / "dagster.yaml").write_text("storage:\n  postgres: {}\n")
-    assert dagster(tmp_path).remedy == "dagster instance info"
-    assert dagster(Path("relative")).state == "problem"
+    assert doctor.dagster(tmp_path).remedy == "dagster instance info"
+    assert doctor.dagster(Path("relative")).state == "problem"
 
 
 def test_a_cluster_is_asked_for_its_workers():

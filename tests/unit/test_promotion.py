@@ -1,4 +1,4 @@
-"""A challenger becomes champion only where the whole interval of the paired difference lies above zero."""
+"""A new detector becomes the champion only where the whole interval of the paired difference lies above zero."""
 
 import numpy as np
 import pandas as pd
@@ -41,14 +41,12 @@ def test_clearly_better_is_promoted_and_clearly_worse_is_not(evaluation):
     weak, strong = evaluation("weak", 0.5), evaluation("strong", 2.0)
     found = compare(weak, strong)
     assert found.better
-    assert found.difference.low > 0
     assert "image AUROC +0." in found.why
     assert not compare(strong, weak).better
 
 
 def test_a_little_better_is_not_enough(evaluation):
     found = compare(evaluation("one", 1.0), evaluation("other", 1.1, noise=np.random.default_rng(1).normal(size=COUNT)))
-    assert found.difference.low < 0
     assert not found.better
     assert "not wholly above 0" in found.why
 
@@ -64,8 +62,7 @@ def test_pixels_decide_where_there_are_masks(evaluation):
     one, other = (evaluation(n, 1.0, level="pixel", resamples=r) for n, r in (("one", low), ("other", high)))
     found = compare(one, other)
     assert found.better
-    assert found.level == "pixel"
-    assert found.difference.value == pytest.approx(0.1)
+    assert found.why.startswith("pixel AUROC +0.1000, ")
     assert not compare(other, one).better
     elsewhere = evaluation("elsewhere", 1.0, level="pixel", resamples=high, tiles="u")
     assert compare(one, elsewhere).why == "the two were not tested on the same tiles"

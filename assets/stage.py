@@ -1,0 +1,189 @@
+"""A stage of a lane as a row of data, and the one function that makes a Dagster asset of a row.
+
+``assets/stages.py`` holds the rows. The factory opens store and tracker, loads inputs, runs the build inside a tracked
+run, publishes, runs the checks and collects the metadata, for every stage alike.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import dagster as dg
+
+from assets.lane import OWNERS, SEEDED, VERSION, LaneAssets, flat
+from assets.materialize import Described, check_result, materialize
+from pipeline.data.raw import RawFolder
+from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.experiments.lane import Baseline
+from pipeline.store.versions import Store, Version
+from pipeline.wiring.automation import WHEN_CHANGED
+from pipeline.wiring.resources import RawResource
+from pipeline.wiring.runs import REFRESH
+from pipeline.wiring.tracking import Origin, StageRun, Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One materialization of a stage, which the functions of its row get."""
+
+    lane: LaneAssets
+    origin: Origin  # stage, store asset, code version, seed, method, and the run's name in ``entry``
+    inputs: dict[str, Version]  # stage → version; a build may replace and add what it uses
+    store: Store
+    tracker: Tracker
+    context: dg.AssetExecutionContext
+
+    @property
+    def row(self) -> Baseline:
+        """Configuration of the run of the benchmark or the ablations; ``KeyError`` for a stage without runs."""
+        return self.lane.runs(self.origin.stage)[self.origin.entry]
+
+    @property
+    def raw(self) -> RawResource:
+        """The raw files of all data sets, for stages with the resource ``raw``."""
+        found: RawResource = self.context.resources.raw
+        return found
+
+    @property
+    def folder(self) -> RawFolder:
+        """The raw files of the lane's images."""
+        return self.raw.folder(self.lane.raw_name)
+
+
+def _origin(lane: LaneAssets, stage: str, name: str, context: dg.AssetExecutionContext) -> Origin:
+    run = lane.runs(stage)[name] if name else None
+    plan = run.training if run else lane.lane.training
+    return Origin(
+        dataset=lane.dataset.name,
+        stage=stage,
+        asset=lane.stored(stage, name),
+        dagster_run=context.run.run_id,
+        refresh=context.run.tags.get(REFRESH, ""),
+        code_version=lane.code_version(stage, name),
+        preset=lane.preset,
+        seed=run.seed if run else lane.seed,
+        method=plan.method if run or stage in SEEDED else "",
+        entry=name,
+    )
+
+
+def stage_parameters(task: Task) -> dict[str, Any]:
+    """The stage's configuration, or the run's, as MLflow parameters."""
+    lane = task.lane
+    if not task.origin.entry:
+        return flat(lane.lane.of_stage(task.origin.stage)) | {"preset": lane.preset, "seed": lane.seed}
+    plan = task.row.training
+    first = next(iter(plan.canvases.values()))
+    steps = sum(config.steps for config in first.stages.values())
+    about = {"method": plan.method, "seed": task.row.seed, "preset": lane.preset, "steps": steps}
+    plans = {stage: plan.of_stage(stage) for stage in plan.stages}
+    return about | flat(plans) | flat({"scores": lane.lane.evaluation.scores})
+
+
+@dataclass(frozen=True)
+class Check:
+    """An asset check: ``outcome`` gives whether it passed, and figures to show beside it."""
+
+    name: str
+    outcome: Callable[[Task, Version], tuple[bool, Mapping[str, Any]]]
+    _: KW_ONLY
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    applies: Callable[[LaneAssets], object] = lambda lane: True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of every lane: what it reads, makes, checks and shows."""
+
+    name: str
+    description: str  # with fields of ``lane`` in braces
+    kinds: tuple[str, ...]
+    build: Callable[[Task, StageRun], Version]
+    describe: Callable[[Task, Version], Described]
+    reads: tuple[str, ...] = ()  # stages whose current versions are loaded
+    deps: tuple[str, ...] = ()  # stages it depends on without loading a version
+    resources: tuple[str, ...] = ()  # besides store and tracker
+    checks: tuple[Check, ...] = ()
+    artifact: str = ""  # MLflow folder that gets a copy of the version; empty: none
+    parameters: Callable[[Task], dict[str, Any]] = stage_parameters
+    register: Callable[[Task, Version, str], Described] = lambda task, version, run_id: {}
+
+
+def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
+    """The asset of one stage of one lane.
+
+    A stage with runs has a partition for each. It has no pool, so that runs can be made side by side, and nothing
+    starts it by itself; neither does anything start a lane that has the images of another.
+    """
+    key, runs = lane.key(stage.name), lane.runs(stage.name)
+    checks = [check for check in stage.checks if check.applies(lane)]
+
+    @dg.asset(
+        key=key,
+        group_name=lane.dataset.name,
+        owners=OWNERS,
+        kinds=set(stage.kinds),
+        description=stage.description.format(lane=lane),
+        ins={
+            other: dg.AssetIn(key=lane.key(other), input_manager_key="versions", dagster_type=VERSION)
+            for other in stage.reads
+        },
+        deps=[lane.key(other) for other in stage.deps],
+        required_resource_keys={"store", "tracker", *stage.resources},
+        io_manager_key="versions",
+        dagster_type=VERSION,
+        code_version=lane.code_version(stage.name),
+        automation_condition=None if runs or lane.source else WHEN_CHANGED,
+        partitions_def=dg.StaticPartitionsDefinition(list(runs)) if runs else None,
+        pool=None if runs else "_".join(key.path),
+        check_specs=[dg.AssetCheckSpec(name=check.name, asset=key) for check in checks],
+    )
+    def made(context: dg.AssetExecutionContext, **inputs: Version) -> dg.MaterializeResult:
+        task = Task(
+            lane=lane,
+            origin=_origin(lane, stage.name, context.partition_key if runs else "", context),
+            inputs={other: inputs[other] for other in stage.reads},
+            store=context.resources.store.open(),
+            tracker=context.resources.tracker.open(),
+            context=context,
+        )
+        return _materialize(task, stage, checks)
+
+    return made
+
+
+def _materialize(task: Task, stage: Stage, checks: list[Check]) -> dg.MaterializeResult:
+    def build(run: StageRun) -> Version:
+        version = stage.build(task, run)
+        if stage.artifact:
+            run.artifact(version.path, stage.artifact)
+        return version
+
+    return materialize(
+        task.context,
+        task.tracker,
+        task.store,
+        task.origin,
+        inputs=task.inputs.values(),
+        parameters=stage.parameters(task),
+        build=build,
+        describe=lambda version: stage.describe(task, version),
+        checks=lambda version: [check_result(c.name, c.outcome(task, version), c.severity) for c in checks],
+        register=lambda version, run_id: stage.register(task, version, run_id),
+    )
+
+
+def up_to_date(lane: LaneAssets, stage: Stage, store: Store, name: str) -> bool:
+    """True if the stored run is up to date with its inputs, code and configuration."""
+    try:
+        held = store.current(lane.stored(stage.name, name))
+        current = [store.current(lane.stored(other, name)) for other in stage.reads]
+    except (NeverMaterialized, StoreCorrupt):
+        return False
+    origin = store.provenance(held.asset, held.data_version)
+    return (
+        origin is not None
+        and origin.code_version == lane.code_version(stage.name, name)
+        # an ablation that uses its own proxies has not recorded the lane's
+        and all(origin.inputs.get(v.asset, v.data_version) == v.data_version for v in current)
+    )
