@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.charts import training_chart
 from assets.evaluation import describe_evaluation
 from assets.lane import LaneAssets, flat
 from assets.materialize import check_result, picture, weights_check
@@ -19,7 +20,6 @@ from pipeline.evaluation.checks import scores_complete
 from pipeline.evaluation.evaluate import evaluate_lane
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import Baseline
-from pipeline.reports.charts import training_chart
 from pipeline.store.versions import Store, Version
 from pipeline.training import Training, train_method
 from pipeline.wiring.resources import StoreResource, TrackerResource

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from assets.charts import score_chart
 from assets.lane import LaneAssets, flat
 from assets.materialize import check_result, picture
 from assets.tables import tabled
@@ -15,7 +16,6 @@ from pipeline.evaluation.reconstruction import LEVEL
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
-from pipeline.reports.charts import score_chart
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.resources import StoreResource, TrackerResource
 from pipeline.wiring.tracking import Tracker

@@ -6,13 +6,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from assets.charts import split_chart
 from assets.lane import LaneAssets
 from assets.materialize import check_result, picture
 from assets.tables import tabled
 from pipeline.data import manifest_checks as checks
 from pipeline.data.manifest import build_manifest
 from pipeline.data.raw import RawFolder
-from pipeline.reports.charts import split_chart
 from pipeline.store.versions import Version
 from pipeline.wiring.resources import RawResource, StoreResource, TrackerResource
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
+from assets.charts import training_chart
 from assets.lane import LaneAssets
 from assets.materialize import picture, weights_check
-from pipeline.reports.charts import training_chart
 from pipeline.store.versions import Version
 from pipeline.training import Training, train_members
 from pipeline.wiring.resources import StoreResource, TrackerResource

@@ -21,7 +21,8 @@ from benchmarks.quality_runs import FITTED, earlier, place, records_of, run_key,
 from benchmarks.quality_tables import by_class, grid, spread, title
 from pipeline.data.datasets import DATASETS
 from pipeline.evaluation.records import REVIEWED, kind, split_name
-from pipeline.reports.kit.verdict import PAPER, number
+from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.words import number
 from pipeline.wiring.settings import Settings
 
 MARKS: dict[str, list[tuple[str, str, str, str, float]]] = {

@@ -3,15 +3,15 @@
 import pandas as pd
 
 from pipeline.evaluation.records import kind
-from pipeline.reports.kit import verdict
-from pipeline.reports.kit.verdict import number
+from pipeline.reports.kit import words
+from pipeline.reports.kit.words import number
 
 ORDER = {"committee": 0, "method": 1, "member": 2, "null": 3, "control": 4, "shortcut": 5}
 
 
 def title(method: str) -> str:
     """Name of a method for a cell of a Markdown table."""
-    return verdict.title(method).replace("|", "\\|")
+    return words.title(method).replace("|", "\\|")
 
 
 def spread(rows: pd.DataFrame) -> str:

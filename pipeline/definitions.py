@@ -19,7 +19,7 @@ from assets.images import images_asset
 from assets.lane import LaneAssets
 from assets.members import members_asset
 from assets.proxies import proxies_asset
-from assets.report import report_asset
+from assets.report import evaluation_report_asset
 from assets.stages import stage1_asset, stage2_asset
 from assets.tiles import tiles_asset
 from pipeline.data.datasets import DATASETS
@@ -85,7 +85,7 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(stage(lane) for lane in lanes for stage in _stages(lane)),
-            report_asset(names, settings.preset_name, settings.seed),
+            evaluation_report_asset(names, settings.preset_name, settings.seed),
             benchmark_report_asset(compared, settings.preset_name),
             ablation_report_asset(
                 [lane for lane in lanes if lane.lane.ablations],
