@@ -42,9 +42,10 @@ def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAsset
     return report_asset(
         ASSET,
         gather,
-        code_version="3",
+        code_version="4",
         deps=[lane.key(STAGE) for lane in lanes],
         description="The paper's Tables III to V and Figs. 8, 11, 12 measured again, and each of its claims judged.",
+        nothing="No experiment has been run yet",
         command="proxyano experiments run",
         about={"preset": preset},
     )

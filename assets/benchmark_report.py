@@ -36,9 +36,10 @@ def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.Asset
     return report_asset(
         ASSET,
         gather,
-        code_version="2",
+        code_version="3",
         deps=[lane.key("baseline_evaluations") for lane in lanes],
         description="All methods beside the paper's numbers (Tables I, II), controls and costs: HTML, Markdown, JSON.",
+        nothing="No method has been run yet",
         command="proxyano benchmark",
         about={"preset": preset},
     )

@@ -37,11 +37,15 @@ def report_asset(
     code_version: str,
     deps: Sequence[dg.AssetKey],
     description: str,
+    nothing: str,
     command: str,
     about: Mapping[str, Any],
     **more: Any,
 ) -> dg.AssetsDefinition:
-    """A report built from what the store holds; ``about`` (preset, seed) enters provenance and MLflow."""
+    """A report built from what the store holds; without any input it fails with ``nothing`` and the ``command`` to run.
+
+    ``about`` (preset, seed) enters provenance and MLflow.
+    """
 
     @dg.asset(
         key=name,
@@ -63,7 +67,7 @@ def report_asset(
         opened, folder, run_id = store.open(), Path(reports.folder) / name, context.run.run_id
         found, describe = gather(opened)
         if not found.inputs:
-            raise one_sentence(f"There is nothing to report yet; run: {command}")
+            raise one_sentence(f"{nothing}; run: {command}")
         provenance = {"git commit": git_commit(), **about, "Dagster run": run_id, "command": command}
 
         def build(run: Any) -> Version:
@@ -132,9 +136,10 @@ def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.A
     return report_asset(
         ASSET,
         gather,
-        code_version="2",
+        code_version="3",
         deps=[dg.AssetKey([name, stage]) for name in datasets for stage in ("evaluation", "detector")],
         description="Every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
+        nothing="No data set has been evaluated yet",
         command="dagster asset materialize --select '*evaluation_report'",
         about={"preset": preset, "seed": seed},
         automation_condition=WHEN_CHANGED,

@@ -102,7 +102,7 @@ def pictures(data: DataSet) -> list[Panel]:
     for key, (text, layers, columns) in COMPARED.items():
         folders = {label: data.measured[name][0].folder for name, label in columns.items() if name in data.measured}
         if len(folders) > 1:
-            caption = f"{text}. Test images chosen by their order alone"
+            caption = f"{text}. Test images are chosen by order, not by score"
             panels += sheets(folders, layers, file=f"{data.key}_{key}", title=data.title, text=caption)
     return panels
 
@@ -112,7 +112,7 @@ def _verdicts(data: DataSet, judged: Sequence[Judged]) -> list[str]:
     said = [one.sentence for one in judged if one.word != UNTESTED]
     if untested := sum(one.word == UNTESTED for one in judged):
         claims = f"{untested} of the paper's {len(judged)} claims were not tested"
-        said.append(f"{claims}: experiments of theirs are missing.")
+        said.append(f"{claims}, because experiments are missing.")
     if lacking := [row.label for name, row in data.rows.items() if name not in data.measured]:
         said.append(f"Not run: {listed(lacking)}.")
     return said

@@ -1,4 +1,4 @@
-"""Three studies that the paper lacks: what lesions pasted on validation normals choose, and what it would give."""
+"""Three studies that the paper lacks: settings chosen by lesions pasted on validation normals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
@@ -26,9 +26,9 @@ PASTED = {
 }
 """Metric of pasted lesions → its column; the first one chooses."""
 NOTE = (
-    "Chosen by lesions of medium contrast pasted on validation normals alone (image AUROC of the standardised "
-    "score; peak of the map in the lesion; AUROC of its pixels). Items: nearest to a latent of a validation "
-    "normal, by canvas. Test figures were not looked at for a choice. First seeds, but for the test figures."
+    "Settings are chosen by lesions of medium contrast pasted on validation normals alone (image AUROC of the "
+    "standardised score; peak of the map in the lesion; AUROC of its pixels). Items: those nearest to any latent of "
+    "a validation normal, by canvas. Test results play no part in the choice; all other results are of the first seed."
 )
 
 
@@ -55,13 +55,13 @@ def _choice(label: str, best: float, own: Sequence[float]) -> str:
     mean, spread = fmean(own), stdev(own) if len(own) > 1 else None
     seeds = f" ± {number(spread)} over {len(own)} seeds" if spread is not None else ""
     if best <= mean:
-        verdict = "nothing is better than what the lane has"
+        verdict = "nothing is better than the lane's setting"
     elif spread is not None and best > mean + 2 * spread:
-        verdict = "more than two sd of the seeds better"
+        verdict = "better by more than two sd of the seeds"
     else:
         verdict = "no more than seeds differ by"
-    found = f"pasted lesions are told from validation normals best with {label} ({number(best)})"
-    return f"{found}, against {number(mean)}{seeds} as the lane has it: {verdict}"
+    found = f"lesions pasted on validation normals are detected best with {label} ({number(best)})"
+    return f"{found}; the lane's setting has {number(mean)}{seeds}: {verdict}"
 
 
 def _studies(data: DataSet) -> Iterator[tuple[str, list[str]]]:
@@ -89,7 +89,7 @@ def _row(name: str, data: DataSet) -> Row:
         "changes": Cell("–" if name == OWN else data.rows[name].change),
         **cells,
         "items used (perplexity)": _memory(first) if first else MISSING,
-        **auroc_cells(data, name, "test: AUROC [95 %], not chosen by"),
+        **auroc_cells(data, name, "test: AUROC [95 %], not used to choose"),
         "training, minutes": minutes_cell(data, name),
     }
 

@@ -13,14 +13,13 @@ from pipeline.reports.kit.words import interval, number
 AUROC, PAPER, P, MINUTES = "AUROC [95 %]", "paper AUC", "p (Holm)", "training, minutes"
 DIFFERENCE = "AUROC − neighbour's [95 %]"
 NOTE = (
-    "AUROC: mean over the seeds, whose number and sd stand beside it. Difference: of the seeds that both rows "
+    "AUROC: mean over the seeds; the next column has their number and sd. Difference: over the seeds that both rows "
     "have. Interval and p: paired bootstrap of whole groups, p corrected for the rows of this table (Holm)."
 )
 CLAIMS_NOTE = (
-    "Confirmed: every comparison comes out so with p ≤ .05, corrected over all comparisons of the data set (Holm). "
-    "Not confirmed: at least one comes out clearly the other way. Undecided: neither, at this budget and with "
-    "these test images. Where a comparison has several seeds, all of them must say the same; where it has one, "
-    "what another seed would give is not in the interval."
+    "Confirmed: every comparison agrees with p ≤ .05, corrected over all comparisons of the data set (Holm). "
+    "Not confirmed: at least one clearly disagrees. Undecided: neither, at this budget and with these test images. "
+    "With several seeds all of them must agree; with one seed the interval does not cover what another would give."
 )
 
 

@@ -32,7 +32,7 @@ def opening(every: Sequence[DataSet]) -> str:
     said = []
     for data in every:
         if not data.measured:
-            said.append(f"{data.title}: no experiment has been made.")
+            said.append(f"{data.title}: no experiment has been run.")
             continue
         counts = Counter(judged.word for judged in judge(data))
         words = [f"{counts[word]} {word}" for word in (CONFIRMED, REFUSED, UNDECIDED, UNTESTED) if counts[word]]

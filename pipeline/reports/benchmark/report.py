@@ -14,7 +14,7 @@ from pipeline.store.versions import Version
 ASSET = "benchmark_report"
 LANE_OWN = f"{OWN}_lane"
 """Method of ProxyAno's records at the main lane's own budget."""
-PICTURES = f"The same test images through all methods, chosen by their order alone: above the reconstruction, {HEAT}"
+PICTURES = f"The same test images through all methods, chosen by order, not by score: above the reconstruction, {HEAT}"
 
 
 def draft(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> Draft:

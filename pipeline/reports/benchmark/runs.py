@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from models.comparison import Difference, of_resamples, paired_difference
-from pipeline.evaluation.records import PRIMARY, Record, find, kind
+from pipeline.evaluation.records import PRIMARY, Record, kind
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.kit.paper import LEVELS
 from pipeline.reports.kit.runs import Run, corrected, made
@@ -55,12 +55,6 @@ class DataSet:
             return self.lane.records
         own = self.measured.get(OWN, ())
         return [record for run in own[:1] for record in run.lane.records if kind(record["method"]) != "method"]
-
-    @property
-    def best_control(self) -> Record | None:
-        """The control with the highest AUROC."""
-        rows = find(self.beside, level=self.level, metric="auroc", subset="all")
-        return max((r for r in rows if kind(r["method"]) == "control"), key=lambda r: float(r["value"]), default=None)
 
     @cached_property
     def differences(self) -> Mapping[str, Difference]:

@@ -1,20 +1,18 @@
 """The benchmark's tables: Tables I and II of the paper measured again, form on and off, training and cost."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from models.convergence import SETTLED, converged
-from pipeline.evaluation.records import PRIMARY, Record, find, kind
+from pipeline.evaluation.records import PRIMARY, Record, find
 from pipeline.reports.benchmark.runs import OWN, DataSet
 from pipeline.reports.kit.paper import TABLE_I, TABLE_II
 from pipeline.reports.kit.runs import Run
+from pipeline.reports.kit.scores import IMAGE_COLUMNS, NOTES, PIXEL_COLUMNS, ScoreRow, head, score_rows
 from pipeline.reports.kit.tables import (
-    IMAGE_COLUMNS,
     MISSING,
     NOT_RUN,
-    NOTES,
-    PIXEL_COLUMNS,
     Cell,
     Row,
     Table,
@@ -24,7 +22,7 @@ from pipeline.reports.kit.tables import (
     record_cell,
     table,
 )
-from pipeline.reports.kit.words import number, title
+from pipeline.reports.kit.words import number
 
 METRICS = {
     "image": IMAGE_COLUMNS,
@@ -42,7 +40,7 @@ LEARNED = {
 }
 """Metric and subset of what a method does → its column."""
 TABLE_ONE_NOTE = (
-    f"The score all are judged by is {PRIMARY}, of the first seed. Difference and p: paired bootstrap of whole "
+    f"All methods are compared by the score {PRIMARY} of the first seed. Difference and p: paired bootstrap of whole "
     "groups, p corrected for the number of methods (Holm). "
 )
 TRAINING_NOTE = (
@@ -62,48 +60,44 @@ def table_one(data: DataSet) -> Table:
     columns = (*metrics.values(), SPREAD, DIFFERENCE, P, OWN_COLUMN[data.level], *PAPER_COLUMNS)
     measured = [row for runs in data.measured.values() for row in _method_rows(data, runs)]
     measured.sort(key=lambda row: -(row[metrics["auroc"]].sort or 0.0))
-    lacking = [_head(label, NOT_RUN, "method") | _paper(name, data.key) for name, label in data.not_run.items()]
+    missing = [head(label, NOT_RUN, "method") | _paper(name, data.key) for name, label in data.not_run.items()]
     beside = list(_lane_rows(data))
-    controls = [row for of, row in beside if of != "shortcut"]
     unranked = ("false alarms", DIFFERENCE, P, *PAPER_COLUMNS)
-    mark_best([*measured, *controls], [name for name in columns if name not in unranked])
-    rows = [*measured, *lacking, *(row for _, row in beside)]
-    order = dict.fromkeys([*_head("", "", ""), *columns], MISSING)
-    kinds = [*["method"] * (len(measured) + len(lacking)), *(of for of, _ in beside)]
-    note = TABLE_ONE_NOTE + NOTES[data.level]
-    return table(f"Table I, {data.level} level", [order | row for row in rows], kinds=kinds, note=note)
+    ranked = [*measured, *(row for of, row in beside if of != "shortcut")]
+    mark_best(ranked, [name for name in columns if name not in unranked])
+    empty = dict.fromkeys([*head("", "", ""), *columns], MISSING)
+    rows = [empty | row for row in (*measured, *missing, *(row for _, row in beside))]
+    kinds = [*["method"] * (len(measured) + len(missing)), *(of for of, _ in beside)]
+    return table(f"Table I, {data.level} level", rows, kinds=kinds, note=TABLE_ONE_NOTE + NOTES[data.level])
 
 
-def _head(name: str, score: str, of: str) -> Row:
-    return {"method": Cell(name), "score": Cell(score), "kind": Cell(of)}
+def _scores(records: list[Record], level: str) -> list[ScoreRow]:
+    columns = {(metric, "all"): column for metric, column in METRICS[level].items()}
+    return score_rows(records, level, columns, [metric for metric in METRICS[level] if metric.startswith("auroc")])
 
 
 def _method_rows(data: DataSet, runs: Sequence[Run]) -> Iterator[Row]:
     """A method's row by the primary score, and one for each other way of standardising its score."""
+    first, level = runs[0], data.level
+    records = [record for record in first.lane.records if record["method"] == first.method]
+    rows = {row.score: row.cells for row in _scores(records, level)}
+    of = "ProxyAno" if first.method == OWN else "method"
+    yield rows.get(PRIMARY, {}) | head(first.label, PRIMARY, of) | _compared(data, runs)
+    for score in sorted(name for name in rows if name.startswith(f"{PRIMARY}_")):
+        yield rows[score] | head(first.label, score.removeprefix(f"{PRIMARY}_").replace("_", " "), "method")
+
+
+def _compared(data: DataSet, runs: Sequence[Run]) -> Row:
+    """Spread over seeds, difference to ProxyAno, the paper's own score, and the paper's figures."""
     first, level = runs[0], data.level
     values = [value for run in runs if (value := run.value(level, "auroc")) is not None]
     spread = Cell("one seed")
     if len(values) > 1:
         spread = cell(mean(values), f"{number(mean(values))} ± {number(stdev(values))} ({len(values)})")
     difference, p = compared_cells(data.differences.get(first.method))
-    yield (
-        _head(first.label, PRIMARY, "ProxyAno" if first.method == OWN else "method")
-        | _metrics(level, first.records(level))
-        | {SPREAD: spread, DIFFERENCE: difference, P: p}
-        | {OWN_COLUMN[level]: cell(first.value(level, "auroc", OWN_SCORE[level]))}
-        | _paper(first.method, data.key)
-    )
-    scores = {str(r["score"]) for r in first.lane.records if r["method"] == first.method}
-    for score in sorted(name for name in scores if name.startswith(f"{PRIMARY}_")):
-        words = score.removeprefix(f"{PRIMARY}_").replace("_", " ")
-        yield _head(first.label, words, "method") | _metrics(level, first.records(level, score))
-
-
-def _metrics(level: str, records: Mapping[str, Record]) -> Row:
-    return {
-        column: record_cell(records.get(metric), intervals=metric.startswith("auroc"))
-        for metric, column in METRICS[level].items()
-    }
+    own = cell(first.value(level, "auroc", OWN_SCORE[level]))
+    cells = {SPREAD: spread, DIFFERENCE: difference, P: p, OWN_COLUMN[level]: own}
+    return cells | _paper(first.method, data.key)
 
 
 def _paper(method: str, dataset: str) -> Row:
@@ -113,25 +107,16 @@ def _paper(method: str, dataset: str) -> Row:
 
 def _lane_rows(data: DataSet) -> Iterator[tuple[str, Row]]:
     """(kind, row): the main lane's ProxyAno, its controls and its strongest shortcut; says where no control was run."""
-    found: dict[tuple[str, str], dict[str, Record]] = {}
-    for record in find(data.beside, level=data.level, subset="all"):
-        if record["metric"] in METRICS[data.level]:
-            found.setdefault((record["method"], record["score"]), {})[record["metric"]] = record
-
-    def ranked(of: str) -> list[tuple[str, str]]:
-        keys = [key for key in found if kind(key[0]) == of]
-        return sorted(keys, key=lambda key: -float(found[key]["auroc"]["value"]) if "auroc" in found[key] else 0.0)
-
-    if own := found.get((OWN, PRIMARY)):
-        head = _head("ProxyAno, at the lane's own budget", PRIMARY, "ProxyAno")
-        yield "method", head | _metrics(data.level, own)
-    controls = ranked("control")
-    for key in (*controls, *ranked("shortcut")[:1]):
-        method, score = key
-        head = _head(title(method), "" if score == "value" else score, kind(method))
-        yield kind(method), head | _metrics(data.level, found[key])
+    rows = _scores(data.beside, data.level)
+    for row in rows:
+        if (row.method, row.score) == (OWN, PRIMARY):
+            yield "method", row.cells | head("ProxyAno, at the lane's own budget", PRIMARY, "ProxyAno")
+    controls = [row for row in rows if row.kind == "control"]
+    shortcuts = [row for row in rows if row.kind == "shortcut"]
+    for row in (*controls, *shortcuts[:1]):
+        yield row.kind, row.cells
     if not controls:
-        yield "control", _head("controls", NOT_RUN, "control")
+        yield "control", head("controls", NOT_RUN, "control")
 
 
 def table_two(data: DataSet) -> Table | None:
@@ -148,7 +133,7 @@ def table_two(data: DataSet) -> Table | None:
         paper = TABLE_II.get(method, (None,) * 3) if data.key == "oct" else (None,) * 3
         rows.append(row | {f"{name}, paper": cell(value) for name, value in zip(names, paper, strict=True)})
     rows.sort(key=lambda row: -(row["gap, standardised"].sort or 0.0))
-    note = "In sd of the scores of validation normals, whose mean is 0. The paper's scores are on scales of their own."
+    note = "In sd of the scores of validation normals, whose mean is 0. Each of the paper's scores has its own scale."
     return table("Table II: mean scores", rows, note=note)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.reports.benchmark.runs import OWN, DataSet
 from pipeline.reports.kit.runs import SURE, Run
+from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import listed, number, title
 
 
@@ -21,14 +22,14 @@ def sentences(data: DataSet) -> list[str]:
     if not ranked:
         return [f"{where}: no method has been run."]
     said = [f"{where}: {_standing(data, ranked)}"]
-    control = data.best_control
-    best, value = ranked[0]
+    control = best(data.beside, data.level, "control")
+    first, value = ranked[0]
     if control is None:
-        said.append("No control was run beside them, so this says little.")
+        said.append("No control was run for comparison, so this says little.")
     elif float(control["value"]) > value:
         said.append(
             f"A simple control beats them all: {title(control['method'])} has {number(control['value'])}, the "
-            f"best learned method at this budget ({best.label}) {number(value)}."
+            f"best learned method at this budget ({first.label}) {number(value)}."
         )
     else:
         said.append(f"The best control, {title(control['method'])}, has {number(control['value'])}.")
@@ -47,10 +48,10 @@ def _standing(data: DataSet, ranked: Sequence[tuple[Run, float]]) -> str:
     """ProxyAno's place among the methods, and which of them are clearly better or worse."""
     own = next((value for run, value in ranked if run.method == OWN), None)
     if own is None:
-        best, value = ranked[0]
-        return f"ProxyAno was not run; the best of the others is {best.label} with AUROC {number(value)}."
+        first, value = ranked[0]
+        return f"ProxyAno was not run; the best of the others is {first.label} with AUROC {number(value)}."
     if len(ranked) == 1:
-        return f"ProxyAno has AUROC {number(own)}; no other method was run beside it."
+        return f"ProxyAno has AUROC {number(own)}; no other method was run."
     clear = {method for method, found in data.differences.items() if found.p <= SURE}
     above = {run.method: f"{run.label} ({number(value)})" for run, value in ranked if value > own}
     below = [run.method for run, value in ranked if value <= own and run.method != OWN]

@@ -33,13 +33,14 @@ NOTE = (
     "for a worse one. It is the mean over images, inside the scored area, at the size the networks see. "
     "Proxy: how much of the true superpixel image P the predicted proxy P̂ explains. "
     "Ceiling: how much of the image I the true proxy explains; the rest is lost before any network. "
-    "Reconstruction: how much of I the reconstruction Î explains; below .5 it is hardly an image of the normal. "
+    "Reconstruction: how much of I the reconstruction Î explains; below .5 it hardly resembles the image. "
     "Repair: the share of an alteration of validation normals that the reconstruction of the altered image undoes; "
     "1 is repaired, 0 is as far from the untouched image as the altered one, negative is farther. "
-    "The paper's patch is a piece of another normal image; streaks and squares are kinds that nothing trains on. "
+    "The paper's patch is a piece of another normal image; nothing is trained on streaks and squares. "
     "Lesions kept: R² over all lesion pixels of the test images together; where it is high, Î shows the lesions too, "
     "and the residual cannot. "
-    "Perplexity: how many memory items would be in use if all were used alike; items used: how many any place takes."
+    "Perplexity: how many memory items would be in use if all were used alike. "
+    "Items used: how many are nearest to any place of an image."
 )
 
 

@@ -1,7 +1,6 @@
 """Figures of an evaluation: AUROC of all scores, ROC and precision-recall curves of images and pixels."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,46 +148,28 @@ def _ranked(records: list[Record], level: str) -> list[str]:
 def _curve_pair(curves: Mapping[str, Mapping[str, Curve]]) -> dict[str, Figure]:
     """The ROC and the precision-recall figure; the four best methods and controls drawn, the rest in the legend."""
     shown = {name for of in ("method", "control") for name in [n for n in curves if _kind(n) == of][:4]}
-    colours = _colours(list(curves))
-
-    def lines(of: str) -> list[Figure]:
-        return [_line(column_title(n), *curves[n][of], colours[n], n in shown, _dash(n)) for n in curves]
-
-    chance = _line("chance", [0.0, 1.0], [0.0, 1.0], "#8a8f98", True, "dash") | {"showlegend": False}
+    used = {True: 0, False: 0}
+    lines: dict[str, list[Figure]] = {"roc": [], "pr": []}
+    for name, pair in curves.items():
+        learned = _kind(name) in LEARNED
+        colour = SERIES[learned][used[learned] % len(SERIES[learned])]
+        used[learned] += 1
+        dash = "solid" if _kind(name) == "method" else "dot"
+        for of, curve in pair.items():
+            visible = True if name in shown else "legendonly"
+            lines[of].append(_line(column_title(name), curve, colour, dash) | {"visible": visible})
+    lines["roc"].append(_line("chance", ([0.0, 1.0], [0.0, 1.0]), "#8a8f98", "dash") | {"showlegend": False})
     unit, top = {"range": [0, 1]}, {"range": [0, 1.01]}
     return {
-        "roc": figure(
-            [*lines("roc"), chance], xaxis=axis("false-positive rate", **unit), yaxis=axis("true-positive rate", **top)
-        ),
-        "pr": figure(lines("pr"), xaxis=axis("recall", **unit), yaxis=axis("precision", **top)),
+        "roc": figure(lines["roc"], xaxis=axis("false-positive rate", **unit), yaxis=axis("true-positive rate", **top)),
+        "pr": figure(lines["pr"], xaxis=axis("recall", **unit), yaxis=axis("precision", **top)),
     }
 
 
-def _dash(column: str) -> str:
-    return "solid" if _kind(column) == "method" else "dot"
-
-
-def _colours(columns: Sequence[str]) -> dict[str, str]:
-    """A colour for each score."""
-    used = {True: 0, False: 0}
-    colours = {}
-    for name in columns:
-        learned = _kind(name) in LEARNED
-        colours[name] = SERIES[learned][used[learned] % len(SERIES[learned])]
-        used[learned] += 1
-    return colours
-
-
-def _line(name: str, x: list[float], y: list[float], colour: str, shown: bool, dash: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": x,
-        "y": y,
-        "line": {"color": colour, "width": 2, "dash": dash},
-        "visible": True if shown else "legendonly",
-    }
+def _line(name: str, curve: Curve, colour: str, dash: str) -> Figure:
+    x, y = curve
+    line = {"color": colour, "width": 2, "dash": dash}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": line}
 
 
 def _kept(x: Floats, y: Floats) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ KINDS = {
     "missed": "Abnormal images with the lowest scores",
     "false alarm": "Normal images with the highest scores",
     "ordinary": "Normal images with the lowest scores",
-    "chosen by order": "Chosen by order: no score has a say in these",
+    "chosen by order": "Chosen by order, not by score",
 }
 """Kind of image → heading, in the page's order."""
 TRUTH_COLOUR = (64, 224, 160)
@@ -36,12 +36,6 @@ class Shown:
     kind: str
     klass: str
     canvases: Sequence[Mapping[str, Any]]
-
-    @property
-    def layers(self) -> Mapping[str, str]:
-        """Data links of the first canvas."""
-        links: Mapping[str, str] = self.canvases[0]["layers"]
-        return links
 
 
 def galleries(lanes: Sequence[LaneEvaluation], budget: int = BUDGET) -> dict[str, list[Shown]]:

@@ -102,11 +102,11 @@ def _notes(lane: LaneEvaluation) -> list[str]:
     notes = [str(note) for note in lane.about("notes")]
     if lane.dataset == "idrid":
         images = "The paper says 69 IDRiD test images, the official set has 81 with lesion masks"
-        notes.insert(0, f"{images}, and here are {_test_images(lane)}.")
+        notes.insert(0, f"{images}, and {_test_images(lane)} were evaluated here.")
     if lane.dataset not in PAPER:
-        notes.append("The paper has no figure for this data set, so none stands beside its results.")
+        notes.append("The paper reports no result for this data set.")
     judged = "ProxyAno is judged by the score fixed beforehand (standardised)"
-    return [*notes, f"{judged}; the control named is the best on this test."]
+    return [*notes, f"{judged}; the control shown is the best one on this test set."]
 
 
 def _test_images(lane: LaneEvaluation) -> int:

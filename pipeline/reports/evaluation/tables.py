@@ -3,39 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.evaluation.records import Record, find, kind
+from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.reports.evaluation.verdict import Verdict, network_words
 from pipeline.reports.kit.paper import PAPER, TABLE_V
-from pipeline.reports.kit.tables import (
+from pipeline.reports.kit.scores import (
     IMAGE_COLUMNS,
-    MISSING,
+    KINDS,
     NOTES,
     PIXEL_COLUMNS,
-    Cell,
-    Row,
-    Table,
-    cell,
-    mark_best,
-    pairs,
-    record_cell,
-    table,
+    Metric,
+    head,
+    score_rows,
+    score_table,
 )
+from pipeline.reports.kit.tables import MISSING, Cell, Table, cell, pairs, record_cell
 from pipeline.reports.kit.words import number, record_title, title, with_interval
 
 WITH_INTERVAL = {"image": ("auroc", "auroc_heldout"), "pixel": ("auroc", "ap")}
-KINDS = {
-    "committee": "committee",
-    "method": "ProxyAno",
-    "member": "member",
-    "null": "no network",
-    "control": "control",
-    "shortcut": "shortcut",
-    "paper": "paper",
-}
-"""Kind of score → what the tables call it, in the order of their rows."""
-Metric = tuple[str, str]
-"""(metric, subset) of a record."""
 PASTED_COLUMNS: Mapping[Metric, str] = {
     ("peak_found", "medium"): "peak in the lesion, medium [95 %]",
     ("peak_found", "faint"): "faint",
@@ -46,7 +31,7 @@ PASTED_COLUMNS: Mapping[Metric, str] = {
 PASTED_NOTE = (
     "Share of copies whose map is highest inside the pasted lesion (or within one pixel of a 64-px training size), "
     "and AUROC of the copies against the untouched held-out normals. Faint is half, strong twice the medium "
-    "contrast; kinds are drawn in turn, streaks and squares among them are kinds nothing trains on."
+    "contrast. All kinds of lesion are drawn in turn; nothing is trained on two of them, streaks and squares."
 )
 THRESHOLD_NOTE = "Threshold = 95 % quantile of normal validation scores, so .050 is expected; no test image was used."
 
@@ -58,13 +43,13 @@ def results(lane: LaneEvaluation, level: str) -> Table | None:
     columns = {(metric, "all"): column for metric, column in wanted.items() if metric in measured}
     if not columns:
         return None
-    rows, kinds = _scores(lane.records, level, columns, WITH_INTERVAL[level])
     paper = [
-        _head("ProxyAno in the paper", score, "paper")
+        head("ProxyAno in the paper", score, KINDS["paper"])
         | {column: cell(values.get(metric)) for (metric, _), column in columns.items()}
         for score, values in _paper_rows(lane.dataset, level)
     ]
-    return table(f"Results, {level} level", [*rows, *paper], kinds=[*kinds, *["paper"] * len(paper)], note=NOTES[level])
+    rows = score_rows(lane.records, level, columns, WITH_INTERVAL[level])
+    return score_table(f"Results, {level} level", rows, paper, NOTES[level])
 
 
 def by_subset(lane: LaneEvaluation, level: str) -> Table | None:
@@ -72,24 +57,22 @@ def by_subset(lane: LaneEvaluation, level: str) -> Table | None:
     names = _subsets(find(lane.records, level=level))
     metrics = {"auroc": "AUROC"} if level == "image" else {"auroc": "AUROC", "ap": "AP"}
     columns = {(metric, name): f"{name} {word}" for metric, word in metrics.items() for name in ("all", *names)}
-    return (
-        _grid(lane.records, level, columns, f"By {'class' if level == 'image' else 'lesion type'}") if names else None
-    )
+    title = "By class" if level == "image" else "By lesion type"
+    return score_table(title, score_rows(lane.records, level, columns)) if names else None
 
 
 def heldout_by_class(lane: LaneEvaluation) -> Table | None:
     """AUROC of each class against held-out training normals; None without classes or held-out normals."""
     names = _subsets(find(lane.records, level="image", metric="auroc_heldout"))
     columns = {("auroc_heldout", name): f"{name} AUROC" for name in ("all", *names)}
-    return _grid(lane.records, "image", columns, "By class, against held-out training normals") if names else None
+    rows = score_rows(lane.records, "image", columns)
+    return score_table("By class, against held-out training normals", rows) if names else None
 
 
 def pasted(lane: LaneEvaluation) -> Table | None:
     """Where maps look when a lesion is pasted on a held-out normal; None where none was."""
-    if not find(lane.records, level="pasted"):
-        return None
-    found = _grid(lane.records, "pasted", PASTED_COLUMNS, "Lesions pasted on held-out normals", ("peak_found",))
-    return replace(found, note=PASTED_NOTE)
+    rows = score_rows(lane.records, "pasted", PASTED_COLUMNS, ("peak_found",))
+    return score_table("Lesions pasted on held-out normals", rows, note=PASTED_NOTE) if rows else None
 
 
 def summary(verdicts: Sequence[Verdict]) -> Table:
@@ -133,52 +116,12 @@ def thresholds(lane: LaneEvaluation) -> Table | None:
         same = {"level": "image", "metric": "false_alarm_rate", "subset": "all", "method": method, "score": score}
         seen = next(iter(find(lane.records, **same)), None)
         rows.append((title(method), "" if score == "value" else score, f"{value:.4g}", with_interval(seen)))
-    head = ("method", "score", "threshold", "false-alarm rate on test normals [95 %]")
-    return pairs("Label-free thresholds", head, rows, THRESHOLD_NOTE) if rows else None
-
-
-def _head(method: str, score: str, of: str) -> Row:
-    return {"method": Cell(method), "score": Cell("" if score == "value" else score), "kind": Cell(KINDS[of])}
+    columns = ("method", "score", "threshold", "false-alarm rate on test normals [95 %]")
+    return pairs("Label-free thresholds", columns, rows, THRESHOLD_NOTE) if rows else None
 
 
 def _subsets(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(r["subset"] for r in records if r["subset"] != "all"))
-
-
-def _grid(
-    records: list[Record], level: str, columns: Mapping[Metric, str], name: str, intervals: Sequence[str] = ()
-) -> Table:
-    rows, kinds = _scores(records, level, columns, intervals)
-    return table(name, rows, kinds=kinds)
-
-
-def _scores(
-    records: list[Record], level: str, columns: Mapping[Metric, str], intervals: Sequence[str]
-) -> tuple[list[Row], list[str]]:
-    """A row per score and the kinds of the rows, ordered by kind, then by the first column; the best is marked."""
-    measured: dict[tuple[str, str], dict[Metric, Record]] = {}
-    for record in find(records, level=level):
-        if (metric := (record["metric"], record["subset"])) in columns:
-            measured.setdefault((record["method"], record["score"]), {})[metric] = record
-    order, first = list(KINDS), next(iter(columns))
-
-    def place(score: tuple[str, str]) -> tuple[int, float]:
-        top = measured[score].get(first)
-        return order.index(kind(score[0])), -float(top["value"]) if top else 0.0
-
-    scores = sorted(measured, key=place)
-    kinds = [kind(method) for method, _ in scores]
-    rows = [
-        _head(title(method), score, of)
-        | {
-            column: record_cell(measured[method, score].get(metric), intervals=metric[0] in intervals)
-            for metric, column in columns.items()
-        }
-        for (method, score), of in zip(scores, kinds, strict=True)
-    ]
-    ranked = [column for (metric, _), column in columns.items() if metric != "false_alarm_rate"]
-    mark_best([row for row, of in zip(rows, kinds, strict=True) if of != "shortcut"], ranked)
-    return rows, kinds
 
 
 def _paper_rows(dataset: str, level: str) -> list[tuple[str, Mapping[str, float]]]:

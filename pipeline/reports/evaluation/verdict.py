@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.records import PRIMARY, Record, find, kind
+from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import DIGITS, listed, number, record_title, title, with_interval
 
 SHORTCUT_MARGIN = 0.05
@@ -19,18 +20,6 @@ def level_of(records: Sequence[Record], dataset: str) -> str:
     levels = {r["level"] for r in records if r["dataset"] == dataset and r["metric"] == "auroc"}
     wanted = PAPER[dataset].level if dataset in PAPER else "image"
     return wanted if wanted in levels or not levels else sorted(levels)[0]
-
-
-def best(records: list[Record], level: str, of: str) -> Record | None:
-    """Highest AUROC of a kind of score over all images of one data set.
-
-    Methods and nulls enter with the primary score alone (methods without one with any), others with their best score.
-    """
-    rows = [row for row in find(records, level=level, metric="auroc", subset="all") if kind(row["method"]) == of]
-    if of in ("method", "null"):
-        primary = [row for row in rows if row["score"] == PRIMARY]
-        rows = primary if primary or of == "null" else rows
-    return max(rows, key=lambda row: float(row["value"]), default=None)
 
 
 def network_words(gain: Record | None) -> str:

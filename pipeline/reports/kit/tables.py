@@ -10,37 +10,6 @@ from pipeline.evaluation.records import Record
 from pipeline.reports.kit.words import interval, number, p_value, with_interval
 
 NOT_RUN = "not run"
-ORACLE_MARK = "†"
-IMAGE_COLUMNS = {
-    "auroc": "AUROC [95 %]",
-    "ap": "AP",
-    "acc": "ACC",
-    "f1": "F1",
-    "false_alarm_rate": "false alarms",
-    "acc_oracle": f"ACC {ORACLE_MARK}",
-    "f1_oracle": f"F1 {ORACLE_MARK}",
-    "auroc_heldout": "AUROC, held-out normals [95 %]",
-    "auroc_adjusted": "AUROC, shortcuts taken out ‡",
-}
-"""Image metric → its column."""
-PIXEL_COLUMNS = {
-    "auroc": "AUROC [95 %]",
-    "ap": "AP [95 %]",
-    "dice_best": f"Dice {ORACLE_MARK}",
-    "aupro": "AUPRO ≤ .3",
-    "auroc_image_mean": "AUROC, image mean",
-    "ap_image_mean": "AP, image mean",
-}
-"""Pixel metric → its column."""
-NOTES = {
-    "image": f"{ORACLE_MARK} oracle: the threshold is the best one on these very test images. ACC and F1 without the "
-    "mark use the label-free threshold. The paper states no image threshold; its ACC and F1 stand under the oracles. "
-    "AUROC of shortcuts is free of direction, max(a, 1 − a), so it is never below .5. ‡ The score less what a linear "
-    "fit on the shortcuts, made on normal validation images alone, predicts of it.",
-    "pixel": f"{ORACLE_MARK} oracle: the threshold is the best one on these very pixels (the paper's F1 stands there, "
-    "at its lesion threshold of .5). Positives are lesion pixels, negatives are scored pixels of no lesion.",
-}
-"""Level → what readers of its metrics have to know."""
 
 
 @dataclass(frozen=True)

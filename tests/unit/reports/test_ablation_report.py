@@ -160,9 +160,9 @@ def test_studies_are_chosen_by_pasted_lesions_beside_what_seeds_differ_by(bench)
         bench.make(name, 1.0, pasted=pasted, memory=use)
     bench.make("deeper_1", 2.0, pasted=0.88)
     said = " ".join(studies.sentences(bench.data))
-    assert "best with commitment weight 1 (.950), against .870 ± .014 over 2 seeds" in said
-    assert "more than two sd of the seeds better" in said
-    assert "latent half as large (.880), against .870 ± .014 over 2 seeds as the lane has it: no more than" in said
+    assert "best with commitment weight 1 (.950); the lane's setting has .870 ± .014 over 2 seeds" in said
+    assert "better by more than two sd of the seeds" in said
+    assert "latent half as large (.880); the lane's setting has .870 ± .014 over 2 seeds: no more than" in said
     tables = {table.title: table for table in studies.tables(bench.data)}
     assert list(tables) == list(studies.TITLES.values())
     memory = {row[0].text: row for row in tables[studies.TITLES["memory"]].rows}
@@ -238,7 +238,7 @@ def test_a_data_set_shows_the_tables_it_has_rows_for(bench, tmp_path):
     lane = LaneAssets(dataset=DATASETS["oct"], lane=off, preset="quick", seed=0, source="oct")
     plain = experiments_of(lane, Store(tmp_path / "plain"))
     assert [one.key for one in plain.printed] == ["table_iv", "table_v_oct"]
-    assert "no experiment has been made" in opening([plain])
+    assert "no experiment has been run" in opening([plain])
     assert "Not run: EncDec" in part(plain).notes[-1]
 
 

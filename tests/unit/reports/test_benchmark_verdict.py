@@ -37,7 +37,7 @@ def test_what_was_not_run_is_named_and_has_no_number(bench):
     bench.run("oct", "memae", None)
     data = bench.data(oct=None)[0]
     assert "Not run: MemAE." in " ".join(sentences(data))
-    assert "No control was run beside them" in " ".join(sentences(data))
+    assert "No control was run for comparison" in " ".join(sentences(data))
     table = table_one(data)
     row = next(row for row in table.rows if row[0].text == "MemAE")
     assert row[1].text == "not run"

@@ -180,10 +180,10 @@ def test_the_gallery_has_layers_by_canvas_heat_unstretched_and_truth_as_a_line(l
     assert (found.kind, missed.kind, found.row) == ("found", "missed", 79)
     assert [canvas["name"] for canvas in found.canvases] == ["wide", "tight"]
     assert [canvas["ratio"] for canvas in found.canvases] == [2.0, 2.0]
-    heat = opened(found.layers["heat"]).astype(float)
+    heat = opened(found.canvases[0]["layers"]["heat"]).astype(float)
     wanted = np.array(colormaps["inferno"](128)[:3]) * 255  # half of the range, though nothing here is hotter
     assert abs(heat[:, :28].mean((0, 1)) - wanted).max() < 12
-    line = opened(found.layers["truth"])
+    line = opened(found.canvases[0]["layers"]["truth"])
     drawn = line[..., 3] > 0
     assert 0 < drawn.mean() < 0.05
     assert set(map(tuple, line[drawn][:, :3])) == {TRUTH_COLOUR}
