@@ -1,4 +1,4 @@
-"""``ablation_report``: every experiment beside the paper's tables and figures, its claims judged, the proxies shown."""
+"""``ablation_report``: every experiment with the paper's tables, figures and claims, and all proxies."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The ablations' figures: each table as dots beside the paper's, Figs. 11 and 12 as lines."""
+"""The ablations' figures: tables as dots with the paper's, Figs. 11 and 12 as lines."""
 
 from collections.abc import Iterator, Sequence
 
@@ -25,7 +25,7 @@ def drawn(printed: Printed, data: DataSet) -> Figure | None:
 
 
 def _dots(entries: Sequence[Entry], data: DataSet, ours: Sequence[tuple[Entry, MeanAUROC]]) -> Figure:
-    """Our AUROCs with their 95 % intervals beside the paper's, in the paper's order from the top."""
+    """Our AUROCs with 95 % intervals and the paper's, in the paper's order from the top."""
 
     def name(entry: Entry) -> str:
         return entry.label or data.rows[entry.name].label
@@ -39,13 +39,13 @@ def _dots(entries: Sequence[Entry], data: DataSet, ours: Sequence[tuple[Entry, M
 
 
 def _lines(printed: Printed, ours: Sequence[tuple[Entry, MeanAUROC]]) -> Figure:
-    """AUROC against what is varied; experiments beside the axis are dashed lines."""
+    """AUROC against what is varied; experiments without a place on the axis are dashed lines."""
     on_axis = [(entry, found) for entry, found in ours if entry.x is not None]
     here = points("here", [entry.x for entry, _ in on_axis], _values(on_axis), COLOURS["method"])
     here |= {"mode": "lines+markers", "error_y": error_bars(_estimates(on_axis), COLOURS["method"])}
     known = [entry for entry in printed.entries if entry.auc is not None and entry.x is not None]
     paper = points("paper", [entry.x for entry in known], [entry.auc for entry in known], COLOURS["paper"])
-    beside = [(entry.label, round(found.value, 4)) for entry, found in ours if entry.x is None]
+    off_axis = [(entry.label, round(found.value, 4)) for entry, found in ours if entry.x is None]
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
     style = {"dash": "dash", "width": 1.5, "color": COLOURS["method"]}
     place = {"xref": "paper", "x": 1, "xanchor": "right", "yanchor": "bottom", "showarrow": False}
@@ -54,8 +54,8 @@ def _lines(printed: Printed, ours: Sequence[tuple[Entry, MeanAUROC]]) -> Figure:
         [here, paper] if known else [here],
         xaxis=axis(printed.axis, tickvals=ticks, type="log" if all(ticks) else "linear"),
         yaxis=axis("image AUROC"),
-        shapes=[{**line, "y0": value, "y1": value, "line": style} for _, value in beside],
-        annotations=[{**place, "y": value, "text": label} for label, value in beside],
+        shapes=[{**line, "y0": value, "y1": value, "line": style} for _, value in off_axis],
+        annotations=[{**place, "y": value, "text": label} for label, value in off_axis],
     )
 
 

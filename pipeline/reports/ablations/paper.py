@@ -17,7 +17,7 @@ class Entry:
     name: str  # of the experiment
     auc: float | None = None  # None: the paper does not state it
     label: str = ""  # where it differs from the experiment's
-    x: float | None = None  # in a figure; None: beside its axis
+    x: float | None = None  # place on a figure's axis; None: not on the axis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ def sentences(data: DataSet) -> list[str]:
 
 
 def _choice(label: str, best: float, own: Sequence[float]) -> str:
-    """The best setting beside the lane's own, whose seeds are ``own``."""
+    """The best setting compared with the lane's own, whose results by seed are ``own``."""
     mean, spread = fmean(own), stdev(own) if len(own) > 1 else None
     seeds = f" ± {number(spread)} over {len(own)} seeds" if spread is not None else ""
     if best <= mean:

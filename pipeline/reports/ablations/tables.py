@@ -1,4 +1,4 @@
-"""Each table and figure of the paper beside ours, and the claims in one table."""
+"""Each of the paper's tables and figures with our results, and its claims in one table."""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev

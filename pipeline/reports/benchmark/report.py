@@ -1,4 +1,4 @@
-"""``benchmark_report``: every method that has been run beside ProxyAno, the controls and the paper."""
+"""``benchmark_report``: every method that has been run, compared with ProxyAno, the controls and the paper."""
 
 from collections.abc import Mapping, Sequence
 

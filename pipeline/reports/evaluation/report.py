@@ -67,7 +67,7 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
     found = (
         tables.results(lane, level),
         fidelity(lane),
-        tables.by_subset(lane, level),
+        tables.by_class(lane, level),
         tables.heldout_by_class(lane),
         tables.results(lane, "image" if level == "pixel" else "pixel"),
         tables.pasted(lane),

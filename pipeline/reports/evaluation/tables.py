@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.reports.evaluation.verdict import Verdict, network_words
 from pipeline.reports.kit.paper import PAPER, TABLE_V
@@ -52,21 +52,22 @@ def results(lane: LaneEvaluation, level: str) -> Table | None:
     return score_table(f"Results, {level} level", rows, paper, NOTES[level])
 
 
-def by_subset(lane: LaneEvaluation, level: str) -> Table | None:
+def by_class(lane: LaneEvaluation, level: str) -> Table | None:
     """AUROC (and AP of pixels) of each class or lesion type; None where there is only one."""
-    names = _subsets(find(lane.records, level=level))
     metrics = {"auroc": "AUROC"} if level == "image" else {"auroc": "AUROC", "ap": "AP"}
-    columns = {(metric, name): f"{name} {word}" for metric, word in metrics.items() for name in ("all", *names)}
-    title = "By class" if level == "image" else "By lesion type"
-    return score_table(title, score_rows(lane.records, level, columns)) if names else None
+    return _by_subset(lane, level, metrics, "By class" if level == "image" else "By lesion type")
 
 
 def heldout_by_class(lane: LaneEvaluation) -> Table | None:
     """AUROC of each class against held-out training normals; None without classes or held-out normals."""
-    names = _subsets(find(lane.records, level="image", metric="auroc_heldout"))
-    columns = {("auroc_heldout", name): f"{name} AUROC" for name in ("all", *names)}
-    rows = score_rows(lane.records, "image", columns)
-    return score_table("By class, against held-out training normals", rows) if names else None
+    return _by_subset(lane, "image", {"auroc_heldout": "AUROC"}, "By class, against held-out training normals")
+
+
+def _by_subset(lane: LaneEvaluation, level: str, metrics: Mapping[str, str], title: str) -> Table | None:
+    measured = [r["subset"] for r in find(lane.records, level=level) if r["metric"] in metrics]
+    names = dict.fromkeys(["all", *measured])
+    columns = {(metric, name): f"{name} {word}" for metric, word in metrics.items() for name in names}
+    return score_table(title, score_rows(lane.records, level, columns)) if len(names) > 1 else None
 
 
 def pasted(lane: LaneEvaluation) -> Table | None:
@@ -118,10 +119,6 @@ def thresholds(lane: LaneEvaluation) -> Table | None:
         rows.append((title(method), "" if score == "value" else score, f"{value:.4g}", with_interval(seen)))
     columns = ("method", "score", "threshold", "false-alarm rate on test normals [95 %]")
     return pairs("Label-free thresholds", columns, rows, THRESHOLD_NOTE) if rows else None
-
-
-def _subsets(records: Sequence[Record]) -> list[str]:
-    return list(dict.fromkeys(r["subset"] for r in records if r["subset"] != "all"))
 
 
 def _paper_rows(dataset: str, level: str) -> list[tuple[str, Mapping[str, float]]]:

@@ -10,7 +10,7 @@ from pipeline.reports.kit.words import number, title, with_interval
 
 
 def summary_table(records: list[Record]) -> Table:
-    """One row per data set: the primary score beside the best null, the best control and the paper.
+    """One row per data set: the primary score, the best null, the best control and the paper.
 
     Sentences below the table say what the network adds.
     """

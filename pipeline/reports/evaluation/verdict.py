@@ -1,4 +1,4 @@
-"""What an evaluation's numbers say: the method's primary score beside controls, shortcuts and the paper."""
+"""What an evaluation's numbers say: the method's primary score against controls, shortcuts and the paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -173,7 +173,7 @@ def headline(v: Verdict) -> list[str]:
         return [f"{v.title}: no AUROC of a learned method was measured."]
     text = f"{v.title}: ProxyAno (score: {v.method['score']}) has {v.level} AUROC {with_interval(v.method)}"
     if v.control is None:
-        said = [f"{text}; no control was measured beside it, so this says little."]
+        said = [f"{text}; no control was measured, so this says little."]
     else:
         overlap = "the intervals overlap" if v.overlapping else "the intervals do not overlap"
         place = "stays behind" if v.behind else "is ahead of" if v.difference else "is level with"

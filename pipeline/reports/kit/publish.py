@@ -60,7 +60,7 @@ class Report:
     records: Sequence[Record]
     summary: Table | None = None
     template: str = "report.html.j2"
-    assets: Sequence[str] = ()  # styles and scripts beside those of every page
+    assets: Sequence[str] = ()  # styles and scripts besides those of every page
     more: Mapping[str, Any] = field(default_factory=dict)  # other values of the template
 
 

@@ -32,7 +32,7 @@ def _verbatim(*names: str) -> Markup:
 
 
 def render(template: str, *more: str, **values: Any) -> str:
-    """A self-contained page from a template; ``more`` names styles and scripts beside those of every page."""
+    """A self-contained page from a template; ``more`` names styles and scripts besides those of every page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

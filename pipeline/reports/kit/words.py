@@ -1,4 +1,4 @@
-"""How names, numbers and lists are written for people."""
+"""Names, numbers and lists as the reports write them."""
 
 from collections.abc import Mapping, Sequence
 
