@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from assets.charts import calibration_chart
 from assets.materialize import picture
 from assets.stage import Task
 from pipeline.detectors.frozen.freeze import DESCRIPTION, freeze_detector
-from pipeline.reports.charts import calibration_chart
 from pipeline.store.versions import Version
 from pipeline.wiring.registry import register
 from pipeline.wiring.tracking import StageRun

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from assets.charts import score_chart
 from assets.lane import flat
 from assets.materialize import picture
 from assets.stage import Check, Task
@@ -18,7 +19,6 @@ from pipeline.evaluation.reconstruction import LEVEL
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
-from pipeline.reports.charts import score_chart
 from pipeline.store.versions import Version
 from pipeline.wiring.tracking import StageRun
 

@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from assets.charts import split_chart
 from assets.materialize import picture
 from assets.stage import Check, Task
 from assets.tables import tabled
 from pipeline.data import manifest_checks as checks
 from pipeline.data.manifest import build_manifest
-from pipeline.reports.charts import split_chart
 from pipeline.store.versions import Version
 from pipeline.wiring.tracking import StageRun
 

@@ -1,4 +1,4 @@
-"""Tables in the pages: what each column of the manifest, the tile index, the image scores and the records holds."""
+"""Column descriptions for Dagster: manifest, tile index, image scores and records."""
 
 from typing import Any
 
@@ -29,24 +29,24 @@ MEANINGS = {
     "offset_col": "columns (canvas px) by which statistics of normals are shifted",
     "scored_fraction": "share of the pixels that are scored",
     "dataset": "lane",
-    "method": "control_…, null_… and shortcut_… are no methods",
-    "preset": "configuration in force",
+    "method": "or control_…, null_…, shortcut_…",
+    "preset": "configuration used",
     "seed": "of weights, training and intervals",
     "level": "image, pixel, pasted or reconstruction",
-    "score": "how the residual became a number; of reconstructions the canvas",
+    "score": "how the residual became a number; the canvas for reconstructions",
     "metric": "what was measured: auroc, ap, acc …",
     "subset": "all, or a class, lesion or contrast",
-    "value": "empty where it is not defined",
+    "value": "empty if undefined",
     "low": "lower end of the 95 % interval",
     "high": "upper end of the 95 % interval",
     "n": "images",
     "data_version": "of the lane's tiles",
 }
-"""Column → what it holds; columns named ``<method>:<score>`` are scores."""
+"""Column → description; columns named ``<method>:<score>`` are scores."""
 
 
 def tabled(table: pd.DataFrame) -> dict[str, Any]:
-    """Column schema and row count, under the names by which Dagster's pages show them."""
+    """Column schema and row count as metadata that Dagster's pages show."""
     columns = [
         dg.TableColumn(str(name), str(kind), description=_meaning(str(name))) for name, kind in table.dtypes.items()
     ]

@@ -10,7 +10,7 @@ from assets.ablation_report import ablation_report_asset
 from assets.benchmark import benchmark_job
 from assets.benchmark_report import benchmark_report_asset
 from assets.lane import LaneAssets
-from assets.report import report_asset
+from assets.report import evaluation_report_asset
 from assets.stages import lane_assets
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.user_datasets.dataset import own_datasets
@@ -67,7 +67,7 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(asset for lane in lanes for asset in lane_assets(lane)),
-            report_asset(names, settings.preset_name, settings.seed),
+            evaluation_report_asset(names, settings.preset_name, settings.seed),
             benchmark_report_asset(compared, settings.preset_name),
             ablation_report_asset(
                 [lane for lane in lanes if lane.lane.ablations],

@@ -50,7 +50,7 @@ LONGEST_FIRST = (
     END_TO_END + "test_killed_lane.py",
     END_TO_END + "test_dagster_pages.py",
     END_TO_END + "test_score.py",
-    END_TO_END + "test_report_page.py",
+    *(END_TO_END + f"report_page/test_page_{name}.py" for name in ("explores", "is_accessible")),
 )
 """Scopes in the order in which workers take them, before all others.
 

@@ -111,7 +111,7 @@ def test_from_a_folder_to_the_report_and_back(home, folder):
     report = home.root / "reports" / "evaluation_report"
     text = (report / "report.md").read_text()
     assert "## Our clinic" in text
-    assert "The paper has no figure for this data set" in text
+    assert "The paper reports no result for this data set" in text
     assert "not run: brain_mri, oct, idrid" in text
     records = pd.DataFrame(json.loads((report / "report.json").read_text()))
     assert set(records["dataset"]) == {"clinic"}

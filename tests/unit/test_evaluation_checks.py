@@ -10,7 +10,7 @@ from models.files import write_tensors
 from pipeline.evaluation.checks import page_opens_offline, reconstructs, scores_complete, weights_finite
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import load_evaluation, write_evaluation
-from pipeline.reports.kit.rendering import render
+from pipeline.reports.kit.publish import Report, write_report
 from pipeline.store.versions import Version
 
 
@@ -92,7 +92,7 @@ def test_a_poor_reconstruction_is_named_with_its_remedy(tmp_path, values, poor):
 
 def test_a_page_of_the_report_opens_offline_and_a_foreign_one_does_not(tmp_path):
     page = tmp_path / "index.html"
-    page.write_text(render("benchmark.html.j2", opening="", parts=[], pictures={}, provenance=[]))
+    write_report(Report(title="a report", first="Top", opening="", parts=[], records=[]), tmp_path, {})
     assert page_opens_offline(page)[0]
     body = '<a href="https://paper.example">paper</a><img src="data:image/png;base64,AA==">'
     page.write_text(body)

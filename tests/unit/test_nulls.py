@@ -13,7 +13,8 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS, median_window, network_records, root_mean_square
 from pipeline.evaluation.records import RECORD_KEYS, kind
 from pipeline.experiments.presets import PRESETS
-from pipeline.reports.kit.verdict import network_words, title
+from pipeline.reports.evaluation.verdict import network_words
+from pipeline.reports.kit.words import title
 
 HEAD = {"dataset": "oct", "preset": "p", "seed": 0, "data_version": "d"}
 

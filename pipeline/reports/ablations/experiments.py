@@ -1,40 +1,38 @@
-"""The experiments as the report reads them: by data set, made or not, with paired differences between two."""
+"""The experiments of a data set, with mean AUROCs over seeds and paired differences between two of them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.comparison import Difference, holm, of_resamples
+from models.comparison import Difference, of_resamples
 from models.metrics import METRICS, Floats, auroc, bootstrap_weights, percentiles
-from pipeline.evaluation.saved import load_evaluation
 from pipeline.reports.ablations.paper import PRINTED, Printed
-from pipeline.reports.benchmark.runs import Measured, Run
+from pipeline.reports.kit.runs import SURE, Run, corrected, made
 
 Pair = tuple[str, str]
 """Names of two experiments: (better, worse), or (row, neighbour)."""
-SURE = 0.05
-"""Largest corrected p at which two experiments count as different."""
 RESAMPLES = 10_000
-"""Of whole groups, the same for all runs: so many that p can fall below ``SURE`` even after a correction for fifty."""
+"""Of whole groups, the same for all runs; so many that p can fall below ``SURE`` after a correction for fifty tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment, made or not, with its seeds."""
+    """One experiment with its seeds, whether they have been run or not."""
 
-    runs: Sequence[Run]  # one a seed, the lowest first
+    runs: Sequence[Run]  # one per seed, the lowest first
     score: str  # it is judged by
     against: str  # its neighbour
-    change: str  # what it changes against it, found from both configurations
-    study: str = ""  # that it is a row of
+    change: str  # against the neighbour, found from both configurations
+    study: str = ""  # name of the study it belongs to; empty for rows from the paper
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Its name in the report."""
         return self.runs[0].label
 
 
@@ -50,7 +48,7 @@ class MeanAUROC:
 
 @dataclass(frozen=True)
 class Compared(Difference):
-    """A difference of means over the seeds that both experiments were made with."""
+    """A difference of means over the seeds that both experiments were run with."""
 
     by_seed: tuple[float, ...] = ()
 
@@ -60,7 +58,7 @@ class Compared(Difference):
         return bool(self.p <= SURE and len(set(np.sign(self.by_seed))) == 1)
 
 
-UNDEFINED = Compared(float("nan"), float("nan"), float("nan"), float("nan"))
+UNDEFINED = Compared(math.nan, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +69,11 @@ class DataSet:
     title: str
     source: str  # data set whose tables of the paper apply
     rows: Mapping[str, Experiment]
-    drawn: dict[tuple[str, str], Floats] = field(
-        default_factory=dict, compare=False
-    )  # resamples that are known already
 
     @cached_property
-    def measured(self) -> Mapping[str, Sequence[Measured]]:
-        """Experiment → its runs that were made, the lowest seed first; those without any are left out."""
-        found = {
-            name: [
-                Measured(run=run, lane=load_evaluation(run.version.path), folder=run.version.path)
-                for run in row.runs
-                if run.version is not None
-            ]
-            for name, row in self.rows.items()
-        }
-        return {name: runs for name, runs in found.items() if runs}
+    def measured(self) -> Mapping[str, Sequence[Run]]:
+        """Experiment → its existing runs, the lowest seed first; those without any are left out."""
+        return {name: runs for name, row in self.rows.items() if (runs := made(row.runs))}
 
     @property
     def printed(self) -> Sequence[Printed]:
@@ -95,45 +82,59 @@ class DataSet:
         return [one for one in own if 2 * sum(entry.name in self.rows for entry in one.entries) >= len(one.entries)]
 
     def auroc(self, name: str, score: str = "") -> MeanAUROC | None:
-        """Image AUROC of an experiment by its own score, or another; None where it was not made or is undefined."""
+        """Image AUROC of an experiment by its own score or another; None where it is missing or undefined."""
         runs = self.measured.get(name, ())
         if not runs or not self._both_classes:
             return None
-        score = score or self.rows[name].score
-        by_seed = tuple(self._auroc(one, score) for one in runs)
-        drawn = np.mean([self._resampled(one, score) for one in runs], axis=0)
-        return MeanAUROC(float(np.mean(by_seed)), *percentiles(drawn), by_seed)
+        by_seed, resampled = self._aurocs(runs, score or self.rows[name].score)
+        return MeanAUROC(float(np.mean(by_seed)), *percentiles(resampled), tuple(by_seed))
 
     def difference(self, pair: Pair) -> Compared | None:
-        """AUROC of the first minus that of the second, each by its own score; None where one was not made."""
+        """AUROC of the first minus that of the second, each by its own score; None where one is missing."""
         if any(name not in self.measured for name in pair):
             return None
-        by_seed = [{one.run.seed: one for one in self.measured[name]} for name in pair]
-        shared = sorted(by_seed[0].keys() & by_seed[1].keys())
+        first, second = ({run.seed for run in self.measured[name]} for name in pair)
+        shared = first & second
         if not shared or not self._both_classes:
             return UNDEFINED
-        runs = [[held[seed] for seed in shared] for held in by_seed]
-        scores = [self.rows[name].score for name in pair]
-        own, other = ([self._auroc(one, s) for one in ones] for ones, s in zip(runs, scores, strict=True))
-        drawn = [
-            np.mean([self._resampled(one, s) for one in ones], axis=0) for ones, s in zip(runs, scores, strict=True)
-        ]
-        found = of_resamples(float(np.mean(own) - np.mean(other)), drawn[1], drawn[0])
-        return Compared(
-            found.value, found.low, found.high, found.p, tuple(a - b for a, b in zip(own, other, strict=True))
+        (own, own_resampled), (other, other_resampled) = (
+            self._aurocs([run for run in self.measured[name] if run.seed in shared], self.rows[name].score)
+            for name in pair
         )
+        found = of_resamples(float(np.mean(own) - np.mean(other)), other_resampled, own_resampled)
+        by_seed = tuple(a - b for a, b in zip(own, other, strict=True))
+        return Compared(found.value, found.low, found.high, found.p, by_seed)
 
     def corrected(self, pairs: Iterable[Pair]) -> dict[Pair, Compared]:
-        """The differences of those pairs that were made, p corrected for their number (Holm)."""
-        raw = {pair: d for pair in dict.fromkeys(pairs) if (d := self.difference(pair)) is not None}
-        names = {" ".join(pair): pair for pair in raw}
-        p = holm({name: raw[pair].p for name, pair in names.items()})
-        return {pair: replace(raw[pair], p=p[name]) for name, pair in names.items()}
+        """The differences of those pairs that exist, p corrected for their number (Holm)."""
+        return corrected({pair: found for pair in dict.fromkeys(pairs) if (found := self.difference(pair)) is not None})
+
+    def _aurocs(self, runs: Sequence[Run], score: str) -> tuple[list[float], Floats]:
+        """AUROC of each run, and their mean on each resample (RESAMPLES,)."""
+        resampled = np.mean([self._resampled(run, score) for run in runs], axis=0)
+        return [auroc(*self._scores(run, score)) for run in runs], resampled
+
+    def _resampled(self, run: Run, score: str) -> Floats:
+        """AUROC on each resample (RESAMPLES,); resample r draws the same images for all runs."""
+        if (run.name, score) not in self._known:
+            self._known[run.name, score] = METRICS["auroc"](*self._scores(run, score), self._weights)
+        return self._known[run.name, score]
+
+    def _scores(self, run: Run, score: str) -> tuple[NDArray[np.bool_], Floats]:
+        """Labels and scores of the test images; ValueError where they are not those of the other experiments."""
+        if run.test["image_id"].tolist() != self._images["image_id"].tolist():
+            raise ValueError(f"{self.key}: {run.name} scored other images than the first experiment; make it again")
+        return run.test["label"].to_numpy(bool), run.test[f"{run.method}:{score}"].to_numpy(float)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], Floats]:
+        """Resamples by run and score, filled as they are needed."""
+        return {}
 
     @cached_property
     def _images(self) -> pd.DataFrame:
         """The test images of all experiments, as the first one has them."""
-        return _test(next(iter(self.measured.values()))[0])
+        return next(iter(self.measured.values()))[0].test
 
     @property
     def _both_classes(self) -> bool:
@@ -142,25 +143,3 @@ class DataSet:
     @cached_property
     def _weights(self) -> Floats:
         return bootstrap_weights(self._images["group"].to_numpy(), RESAMPLES, np.random.default_rng(0))
-
-    def _scores(self, one: Measured, score: str) -> tuple[NDArray[np.bool_], Floats]:
-        """Labels and scores of the test images; raises where they are not those of the other experiments."""
-        table = _test(one)
-        if table["image_id"].tolist() != self._images["image_id"].tolist():
-            raise ValueError(f"{self.key}: {one.run.name} scored other images than the first experiment; make it again")
-        return table["label"].to_numpy(bool), table[f"{one.run.method}:{score}"].to_numpy(float)
-
-    def _auroc(self, one: Measured, score: str) -> float:
-        return auroc(*self._scores(one, score))
-
-    def _resampled(self, one: Measured, score: str) -> Floats:
-        """AUROC on each resample (RESAMPLES,); resample r draws the same images for all runs."""
-        key = (one.run.name, score)
-        if key not in self.drawn:
-            self.drawn[key] = METRICS["auroc"](*self._scores(one, score), self._weights)
-        return self.drawn[key]
-
-
-def _test(one: Measured) -> pd.DataFrame:
-    scores: pd.DataFrame = one.lane.scores
-    return scores[scores["split"] == "test"]

@@ -1,21 +1,23 @@
-"""What the paper reports of its ablations, and what it claims by them (Zhou et al., TMI 2022, IV-E to IV-G).
+"""The paper's ablations and what it claims by them (Zhou et al., TMI 2022, IV-E to IV-G).
 
-Experiments go by the names of ``pipeline/experiments/ablations.py``. Of Figs. 11 and 12 only the numbers that the text
-names are known.
+Experiments have the names of ``pipeline/experiments/ablations.py``. Of Figs. 11 and 12 only the numbers that the text
+states are known.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.reports.kit.paper import TABLE_V
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Entry:
     """One line of a table or point of a figure."""
 
     name: str  # of the experiment
-    auc: float | None = None  # the paper's; None: not stated
-    label: str = ""  # where it is called otherwise than the experiment
-    x: float | None = None  # in a figure; None: beside its axis
+    auc: float | None = None  # None: the paper does not state it
+    label: str = ""  # where it differs from the experiment's
+    x: float | None = None  # place on a figure's axis; None: not on the axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +26,15 @@ class Printed:
 
     key: str
     title: str
-    dataset: str
+    dataset: str = "oct"
     entries: Sequence[Entry]
     axis: str = ""  # of a figure
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper as pairs (better, worse) of experiments: it holds where every pair does."""
+    """A sentence of the paper as pairs (better, worse) of experiments; it holds if every pair does."""
 
     where: str
     text: str
@@ -40,43 +42,56 @@ class Claim:
     dataset: str = "oct"
 
 
-def _weights(short: str, own: float) -> list[Entry]:
-    values = (0.0, 0.1, 0.25, 0.5, 1.0)
-    names = {value: "final" if value == own else f"{short}_{value:g}".replace(".", "_") for value in values}
-    return [Entry(name=name, label=f"λ_{short} = {value:g}", x=value) for value, name in names.items()]
+_COMPONENTS = {
+    "enc_dec": 0.783,
+    "enc_dec_soft": 0.816,
+    "enc_dec_mem": 0.820,
+    "si": 0.818,
+    "si_mem": 0.854,
+    "si_rep": 0.869,
+    "si_mem_rep": 0.916,
+    "final": 0.933,
+}
+_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
+_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
 
 
-_SWEPT = "The paper's figure is lost; it says that 0 is worse."
+def _memory(items: int) -> str:
+    """Experiment with so many memory items."""
+    return "si_mem" if items == 128 else f"memory_{items}"
+
+
+def _weights(term: str, own: float, other: str) -> Printed:
+    """Fig. 12 for one term of the repairing loss; ``own``: the weight of the final method."""
+    names = {value: "final" if value == own else f"{term}_{value:g}".replace(".", "_") for value in _WEIGHTS}
+    return Printed(
+        key=f"fig_12_{term}",
+        title=f"Fig. 12: weight of the {term} repairing loss",
+        axis=f"λ_{term}, {other}",
+        entries=[Entry(name, label=f"λ_{term} = {value:g}", x=value) for value, name in names.items()],
+        note="The paper's figure is lost; it says that 0 is worse.",
+    )
+
+
 PRINTED: Sequence[Printed] = (
     Printed(
         key="table_iii",
         title="Table III: which proxy",
-        dataset="oct",
         entries=[
-            Entry(name="enc_dec", auc=0.783, label="without proxy"),
-            Entry(name="proxy_edge", auc=0.804),
-            Entry(name="proxy_smooth", auc=0.801),
-            Entry(name="proxy_patches", auc=0.796),
-            Entry(name="proxy_edge_smooth", auc=0.813),
-            Entry(name="proxy_edge_patches", auc=0.815),
-            Entry(name="si", auc=0.818, label="superpixel image (SI)"),
+            Entry("enc_dec", 0.783, "without proxy"),
+            Entry("proxy_edge", 0.804),
+            Entry("proxy_smooth", 0.801),
+            Entry("proxy_patches", 0.796),
+            Entry("proxy_edge_smooth", 0.813),
+            Entry("proxy_edge_patches", 0.815),
+            Entry("si", 0.818, "superpixel image (SI)"),
         ],
         note="Without memory and repairing loss: the paper's SI has here the figure of 2×EncDec + SI in Table IV.",
     ),
     Printed(
         key="table_iv",
         title="Table IV: which component",
-        dataset="oct",
-        entries=[
-            Entry(name="enc_dec", auc=0.783),
-            Entry(name="enc_dec_soft", auc=0.816),
-            Entry(name="enc_dec_mem", auc=0.820),
-            Entry(name="si", auc=0.818),
-            Entry(name="si_mem", auc=0.854),
-            Entry(name="si_rep", auc=0.869),
-            Entry(name="si_mem_rep", auc=0.916),
-            Entry(name="final", auc=0.933),
-        ],
+        entries=[Entry(name, auc) for name, auc in _COMPONENTS.items()],
         note="mem* is MemAE's soft memory, mem the paper's; all but the last are scored in image space.",
     ),
     *(
@@ -84,108 +99,61 @@ PRINTED: Sequence[Printed] = (
             key=f"table_v_{dataset}",
             title="Table V: score in image space and in latent space",
             dataset=dataset,
-            entries=[
-                Entry(name="si_mem_rep", auc=image, label="image space"),
-                Entry(name="final", auc=latent, label="latent feature space"),
-            ],
+            entries=[Entry("si_mem_rep", image, "image space"), Entry("final", latent, "latent feature space")],
         )
-        for dataset, image, latent in (("brain_mri", 0.807, 0.853), ("oct", 0.916, 0.933))
+        for dataset, (image, latent) in TABLE_V.items()
     ),
     Printed(
         key="fig_11",
         title="Fig. 11: memory size",
-        dataset="oct",
         axis="items of the memory",
         entries=[
-            *(
-                Entry(
-                    name="si_mem" if items == 128 else f"memory_{items}",
-                    auc=0.837 if items == 2048 else None,
-                    label=f"{items} items",
-                    x=items,
-                )
-                for items in (16, 32, 64, 128, 256, 512, 1024, 2048)
-            ),
-            Entry(name="si", auc=0.828, label="no memory"),
+            *(Entry(_memory(n), 0.837 if n == 2048 else None, f"{n} items", x=n) for n in _SIZES),
+            Entry("si", 0.828, "no memory"),
         ],
         note="On 2×EncDec + SI + mem, in image space; the paper does not say which row and score it varies.",
     ),
-    Printed(
-        key="fig_12_global",
-        title="Fig. 12: weight of the global repairing loss",
-        dataset="oct",
-        axis="λ_global, λ_local at 0.5",
-        entries=_weights("global", 0.25),
-        note=_SWEPT,
-    ),
-    Printed(
-        key="fig_12_local",
-        title="Fig. 12: weight of the local repairing loss",
-        dataset="oct",
-        axis="λ_local, λ_global at 0.25",
-        entries=_weights("local", 0.5),
-        note=_SWEPT,
-    ),
+    _weights("global", 0.25, "λ_local at 0.5"),
+    _weights("local", 0.5, "λ_global at 0.25"),
 )
-_KINDS = ("edge", "smooth", "patches", "edge_smooth", "edge_patches")
-_SIZES = (16, 32, 64, 256, 512, 1024, 2048)
+_PROXIES = [f"proxy_{kind}" for kind in ("edge", "smooth", "patches", "edge_smooth", "edge_patches")]
 CLAIMS: Sequence[Claim] = (
+    Claim("Table III", "every proxy is better than none", [(name, "enc_dec") for name in (*_PROXIES, "si")]),
+    Claim("Table III", "the superpixel image is the best proxy", [("si", name) for name in _PROXIES]),
     Claim(
-        where="Table III",
-        text="every proxy is better than none",
-        pairs=[*((f"proxy_{kind}", "enc_dec") for kind in _KINDS), ("si", "enc_dec")],
+        "Table III",
+        "edges beside a smooth proxy improve it",
+        [("proxy_edge_smooth", "proxy_smooth"), ("proxy_edge_patches", "proxy_patches")],
     ),
     Claim(
-        where="Table III",
-        text="the superpixel image is the best proxy",
-        pairs=[("si", f"proxy_{kind}") for kind in _KINDS],
+        "Table IV",
+        "a memory improves the auto-encoder",
+        [("enc_dec_soft", "enc_dec"), ("enc_dec_mem", "enc_dec")],
     ),
+    Claim("Table IV", "a memory of nearest items is better than MemAE's", [("enc_dec_mem", "enc_dec_soft")]),
+    Claim("Table IV", "the superpixel image as a proxy improves the auto-encoder", [("si", "enc_dec")]),
+    Claim("Table IV", "the superpixel image improves an auto-encoder with a memory", [("si_mem", "enc_dec_mem")]),
+    Claim("Table IV", "the superpixel image alone is better than MemAE", [("si", "enc_dec_soft")]),
+    Claim("Table IV", "the memory improves the Proxy Extraction Module", [("si_mem", "si")]),
     Claim(
-        where="Table III",
-        text="edges beside a smooth proxy improve it",
-        pairs=[("proxy_edge_smooth", "proxy_smooth"), ("proxy_edge_patches", "proxy_patches")],
-    ),
-    Claim(
-        where="Table IV",
-        text="a memory improves the auto-encoder",
-        pairs=[("enc_dec_soft", "enc_dec"), ("enc_dec_mem", "enc_dec")],
-    ),
-    Claim(
-        where="Table IV",
-        text="a memory of nearest items is better than MemAE's",
-        pairs=[("enc_dec_mem", "enc_dec_soft")],
-    ),
-    Claim(
-        where="Table IV",
-        text="the superpixel image as a proxy improves the auto-encoder",
-        pairs=[("si", "enc_dec")],
-    ),
-    Claim(
-        where="Table IV",
-        text="the superpixel image improves an auto-encoder with a memory",
-        pairs=[("si_mem", "enc_dec_mem")],
-    ),
-    Claim(where="Table IV", text="the superpixel image alone is better than MemAE", pairs=[("si", "enc_dec_soft")]),
-    Claim(where="Table IV", text="the memory improves the Proxy Extraction Module", pairs=[("si_mem", "si")]),
-    Claim(
-        where="Table IV",
-        text="the repairing loss improves the result, without and with the memory",
-        pairs=[("si_rep", "si"), ("si_mem_rep", "si_mem")],
+        "Table IV",
+        "the repairing loss improves the result, without and with the memory",
+        [("si_rep", "si"), ("si_mem_rep", "si_mem")],
     ),
     *(
         Claim(
-            where="Table V",
-            text="the score in latent space is better than that in image space",
-            pairs=[("final", "si_mem_rep")],
-            dataset=dataset,
+            "Table V",
+            "the score in latent space is better than that in image space",
+            [("final", "si_mem_rep")],
+            dataset,
         )
-        for dataset in ("brain_mri", "oct")
+        for dataset in TABLE_V
     ),
     Claim(
-        where="Fig. 11",
-        text="128 items are better than fewer, more, or no memory",
-        pairs=[*(("si_mem", f"memory_{items}") for items in _SIZES), ("si_mem", "si")],
+        "Fig. 11",
+        "128 items are better than fewer, more, or no memory",
+        [*(("si_mem", _memory(items)) for items in _SIZES if items != 128), ("si_mem", "si")],
     ),
-    Claim(where="Fig. 12", text="leaving the global repairing term out is worse", pairs=[("final", "global_0")]),
-    Claim(where="Fig. 12", text="leaving the local repairing term out is worse", pairs=[("final", "local_0")]),
+    Claim("Fig. 12", "leaving the global repairing term out is worse", [("final", "global_0")]),
+    Claim("Fig. 12", "leaving the local repairing term out is worse", [("final", "local_0")]),
 )

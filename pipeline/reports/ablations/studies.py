@@ -1,114 +1,108 @@
-"""Three studies that the paper lacks: what lesions pasted on validation normals choose, and what it would give."""
+"""Three studies that the paper lacks: settings chosen by lesions pasted on validation normals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
-from pipeline.evaluation.records import PRIMARY, Record, find
+from pipeline.evaluation.records import PRIMARY
 from pipeline.reports.ablations.experiments import DataSet
-from pipeline.reports.ablations.tables import MISSING, NOT_RUN, measured_cells
-from pipeline.reports.benchmark.runs import Measured
-from pipeline.reports.kit.tables import Cell, Table
-from pipeline.reports.kit.verdict import number, with_interval
+from pipeline.reports.ablations.tables import auroc_cells, minutes_cell
+from pipeline.reports.kit.runs import Run
+from pipeline.reports.kit.tables import MISSING, NOT_RUN, Cell, Row, Table, cell, mark_best, record_cell, table
+from pipeline.reports.kit.words import number
 
 TITLES: Mapping[str, str] = {
     "superpixels": "Study: number and compactness of superpixels",
     "resolution": "Study: training resolution and size of the latent",
     "memory": "Study: what keeps the memory in use",
 }
-COLUMNS = (
-    "setting",
-    "changes",
-    "pasted: image AUROC [95 %]",
-    "pasted: peak found",
-    "pasted: pixel AUROC",
-    "items used (perplexity)",
-    "test: AUROC [95 %], not chosen by",
-    "seeds",
-    "training, minutes",
-)
 OWN = "own"
 """The row that all studies change."""
-CHOSEN_BY = {"level": "pasted", "metric": "auroc", "score": PRIMARY, "subset": "medium"}
-"""Lesions of medium contrast on validation normals against the same normals untouched."""
+CONTRAST = "medium"
+"""Contrast of the pasted lesions by which a setting is chosen."""
+PASTED = {
+    "auroc": "pasted: image AUROC [95 %]",
+    "peak_found": "pasted: peak found",
+    "pixel_auroc": "pasted: pixel AUROC",
+}
+"""Metric of pasted lesions → its column; the first one chooses."""
+NOTE = (
+    "Settings are chosen by lesions of medium contrast pasted on validation normals alone (image AUROC of the "
+    "standardised score; peak of the map in the lesion; AUROC of its pixels). Items: those nearest to any latent of "
+    "a validation normal, by canvas. Test results play no part in the choice; all other results are of the first seed."
+)
 
 
 def tables(data: DataSet) -> list[Table]:
-    """One table a study that has rows here."""
-    return [_table(title, rows, data) for title, rows in _studies(data)]
+    """One table for each study that has rows here."""
+    return [_table(title, names, data) for title, names in _studies(data)]
 
 
 def sentences(data: DataSet) -> list[str]:
     """What each study would choose, and whether that is more than seeds differ by."""
+    own = [value for run in data.measured.get(OWN, ()) if (value := _chosen_by(run)) is not None]
     said = []
-    own = [value for one in data.measured.get(OWN, ()) if (value := _chosen_by(one)) is not None]
-    for title, rows in _studies(data):
-        firsts = {name: _chosen_by(data.measured[name][0]) for name in rows[1:] if name in data.measured}
-        made = {name: value for name, value in firsts.items() if value is not None}
-        if not made or not own:
-            continue
-        name, best = max(made.items(), key=lambda pair: pair[1])
-        mean, spread = fmean(own), stdev(own) if len(own) > 1 else None
-        seeds = f" ± {number(spread)} over {len(own)} seeds" if spread is not None else ""
-        found = f"pasted lesions are told from validation normals best with {data.rows[name].label} ({number(best)})"
-        if best <= mean:
-            verdict = "nothing is better than what the lane has"
-        elif spread is not None and best > mean + 2 * spread:
-            verdict = "more than two sd of the seeds better"
-        else:
-            verdict = "no more than seeds differ by"
-        said.append(f"{title}: {found}, against {number(mean)}{seeds} as the lane has it: {verdict}.")
+    for title, (_, *names) in _studies(data):
+        firsts = {name: _chosen_by(data.measured[name][0]) for name in names if name in data.measured}
+        found = {name: value for name, value in firsts.items() if value is not None}
+        if found and own:
+            name, best = max(found.items(), key=lambda pair: pair[1])
+            said.append(f"{title}: {_choice(data.rows[name].label, best, own)}.")
     return said
 
 
+def _choice(label: str, best: float, own: Sequence[float]) -> str:
+    """The best setting compared with the lane's own, whose results by seed are ``own``."""
+    mean, spread = fmean(own), stdev(own) if len(own) > 1 else None
+    seeds = f" ± {number(spread)} over {len(own)} seeds" if spread is not None else ""
+    if best <= mean:
+        verdict = "nothing is better than the lane's setting"
+    elif spread is not None and best > mean + 2 * spread:
+        verdict = "better by more than two sd of the seeds"
+    else:
+        verdict = "no more than seeds differ by"
+    found = f"lesions pasted on validation normals are detected best with {label} ({number(best)})"
+    return f"{found}; the lane's setting has {number(mean)}{seeds}: {verdict}"
+
+
 def _studies(data: DataSet) -> Iterator[tuple[str, list[str]]]:
-    """Titles, and the rows with the one that they change first."""
+    """Title of each study, and its rows after the one that they change."""
     for study, title in TITLES.items():
         rows = [name for name, row in data.rows.items() if row.study == study]
         if rows and OWN in data.rows:
             yield title, [OWN, *rows]
 
 
-def _table(title: str, rows: Sequence[str], data: DataSet) -> Table:
-    cells = [_row(name, data) for name in rows]
-    at = COLUMNS.index("pasted: image AUROC [95 %]")
-    values = [row[at].sort for row in cells if row[at].sort is not None]
-    for row in cells:
-        if values and row[at].sort == max(value for value in values if value is not None):
-            row[at] = Cell(row[at].text, row[at].sort, strong=True)
-    note = (
-        "Chosen by lesions of medium contrast pasted on validation normals alone (image AUROC of the standardised "
-        "score; peak of the map in the lesion; AUROC of its pixels). Items: nearest to a latent of a validation "
-        "normal, by canvas. Test figures were not looked at for a choice. First seeds, but for the test figures."
-    )
-    return Table(title=title, columns=COLUMNS, rows=cells, kinds=["method"] * len(cells), note=note)
+def _table(title: str, names: Sequence[str], data: DataSet) -> Table:
+    rows = [_row(name, data) for name in names]
+    mark_best(rows, [PASTED["auroc"]])
+    return table(title, rows, kinds=["method"] * len(rows), note=NOTE)
 
 
-def _row(name: str, data: DataSet) -> list[Cell]:
-    row, measured = data.rows[name], data.measured.get(name)
-    head = [Cell(row.label), Cell("–" if name == OWN else row.change)]
-    if measured is None:
-        return [*head, Cell(NOT_RUN), *[MISSING] * 6]
-    first = measured[0]
-    pasted = [_pasted(first, metric) for metric in ("auroc", "peak_found", "pixel_auroc")]
-    shown = [MISSING if one is None else Cell(with_interval(one), float(one["value"])) for one in pasted]
-    minutes = fmean(float(one.lane.about("train_minutes")) for one in measured)
-    return [*head, *shown, _memory(first), *measured_cells(data, name), Cell(f"{minutes:.1f}", minutes)]
+def _row(name: str, data: DataSet) -> Row:
+    first = next(iter(data.measured.get(name, ())), None)
+    pasted = first.records("pasted", subset=CONTRAST) if first else {}
+    cells = {column: record_cell(pasted.get(metric), intervals=True) for metric, column in PASTED.items()}
+    if first is None:
+        cells[PASTED["auroc"]] = Cell(NOT_RUN)
+    return {
+        "setting": Cell(data.rows[name].label),
+        "changes": Cell("–" if name == OWN else data.rows[name].change),
+        **cells,
+        "items used (perplexity)": _memory(first) if first else MISSING,
+        **auroc_cells(data, name, "test: AUROC [95 %], not used to choose"),
+        "training, minutes": minutes_cell(data, name),
+    }
 
 
-def _memory(one: Measured) -> Cell:
-    used = {canvas: held for canvas, held in one.lane.about("memory").items() if held}
+def _memory(run: Run) -> Cell:
+    used = {canvas: held for canvas, held in run.lane.about("memory").items() if held}
     if not used:
         return MISSING
     text = "; ".join(f"{c} {m['used']} of {m['items']} ({m['perplexity']:.0f})" for c, m in used.items())
-    return Cell(text, fmean(m["perplexity"] for m in used.values()))
+    return cell(fmean(m["perplexity"] for m in used.values()), text)
 
 
-def _pasted(one: Measured, metric: str) -> Record | None:
-    wanted = {**CHOSEN_BY, "metric": metric, "method": one.run.method}
-    return next(iter(find(one.lane.records, **wanted)), None)
-
-
-def _chosen_by(one: Measured) -> float | None:
-    """None where the lane pastes no lesions: then nothing can be chosen."""
-    record = _pasted(one, "auroc")
+def _chosen_by(run: Run) -> float | None:
+    """Image AUROC of lesions pasted on validation normals; None where the lane pastes none."""
+    record = run.records("pasted", PRIMARY, CONTRAST).get("auroc")
     return None if record is None else float(record["value"])

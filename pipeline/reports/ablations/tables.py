@@ -1,98 +1,81 @@
-"""Each table and figure of the paper as a table of ours beside it, and the claims in one."""
+"""Each of the paper's tables and figures with our results, and its claims in one table."""
 
-import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from pipeline.evaluation.records import PRIMARY
 from pipeline.reports.ablations.experiments import Compared, DataSet
 from pipeline.reports.ablations.paper import Entry, Printed
-from pipeline.reports.ablations.verdict import Judged, p_value
-from pipeline.reports.kit.tables import Cell, Table
-from pipeline.reports.kit.verdict import number
+from pipeline.reports.ablations.verdict import Judged
+from pipeline.reports.kit.tables import MISSING, NOT_RUN, Cell, Row, Table, cell, compared_cells, mark_best, table
+from pipeline.reports.kit.words import interval, number
 
-COLUMNS = (
-    "experiment",
-    "changes",
-    "against",
-    "score",
-    "AUROC [95 %]",
-    "seeds",
-    "paper AUC",
-    "AUROC − neighbour's [95 %]",
-    "p (Holm)",
-    f"AUROC, {PRIMARY}",
-    "training, minutes",
+AUROC, PAPER, P, MINUTES = "AUROC [95 %]", "paper AUC", "p (Holm)", "training, minutes"
+DIFFERENCE = "AUROC − neighbour's [95 %]"
+NOTE = (
+    "AUROC: mean over the seeds; the next column has their number and sd. Difference: over the seeds that both rows "
+    "have. Interval and p: paired bootstrap of whole groups, p corrected for the rows of this table (Holm)."
 )
-MISSING, NOT_RUN = Cell("–"), "not run"
+CLAIMS_NOTE = (
+    "Confirmed: every comparison agrees with p ≤ .05, corrected over all comparisons of the data set (Holm). "
+    "Not confirmed: at least one clearly disagrees. Undecided: neither, at this budget and with these test images. "
+    "With several seeds all of them must agree; with one seed the interval does not cover what another would give."
+)
 
 
 def printed_table(printed: Printed, data: DataSet) -> Table:
-    """A table or figure of the paper with our figures, intervals, and paired tests against each row's neighbour."""
+    """A table or figure of the paper with our results and paired tests against each row's neighbour."""
     entries = [entry for entry in printed.entries if entry.name in data.rows]
-    pairs = [(entry.name, against) for entry in entries if (against := data.rows[entry.name].against)]
-    found = data.corrected(pairs)
-    rows = [_row(entry, data, found.get((entry.name, data.rows[entry.name].against))) for entry in entries]
-    own = (
-        "AUROC: mean over the seeds, whose number and sd stand beside it. Difference: of the seeds that both rows "
-        "have. Interval and p: paired bootstrap of whole groups, p corrected for the rows of this table (Holm)."
-    )
-    return Table(
-        title=printed.title,
-        columns=COLUMNS,
-        rows=_strong(rows),
-        kinds=["method"] * len(rows),
-        note=f"{printed.note} {own}".strip(),
-    )
+    pairs = {entry.name: (entry.name, data.rows[entry.name].against) for entry in entries}
+    found = data.corrected(pair for pair in pairs.values() if pair[1])
+    rows = [_row(entry, data, found.get(pairs[entry.name])) for entry in entries]
+    mark_best(rows, (AUROC, PAPER))
+    return table(printed.title, rows, kinds=["method"] * len(rows), note=f"{printed.note} {NOTE}".strip())
 
 
-def _row(entry: Entry, data: DataSet, difference: Compared | None) -> list[Cell]:
-    row, measured = data.rows[entry.name], data.measured.get(entry.name)
-    against = data.rows[row.against].label if row.against else ""
-    head = [Cell(entry.label or row.label), Cell(row.change or "–"), Cell(against or "–")]
-    paper = MISSING if entry.auc is None else Cell(number(entry.auc), entry.auc)
-    if measured is None:
-        return [*head, Cell(NOT_RUN), MISSING, MISSING, paper, *[MISSING] * 4]
-    compared = [MISSING, MISSING]
-    if difference is not None and math.isfinite(difference.value):
-        text = f"{number(difference.value)} [{number(difference.low)}, {number(difference.high)}]"
-        compared = [Cell(text, difference.value), Cell(p_value(difference.p).removeprefix("p "), difference.p)]
+def _row(entry: Entry, data: DataSet, compared: Compared | None) -> Row:
+    row = data.rows[entry.name]
+    measured = entry.name in data.measured
+    difference, p = compared_cells(compared)
     standardised = data.auroc(entry.name, PRIMARY)
-    beside = MISSING if standardised is None else Cell(number(standardised.value), standardised.value)
-    minutes = fmean(float(one.lane.about("train_minutes")) for one in measured)
-    found = [*measured_cells(data, entry.name), paper, *compared, beside, Cell(f"{minutes:.1f}", minutes)]
-    return [*head, Cell(row.score), *found]
+    return {
+        "experiment": Cell(entry.label or row.label),
+        "changes": Cell(row.change or "–"),
+        "against": Cell(data.rows[row.against].label if row.against else "–"),
+        "score": Cell(row.score if measured else NOT_RUN),
+        **auroc_cells(data, entry.name, AUROC),
+        PAPER: cell(entry.auc),
+        DIFFERENCE: difference,
+        P: p,
+        f"AUROC, {PRIMARY}": cell(standardised.value) if standardised else MISSING,
+        MINUTES: minutes_cell(data, entry.name),
+    }
 
 
-def measured_cells(data: DataSet, name: str) -> list[Cell]:
-    """AUROC with its interval; number of seeds and their sd."""
+def auroc_cells(data: DataSet, name: str, column: str) -> Row:
+    """AUROC with its interval, and the number of seeds with their sd."""
     found = data.auroc(name)
     if found is None:
-        return [MISSING, MISSING]
+        return {column: MISSING, "seeds": MISSING}
     count = len(found.by_seed)
     spread = f", sd {number(stdev(found.by_seed))}" if count > 1 else ""
-    text = f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
-    return [Cell(text, found.value), Cell(f"{count}{spread}", count)]
+    text = interval(found.value, found.low, found.high)
+    return {column: cell(found.value, text), "seeds": cell(count, f"{count}{spread}")}
 
 
-def _strong(rows: list[list[Cell]]) -> list[list[Cell]]:
-    """The best AUROC, ours and the paper's, in bold."""
-    for at in (COLUMNS.index("AUROC [95 %]"), COLUMNS.index("paper AUC")):
-        values = [row[at].sort for row in rows if row[at].sort is not None]
-        for row in rows:
-            if values and row[at].sort == max(value for value in values if value is not None):
-                row[at] = Cell(row[at].text, row[at].sort, strong=True)
-    return rows
+def minutes_cell(data: DataSet, name: str) -> Cell:
+    """Mean training minutes of the runs that exist."""
+    runs = data.measured.get(name)
+    if not runs:
+        return MISSING
+    minutes = fmean(float(run.lane.about("train_minutes")) for run in runs)
+    return cell(minutes, f"{minutes:.1f}")
 
 
 def claims_table(judged: Sequence[Judged]) -> Table | None:
     """Every claim with its verdict."""
-    rows = [[Cell(one.claim.where), Cell(one.claim.text), Cell(one.word), Cell(one.why)] for one in judged]
-    note = (
-        "Confirmed: every comparison comes out so with p ≤ .05, corrected over all comparisons of the data set (Holm). "
-        "Not confirmed: at least one comes out clearly the other way. Undecided: neither, at this budget and with "
-        "these test images. Where a comparison has several seeds, all of them must say the same; where it has one, "
-        "what another seed would give is not in the interval."
-    )
-    columns = ("paper", "claim", "verdict", "why")
-    return Table(title="The paper's claims", columns=columns, rows=rows, note=note) if rows else None
+    rows = [
+        {"paper": Cell(one.claim.where), "claim": Cell(one.claim.text), "verdict": Cell(one.word), "why": Cell(one.why)}
+        for one in judged
+    ]
+    return table("The paper's claims", rows, note=CLAIMS_NOTE) if rows else None

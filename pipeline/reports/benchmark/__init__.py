@@ -1,1 +1,1 @@
-"""The benchmark's report: every method beside ProxyAno, the controls and the paper."""
+"""The benchmark's report: every method compared with ProxyAno, the controls and the paper."""

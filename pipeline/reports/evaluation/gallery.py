@@ -1,6 +1,5 @@
 """The page's gallery: images whose layers lie over each other, as data links under one budget of bytes."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,55 +11,40 @@ from matplotlib import colormaps
 from PIL import Image
 
 from pipeline.evaluation.saved import THUMBNAIL, LaneEvaluation
-from pipeline.reports.evaluation.atlas import webp_link
+from pipeline.reports.kit.pictures import decode, fitting, webp_link
 
 BUDGET = 5_000_000
 """Bytes of all galleries of the page after base64."""
-
 STEPS = ((768, 82), (512, 78), (384, 72), (256, 66), (192, 58), (128, 50))
 """(largest side of a layer in px, WebP quality), tried in this order."""
-
 KINDS = {
     "found": "Abnormal images with the highest scores",
     "missed": "Abnormal images with the lowest scores",
     "false alarm": "Normal images with the highest scores",
     "ordinary": "Normal images with the lowest scores",
-    "chosen by order": "Chosen by order: no score has a say in these",
+    "chosen by order": "Chosen by order, not by score",
 }
-"""Kinds of images and what the page says of them, in the page's order."""
-
+"""Kind of image → heading, in the page's order."""
 TRUTH_COLOUR = (64, 224, 160)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """One image of the gallery: ``canvases`` hold name, ratio (width / height) and data links by layer."""
+    """One image of the gallery; each canvas has ``name``, ``ratio`` (width / height) and ``layers`` (data links)."""
 
-    image_id: str
     row: int  # of the lane's scores
     kind: str
     klass: str
     canvases: Sequence[Mapping[str, Any]]
 
-    @property
-    def layers(self) -> Mapping[str, str]:
-        """Data links of the first canvas."""
-        links: Mapping[str, str] = self.canvases[0]["layers"]
-        return links
-
 
 def galleries(lanes: Sequence[LaneEvaluation], budget: int = BUDGET) -> dict[str, list[Shown]]:
-    """Data set → images of its gallery, at the largest step that fits (the smallest where none does).
+    """Data set → images of its gallery, at the largest step that fits the budget."""
 
-    Lanes without layers leave their share of the budget to their strips.
-    """
-    made: dict[str, list[Shown]] = {}
-    budget = budget * sum(not lane.pictures.empty for lane in lanes) // len(lanes)
-    for side, quality in STEPS:
-        made = {lane.dataset: _gallery(lane, side, quality) for lane in lanes}
-        if sum(_size(shown) for every in made.values() for shown in every) <= budget:
-            break
-    return made
+    def make(side: int, quality: int) -> dict[str, list[Shown]]:
+        return {lane.dataset: _gallery(lane, side, quality) for lane in lanes}
+
+    return fitting(STEPS, make, lambda made: sum(_size(one) for shown in made.values() for one in shown), budget)
 
 
 def _size(shown: Shown) -> int:
@@ -70,37 +54,39 @@ def _size(shown: Shown) -> int:
 def _gallery(lane: LaneEvaluation, side: int, quality: int) -> list[Shown]:
     layers = lane.pictures[lane.pictures["layer"] != THUMBNAIL]
     place = {str(image_id): row for row, image_id in enumerate(lane.scores["image_id"])}
-    shown = []
-    for image_id, drawn in layers.groupby("image_id", sort=False):
-        if str(image_id) in place:
-            row = place[str(image_id)]
-            shown.append(
-                Shown(
-                    image_id=str(image_id),
-                    row=row,
-                    kind=str(drawn["kind"].iloc[0]),
-                    klass=str(lane.scores["klass"].iloc[row]),
-                    canvases=[
-                        _canvas(str(name), of, side, quality) for name, of in drawn.groupby("canvas", sort=False)
-                    ],
-                )
-            )
     order = list(KINDS)
-    return sorted(shown, key=lambda one: order.index(one.kind) if one.kind in order else len(order))
+    shown = [
+        Shown(
+            row=place[str(image_id)],
+            kind=str(drawn["kind"].iloc[0]),
+            klass=str(lane.scores["klass"].iloc[place[str(image_id)]]).replace("_", " "),
+            canvases=[_canvas(str(name), of, side, quality) for name, of in drawn.groupby("canvas", sort=False)],
+        )
+        for image_id, drawn in layers.groupby("image_id", sort=False)
+    ]
+    return sorted(shown, key=lambda one: order.index(one.kind))
 
 
 def _canvas(name: str, drawn: pd.DataFrame, side: int, quality: int) -> dict[str, Any]:
     links, ratio = {}, 1.0
     for layer, data in zip(drawn["layer"], drawn["data"], strict=True):
-        with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert("RGB" if opened.mode == "RGB" else "L")
+        image = decode(data)
         if layer == "heat":
             ratio = round(image.width / image.height, 4)
             image = _heat(image)
-        if max(image.size) > side:
-            image.thumbnail((side, side), Image.Resampling.BOX if layer == "truth" else Image.Resampling.LANCZOS)
-        links[layer] = webp_link(_outline(image), None) if layer == "truth" else webp_link(image, quality)
+        if layer == "truth":
+            image = _outline(_within(image.convert("L"), side, Image.Resampling.BOX))
+            links[layer] = webp_link(image, None)
+        else:
+            links[layer] = webp_link(_within(image, side, Image.Resampling.LANCZOS), quality)
     return {"name": name, "ratio": ratio, "layers": links}
+
+
+def _within(image: Image.Image, side: int, resampling: Image.Resampling) -> Image.Image:
+    """The image, no side of it longer than ``side``."""
+    if max(image.size) > side:
+        image.thumbnail((side, side), resampling)
+    return image
 
 
 def _heat(codes: Image.Image) -> Image.Image:

@@ -4,49 +4,38 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.evaluation.records import Record
-from pipeline.reports.kit.verdict import (
-    PAPER,
-    best,
-    gain_of,
-    level_of,
-    network_sentence,
-    number,
-    title,
-    with_interval,
-)
+from pipeline.reports.evaluation.verdict import Verdict, judge
+from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.words import number, title, with_interval
 
 
 def summary_table(records: list[Record]) -> Table:
-    """One row a data set: the primary score beside the best null, the best control and the paper.
+    """One row per data set: the primary score, the best null, the best control and the paper.
 
-    What the network adds stands below, a sentence a data set.
+    Sentences below the table say what the network adds.
     """
     table = Table(title="evaluation_report", title_justify="left", caption_justify="left", caption_style="")
     for name in ("data set", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control", "paper"):
         narrow = name.startswith("AUROC") or name == "paper"
         right = narrow or name.startswith("without")
         table.add_column(escape(name), justify="right" if right else "left", no_wrap=narrow)
-    said = []
-    for dataset in dict.fromkeys(r["dataset"] for r in records):
-        level = level_of(records, dataset)
-        method, control, null = (best(records, dataset, level, of) for of in ("method", "control", "null"))
+    verdicts = [judge(records, dataset) for dataset in dict.fromkeys(r["dataset"] for r in records)]
+    for v in verdicts:
         table.add_row(
-            f"{dataset} ({level})",
-            str(method["score"]) if method else "–",
-            escape(with_interval(method)),
-            number(null["value"] if null else None),
-            _control(method, control),
-            number(PAPER[dataset].auroc if dataset in PAPER else None),
+            f"{v.dataset} ({v.level})",
+            str(v.method["score"]) if v.method else "–",
+            escape(with_interval(v.method)),
+            number(v.null["value"] if v.null else None),
+            _control(v),
+            number(PAPER[v.dataset].auroc if v.dataset in PAPER else None),
         )
-        told = network_sentence(null, gain_of(records, dataset, level, method))
-        said += [escape(f"{dataset}: {told}")] if told else []
+    said = [escape(f"{v.dataset}: {v.network_sentence}") for v in verdicts if v.network_sentence]
     table.caption = "\n".join(said) or None
     return table
 
 
-def _control(method: Record | None, control: Record | None) -> str:
+def _control(v: Verdict) -> str:
     """Name and value of the best control, marked where it is ahead of the method."""
-    if control is None:
+    if v.control is None:
         return "–"
-    behind = method is not None and method["value"] < control["value"]
-    return f"{title(control['method'])} {number(control['value'])}{' ← ahead' if behind else ''}"
+    return f"{title(v.control['method'])} {number(v.control['value'])}{' ← ahead' if v.behind else ''}"

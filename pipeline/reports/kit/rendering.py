@@ -1,7 +1,6 @@
-"""How pages are made: one template with its style, its script and plotly inside, so that they need no network."""
+"""Render a page with its style, script and plotly inside, so that it needs no network."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 def _json(value: Any) -> Markup:
-    """JSON safe inside a script element."""
+    """JSON that is safe inside a script element."""
     return Markup(json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def _prose(text: str) -> Markup:
-    """Markdown as HTML, its first heading below the page's h3; raw HTML in it is shown as text."""
+    """Markdown as HTML with headings below the page's h3; raw HTML is shown as text."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
     for token in tokens:
@@ -33,7 +32,7 @@ def _verbatim(*names: str) -> Markup:
 
 
 def render(template: str, *more: str, **values: Any) -> str:
-    """A self-contained page from a template of this folder; ``more`` are its styles and scripts beside ``page``'s."""
+    """A self-contained page from a template; ``more`` names styles and scripts besides those of every page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -48,10 +47,3 @@ def render(template: str, *more: str, **values: Any) -> str:
         plotly=Markup(plotly.offline.get_plotlyjs()),
         **values,
     )
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write beside the final place, then rename."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

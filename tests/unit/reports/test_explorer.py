@@ -27,10 +27,11 @@ from pipeline.evaluation.saved import (
 from pipeline.reports.evaluation import atlas, gallery
 from pipeline.reports.evaluation.atlas import COLUMNS, SIDE, atlases
 from pipeline.reports.evaluation.explorer import errors_at, explorer, grouped
+from pipeline.reports.evaluation.figures import image_curves
 from pipeline.reports.evaluation.gallery import TRUTH_COLOUR, galleries
-from pipeline.reports.evaluation.page import build_report
-from pipeline.reports.kit import pictures as strips
-from pipeline.reports.kit.figures import image_curves
+from pipeline.reports.evaluation.report import evaluation_report
+from pipeline.reports.kit.pictures import BUDGET
+from pipeline.reports.kit.publish import write_report
 
 OWN = "proxyano:standardised"
 
@@ -170,15 +171,8 @@ def test_atlas_and_gallery_shrink_until_they_fit(lane, scores):
 
 
 def test_the_budgets_leave_room_below_fifteen_megabytes():
-    for pictures in (atlas.BUDGET + gallery.BUDGET, strips.BUDGET):
+    for pictures in (atlas.BUDGET + gallery.BUDGET, BUDGET):
         assert len(get_plotlyjs().encode()) + pictures < 13.5e6  # the rest is for scores, tables and curves
-
-
-def test_lanes_without_pictures_leave_their_share_to_the_strips(lane):
-    old = replace(lane, summary={**lane.summary, "dataset": "idrid"}, pictures=lane.pictures[:0])
-    size = len(atlases([lane])["oct"].link)
-    assert len(atlases([lane, old], size)["oct"].link) < size
-    assert len(atlases([lane, old], 2 * size)["oct"].link) == size
 
 
 def test_the_gallery_has_layers_by_canvas_heat_unstretched_and_truth_as_a_line(lane):
@@ -186,10 +180,10 @@ def test_the_gallery_has_layers_by_canvas_heat_unstretched_and_truth_as_a_line(l
     assert (found.kind, missed.kind, found.row) == ("found", "missed", 79)
     assert [canvas["name"] for canvas in found.canvases] == ["wide", "tight"]
     assert [canvas["ratio"] for canvas in found.canvases] == [2.0, 2.0]
-    heat = opened(found.layers["heat"]).astype(float)
+    heat = opened(found.canvases[0]["layers"]["heat"]).astype(float)
     wanted = np.array(colormaps["inferno"](128)[:3]) * 255  # half of the range, though nothing here is hotter
     assert abs(heat[:, :28].mean((0, 1)) - wanted).max() < 12
-    line = opened(found.layers["truth"])
+    line = opened(found.canvases[0]["layers"]["truth"])
     drawn = line[..., 3] > 0
     assert 0 < drawn.mean() < 0.05
     assert set(map(tuple, line[drawn][:, :3])) == {TRUTH_COLOUR}
@@ -206,17 +200,12 @@ def test_pictures_are_read_as_written_and_may_be_missing(lane, tmp_path):
     )
     pd.testing.assert_frame_equal(load_evaluation(tmp_path).pictures, lane.pictures)
     (tmp_path / PICTURES).unlink()
-    old = load_evaluation(tmp_path)
-    assert old.pictures.empty
-    build_report([old], tmp_path / "report", {})
-    page = (tmp_path / "report" / "index.html").read_text()
-    assert "Best and worst cases" in page
-    assert "Scores and threshold" in page
-    assert 'class="gallery"' not in page
-    build_report([lane], tmp_path / "report", {})
-    page = (tmp_path / "report" / "index.html").read_text()
-    assert "Best and worst cases" not in page
-    assert page.count('class="card-of"') == 2
+    for evaluation, cards in ((lane, 2), (load_evaluation(tmp_path), 0)):
+        write_report(evaluation_report([evaluation]), tmp_path / "report", {})
+        page = (tmp_path / "report" / "index.html").read_text()
+        assert "Scores and threshold" in page
+        assert page.count('class="card-of"') == cards
+        assert ('class="gallery"' in page) == bool(cards)
 
 
 def test_pictures_have_their_columns(lane):

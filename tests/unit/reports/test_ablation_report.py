@@ -14,14 +14,16 @@ from pipeline.evaluation.pictures.gallery import GALLERY
 from pipeline.evaluation.records import RECORD_KEYS, image_records
 from pipeline.evaluation.saved import Panel, strip_png, write_evaluation
 from pipeline.experiments.presets import PRESETS
-from pipeline.reports.ablations import gallery, studies
-from pipeline.reports.ablations.experiments import RESAMPLES, SURE, DataSet
+from pipeline.reports.ablations import studies
+from pipeline.reports.ablations.experiments import RESAMPLES, DataSet
 from pipeline.reports.ablations.figures import drawn
 from pipeline.reports.ablations.paper import CLAIMS, PRINTED
-from pipeline.reports.ablations.publish import part_of, publish_ablations
-from pipeline.reports.ablations.tables import COLUMNS, printed_table
+from pipeline.reports.ablations.report import COMPARED, draft, part, pictures
+from pipeline.reports.ablations.tables import printed_table
 from pipeline.reports.ablations.verdict import CONFIRMED, REFUSED, UNDECIDED, UNTESTED, judge, opening
-from pipeline.store.versions import Store, fingerprint
+from pipeline.reports.kit.publish import publish
+from pipeline.reports.kit.runs import SURE
+from pipeline.store.versions import Store, Version, fingerprint
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +145,7 @@ def test_several_seeds_are_averaged_and_have_to_agree(bench):
     assert not bench.data.difference(memory).sure, "one seed says the other way"
     assert words(bench.data)["the memory improves the Proxy Extraction Module"] == UNDECIDED
     table = printed_table(next(each for each in PRINTED if each.key == "table_iv"), bench.data)
-    seeds = {row[0].text: row[COLUMNS.index("seeds")].text for row in table.rows}
+    seeds = {row[0].text: row[table.columns.index("seeds")].text for row in table.rows}
     assert seeds["2×EncDec + SI + mem"].startswith("3, sd .")
     assert seeds["EncDec"] == "1"
 
@@ -158,9 +160,9 @@ def test_studies_are_chosen_by_pasted_lesions_beside_what_seeds_differ_by(bench)
         bench.make(name, 1.0, pasted=pasted, memory=use)
     bench.make("deeper_1", 2.0, pasted=0.88)
     said = " ".join(studies.sentences(bench.data))
-    assert "best with commitment weight 1 (.950), against .870 ± .014 over 2 seeds" in said
-    assert "more than two sd of the seeds better" in said
-    assert "latent half as large (.880), against .870 ± .014 over 2 seeds as the lane has it: no more than" in said
+    assert "best with commitment weight 1 (.950); the lane's setting has .870 ± .014 over 2 seeds" in said
+    assert "better by more than two sd of the seeds" in said
+    assert "latent half as large (.880); the lane's setting has .870 ± .014 over 2 seeds: no more than" in said
     tables = {table.title: table for table in studies.tables(bench.data)}
     assert list(tables) == list(studies.TITLES.values())
     memory = {row[0].text: row for row in tables[studies.TITLES["memory"]].rows}
@@ -171,12 +173,12 @@ def test_studies_are_chosen_by_pasted_lesions_beside_what_seeds_differ_by(bench)
     assert studies.sentences(bench.data)[0].startswith(studies.TITLES["resolution"]), "no superpixel row was made"
 
 
-def test_sheets_show_the_same_images_through_what_was_made(bench):
-    names = [panel.file for panel in gallery.sheets(bench.data)]
+def test_a_figure_is_drawn_where_two_of_its_experiments_were_run(bench):
+    names = [panel.file for panel in pictures(bench.data)]
     assert names == ["oct_fig_9_wide.png", "oct_fig_10_wide.png"], "one column compares nothing"
     bench.make("local_0", 1.0)
-    assert gallery.sheets(bench.data)[-1].file == "oct_fig_13_wide.png"
-    every = {name for shown in gallery.FIGURES for name in shown.columns}
+    assert pictures(bench.data)[-1].file == "oct_fig_13_wide.png"
+    every = {name for _, _, columns in COMPARED.values() for name in columns}
     assert every <= set(bench.data.rows)
 
 
@@ -194,7 +196,7 @@ def test_experiments_on_other_images_are_not_compared(bench):
 
 def test_a_table_has_the_paper_beside_it_and_a_test_against_the_neighbour(bench):
     table = printed_table(next(one for one in PRINTED if one.key == "table_iv"), bench.data)
-    rows = {row[0].text: dict(zip(COLUMNS, row, strict=True)) for row in table.rows}
+    rows = {row[0].text: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert len(rows) == 8
     memory = rows["2×EncDec + SI + mem"]
     assert memory["changes"].text == "model.memory none → nearest"
@@ -236,17 +238,22 @@ def test_a_data_set_shows_the_tables_it_has_rows_for(bench, tmp_path):
     lane = LaneAssets(dataset=DATASETS["oct"], lane=off, preset="quick", seed=0, source="oct")
     plain = experiments_of(lane, Store(tmp_path / "plain"))
     assert [one.key for one in plain.printed] == ["table_iv", "table_v_oct"]
-    assert "no experiment has been made" in opening([plain])
-    assert "Not run: EncDec" in part_of(plain).said[-1]
+    assert "no experiment has been run" in opening([plain])
+    assert "Not run: EncDec" in part(plain).notes[-1]
 
 
 def test_the_report_is_written_once_for_what_it_shows_and_opens_offline(bench, tmp_path):
     folder = tmp_path / "reports"
     png = strip_png({"tile": np.zeros((8, 8), np.uint8)})
-    sheets = {"OCT": ("ab12", Panel(file="oct.png", caption="tiles beside their proxies", png=png))}
-    made = publish_ablations([bench.data], sheets, bench.store, folder, {"preset": "quick"}, code_version="1")
-    again = publish_ablations([bench.data], sheets, bench.store, folder, {"preset": "other"}, code_version="1")
-    assert made == again
+    tiles = {"OCT": Version(asset="oct/tiles", data_version="ab12", path=tmp_path, meta={})}
+    sheet = Panel(file="oct.png", caption="tiles beside their proxies", png=png)
+
+    def report(preset: str) -> Version:
+        drafted = draft([bench.data], tiles, lambda: [sheet])
+        return publish(drafted, bench.store, folder, {"preset": preset}, code_version="1")
+
+    made = report("quick")
+    assert made == report("other")
     text = (folder / "report.md").read_text()
     assert "of the paper's 14 claims 3 confirmed, 3 not confirmed" in text
     assert "| 2×EncDec + SI + mem | model.memory none → nearest |" in text
@@ -256,8 +263,7 @@ def test_the_report_is_written_once_for_what_it_shows_and_opens_offline(bench, t
     passed, figures = page_opens_offline(folder / "index.html")
     assert passed, figures
     page = (folder / "index.html").read_text()
-    assert "<title>ProxyAno Ablation report</title>" in page
+    assert "<title>ProxyAno ablation report</title>" in page
     assert "tiles beside their proxies" in page
     bench.make("final", 2.0)
-    later = publish_ablations([bench.data], sheets, bench.store, folder, {}, code_version="1")
-    assert later.data_version != made.data_version
+    assert report("quick").data_version != made.data_version

@@ -1,0 +1,219 @@
+"""What an evaluation's numbers say: the method's primary score against controls, shortcuts and the paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.saved import LaneEvaluation
+from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.scores import best
+from pipeline.reports.kit.words import DIGITS, listed, number, record_title, title, with_interval
+
+SHORTCUT_MARGIN = 0.05
+"""A shortcut explains a result if its AUROC is above the method's minus this."""
+NEGLIGIBLE = 0.005
+"""Smaller differences between two sets of negatives are not mentioned."""
+
+
+def level_of(records: Sequence[Record], dataset: str) -> str:
+    """The level that decides: the paper's, or the other one where that was not measured."""
+    levels = {r["level"] for r in records if r["dataset"] == dataset and r["metric"] == "auroc"}
+    wanted = PAPER[dataset].level if dataset in PAPER else "image"
+    return wanted if wanted in levels or not levels else sorted(levels)[0]
+
+
+def network_words(gain: Record | None) -> str:
+    """``ahead of its null``, ``behind its null``, or ``the network adds nothing`` where the interval holds 0.
+
+    Empty without an interval.
+    """
+    if gain is None or gain["low"] is None:
+        return ""
+    if gain["low"] > 0:
+        return "ahead of its null"
+    return "behind its null" if gain["high"] < 0 else "the network adds nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How the method compares on one data set with the best control, shortcut, committee and null."""
+
+    dataset: str
+    title: str
+    level: str
+    leaking: bool
+    method: Record | None
+    control: Record | None
+    shortcut: Record | None
+    committee: Record | None
+    null: Record | None  # the method's score without its network
+    gain: Record | None  # paired difference of AUROC: method minus null
+    heldout: Record | None  # the method's score against held-out training normals
+    heldout_control: Record | None
+
+    @property
+    def difference(self) -> float:
+        """The method's AUROC minus the best control's, both as printed; 0 where one is unknown."""
+        if not self.method or not self.control:
+            return 0.0
+        return round(float(self.method["value"]), DIGITS) - round(float(self.control["value"]), DIGITS)
+
+    @property
+    def behind(self) -> bool:
+        """The best control is better than the method."""
+        return self.difference < 0
+
+    @property
+    def overlapping(self) -> bool:
+        """The intervals of method and control overlap, or one is unknown."""
+        if not self.method or not self.control:
+            return False
+        if self.method["low"] is None or self.control["low"] is None:
+            return True
+        lower, upper = sorted((self.method, self.control), key=lambda r: float(r["value"]))
+        return bool(upper["low"] <= lower["high"])
+
+    @property
+    def explained(self) -> bool:
+        """A shortcut nearly reaches the method."""
+        return bool(self.method and self.shortcut and self.shortcut["value"] >= self.method["value"] - SHORTCUT_MARGIN)
+
+    @property
+    def standing(self) -> str:
+        """``no result``, ``no control``, ``level``, ``behind`` or ``ahead``, the last two maybe with overlap."""
+        if not self.method or not self.control:
+            return "no control" if self.method else "no result"
+        if self.difference == 0:
+            return "level"
+        return ("behind" if self.behind else "ahead") + (", intervals overlap" if self.overlapping else "")
+
+    @property
+    def network_sentence(self) -> str:
+        """What the score is without the network, and what the network adds; empty where it was not measured."""
+        words = network_words(self.gain)
+        if self.null is None or not words:
+            return ""
+        said = words if words.startswith("the") else f"ProxyAno is {words}"
+        return (
+            f"The same score without the network ({title(self.null['method'])}) has {with_interval(self.null)}. "
+            f"The difference is {with_interval(self.gain)}: {said}."
+        )
+
+    @property
+    def badges(self) -> list[tuple[str, str]]:
+        """(style, words) of the page's badges: ``ahead``, ``even``, ``behind``, or none of them."""
+        network = network_words(self.gain)
+        found = [
+            ("even" if self.overlapping else self.standing, self.standing),
+            ("ahead" if network.startswith("ahead") else "behind", network),
+            ("behind", "a shortcut may explain it" if self.explained else ""),
+            ("behind", "leaking split" if self.leaking else ""),
+        ]
+        return [(style, words) for style, words in found if words]
+
+
+def verdict(lane: LaneEvaluation) -> Verdict:
+    """The verdict on a stored evaluation."""
+    return judge(lane.records, lane.dataset, title=str(lane.about("title")), leaking=bool(lane.about("leaking")))
+
+
+def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: bool = False) -> Verdict:
+    """The verdict on a data set's records, at the level that decides."""
+    own = [r for r in records if r["dataset"] == dataset]
+    level = level_of(own, dataset)
+    method, control = best(own, level, "method"), best(own, level, "control")
+
+    def other(row: Record | None, metric: str, **wanted: str) -> Record | None:
+        if row is None:
+            return None
+        return next(iter(find(own, level=level, method=row["method"], metric=metric, **wanted)), None)
+
+    def heldout(row: Record | None) -> Record | None:
+        return other(row, "auroc_heldout", score=row["score"], subset="all") if row and level == "image" else None
+
+    return Verdict(
+        dataset=dataset,
+        title=title,
+        level=level,
+        leaking=leaking,
+        method=method,
+        control=control,
+        shortcut=best(own, level, "shortcut"),
+        committee=best(own, level, "committee"),
+        null=best(own, level, "null"),
+        gain=other(method, "auroc_minus_null"),
+        heldout=heldout(method),
+        heldout_control=heldout(control),
+    )
+
+
+def lead(verdicts: Sequence[Verdict]) -> str:
+    """One sentence over all data sets: where ProxyAno is behind, where it is ahead, and what is open."""
+    compared = [v for v in verdicts if v.method and v.control]
+    behind = [v.title for v in compared if v.behind]
+    ahead = [v.title for v in compared if v.difference > 0 and not v.overlapping]
+    even = [v.title for v in compared if v.title not in (*behind, *ahead)]
+    missing = [v.title for v in verdicts if v not in compared]
+    parts = []
+    if behind:
+        parts.append(f"ProxyAno stays behind the best control on {listed(behind)}")
+    if ahead:
+        parts.append(f"{'it' if parts else 'ProxyAno'} is ahead of every control on {listed(ahead)}")
+    if even:
+        parts.append(f"{'it' if parts else 'ProxyAno'} cannot be told apart from the best control on {listed(even)}")
+    if missing:
+        parts.append(f"there is nothing to compare it with on {listed(missing)}")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."
+
+
+def headline(v: Verdict) -> list[str]:
+    """Sentences of the report's first paragraph: the comparison, and what speaks against the result."""
+    if v.method is None:
+        return [f"{v.title}: no AUROC of a learned method was measured."]
+    text = f"{v.title}: ProxyAno (score: {v.method['score']}) has {v.level} AUROC {with_interval(v.method)}"
+    if v.control is None:
+        said = [f"{text}; no control was measured, so this says little."]
+    else:
+        overlap = "the intervals overlap" if v.overlapping else "the intervals do not overlap"
+        place = "stays behind" if v.behind else "is ahead of" if v.difference else "is level with"
+        said = [
+            f"{text}; the best control ({record_title(v.control)}) {with_interval(v.control)}.",
+            f"ProxyAno {place} this control; {overlap}.",
+        ]
+    said += [v.network_sentence] if v.network_sentence else []
+    if v.committee:
+        said.append(f"The committee has {with_interval(v.committee)}.")
+    if v.shortcut and v.explained:
+        reached = f"the shortcut “{title(v.shortcut['method'])}” alone reaches {number(v.shortcut['value'])}"
+        said.append(f"A shortcut may explain this result: {reached}.")
+    if v.leaking:
+        said.append("The split is the paper's random one: it leaks, because duplicates are on both sides.")
+    return said
+
+
+def sentences(v: Verdict) -> list[str]:
+    """All sentences on a data set: ``headline``, then shortcuts, paper and second negatives."""
+    said = headline(v)
+    if v.method is None:
+        return said
+    if v.shortcut and not v.explained:
+        reached = number(v.shortcut["value"])
+        said.append(f"The strongest shortcut, “{title(v.shortcut['method'])}”, reaches {reached}.")
+    if v.dataset in PAPER:
+        said.append(f"The paper reports {number(PAPER[v.dataset].auroc)}.")
+    if v.heldout:
+        said.append(_second_negatives(v, v.method, v.heldout))
+    return said
+
+
+def _second_negatives(v: Verdict, method: Record, heldout: Record) -> str:
+    """What changes when held-out training normals are the negatives."""
+    text = f"Against held-out training normals instead of the test normals ProxyAno has {with_interval(heldout)}"
+    change = float(method["value"]) - float(heldout["value"])
+    if v.control and v.heldout_control:
+        text += f" and that control {with_interval(v.heldout_control)}"
+        change = float(v.control["value"]) - float(v.heldout_control["value"])
+    if abs(change) >= NEGLIGIBLE:
+        text += f": the test normals are {'easier' if change > 0 else 'harder'} than the held-out ones"
+    return text + "."

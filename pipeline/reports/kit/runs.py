@@ -1,0 +1,89 @@
+"""Single runs of the benchmark and the ablations, as their reports read them."""
+
+import json
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from models.comparison import Difference, holm
+from pipeline.evaluation.pictures.gallery import RESAMPLES
+from pipeline.evaluation.records import PRIMARY, Record, find
+from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
+from pipeline.store.versions import Version
+
+SURE = 0.05
+"""Largest corrected p at which two runs count as different."""
+
+K = TypeVar("K", bound=Hashable)
+D = TypeVar("D", bound=Difference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One trained and scored method, or one that is still missing."""
+
+    dataset: str
+    title: str  # of the data set
+    name: str  # unique within the data set
+    method: str  # key of METHODS
+    label: str  # shown in the report
+    seed: int
+    version: Version | None  # its evaluation; None: not run
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the stored evaluation; ValueError where the run is missing."""
+        if self.version is None:
+            raise ValueError(f"{self.dataset} {self.name} has not been run")
+        return self.version.path
+
+    @cached_property
+    def lane(self) -> LaneEvaluation:
+        """The stored evaluation."""
+        return load_evaluation(self.folder)
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """Scores of the test images."""
+        scores = self.lane.scores
+        return scores[scores["split"] == "test"]
+
+    @cached_property
+    def resamples(self) -> Mapping[str, list[float | None]]:
+        """Bootstrap AUROCs of the pixel scores, by score column."""
+        found: Mapping[str, list[float | None]] = json.loads((self.folder / RESAMPLES).read_text())
+        return found
+
+    def records(self, level: str, score: str = PRIMARY, subset: str = "all") -> dict[str, Record]:
+        """Metric → the method's record; metrics that were not measured are left out."""
+        wanted = {"level": level, "score": score, "subset": subset, "method": self.method}
+        return {record["metric"]: record for record in find(self.lane.records, **wanted)}
+
+    def record(self, level: str, metric: str, score: str = PRIMARY) -> Record | None:
+        """A record over all images of a level; None where it was not measured."""
+        return self.records(level, score).get(metric)
+
+    def value(self, level: str, metric: str, score: str = PRIMARY) -> float | None:
+        """The value of that record."""
+        record = self.record(level, metric, score)
+        return None if record is None else float(record["value"])
+
+
+def made(runs: Iterable[Run]) -> list[Run]:
+    """The runs that exist, the lowest seed first."""
+    return sorted((run for run in runs if run.version is not None), key=lambda run: run.seed)
+
+
+def versions_of(runs: Iterable[Run]) -> dict[str, str | None]:
+    """``<dataset>/<name>`` → data version, None where the run is missing."""
+    return {f"{run.dataset}/{run.name}": run.version.data_version if run.version else None for run in runs}
+
+
+def corrected(differences: Mapping[K, D]) -> dict[K, D]:
+    """The differences with p corrected for their number (Holm)."""
+    p = holm({repr(key): found.p for key, found in differences.items()})
+    return {key: replace(found, p=p[repr(key)]) for key, found in differences.items()}
