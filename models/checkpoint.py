@@ -11,7 +11,7 @@ from models.methods import METHODS, build
 
 _WEIGHTS = "weights.safetensors"
 _METHOD = "method.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def weights_hash(method: Method) -> str:
@@ -45,7 +45,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no complete checkpoint in {folder}: {_METHOD} is missing; train the stage first")
     described: dict[str, Any] = json.loads(path.read_text())
     if described.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {described.get('format')}, this code reads format {FORMAT}")
+        raise ValueError(f"{path} has format {described.get('format')}, this code reads format {FORMAT}: train again")
     return described
 
 

@@ -11,9 +11,9 @@ from math import prod, sqrt
 from typing import Any
 
 from models.method import MethodConfig
-from models.methods.auto_encoder import AutoEncoderConfig
 from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
+from models.methods.reconstruction import ReconstructionConfig
 from models.schedule import TrainConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.records import PRIMARY
@@ -225,7 +225,7 @@ def _bare(method: str, sizes: Sizes) -> MethodConfig:
     shared: dict[str, Any] = {"widths": own.widths, "latent_dim": own.latent_dim}
     match method:
         case "auto_encoder":
-            return AutoEncoderConfig(**shared)
+            return ReconstructionConfig(**shared)
         case "memae":
             return MemAEConfig(**shared, memory_items=ITEMS)
         case "proxyano":
