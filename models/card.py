@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from models.method import MethodConfig
+    from _typeshed import DataclassInstance
 
 
 def stated(why: str, **limits: Any) -> Mapping[str, Any]:
@@ -27,7 +27,7 @@ def ablation(why: str, **limits: Any) -> Mapping[str, Any]:
     return MappingProxyType({"paper": "ablation", "why": why, **limits})
 
 
-def check(config: "MethodConfig") -> None:
+def check(config: "DataclassInstance") -> None:
     """ValueError where a field breaks its limits: `least` and `most` of every number in it, `choices` of its word."""
     for field in fields(config):
         value, limits = getattr(config, field.name), field.metadata
@@ -41,7 +41,7 @@ def check(config: "MethodConfig") -> None:
             raise ValueError(f"{name} is one of {', '.join(limits['choices'])}, got {value!r}")
 
 
-def model_card(config: "MethodConfig") -> str:
+def model_card(config: "DataclassInstance") -> str:
     """Markdown table with a row for each field; a value that differs from the default is bold."""
     rows = ["| choice | value | default | paper | why |", "|---|---|---|---|---|"]
     for field in fields(config):
