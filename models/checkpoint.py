@@ -14,17 +14,12 @@ _METHOD = "method.json"
 FORMAT = 2
 
 
-def weights_hash(method: Method) -> str:
-    """Content hash of all weights and buffers (the checkpoint's data version)."""
-    return content_hash(method.state_dict())
-
-
 def save_method(method: Method, folder: Path, *, stage: str, extra: Mapping[str, Any] | None = None) -> str:
     """Write the whole method after a stage, with the modules of all earlier stages; returns the hash.
 
     `method.json` is written last: if it exists, the weights are complete.
     """
-    version = weights_hash(method)
+    version = content_hash(method.state_dict())
     write_tensors(folder / _WEIGHTS, method.state_dict(), {"format": FORMAT})
     described = {
         "format": FORMAT,

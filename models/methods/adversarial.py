@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from models import losses as terms
 from models.method import Batch, Phase, Stage
-from models.methods.reconstruction import ResidualMethod
-from models.methods.signed import signed
+from models.methods.reconstruction import ResidualMethod, signed
 from models.nets.batch_statistics import batch_statistics
 
 BETAS = (0.5, 0.999)

@@ -17,8 +17,7 @@ from models.card import left_open
 from models.method import Batch, MethodConfig, Scores
 from models.methods.adversarial import BETAS, AdversarialMethod
 from models.methods.energy_distance import energy_distance
-from models.methods.reconstruction import VectorConfig
-from models.methods.signed import signed, unsigned
+from models.methods.reconstruction import VectorConfig, signed, unsigned
 from models.nets.vector_pyramid import VectorDecoder, VectorEncoder
 
 SEARCH_RATE = 0.05

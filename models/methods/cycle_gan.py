@@ -16,8 +16,7 @@ from models import losses as terms
 from models.card import left_open, stated
 from models.method import Batch, MethodConfig, Scores
 from models.methods.adversarial import adversarial_stage
-from models.methods.reconstruction import ResidualMethod
-from models.methods.signed import signed, unsigned
+from models.methods.reconstruction import ResidualMethod, signed, unsigned
 from models.nets.image_pool import ImagePool
 from models.nets.patchgan import PatchGAN
 from models.nets.residual_translator import ResidualTranslator

@@ -13,8 +13,7 @@ from torch import Tensor
 from models import losses as terms
 from models.method import Batch, MethodConfig, Phase, Scores, Stage
 from models.methods.energy_distance import energy_distance
-from models.methods.reconstruction import ResidualMethod, VectorConfig
-from models.methods.signed import signed, unsigned
+from models.methods.reconstruction import ResidualMethod, VectorConfig, signed, unsigned
 from models.nets.batch_statistics import batch_statistics
 from models.nets.residual_pyramid import ResidualEncoder, ResidualGenerator
 

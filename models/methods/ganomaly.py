@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from models import losses as terms
 from models.method import Batch, MethodConfig, Scores
 from models.methods.adversarial import AdversarialMethod
-from models.methods.reconstruction import VectorConfig
-from models.methods.signed import signed, unsigned
+from models.methods.reconstruction import VectorConfig, signed, unsigned
 from models.nets.batch_statistics import batch_statistics
 from models.nets.vector_pyramid import VectorDecoder, VectorEncoder
 

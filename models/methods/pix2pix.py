@@ -14,7 +14,7 @@ from models import losses as terms
 from models.card import stated
 from models.method import Batch, MethodConfig, Scores
 from models.methods.adversarial import AdversarialMethod
-from models.methods.signed import signed, unsigned
+from models.methods.reconstruction import signed, unsigned
 from models.nets.patchgan import PatchGAN
 from models.nets.u_net import UNet
 

@@ -41,6 +41,16 @@ class VectorConfig(MethodConfig):
         pyramid_widths(self.size, self.width, self.widest)
 
 
+def signed(image: Tensor) -> Tensor:
+    """From [0, 1] to the [−1, 1] in which networks with a final tanh work."""
+    return 2 * image - 1
+
+
+def unsigned(value: Tensor) -> Tensor:
+    """From [−1, 1] to [0, 1]."""
+    return (value + 1) / 2
+
+
 class ResidualMethod(Method):
     """A method with a reconstruction Î of the image, scored by the residual I − Î."""
 
