@@ -110,7 +110,7 @@ def training() -> dict[str, object]:
     images = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
     source = TensorSource(images=images, proxies=images)
     method = build("proxyano", ProxyAnoConfig(widths=(8, 16, 16), latent_dim=16, adversarial=False), seed=0)
-    config = TrainConfig(steps=STEPS, batch_size=16, evaluate_every=STEPS, device="cpu")
+    config = TrainConfig(steps=STEPS, batch_size=16, evaluate_every=STEPS)
     seed = int(os.environ.get("SEED", "0"))
     with tempfile.TemporaryDirectory() as folder:
         result = fit(method, "stage1", source, source, config, Path(folder), seed=seed, progress=False)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.metrics import auroc, average_precision
+from models.metrics import METRICS, auroc, evaluate
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.inference import predict_canvas
 from pipeline.detectors.scorers import enlarge, residual_parts, score_canvas
@@ -125,7 +125,7 @@ def measure(lane: Lane, canvas: str, stage: Version, tiles: Version, lesions: Le
     maps = [enlarge(scored.map_of(int(row)), shape)[area] for row, area in zip(copies, inside, strict=True)]
     truth = np.concatenate([masks[name][area] for name, area in zip(names, inside, strict=True)])
     figures |= {"pixel_auroc": auroc(truth, np.concatenate(maps))}
-    figures |= {"pixel_ap": average_precision(truth, np.concatenate(maps))}
+    figures |= {"pixel_ap": evaluate(METRICS["ap"], truth, np.concatenate(maps))}
     kinds = pasted.table.set_index("image_id")["klass"].str.split().str[-1][names]
     return figures | {f"raised_{kind}": float(higher[kinds == kind].mean()) for kind in lesions.kinds}
 

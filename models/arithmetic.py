@@ -1,10 +1,10 @@
 """Reproducible arithmetic on the CPU: the environment variables that give it, and what this machine computes with.
 
-Without them Intel's MKL splits a matrix product by thread count and by number of rows, so that equal seeds train to
-other weights and a score depends on its batch. MKL's strict mode
+Without them Intel's MKL splits a matrix product by thread count and by number of rows: equal seeds then give different
+weights, and a score depends on its batch. MKL's strict mode
 (https://www.intel.com/content/www/us/en/docs/onemkl/developer-guide-linux/2024-2/reproducibility-conditions.html)
 computes every row the same way on Intel's CPUs, at the same speed. On AMD's a product of fewer than seven rows still
-differs in the last digit, so scores are computed one image at a time. Nothing here imports torch before it is asked to.
+differs in the last digit, so scores are computed one image at a time. Nothing here imports torch at import time.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ ENVIRONMENT = {
     MKL_MODE: "AUTO,STRICT",  # MKL: equal products for any number of threads and rows
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep; beside other work spinning ones slow a step 3 to 5 times
 }
-"""Variable → value of every process of the project; a value that the user has set stays."""
+"""Variable → value for every process of the project; values set by the user are kept."""
 _STRICT, _COMPATIBLE = 0x10000, 3  # MKL_CBWR_STRICT and MKL_CBWR_COMPATIBLE of mkl_cbwr_get
 _ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
@@ -33,14 +33,14 @@ _KERNEL_VARIABLES = (MKL_MODE, "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", 
 
 
 def set_environment(variables: MutableMapping[str, str] = os.environ) -> None:
-    """Set the variables of `ENVIRONMENT` that have no value yet; call it before torch is imported."""
+    """Set the unset variables of `ENVIRONMENT`; call it before torch is imported."""
     for name, value in ENVIRONMENT.items():
         variables.setdefault(name, value)
 
 
 @cache
 def warn_if_not_reproducible() -> None:
-    """Log one warning a process where matrix products may differ from run to run or with the number of rows."""
+    """Warn once per process if matrix products may differ between runs or with the number of rows."""
     mode = mkl_mode()
     if mode is None or mode & _STRICT or mode == _COMPATIBLE:
         return
@@ -59,9 +59,9 @@ def warn_if_not_reproducible() -> None:
 
 
 def mkl_mode() -> int | None:
-    """MKL's reproducible mode in force: the branch, plus 0x10000 in strict mode.
+    """MKL's active reproducibility mode: the branch, plus 0x10000 in strict mode.
 
-    None where torch computes without MKL or does not export its query, as on other systems than Linux.
+    None if torch computes without MKL or does not export the query, as on systems other than Linux.
     """
     import torch
 
@@ -72,9 +72,9 @@ def mkl_mode() -> int | None:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Deterministic kernels where there are any, for as long as a training lasts.
+    """Use deterministic kernels, if available, inside the block.
 
-    New memory is not filled: no kernel here reads it before writing, and filling takes a sixth of a step.
+    New memory is not filled: no kernel here reads it before writing, and filling costs a sixth of a step.
     """
     import torch
 
@@ -90,7 +90,7 @@ def deterministic() -> Iterator[None]:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
+    """Name of the processor as reported by the system."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -99,9 +99,9 @@ def cpu_name() -> str:
 
 
 def bfloat16_on_cpu() -> bool:
-    """Whether the CPU has instructions for bfloat16 that oneDNN may use.
+    """Whether the CPU has bfloat16 instructions that oneDNN may use.
 
-    AVX-512 without them stands in, at two fifths of the speed of float32: that counts as no.
+    Emulation by plain AVX-512, at two fifths of the speed of float32, counts as no.
     """
     import torch
 
@@ -114,7 +114,7 @@ def bfloat16_on_cpu() -> bool:
 
 
 def kernels() -> str:
-    """What torch computes with on this CPU: instruction set, bfloat16, and the variables that restrict the kernels."""
+    """Instruction set of torch on this CPU, bfloat16, and the variables that restrict the kernels."""
     import torch
 
     parts = [torch.backends.cpu.get_cpu_capability()]
@@ -124,7 +124,7 @@ def kernels() -> str:
 
 
 def machine() -> dict[str, str]:
-    """CPU, kernels and thread count by name: what last digits depend on."""
+    """CPU, kernels and thread count by name; the last digits of results depend on them."""
     import torch
 
     return {"cpu": cpu_name(), "kernels": kernels(), "threads": str(torch.get_num_threads())}

@@ -11,20 +11,15 @@ from models.methods import METHODS, build
 
 _WEIGHTS = "weights.safetensors"
 _METHOD = "method.json"
-FORMAT = 1
-
-
-def weights_hash(method: Method) -> str:
-    """Content hash of all weights and buffers (the checkpoint's data version)."""
-    return content_hash(method.state_dict())
+FORMAT = 2
 
 
 def save_method(method: Method, folder: Path, *, stage: str, extra: Mapping[str, Any] | None = None) -> str:
-    """Write the whole method after a stage (a later stage holds the earlier ones' modules); returns the hash.
+    """Write the whole method after a stage, with the modules of all earlier stages; returns the hash.
 
-    `method.json` comes last: where it is, the weights are complete.
+    `method.json` is written last: if it exists, the weights are complete.
     """
-    version = weights_hash(method)
+    version = content_hash(method.state_dict())
     write_tensors(folder / _WEIGHTS, method.state_dict(), {"format": FORMAT})
     described = {
         "format": FORMAT,
@@ -39,20 +34,20 @@ def save_method(method: Method, folder: Path, *, stage: str, extra: Mapping[str,
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The content of `method.json`; a FileNotFoundError says that the folder holds no complete checkpoint."""
+    """The content of `method.json`; FileNotFoundError if the folder holds no complete checkpoint."""
     path = folder / _METHOD
     if not path.is_file():
         raise FileNotFoundError(f"no complete checkpoint in {folder}: {_METHOD} is missing; train the stage first")
     described: dict[str, Any] = json.loads(path.read_text())
     if described.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {described.get('format')}, this code reads format {FORMAT}")
+        raise ValueError(f"{path} has format {described.get('format')}, this code reads format {FORMAT}: train again")
     return described
 
 
 def load_method(folder: Path, changes: Mapping[str, Any] | None = None) -> Method:
-    """The method in eval mode on the CPU, its weights checked against the recorded hash.
+    """The method in eval mode on the CPU; its weights are checked against the recorded hash.
 
-    ``changes`` replaces fields of the configuration that no weight depends on (one of the method's ``variants``).
+    ``changes`` overrides fields of the configuration that do not affect the weights (one of the method's ``variants``).
     """
     described = read_description(folder)
     name = described["method"]

@@ -1,6 +1,6 @@
-"""Is one score better than another on the same images? Differences over paired resamples, and Holm's correction.
+"""Whether one score is better than another on the same images: paired resamples and Holm's correction.
 
-Not DeLong's test: it takes images as independent, and here several come from one patient or one duplicate group.
+DeLong's test does not apply: it assumes independent images, and several come from one patient or duplicate group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ def paired_difference(
     n: int = 1000,
     rng: np.random.Generator,
 ) -> Difference:
-    """AUROC(second) − AUROC(first) on the same n images; every resample draws the same whole groups for both."""
+    """AUROC(second) − AUROC(first) on the same n images; every resample draws the same groups for both."""
     truth, one = checked(labels, first)
     _, other = checked(labels, second)
     if len(groups) != truth.size:
-        raise ValueError(f"one group an image expected: {truth.size} images, {len(groups)} groups")
+        raise ValueError(f"one group per image expected: {truth.size} images, {len(groups)} groups")
     auroc = METRICS["auroc"]
     value = evaluate(auroc, truth, other) - evaluate(auroc, truth, one)
     weights = bootstrap_weights(groups, n, rng)
@@ -44,7 +44,7 @@ def paired_difference(
 
 
 def of_resamples(value: float, first: ArrayLike, second: ArrayLike) -> Difference:
-    """The same from resampled values (n,) of both scores whose draws are paired; ``value`` is that of all images.
+    """The difference from paired resampled values (n,) of both scores; ``value`` is that of all images.
 
     p is twice the smaller share of resamples on either side of zero, and never below 1/(n + 1).
     """
@@ -61,7 +61,7 @@ def of_resamples(value: float, first: ArrayLike, second: ArrayLike) -> Differenc
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p values corrected for their number (Holm 1979), undefined ones left out of the count and kept undefined."""
+    """p values corrected for their number (Holm 1979); undefined ones are not counted and stay undefined."""
     order = sorted((p, name) for name, p in p_values.items() if np.isfinite(p))
     corrected, reached = {name: float("nan") for name in p_values}, 0.0
     for rank, (p, name) in enumerate(order):

@@ -1,4 +1,4 @@
-"""Tensors on disk without pickles: safetensors with JSON in the header, written beside the place and renamed."""
+"""Tensors on disk without pickles: safetensors with JSON in the header, written to a sibling and renamed."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Inverse of `write_tensors`, on the CPU; a ValueError names a file that is not one of ours."""
+    """Inverse of `write_tensors`, on the CPU; ValueError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER)
@@ -36,7 +36,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put a file in place at once: a temporary sibling, fsync, rename, fsync of the folder."""
+    """Write a file atomically: a temporary sibling, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.writing")
     with sibling.open("wb") as file:

@@ -1,7 +1,7 @@
-"""Line-blob maps: what is dark or bright in a picture or a residual and no line, found without any training.
+"""Line-blob maps: dark or bright spots of a picture or a residual that are not lines, found without training.
 
-A vessel is longer than a line laid along it, so a closing by a line in the vessel's direction leaves it dark, while a
-blob shorter than the line is filled in every direction. Black part: minimum over orientations of the closing by a line,
+A vessel is longer than the line element, so a closing by a line in the vessel's direction leaves it dark, while a blob
+shorter than the line is filled in every direction. Black part: minimum over orientations of the closing by a line,
 minus the image. Bright part: the image minus the maximum of the openings. Legend as in ``models.scoring``.
 """
 
@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 ORIENTATIONS = 10
 
 NEUTRAL = 128 / 255
-"""Value of a residual of zero, written where nothing was imaged."""
+"""Code of a residual of zero, used where nothing was imaged."""
 
 
 @cache
@@ -38,8 +38,8 @@ def _lines(length: int) -> tuple[NDArray[np.uint8], ...]:
 def line_blob_maps(residual: Array, inside: NDArray[np.bool_], lengths: Sequence[int]) -> Array:
     """Black and bright map of every length (2 · lengths, H, W) of one signed residual (H, W) in [-0.5, 0.5].
 
-    The residual is taken in steps of 1/255, as tiles are stored; ``inside`` (H, W) says where there is one. Values are
-    at least 0, in units of the residual, and 0 outside.
+    The residual is rounded to steps of 1/255, as tiles are stored; ``inside`` (H, W) marks where it is defined. Values
+    are at least 0, in units of the residual, and 0 outside.
     """
     values = np.where(inside, residual + NEUTRAL, NEUTRAL)
     codes = np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)

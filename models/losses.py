@@ -21,38 +21,31 @@ def masked_absolute(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return total / (mask.sum() * value.shape[1]).clamp(min=1)
 
 
-def log_probability(logits: Tensor) -> Tensor:
-    """E[log D] from logits."""
+def _log_sigmoid(logits: Tensor) -> Tensor:
     return functional.logsigmoid(logits.float()).mean()
 
 
-def log_rejection(logits: Tensor) -> Tensor:
-    """E[log(1 − D)] from logits."""
-    return functional.logsigmoid(-logits.float()).mean()
-
-
 def generator_adversarial(fake: Tensor, *, saturating: bool) -> Tensor:
-    """What a generator minimises: E[log(1 − D)] as in Eq. 8-10, or the non-saturating −E[log D].
+    """Loss of a generator from logits: E[log(1 − D)] as in Eq. 8-10, or the non-saturating −E[log D].
 
-    The equations' other term, E[log D(I)], does not depend on the generator.
+    The other term of the equations, E[log D(I)], does not depend on the generator.
     """
-    return log_rejection(fake) if saturating else -log_probability(fake)
+    return _log_sigmoid(-fake) if saturating else -_log_sigmoid(fake)
 
 
 def discriminator_adversarial(real: Tensor, fake: Tensor) -> Tensor:
-    """What a discriminator minimises: −E[log D(real)] − E[log(1 − D(fake))] (Eq. 8-10, maximised)."""
-    return -log_probability(real) - log_rejection(fake)
+    """Loss of a discriminator from logits: −E[log D(real)] − E[log(1 − D(fake))] (Eq. 8-10, maximised)."""
+    return -_log_sigmoid(real) - _log_sigmoid(-fake)
 
 
-def frobenius(difference: Tensor, mask: Tensor, *, corrected: bool) -> Tensor:
-    """Frobenius norm (B,) of (B, D, h, w) inside a mask or weight (B, 1, h, w) in [0, 1].
+def frobenius(difference: Tensor, mask: Tensor) -> Tensor:
+    """Frobenius norm (B,) of (B, D, h, w) inside a mask or weight (B, 1, h, w) in [0, 1] (Eq. 13).
 
-    Corrected: divided by the root of the mask's mean, so that an image is not more normal for showing less.
+    It is divided by the root of the mask's mean, so that an image does not look more normal by showing less. That
+    changes nothing where every pixel is scored.
     """
     total = (difference.float().square() * mask).flatten(1).sum(dim=1)
-    if corrected:
-        total = total / mask.flatten(1).mean(dim=1).clamp(min=1e-6)
-    return torch.sqrt(total)
+    return torch.sqrt(total / mask.flatten(1).mean(dim=1).clamp(min=1e-6))
 
 
 def image_mean(value: Tensor, mask: Tensor) -> Tensor:
@@ -61,16 +54,12 @@ def image_mean(value: Tensor, mask: Tensor) -> Tensor:
     return total / (mask.flatten(1).sum(dim=1) * value.shape[1]).clamp(min=1e-6)
 
 
-def marking(odds: Tensor, mask: Tensor, valid: Tensor, *, focus: float, overlap: float) -> dict[str, Tensor]:
-    """Losses of log-odds (B, 1, H, W) against the mask of abnormal pixels: focal (Lin et al., ICCV 2017) and Dice.
-
-    `focus` is the focal loss's γ, 0 = cross-entropy; `overlap` the weight of the Dice loss.
-    """
+def marking(odds: Tensor, mask: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    """Losses of log-odds (B, 1, H, W) against the mask of altered pixels: cross-entropy, and Dice with weight 0.1."""
     cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
-    focal = (1 - torch.exp(-cross)).pow(focus) * cross
     chance = odds.sigmoid() * valid
     both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
     return {
-        "marked": (focal * valid).sum() / valid.sum().clamp(min=1),
-        "overlap": overlap * (1 - (2 * both + 1) / (either + 1)).mean(),
+        "marked": (cross * valid).sum() / valid.sum().clamp(min=1),
+        "overlap": 0.1 * (1 - (2 * both + 1) / (either + 1)).mean(),
     }

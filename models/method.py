@@ -5,12 +5,16 @@ in [0, 1]; masks are float32 zeros and ones; a higher score is more anomalous.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+
+from models.card import check, left_open
+
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,11 @@ class Batch:
 
     image: Tensor  # (B, C, H, W) float32 in [0, 1]
     proxy: Tensor | None  # (B, K, H, W) float32 in [0, 1]; None where a method or a score needs none
-    valid: Tensor  # (B, 1, H, W) float32, 1 where the image holds data: losses look only there
+    valid: Tensor  # (B, 1, H, W) float32, 1 where the image holds data; losses use only these pixels
     scored: Tensor | None = None  # (B, 1, H, W) float32, 1 where image scores look; None = wherever there is data
 
     def true_proxy(self) -> Tensor:
-        """The proxy; a ValueError where the batch has none."""
+        """The proxy; ValueError if the batch has none."""
         if self.proxy is None:
             raise ValueError("this stage learns from true proxies, but the batch holds none: give the source proxies")
         return self.proxy
@@ -32,12 +36,20 @@ class Batch:
         """Pixels (B, 1, H, W) that count for image scores."""
         return self.valid if self.scored is None else self.scored * self.valid
 
-    def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
-        """The same batch on a device."""
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        proxy = None if self.proxy is None else self.proxy.to(device, memory_format=layout)
-        scored = None if self.scored is None else self.scored.to(device)
-        return Batch(self.image.to(device, memory_format=layout), proxy, self.valid.to(device), scored)
+    def changed(self, pixels: Change, masks: Change) -> "Batch":
+        """A copy with one function applied to image and proxy, and another to the masks."""
+        return Batch(
+            pixels(self.image),
+            None if self.proxy is None else pixels(self.proxy),
+            masks(self.valid),
+            None if self.scored is None else masks(self.scored),
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, image and proxy in channels-last layout."""
+        return self.changed(
+            lambda value: value.to(device, memory_format=torch.channels_last), lambda mask: mask.to(device)
+        )
 
     def single(self, row: int) -> "Batch":
         """One image as a batch, copied to one memory layout so that its arithmetic is always the same."""
@@ -46,44 +58,36 @@ class Batch:
             shape = (1, *value.shape[1:])
             return value.new_empty(shape).contiguous(memory_format=torch.channels_last).copy_(value[row : row + 1])
 
-        proxy = None if self.proxy is None else one(self.proxy)
-        scored = None if self.scored is None else one(self.scored)
-        return Batch(one(self.image), proxy, one(self.valid), scored)
+        return self.changed(one, one)
 
     def mirrored(self, rows: Tensor) -> "Batch":
-        """A copy in which the images where `rows` (B,) bool holds are flipped left to right."""
+        """A copy in which the images where `rows` (B,) bool is True are flipped left to right."""
         pick = rows[:, None, None, None]
 
-        def turned(value: Tensor) -> Tensor:
+        def flipped(value: Tensor) -> Tensor:
             return torch.where(pick, value.flip(-1), value)
 
-        return Batch(
-            turned(self.image),
-            None if self.proxy is None else turned(self.proxy),
-            turned(self.valid),
-            None if self.scored is None else turned(self.scored),
-        )
+        return self.changed(flipped, flipped)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a method says of a batch."""
+    """Results of a method on a batch."""
 
     latent: Tensor  # (B,) image score in latent space; a method without one repeats the image-space score
     image: Tensor  # (B,) image score in image space
     residual: Tensor  # (B, C, H, W) signed I − Î, zero where the image holds no data
     reconstruction: Tensor  # (B, C, H, W) Î
-    proxy: Tensor  # (B, K, H, W) predicted proxy; Î again where a method has none
-    map: Tensor  # (B, C, H, W) what becomes the pixel score: the residual, unless a method marks pixels itself
+    proxy: Tensor  # (B, K, H, W) predicted proxy; Î again for a method without one
+    map: Tensor  # (B, C, H, W) becomes the pixel score: the residual, unless a method marks pixels itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One optimiser: what it updates, how fast and how often."""
+    """One optimiser: what it updates and how often."""
 
     name: str
-    modules: tuple[str, ...]  # sub-modules of the method, by attribute name; every other module stands still
-    rate: float = 1.0  # factor on the trainer's learning rate
+    modules: tuple[str, ...]  # sub-modules of the method, by attribute name; all others are frozen
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
     every: int = 1  # runs at every n-th step
 
@@ -98,23 +102,32 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """Root of the methods' configurations; every field carries why it has its value (`models.card`)."""
+    """Root of the methods' configurations; the metadata of a field explains its value (`models.card`)."""
 
-    channels: int = 1
+    channels: int = field(
+        default=1, metadata=left_open("1 = gray (green for fundus), the authors' habit elsewhere; 3 = RGB", least=1)
+    )
+    invalid_fill: float = field(
+        default=0.0,
+        metadata=left_open("value of pixels without data, [0, 1]; they enter no loss and no score", least=0, most=1),
+    )
+
+    def __post_init__(self) -> None:
+        """Check the limits of all fields."""
+        check(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, tuples as lists; fields of `models.card.ablation` are left out at their default."""
-        unused = {f.name for f in fields(self) if "default" in f.metadata and getattr(self, f.name) == f.default}
-        return {name: _listed(value) for name, value in asdict(self).items() if name not in unused}
+        """Plain JSON values, tuples as lists."""
+        return {name: _listed(value) for name, value in asdict(self).items()}
 
     def of_first_stage(self) -> Self:
-        """The configuration with all that the first stage does not depend on at one value: equal means shared."""
+        """The configuration with all fields that the first stage does not read at one value: equal means shared."""
         return self
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `to_json`; unknown fields raise a ValueError, absent ones take their defaults."""
-        known = {field.name for field in fields(cls)}
+        """Inverse of `to_json`; ValueError for unknown fields, missing ones take their defaults."""
+        known = {one.name for one in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
@@ -122,40 +135,64 @@ class MethodConfig:
 
 
 class Method(nn.Module, ABC):
-    """A network with stages to train and a score; `METHODS` lists those there are."""
+    """A network with stages to train and a score; `METHODS` lists all methods."""
 
     name: ClassVar[str]
+    label: ClassVar[str]  # for people
     config_type: ClassVar[type[MethodConfig]]
-    needs_proxy: ClassVar[bool] = False  # do scores read `Batch.proxy`? (all training batches have it)
+    paper_rate: ClassVar[float | None] = None  # constant learning rate of the method's paper; None: as ProxyAno's
+    needs_proxy: ClassVar[bool] = False  # whether scores read `Batch.proxy` (all training batches have it)
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # other scores of one checkpoint: name → fields
-    stages: tuple[Stage, ...]  # set by the constructor: they may depend on the configuration
+    stages: tuple[Stage, ...]  # a class attribute; an instance may have its own
     config: MethodConfig
 
-    @abstractmethod
-    def losses(self, stage: str, phase: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Named finite losses of one phase, their weights applied: the trainer minimises their sum."""
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.config = config
 
-    @abstractmethod
+    def losses(self, stage: str, phase: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named finite losses of one phase, their weights applied: the trainer minimises their sum.
+
+        The method `_judge` computes the losses of a phase named `judge`, and so on; its batch is `filled`.
+        """
+        if phase not in {one.name for one in self.stage(stage).phases}:
+            raise ValueError(f"{self.name} has no phase {phase!r} in stage {stage!r}")
+        compute: Callable[[Batch, torch.Generator], dict[str, Tensor]] = getattr(self, f"_{phase}")
+        return compute(self.filled(batch), generator)
+
     def validation(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """Losses on normal images, in eval mode and without chance: their sum decides when to stop."""
+        return self._validate(stage, self.filled(batch))
+
+    @abstractmethod
+    def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]: ...
 
     @abstractmethod
     def _score(self, batch: Batch) -> Scores: ...
 
-    def score(self, batch: Batch) -> Scores:
-        """Scores of a batch, bit for bit independent of its size, order and neighbours; only in eval mode.
+    def filled(self, batch: Batch) -> Batch:
+        """The batch with the fill value in image and proxy where there is no data: what was stored there is ignored."""
+        proxy = None if batch.proxy is None else self.masked(batch.proxy, batch)
+        return replace(batch, image=self.masked(batch.image, batch), proxy=proxy)
 
-        Images are scored one at a time: convolutions of a whole batch may take another kernel and round differently,
-        and a latent at equal distance from two memory items then takes the other one. In training mode a RuntimeError.
+    def masked(self, value: Tensor, batch: Batch) -> Tensor:
+        """An image with the fill value where there is no data, float32."""
+        return torch.where(batch.valid > 0, value.float(), self.config.invalid_fill)
+
+    def score(self, batch: Batch) -> Scores:
+        """Scores of a batch, bit for bit independent of its size and order; RuntimeError in training mode.
+
+        Images are scored one at a time: a whole batch may use another convolution kernel and round differently, and
+        a latent at equal distance from two memory items would then take the other one.
         """
         if self.training:
             raise RuntimeError("scores are taken in eval mode: call method.eval() first")
         with torch.no_grad():
-            found = [self._score(batch.single(row)) for row in range(len(batch.image))]
+            found = [self._score(self.filled(batch.single(row))) for row in range(len(batch.image))]
         return Scores(**{f.name: torch.cat([getattr(each, f.name) for each in found]) for f in fields(Scores)})
 
     def diagnostics(self, stage: str) -> dict[str, float]:
-        """Figures worth logging beside the losses, e.g. a memory's perplexity."""
+        """Figures to log beside the losses, such as the perplexity of a memory."""
         del stage
         return {}
 

@@ -1,7 +1,7 @@
-"""Image-level metrics with bootstrap intervals: every metric is a sum over weights, so resamples are one matrix.
+"""Image-level metrics for bootstrap intervals: every metric is a sum over weights, so resamples are one matrix.
 
 Legend: n images, R resamples, T distinct thresholds in descending order. Label 1 = abnormal, higher = more anomalous.
-A resample is a row of weights (how often each image was drawn), so 1000 resamples of 1,250 images are one (R, n) array.
+A resample is a row of weights (how often each image was drawn): 1000 resamples of 1,250 images are one (R, n) array.
 Undefined values (no abnormal or no normal image) are NaN.
 """
 
@@ -17,7 +17,7 @@ Metric = Callable[[NDArray[np.bool_], Floats, Floats], Floats]
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    """Quotient, NaN where the whole is zero."""
+    """Quotient; NaN where the whole is zero."""
     safe = np.where(whole > 0, whole, 1.0)
     return np.where(whole > 0, part / safe, np.nan)
 
@@ -69,11 +69,11 @@ METRICS: dict[str, Metric] = {
     "acc_oracle": _ranked(best_accuracy),
     "f1_oracle": _ranked(best_f1),
 }
-"""Metrics without a threshold of their own; the two oracles pick the best threshold of the very images they judge."""
+"""Metrics that need no threshold; the two oracles use the best threshold on the images they are measured on."""
 
 
 def accuracy_at(threshold: float) -> Metric:
-    """Accuracy where a score above ``threshold`` says abnormal."""
+    """Accuracy when a score above ``threshold`` means abnormal."""
 
     def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
         right = (scores > threshold) == labels
@@ -83,7 +83,7 @@ def accuracy_at(threshold: float) -> Metric:
 
 
 def f1_at(threshold: float) -> Metric:
-    """F1 of the abnormal class where a score above ``threshold`` says abnormal; NaN without abnormal images."""
+    """F1 of the abnormal class when a score above ``threshold`` means abnormal; NaN without abnormal images."""
 
     def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
         said = scores > threshold
@@ -105,7 +105,7 @@ def false_alarms_at(threshold: float) -> Metric:
 
 
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
-    """Labels as bool, scores as float64; ValueError where lengths differ or a score is not finite."""
+    """Labels as bool, scores as float64; ValueError if lengths differ or a score is not finite."""
     truth, values = np.asarray(labels).astype(bool), np.asarray(scores, float)
     if truth.ndim != 1 or truth.shape != values.shape or truth.size == 0:
         raise ValueError(f"labels and scores must be 1-d and equally long, got {truth.shape} and {values.shape}")
@@ -117,7 +117,7 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Fl
 
 
 def evaluate(metric: Metric, labels: ArrayLike, scores: ArrayLike) -> float:
-    """Value of a metric on all images, each once."""
+    """Value of a metric on all images, each counted once."""
     truth, values = checked(labels, scores)
     return float(metric(truth, values, np.ones((1, truth.size)))[0])
 
@@ -125,21 +125,6 @@ def evaluate(metric: Metric, labels: ArrayLike, scores: ArrayLike) -> float:
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve; ties count one half."""
     return evaluate(METRICS["auroc"], labels, scores)
-
-
-def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Average precision of the abnormal class."""
-    return evaluate(METRICS["ap"], labels, scores)
-
-
-def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
-    """Accuracy at a threshold."""
-    return evaluate(accuracy_at(threshold), labels, scores)
-
-
-def f1(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
-    """F1 of the abnormal class at a threshold."""
-    return evaluate(f1_at(threshold), labels, scores)
 
 
 def label_free_threshold(normal_validation_scores: ArrayLike, quantile: float = 0.95) -> float:
@@ -150,27 +135,8 @@ def label_free_threshold(normal_validation_scores: ArrayLike, quantile: float = 
     return float(np.quantile(values, quantile))
 
 
-def false_alarm_rate(normal_scores: ArrayLike, threshold: float) -> float:
-    """Share of normal scores above the threshold (with the 95 % quantile one expects .05)."""
-    values = np.asarray(normal_scores, float)
-    return evaluate(false_alarms_at(threshold), np.zeros(values.shape), values)
-
-
-def oracle(labels: ArrayLike, scores: ArrayLike, metric: str = "acc_oracle") -> tuple[float, float]:
-    """Best (value, threshold) on these very images for ``acc_oracle`` or ``f1_oracle``; never a fair figure."""
-    if metric not in ("acc_oracle", "f1_oracle"):
-        raise ValueError(f"oracle thresholds exist for acc_oracle and f1_oracle, got {metric!r}")
-    truth, values = checked(labels, scores)
-    at = accuracy_at if metric == "acc_oracle" else f1_at
-    distinct = np.unique(values)
-    cuts = np.concatenate([[distinct[0] - 1.0], (distinct[1:] + distinct[:-1]) / 2, [distinct[-1]]])
-    reached = np.array([evaluate(at(float(cut)), truth, values) for cut in cuts])
-    best = int(np.argmax(reached))
-    return float(reached[best]), float(cuts[best])
-
-
 def bootstrap_weights(groups: Sequence[Any] | NDArray[Any], n: int, rng: np.random.Generator) -> Floats:
-    """How often each image is drawn, (n, images): whole groups are drawn with replacement, as many as there are."""
+    """How often each image is drawn, (n, images): whole groups are drawn with replacement, as many as exist."""
     codes = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
     count = int(codes.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=n)
@@ -178,28 +144,9 @@ def bootstrap_weights(groups: Sequence[Any] | NDArray[Any], n: int, rng: np.rand
 
 
 def percentiles(values: Floats, coverage: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values; (NaN, NaN) where fewer than half of the resamples are defined."""
+    """Percentile interval of resampled values; (NaN, NaN) if fewer than half of the resamples are defined."""
     defined = values[np.isfinite(values)]
     if defined.size < max(2, values.size / 2):
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - coverage) / 2, (1 + coverage) / 2])
     return float(low), float(high)
-
-
-def bootstrap_interval(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    groups: Sequence[Any] | NDArray[Any],
-    metric: str | Metric = "auroc",
-    *,
-    n: int = 1000,
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    """95 % interval (low, high) of a metric, drawing whole groups; NaN where there is a single group."""
-    truth, values = checked(labels, scores)
-    if len(groups) != truth.size:
-        raise ValueError(f"one group an image expected: {truth.size} images, {len(groups)} groups")
-    if len(np.unique(np.asarray(groups))) < 2:
-        return float("nan"), float("nan")
-    chosen = METRICS[metric] if isinstance(metric, str) else metric
-    return percentiles(chosen(truth, values, bootstrap_weights(groups, n, rng)))

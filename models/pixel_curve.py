@@ -1,7 +1,7 @@
-"""Pixel-level metrics in bounded memory: one histogram an image and subset, never the pixels themselves.
+"""Pixel-level metrics in bounded memory: one histogram per image and subset instead of the pixels.
 
 Legend: H, W pixels, L lesion types, B bins, R resamples. Subsets are ``all`` (any lesion) and each lesion type; the
-negatives of every subset are the scored pixels of no lesion at all. An image costs (3 + 2 L) · 4 B bytes.
+negatives of every subset are the scored pixels without any lesion. An image takes (3 + 2 L) · 4 B bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,13 @@ from scipy import ndimage
 from models.metrics import Floats, best_f1, bootstrap_weights, percentiles, precision_area, roc_area
 
 PIXEL_METRICS = ("auroc", "ap", "dice_best", "aupro", "auroc_image_mean", "ap_image_mean")
-"""``dice_best`` is an oracle: its threshold is the best one on the very pixels it judges."""
+"""``dice_best`` is an oracle: it uses the best threshold on the pixels it is measured on."""
+REACH = 1e3
+"""Scores beyond this many scales share the outermost bins."""
+ROWS = 100
+"""Resamples that are computed at a time; bounds memory."""
+FPR_LIMIT = 0.3
+"""False-positive rate up to which AUPRO integrates."""
 
 
 def region_area(overlap: Floats, fp: Floats, limit: float) -> Floats:
@@ -35,8 +41,7 @@ class PixelCurve:
     """Streaming ROC, precision-recall and region-overlap curves of one pixel score over many images.
 
     Scores are binned on asinh(score / scale), fixed beforehand: linear near zero, logarithmic in the tails.
-    ``scale`` is the typical size of a score (such as the median |score| of validation normals; 1 for z-scores);
-    scores beyond ``reach`` scales share the outermost bins.
+    ``scale`` is the typical size of a score (such as the median |score| of validation normals; 1 for z-scores).
     """
 
     def __init__(
@@ -45,15 +50,13 @@ class PixelCurve:
         *,
         scale: float,
         bins: int = 8192,
-        reach: float = 1e3,
-        fpr_limit: float = 0.3,
     ) -> None:
         """Prepare an empty curve for the named lesion types; ValueError for a scale that is not positive."""
-        if not scale > 0 or not reach > 0 or bins < 2 or not 0 < fpr_limit <= 1:
-            raise ValueError(f"PixelCurve: scale {scale}, reach {reach}, bins {bins}, fpr_limit {fpr_limit}")
+        if not scale > 0 or bins < 2:
+            raise ValueError(f"PixelCurve needs a scale above 0 and at least 2 bins, got {scale} and {bins}")
         self.lesions = tuple(lesions)
         self.subsets = ("all", *self.lesions)
-        self.scale, self.bins, self.reach, self.fpr_limit = scale, bins, reach, fpr_limit
+        self.scale, self.bins = scale, bins
         self.groups: list[str] = []
         self._negative: list[NDArray[np.uint32]] = []
         self._positive: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in self.subsets}
@@ -70,7 +73,7 @@ class PixelCurve:
 
     def binned(self, scores: NDArray[np.floating]) -> NDArray[np.int64]:
         """Bin of each score, 0 = the most anomalous."""
-        place = np.arcsinh(np.asarray(scores, float) / self.scale) / np.arcsinh(self.reach)
+        place = np.arcsinh(np.asarray(scores, float) / self.scale) / np.arcsinh(REACH)
         rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
         descending: NDArray[np.int64] = self.bins - 1 - np.minimum(rising, self.bins - 1)
         return descending
@@ -127,7 +130,7 @@ class PixelCurve:
             "auroc": roc_area(tp, fp),
             "ap": precision_area(tp, fp),
             "dice_best": best_f1(tp, fp),
-            "aupro": region_area(found, fp, self.fpr_limit),
+            "aupro": region_area(found, fp, FPR_LIMIT),
         }
         single_tp, single_fp = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
         single = {
@@ -143,23 +146,21 @@ class PixelCurve:
         return values
 
     def values(self, subset: str = "all") -> dict[str, float]:
-        """The metrics of ``PIXEL_METRICS`` over all images; NaN where the subset has no pixel."""
+        """The metrics of ``PIXEL_METRICS`` over all images; NaN if the subset has no pixel."""
         return {name: float(value[0]) for name, value in self._values(subset, np.ones((1, len(self)))).items()}
 
     def intervals(
-        self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator, rows: int = 100
+        self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator
     ) -> dict[str, tuple[float, float]]:
-        """95 % intervals drawing whole groups of images; NaN where there is a single group. ``rows`` bounds memory."""
+        """95 % intervals that draw whole groups of images; NaN for a single group."""
         if len(set(self.groups)) < 2:
             return {name: (float("nan"), float("nan")) for name in PIXEL_METRICS}
-        return {name: percentiles(values) for name, values in self.resampled(subset, n=n, rng=rng, rows=rows).items()}
+        return {name: percentiles(values) for name, values in self.resampled(subset, n=n, rng=rng).items()}
 
-    def resampled(
-        self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator, rows: int = 100
-    ) -> dict[str, Floats]:
-        """Every metric (n,) of the resamples: the same generator state and groups give the same draws to any score."""
+    def resampled(self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator) -> dict[str, Floats]:
+        """Every metric (n,) of the resamples: equal generator states and groups give every score the same draws."""
         weights = bootstrap_weights(self.groups, n, rng)
-        chunks = [self._values(subset, weights[start : start + rows]) for start in range(0, n, rows)]
+        chunks = [self._values(subset, weights[start : start + ROWS]) for start in range(0, n, ROWS)]
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in PIXEL_METRICS}
 
     def curves(self, subset: str = "all", points: int = 200) -> Mapping[str, list[float]]:

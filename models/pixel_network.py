@@ -1,10 +1,9 @@
-"""Small fully connected networks that say of single pixels, by their features, whether they were altered.
+"""Small fully connected networks that classify single pixels, by their features, as altered or not.
 
 Legend: n pixels, F features.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,34 +14,32 @@ from torch.nn import functional as F
 from models.arithmetic import warn_if_not_reproducible
 from models.scoring import Array
 
+WIDTHS = (96, 96)
+"""Widths of the hidden layers."""
+COUNT = 3
+"""Networks whose log-odds are averaged; they differ in their first weights and the order of pixels."""
+PASSES = 8
+"""Passes over the pixels."""
+BATCH_SIZE = 2048
+"""Largest batch; it shrinks until a pass has ``LEAST_STEPS`` steps."""
 LEAST_STEPS = 20
-"""Steps of a pass, where there are so many pixels: few pixels in large batches would hardly be learned from."""
-
+"""Minimum optimiser steps per pass; shrinks the batch when there are few pixels."""
+RATE = 2e-3
+"""Highest learning rate of the one-cycle schedule."""
+DECAY = 1e-3
+"""Weight decay of AdamW."""
 FARTHEST = 8.0
-"""Features are cut off at so many sd: a value that training never showed shall not rule."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelNetworkConfig:
-    """How the networks are built and trained."""
-
-    widths: tuple[int, ...] = (96, 96)
-    count: int = 3  # networks whose log-odds are averaged; they differ in weights drawn and order of pixels
-    passes: int = 8  # over the drawn pixels
-    batch_size: int = 2048  # at most: a pass has LEAST_STEPS or more
-    rate: float = 2e-3  # highest learning rate of the one-cycle schedule
-    decay: float = 1e-3  # weight decay of AdamW
-
-    def __post_init__(self) -> None:
-        if min(self.count, self.passes, self.batch_size, *self.widths) < 1 or self.rate <= 0 or self.decay < 0:
-            raise ValueError(f"PixelNetworkConfig needs counts and widths ≥ 1, rate > 0 and decay ≥ 0, got {self}")
+"""Clip features at this many standard deviations so that unseen extremes cannot dominate."""
 
 
 class PixelNetwork:
     """Log-odds of a pixel, averaged over networks on standardised features."""
 
-    def __init__(self, samples: Array, altered: NDArray[np.bool_], config: PixelNetworkConfig, *, seed: int) -> None:
-        """Fit to ``samples`` (n, F) and whether each was ``altered`` (n,); ``ValueError`` without both kinds."""
+    def __init__(self, samples: Array, altered: NDArray[np.bool_], *, seed: int, count: int | None = None) -> None:
+        """Fit ``count`` networks (default: ``COUNT``) to ``samples`` (n, F) and whether each was ``altered`` (n,).
+
+        ``ValueError`` without both kinds of pixels.
+        """
         if altered.all() or not altered.any():
             raise ValueError(f"PixelNetwork: expected altered and other pixels, got {altered.sum()} of {len(altered)}")
         warn_if_not_reproducible()
@@ -50,7 +47,7 @@ class PixelNetwork:
         inputs, truth = self._standardised(samples), torch.from_numpy(altered.astype(np.float32))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = [_trained(inputs, truth, config) for _ in range(config.count)]
+            self.networks = [_trained(inputs, truth) for _ in range(count or COUNT)]
 
     @torch.no_grad()
     def log_odds(self, samples: Array) -> Array:
@@ -64,13 +61,16 @@ class PixelNetwork:
         return torch.from_numpy(np.ascontiguousarray(scaled, np.float32))
 
 
-def _trained(inputs: Tensor, truth: Tensor, config: PixelNetworkConfig) -> nn.Sequential:
-    network = _network(inputs.shape[1], config.widths)
-    batch_size = max(1, min(config.batch_size, len(inputs) // LEAST_STEPS))
+def _trained(inputs: Tensor, truth: Tensor) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, width in pairwise((inputs.shape[1], *WIDTHS)):
+        layers += [nn.Linear(before, width), nn.GELU()]
+    network = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 1))
+    batch_size = max(1, min(BATCH_SIZE, len(inputs) // LEAST_STEPS))
     batches = len(inputs) // batch_size
-    optimizer = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.rate, total_steps=config.passes * batches)
-    for _ in range(config.passes):
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=PASSES * batches)
+    for _ in range(PASSES):
         for chosen in torch.randperm(len(inputs))[: batches * batch_size].reshape(batches, batch_size):
             loss = F.binary_cross_entropy_with_logits(network(inputs[chosen])[:, 0], truth[chosen])
             optimizer.zero_grad()
@@ -78,10 +78,3 @@ def _trained(inputs: Tensor, truth: Tensor, config: PixelNetworkConfig) -> nn.Se
             optimizer.step()
             schedule.step()
     return network.eval()
-
-
-def _network(features: int, widths: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, width in zip([features, *widths], widths, strict=False):
-        layers += [nn.Linear(before, width), nn.GELU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1] if widths else features, 1))

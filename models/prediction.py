@@ -20,9 +20,9 @@ def predict(
     device: str = "auto",
     progress: bool = False,
 ) -> Scores:
-    """Scores of every image of the source, in its order, as CPU float32 tensors; the method is left in eval mode.
+    """Scores of every image of the source, in its order, as CPU float32 tensors; the method stays in eval mode.
 
-    ``batch_size`` images are moved to the device at once; no score depends on it (`Method.score`).
+    ``batch_size`` images are moved to the device at a time; no score depends on it (`Method.score`).
     """
     from lightning_fabric import Fabric  # two seconds to import, and most commands predict nothing
 
@@ -33,11 +33,11 @@ def predict(
     starts = range(0, len(source), batch_size)
     for start in tqdm(starts, desc="score", unit="batch", disable=not progress, leave=False):
         rows = torch.arange(start, min(start + batch_size, len(source)))
-        batch = source.batch(rows).to(fabric.device, channels_last=True)
+        batch = source.batch(rows).to(fabric.device)
         with fabric.autocast():
             found.append(method.score(batch))
-    return Scores(**{field.name: _joined(found, field.name) for field in fields(Scores)})
 
+    def joined(name: str) -> Tensor:
+        return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
 
-def _joined(found: list[Scores], name: str) -> Tensor:
-    return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
+    return Scores(**{field.name: joined(field.name) for field in fields(Scores)})

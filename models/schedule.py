@@ -1,43 +1,35 @@
 """How a stage is trained: the configuration, and the learning rate as a function of the step."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SCHEDULES = ("constant", "one_cycle", "cosine", "plateau")
+SCHEDULES = ("constant", "one_cycle", "plateau")
 PRECISIONS = ("32-true", "bf16-mixed")
 _RISE = 0.3  # share of the steps in which one_cycle rises
-_START = 1 / 25  # one_cycle's first learning rate, share of the highest
-_END = 1e-4  # last learning rate of one_cycle, cosine and plateau, share of the highest
+_START = 1 / 25  # first learning rate of one_cycle, as a share of the highest
+_END = 1e-4  # last learning rate of one_cycle and plateau, as a share of the highest
 _WARM = 100  # steps in which plateau rises
-_FALL = 0.25  # length of plateau's fall, share of the steps before it
+_FALL = 0.25  # length of plateau's fall, as a share of the steps before it
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Budget and optimiser of one stage; Adam, as in the paper."""
+    """Budget and optimiser of one stage: Adam, as in the paper; images are mirrored left to right at random."""
 
     steps: int = 1000  # optimiser steps of each phase, ≥ 1
     batch_size: int = 32  # images
     learning_rate: float = 1e-3  # highest of the schedule; the paper's is 1e-3, constant
-    schedule: str = "constant"  # constant | one_cycle | cosine | plateau (validation sets the length, see patience)
+    schedule: str = "constant"  # constant | one_cycle | plateau (validation sets the length, see patience)
     precision: str = "32-true"  # 32-true | bf16-mixed
-    device: str = "auto"  # accelerator as Lightning Fabric names it: auto | cpu | cuda | mps
-    channels_last: bool = True  # memory layout; faster on CPU and tensor cores, same results up to rounding
-    flip: bool = True  # mirror each image left to right with probability 1/2
-    crop: int = 0  # px, side of the square that training cuts from each image, the networks' factor divides it; 0 = all
     move: float = 0.0  # random shift (share of a side), stretch of each axis and turn (radians), each up to this much
     tone: float = 0.0  # random gain about the image's mean, 1 ± tone, and gamma, exp(± tone)
     gradient_clip: float = 0.0  # largest gradient norm of a phase; 0 = no clipping
     weight_average: float = 0.0  # decay of an exponential average of the weights used for validation; 0 = off
     evaluate_every: int = 100  # steps between evaluations on normal validation images
-    patience: int = (
-        0  # evaluations without improvement before stopping (plateau: before the rate falls); 0 = to the end
-    )
+    patience: int = 0  # evaluations without improvement before the end (plateau: before the fall); 0 = never
     keep_best: bool = True  # end with the weights that validated best instead of the last
     checkpoint_every: int = 500  # most steps between resumable states
-    checkpoint_seconds: float = 60.0  # most seconds between resumable states; a killed training loses no more
     log_every: int = 20  # steps between log lines (means of the steps since the last)
 
     def __post_init__(self) -> None:
@@ -48,14 +40,10 @@ class TrainConfig:
         for name, allowed in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"TrainConfig.{name} is one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not self.checkpoint_seconds > 0:
-            raise ValueError(f"TrainConfig.checkpoint_seconds is above 0, got {self.checkpoint_seconds}")
         if not self.learning_rate > 0:
             raise ValueError(f"TrainConfig.learning_rate is above 0, got {self.learning_rate}")
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"TrainConfig.weight_average is a decay in [0, 1), got {self.weight_average}")
-        if self.crop < 0:
-            raise ValueError(f"TrainConfig.crop is a side in px, at least 0 (0 = the whole image), got {self.crop}")
         if not (0 <= self.move < 0.5 and 0 <= self.tone < 1):
             raise ValueError(f"TrainConfig.move is in [0, 0.5) and tone in [0, 1), got {self.move}, {self.tone}")
         if self.patience < 0 or self.gradient_clip < 0:
@@ -64,11 +52,6 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "TrainConfig":
-        """Inverse of `to_json`; unknown names raise a TypeError."""
-        return cls(**values)
 
 
 def learning_rate(config: TrainConfig, step: int, fall_from: int | None = None) -> float:
@@ -80,19 +63,19 @@ def learning_rate(config: TrainConfig, step: int, fall_from: int | None = None) 
         if fall_from is None:
             return highest
         return highest * _between(1.0, _END, (step - fall_from) / max(_fall(fall_from) - 1, 1))
-    rise = _RISE * config.steps if config.schedule == "one_cycle" else 0.0
+    rise = _RISE * config.steps
     if step < rise:
         return config.learning_rate * _between(_START, 1.0, step / rise)
     return config.learning_rate * _between(1.0, _END, (step - rise) / max(config.steps - 1 - rise, 1))
 
 
 def latest_fall(config: TrainConfig) -> int:
-    """The step at which plateau's rate falls at the latest, so that the fall ends within the budget."""
+    """Last step at which plateau's rate may begin to fall, so that the fall ends within the budget."""
     return max(1, int(config.steps / (1 + _FALL)))
 
 
 def last_step(config: TrainConfig, fall_from: int | None) -> int:
-    """Steps after which training ends; with plateau known once the rate falls."""
+    """Number of steps after which training ends; for plateau it is known once the rate falls."""
     if config.schedule != "plateau" or fall_from is None:
         return config.steps
     return min(config.steps, fall_from + _fall(fall_from))

@@ -1,4 +1,4 @@
-"""From a residual to a score: standardise by held-out normals, slot by slot and pixel by pixel.
+"""From a residual to a score: standardise each pixel of each slot by held-out normals.
 
 Legend: n images, P parts (1, or 2 where the sign matters), H, W canvas pixels. Higher = more anomalous.
 """
@@ -18,34 +18,34 @@ from models.line_blob import line_blob_maps
 
 Array = NDArray[np.float32]
 LEAST_SD = 1e-4
-"""Smallest sd that a residual is divided by (residual units): a part that no normal shows has sd 0, and no 0/0."""
+"""Smallest sd that a residual is divided by (residual units); avoids 0/0 in parts that no normal shows."""
 
 SEVERE = 0.02
-"""Share of an image's pixels by whose mean ``ScoreConfig.severity`` tells how ill it looks."""
+"""Share of the largest pixel scores whose mean is the severity of an image (``ScoreConfig.severity``)."""
 
 COARSE = 8
-"""Px that the Gaussian of ``ScoreConfig.smooth`` measures at least on the grid it is computed on."""
+"""Smallest sigma, in px of its grid, with which the wide Gaussian of ``ScoreConfig.smooth`` is computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """How a residual becomes one map and one number; chosen a data set, never on test images."""
+    """How a residual becomes a map and a number; chosen per data set, never on test images."""
 
     fine: bool = False  # the residual at the canvas's full size: the image less the enlarged reconstruction
     signed: bool = False  # split the residual in its positive and its negative part (bright and dark lesions)
-    lines: tuple[int, ...] = ()  # px; more parts: what of the smoothed residual such lines do not follow, as vessels do
+    lines: tuple[int, ...] = ()  # px; adds parts: spots shorter than such lines (vessels are longer)
     sigma: float = 1.0  # Gaussian, px of the residual's own resolution ("one cell")
     map_sigma: float = 0.0  # Gaussian over the standardised map, px
     worst: float = 0.01  # share of the scored pixels with the largest values, (0, 1]
-    minus_mean: bool = False  # subtract the mean of the map (where overall contrast differs between files)
+    minus_mean: bool = False  # subtract the mean of the map (for files that differ in overall contrast)
     mirrored: bool = True  # statistics also from the mirrored residuals
     floor: float = 0.1  # share of the mean sd added to every sd
-    smooth: float = 0.0  # Gaussian over the sums behind the statistics, px; steadies them where normals are few
-    rare: float = 0.0  # [0, 1): where fewer normals than this share were seen, the nearest place's statistics
-    similar: int = 0  # so many of the normals (and mirrors) most like an image make its statistics; 0 = all alike
-    beside: int = 0  # so many training normals most like an image explain its residual by their own; 0 = none
-    own_mirror: bool = False  # so does the residual of the image's other half, where left and right are alike
-    severity: float = 0.0  # weight of how ill the image looks as a whole, added to each pixel (``standardise_one``)
+    smooth: float = 0.0  # Gaussian over the sums behind the statistics, px; for few normals
+    rare: float = 0.0  # [0, 1): pixels that a smaller share of normals shows use their neighbours' statistics
+    similar: int = 0  # number of most similar normals (and mirrors) that make the statistics of an image; 0 = all
+    beside: int = 0  # number of most similar training normals whose residuals this one is compared with; 0 = off
+    own_mirror: bool = False  # also compare with the mirrored residual of the image itself (for symmetric organs)
+    severity: float = 0.0  # weight of the severity of the whole image, added to each pixel (``standardise_one``)
 
     def __post_init__(self) -> None:
         if not 0 < self.worst <= 1:
@@ -60,7 +60,7 @@ class ScoreConfig:
             raise ValueError(f"ScoreConfig: beside goes without fine, and own_mirror with beside, got {self}")
 
     def scaled(self, factor: float) -> "ScoreConfig":
-        """The same for networks of a resolution that many times as high; a fine residual has the canvas's own."""
+        """The configuration for networks of a resolution ``factor`` times as high; a fine residual is not affected."""
         if self.fine:
             return self
         lines = tuple(max(2, round(factor * length)) for length in self.lines)
@@ -78,7 +78,7 @@ class NormalStatistics:
 
 @dataclass(frozen=True)
 class NormalSums:
-    """Running sums over normals; sums of one image can be taken away again, so that it is not its own reference."""
+    """Running sums over normals; the sums of an image can be subtracted so that it is not its own reference."""
 
     total: NDArray[np.float64]  # (P, H, W)
     square: NDArray[np.float64]
@@ -91,22 +91,22 @@ class NormalSums:
         return NormalSums(self.total - other.total, self.square - other.square, self.count - other.count)
 
     def scaled(self, factor: float) -> "NormalSums":
-        """The same normals counted that many times."""
+        """The same normals, counted ``factor`` times."""
         return NormalSums(self.total * factor, self.square * factor, self.count * factor)
 
     def flipped(self) -> "NormalSums":
-        """Those of the mirrored normals."""
+        """The sums of the mirrored normals."""
         return NormalSums(self.total[..., ::-1], self.square[..., ::-1], self.count[..., ::-1])
 
     def smoothed(self, sigma: float) -> "NormalSums":
-        """Gaussian over places, px: each speaks for its neighbourhood."""
+        """The sums smoothed by a Gaussian over pixels."""
         if sigma == 0:
             return self
         total, square = (np.stack([_wide(plane, sigma) for plane in planes]) for planes in (self.total, self.square))
         return NormalSums(total, square, _wide(self.count, sigma))
 
     def statistics(self, config: ScoreConfig) -> NormalStatistics:
-        """Mean and sd; places that (nearly) no normal showed take the nearest place that enough of them did."""
+        """Mean and sd; pixels that too few normals show take the values of the nearest pixel with enough."""
         enough = self.count > max(0.5, config.rare * self.count.max())
         if not enough.any():
             raise ValueError("statistics of normals need at least one normal image with scored pixels, got none")
@@ -121,7 +121,7 @@ class NormalSums:
 
 
 def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
-    """Smoothed parts (n, P, H, W) of signed residuals (n, H, W); pixels that are not scored count as zero weight."""
+    """Smoothed parts (n, P, H, W) of signed residuals (n, H, W); unscored pixels have weight zero."""
     weight = scored.astype(np.float32)
     norm: Array = np.maximum(_blurred(weight, config.sigma), 1e-6)
 
@@ -131,7 +131,7 @@ def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Ar
 
     split = [np.maximum(residual, 0), np.maximum(-residual, 0)] if config.signed else [np.abs(residual)]
     if config.lines:
-        calm = zip(smooth(residual), scored, strict=True)  # single noisy pixels would end a line
+        calm = zip(smooth(residual), scored, strict=True)  # single noisy pixels would interrupt a line
         split += list(np.stack([line_blob_maps(one, mask, config.lines) for one, mask in calm], axis=1))
     return np.stack([smooth(part) for part in split], axis=1).astype(np.float32)
 
@@ -142,14 +142,14 @@ def _blurred(planes: Array, sigma: float) -> Array:
 
 
 def _gaussian(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
-    """Gaussian of a plane (H, W), mirrored beyond its border; equals SciPy's within rounding, seven times faster."""
+    """Gaussian of a plane (H, W), mirrored beyond its border; equal to SciPy's up to rounding, seven times faster."""
     side = 2 * int(4 * sigma + 0.5) + 1
     smooth: NDArray[Any] = cv2.GaussianBlur(plane, (side, side), sigma, borderType=cv2.BORDER_REFLECT)
     return smooth
 
 
 def _wide(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Gaussian of a plane (H, W); a wide one on a grid where it still measures ``COARSE`` px, as good within 1e-3."""
+    """Gaussian of a plane (H, W); a wide one is computed on a coarser grid, with an error below 1e-3."""
     factor = int(sigma // COARSE)
     if factor < 2:
         return _gaussian(plane, sigma)
@@ -172,7 +172,7 @@ def shifted(values: Array, offset: tuple[float, float]) -> Array:
 
 
 def sums(smoothed: Array, scored: NDArray[np.bool_], offset: tuple[float, float], config: ScoreConfig) -> NormalSums:
-    """What one normal image adds: its parts (P, H, W) brought to the reference place, mirrored too where configured."""
+    """Sums of one normal image: its parts (P, H, W) moved to the reference position, and mirrored if configured."""
     back = (-offset[0], -offset[1])
     value = shifted(smoothed, back).astype(np.float64)
     weight = shifted(scored.astype(np.float32), back).astype(np.float64)
@@ -203,8 +203,8 @@ def standardise_one(
 ) -> Array:
     """Pixel scores (H, W) of one image, 0 where it is not scored; statistics are shifted to it.
 
-    The largest of (r − μ)/(sd + floor·mean sd) over the parts, smoothed. With ``severity`` the mean of the image's own
-    worst ``SEVERE`` share is added to each pixel at that weight: a spot means more in an image that has many.
+    The largest of (r − μ)/(sd + floor·mean sd) over the parts, smoothed. ``severity`` is the weight with which the mean
+    of the image's worst ``SEVERE`` share is added to each pixel: it boosts findings in images that show many.
     """
     # summed in float64: in float32 the mean of a plane depends on its memory layout from the fourth digit on
     mean_sd = statistics.sd.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
@@ -220,7 +220,7 @@ def standardise_one(
 
 
 def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
-    """Image scores (n,): mean of the worst share of scored pixels, minus the map's mean where configured."""
+    """Image scores (n,): mean of the worst share of scored pixels, minus the mean of the map if configured."""
     scores = np.empty(len(maps), np.float32)
     for i, (values, mask) in enumerate(zip(maps, scored, strict=True)):
         inside = values[mask]

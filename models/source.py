@@ -1,4 +1,4 @@
-"""Training data in memory: uint8 images, proxies and validity, and the order in which they are drawn."""
+"""Training data in memory: uint8 images, proxies and validity, and the order of the batches."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from models.method import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSource:
-    """Images kept as uint8; float32 in [0, 1] is made batch by batch."""
+    """Images as uint8, converted to float32 in [0, 1] batch by batch."""
 
     images: Tensor  # (N, C, H, W) uint8
-    proxies: Tensor | None = None  # (N, K, H, W) uint8; K channels of their own
+    proxies: Tensor | None = None  # (N, K, H, W) uint8
     valid: Tensor | None = None  # (N, H, W) bool or integer, non-zero where the image holds data; None = everywhere
-    scored: Tensor | None = None  # (N, H, W) the same, where image scores look; None = wherever there is data
+    scored: Tensor | None = None  # (N, H, W) the same for image scores; None = wherever there is data
 
     def __post_init__(self) -> None:
         """Check shapes and types."""
@@ -42,27 +42,16 @@ class TensorSource:
         valid: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
         scored: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
     ) -> "TensorSource":
-        """Share the memory of numpy arrays where they are contiguous."""
-
-        def shared(array: NDArray[np.uint8] | NDArray[np.bool_]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array))
-
-        return cls(
-            images=shared(images),
-            proxies=None if proxies is None else shared(proxies),
-            valid=None if valid is None else shared(valid),
-            scored=None if scored is None else shared(scored),
-        )
+        """Share the memory of numpy arrays if they are contiguous."""
+        arrays = {"images": images, "proxies": proxies, "valid": valid, "scored": scored}
+        return cls(**{n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in arrays.items() if a is not None})
 
     def __len__(self) -> int:
         return len(self.images)
 
     def mirrored(self) -> "TensorSource":
         """The same images flipped left to right."""
-        every = (self.images, self.proxies, self.valid, self.scored)
-        images, proxies, valid, scored = (None if each is None else each.flip(-1) for each in every)
-        assert images is not None
-        return TensorSource(images=images, proxies=proxies, valid=valid, scored=scored)
+        return TensorSource(**{name: value.flip(-1) for name, value in vars(self).items() if value is not None})
 
     def batch(self, rows: Tensor) -> Batch:
         """The images of those rows (int64), on the CPU."""
@@ -75,7 +64,7 @@ class TensorSource:
 
 @dataclass(frozen=True)
 class Order:
-    """Which rows step t sees: epochs of shuffled rows laid end to end; a pure function of seed and step."""
+    """Rows of step t: shuffled epochs one after the other; a pure function of seed and step."""
 
     count: int
     batch_size: int

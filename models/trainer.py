@@ -1,6 +1,6 @@
 """One trainer for every method: device and precision from Lightning Fabric, a budget in steps, exact resume.
 
-One process, one device. A step draws a batch and runs the stage's phases on it, one optimiser each.
+One process, one device. A step draws a batch and runs the stage's phases on it, each with its own optimiser.
 """
 
 import logging
@@ -25,6 +25,9 @@ from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource
 from models.training_state import Progress, TrainingState
 
+CHECKPOINT_SECONDS = 60.0
+"""Most seconds between resumable states: a killed training loses no more."""
+
 _log = logging.getLogger(__name__)
 Log = Callable[[int, dict[str, float]], None]
 
@@ -40,11 +43,11 @@ class TrainResult:
     seconds: float  # over all processes that worked on it
     weights: str  # content hash of the whole method
     history: list[dict[str, float]]  # evaluations: step, validation losses, their sum as "validation"
-    precision: str  # what this machine computed with
+    precision: str  # the precision used on this machine
 
 
 class TrainingDivergedError(RuntimeError):
-    """A loss is not finite any more."""
+    """A loss is not finite."""
 
 
 def fit(
@@ -63,10 +66,10 @@ def fit(
 ) -> TrainResult:
     """Train one stage of a method in place and return how it went.
 
-    `validation` holds normal images only. `folder` keeps the resumable state: a call with the same arguments goes on
-    from it, and a finished one only reloads the result. `data` names the data's version; a state made of other data,
-    configuration or seed raises a ValueError. `title` names the progress bar. `log` gets (steps done, figures); after
-    a kill it may get some steps a second time. A loss that is not finite raises TrainingDivergedError.
+    `validation` holds normal images only. `folder` keeps the resumable state: a call with the same arguments resumes
+    from it, and a finished training is only reloaded. `data` is the version of the data. `title` names the progress
+    bar. `log` gets (steps done, figures); after a kill it may get some steps twice. ValueError if the state belongs to
+    other data, configuration or seed; TrainingDivergedError if a loss is not finite.
     """
     warn_if_not_reproducible()
     with torch.random.fork_rng(), deterministic():
@@ -93,7 +96,7 @@ class _Run:
         from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
 
         self.precision = precision_here(config)
-        self.fabric = Fabric(accelerator=config.device, devices=1, precision=self.precision)  # type: ignore[arg-type]
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # type: ignore[arg-type]
         self.stage, self.config, self.folder = stage, config, folder
         self.train_source, self.validation_source = train, validation
         self.order = Order(len(train), config.batch_size, seed)
@@ -108,8 +111,7 @@ class _Run:
             "start": content_hash(method.state_dict()),
         }
         method.to(self.fabric.device)
-        if config.channels_last:
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method = method
         self.active: Phase | None = None  # whose modules are in training mode
         self.optimisers = {phase.name: self._optimiser(phase) for phase in stage.phases}
@@ -117,7 +119,7 @@ class _Run:
         self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
 
     def train(self, log: Log, *, title: str, progress: bool) -> TrainResult:
-        """All steps that are still to do."""
+        """Run the remaining steps."""
         if not self.state.load(self.folder, self.fingerprint) and self.config.weight_average:
             self.state.average = {name: value.detach().clone() for name, value in self._trained().items()}
         done = self.state.progress
@@ -148,20 +150,17 @@ class _Run:
             done.stopped_early = settled and not last
             done.done = last or done.stopped_early
         waited = time.perf_counter() - self.saved_at
-        if done.done or done.step % config.checkpoint_every == 0 or waited >= config.checkpoint_seconds:
+        if done.done or done.step % config.checkpoint_every == 0 or waited >= CHECKPOINT_SECONDS:
             done.seconds = time.perf_counter() - self.started
             self.state.save(self.folder, self.fingerprint)
             self.saved_at = time.perf_counter()
 
     def _step(self) -> None:
         done, config, generator = self.state.progress, self.config, self.state.generator
-        batch = self.train_source.batch(self.order.rows(done.step)).to(
-            self.fabric.device, channels_last=config.channels_last
-        )
-        if config.flip:
-            flips = torch.rand(len(batch.image), generator=generator) < 0.5
-            batch = batch.mirrored(flips.to(self.fabric.device))
-        batch = varied(batch, generator, move=config.move, tone=config.tone, crop=config.crop)
+        batch = self.train_source.batch(self.order.rows(done.step)).to(self.fabric.device)
+        flips = torch.rand(len(batch.image), generator=generator) < 0.5
+        batch = batch.mirrored(flips.to(self.fabric.device))
+        batch = varied(batch, generator, move=config.move, tone=config.tone)
         for phase in self.stage.phases:
             if done.step % phase.every == 0:
                 for name, value in self._update(phase, batch).items():
@@ -174,7 +173,7 @@ class _Run:
         if self.active is not phase:
             self.method.activate(phase)
             self.active = phase
-        rate = learning_rate(config, self.state.progress.step, self.state.progress.fall_from) * phase.rate
+        rate = learning_rate(config, self.state.progress.step, self.state.progress.fall_from)
         for group in optimiser.param_groups:
             group["lr"] = rate
         with self.fabric.autocast():
@@ -189,8 +188,7 @@ class _Run:
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         if config.gradient_clip:
-            parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+            torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.gradient_clip)
         optimiser.step()
         return figures
 
@@ -201,7 +199,7 @@ class _Run:
         return Adam(parameters, lr=self.config.learning_rate, betas=phase.betas)
 
     def _figures(self) -> dict[str, float]:
-        """Mean losses since the last log line, learning rate, speed, the method's own diagnostics."""
+        """Mean losses since the last log line, learning rate, speed, and the method's diagnostics."""
         done = self.state.progress
         figures = {f"train/{name}": value / done.window_steps for name, value in done.window.items()}
         done.window, done.window_steps = {}, 0
@@ -212,7 +210,7 @@ class _Run:
         return figures | self.method.diagnostics(self.stage.name)
 
     def _evaluate(self) -> dict[str, float]:
-        """Validation losses (with averaged weights where configured), and the best-so-far kept."""
+        """Validation losses (with averaged weights where configured); keeps the best weights so far."""
         done = self.state.progress
         with self._averaged():
             figures = self._validation()
@@ -231,13 +229,13 @@ class _Run:
         source, total = self.validation_source, dict[str, float]()
         with torch.no_grad(), self.fabric.autocast():
             for rows in torch.split(torch.arange(len(source)), self.config.batch_size):
-                batch = source.batch(rows).to(self.fabric.device, channels_last=self.config.channels_last)
+                batch = source.batch(rows).to(self.fabric.device)
                 for name, value in self.method.validation(self.stage.name, batch).items():
                     total[name] = total.get(name, 0.0) + float(value) * len(rows) / len(source)
         return total | {"validation": sum(total.values())}
 
     def _trained(self) -> dict[str, Tensor]:
-        """Weights and buffers that this stage changes, by their full names."""
+        """Weights and buffers that this stage changes, by full name."""
         prefixes = tuple(f"{module}." for module in self.method.modules_of(self.stage.name))
         return {name: value for name, value in self.method.state_dict().items() if name.startswith(prefixes)}
 
@@ -252,7 +250,7 @@ class _Run:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The method with its averaged weights, where there are any."""
+        """Use the averaged weights, if there are any, inside the block."""
         held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
         self._put(self.state.average)
         try:
@@ -268,7 +266,9 @@ class _Run:
     def _result(self) -> TrainResult:
         done = self.state.progress
         if done.best_value is None:
-            raise ValueError(f"{self.folder} holds a finished training without an evaluation: delete it, train again")
+            raise ValueError(
+                f"{self.folder} holds a finished training without an evaluation: delete it, then train again"
+            )
         self._put(self.state.best if self.config.keep_best else self.state.average)
         self.method.eval().requires_grad_(True)
         return TrainResult(
@@ -286,10 +286,9 @@ class _Run:
 def precision_here(config: TrainConfig) -> str:
     """The configured precision, or full precision (with a warning) on a CPU that can only emulate bfloat16.
 
-    Emulated it is an order of magnitude slower, and the optimiser's weights are float32 in either case.
+    Emulation is an order of magnitude slower; the optimiser's weights are float32 in either case.
     """
-    on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.accelerator.is_available())
-    if config.precision == "32-true" or not on_cpu or bfloat16_on_cpu():
+    if config.precision == "32-true" or torch.accelerator.is_available() or bfloat16_on_cpu():
         return config.precision
     _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
     return "32-true"

@@ -1,4 +1,4 @@
-"""All that a killed training needs to go on exactly where its last state was written."""
+"""The state from which a killed training resumes exactly."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +17,7 @@ STATE_FILE = "training_state.safetensors"
 
 @dataclass
 class Progress:
-    """What has happened so far, besides tensors."""
+    """Progress so far, apart from tensors."""
 
     step: int = 0  # steps done
     best_value: float | None = None  # lowest validation loss
@@ -44,7 +44,7 @@ class TrainingState:
     progress: Progress
 
     def save(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
-        """Write everything as one file, at once."""
+        """Write everything atomically as one file."""
         tensors = {f"method/{name}": value for name, value in self.method.state_dict().items()}
         tensors |= {f"average/{name}": value for name, value in self.average.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
@@ -57,7 +57,7 @@ class TrainingState:
         write_tensors(folder / STATE_FILE, tensors, meta)
 
     def load(self, folder: Path, fingerprint: Mapping[str, Any]) -> bool:
-        """Take up the state in a folder; False where there is none, a ValueError where it is of another training."""
+        """Load the state in a folder; False if there is none, ValueError if it belongs to another training."""
         path = folder / STATE_FILE
         if not path.is_file():
             return False
@@ -66,7 +66,7 @@ class TrainingState:
             differing = [name for name, value in fingerprint.items() if meta["fingerprint"].get(name) != value]
             raise ValueError(
                 f"{path} belongs to another training (it differs in {', '.join(differing)}): "
-                "take another folder, or delete this one to start anew"
+                "use another folder, or delete this one to start again"
             )
         self.method.load_state_dict(_under(tensors, "method/"))
         self.average = self._placed(_under(tensors, "average/"))
@@ -89,7 +89,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _restore(optimiser: Adam, tensors: Mapping[str, Tensor]) -> None:
     """Adam's moments, laid out in memory like the parameters they belong to."""
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    parameters = optimiser.param_groups[0]["params"]
     for name, value in tensors.items():
         number, key = name.split("/")
         parameter = parameters[int(number)]

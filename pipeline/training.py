@@ -1,12 +1,12 @@
-"""A method trained canvas by canvas, one stage or all of them: a canvas has its own network, its slots share it.
+"""Train a method canvas by canvas, one stage or all of them: each canvas has its own network, shared by its slots.
 
-A version holds ``<canvas>/weights.safetensors`` and ``method.json`` (the whole method so far: stage 2 holds
-stage 1's modules too), ``<canvas>/history.json`` (validation losses) and ``model_card.md``.
-The trained stages of a baseline lie in one version: nothing else stands on its first stage alone.
+A version holds ``<canvas>/weights.safetensors`` and ``method.json`` (the whole method so far: stage 2 includes the
+modules of stage 1), ``<canvas>/history.json`` (validation losses) and ``model_card.md``. All stages of a baseline are
+in one version, since nothing else depends on its first stage.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,14 +27,14 @@ Log = Callable[[int, dict[str, float]], None]
 
 
 VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+"""Part of the asset's code version; raise it when a code change alters the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasTraining:
-    """How the network of one canvas is made and trained."""
+    """Network of one canvas and how it is trained."""
 
-    size: tuple[int, int]  # training rows and columns of a tile, px; tiles themselves stay 256
+    size: tuple[int, int]  # training rows and columns of a tile, px; stored tiles have 256
     model: MethodConfig
     stages: Mapping[str, TrainConfig]  # stage name → budget and optimiser
 
@@ -60,25 +60,24 @@ class TrainingPlan:
         return tuple(next(iter(self.canvases.values())).stages)
 
     def first_stage(self) -> "TrainingPlan":
-        """The first stage alone, with all that it does not depend on at one value: equal plans give equal weights."""
-        first, *_ = self.stages
-        canvases = {
-            canvas: replace(plan, model=plan.model.of_first_stage(), stages={first: plan.stages[first]})
-            for canvas, plan in self.canvases.items()
-        }
-        return replace(self, canvases=canvases)
+        """Only the first stage, with fields that it does not read at one value: equal plans give equal weights."""
+        plan = self._with(self.stages[:1])
+        canvases = {name: replace(one, model=one.model.of_first_stage()) for name, one in plan.canvases.items()}
+        return replace(plan, canvases=canvases)
 
     def later_stages(self) -> "TrainingPlan":
-        """The same without the first stage, whose weights are taken over."""
-        _, *later = self.stages
+        """The plan without its first stage, whose weights are reused."""
+        return self._with(self.stages[1:])
+
+    def _with(self, stages: Collection[str]) -> "TrainingPlan":
         canvases = {
-            canvas: replace(plan, stages={stage: plan.stages[stage] for stage in later})
+            canvas: replace(plan, stages={stage: plan.stages[stage] for stage in stages})
             for canvas, plan in self.canvases.items()
         }
         return replace(self, canvases=canvases)
 
     def of_stage(self, stage: str) -> dict[str, object]:
-        """What this stage depends on, so that stage 2's budget leaves stage 1 alone."""
+        """The part of the plan that a stage depends on: a new budget of stage 2 does not outdate stage 1."""
         return {
             canvas: {
                 "size": list(plan.size),
@@ -91,23 +90,23 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What every training of one call shares."""
+    """Inputs that all trainings of one call share."""
 
-    asset: str  # what is published
+    asset: str  # name under which the result is published
     tiles: Version
     proxies: Version
     plan: TrainingPlan
     seed: int
     code_version: str
-    log: Log  # gets a step and named figures, prefixed by the canvas (and by the stage where there are several)
+    log: Log  # gets a step and named figures, prefixed by the canvas (and by the stage if there are several)
     progress: bool = True
 
     def key(self, *more: object) -> str:
-        """Fingerprint of all that the weights depend on."""
+        """Fingerprint of everything that the weights depend on."""
         return fingerprint(self.tiles.data_version, self.proxies.data_version, *more, self.seed, self.code_version)
 
     def fit(self, method: Method, stage: str, canvas: str, state: Path, key: str, prefix: str) -> TrainResult:
-        """Train one stage of one canvas's network; normal validation tiles choose the weights that are kept."""
+        """Train one stage of one canvas's network; normal validation tiles select the weights to keep."""
         training = self.plan.canvases[canvas]
         return fit(
             method,
@@ -124,24 +123,23 @@ class Training:
         )
 
     def start(self, canvas: str) -> Method:
-        """The untrained network of a canvas; what the tiles and the canvas decide is put into its configuration."""
+        """The untrained network of a canvas; tiles and canvas set fill value, size and proxy channels."""
         training = self.plan.canvases[canvas]
         values = training.model.to_json()
-        if "invalid_fill" in values:
-            values["invalid_fill"] = read_neutral(self.tiles.path) / 255
+        values["invalid_fill"] = read_neutral(self.tiles.path) / 255
         if "size" in values:
             values["size"] = list(training.size)
         image, proxy = (open_array(made.path, "pixels").shape[1] for made in (self.tiles, self.proxies))
-        if proxy != image and hasattr(training.model, "proxy_channels"):
+        if proxy != image and "proxy_channels" in values:
             values["proxy_channels"] = int(proxy)
         return build(self.plan.method, type(training.model).from_json(values), seed=self.seed)
 
 
 def train_stage(stage: str, previous: Version | None, training: Training, store: Store) -> Version:
-    """Train one stage on normal training tiles, stop on normal validation tiles, publish it.
+    """Train one stage on normal training tiles, stop on normal validation tiles, and publish it.
 
-    ``previous`` is the stage before (None for the first). A killed run goes on from its last checkpoint and ends with
-    the very same weights.
+    ``previous`` is the stage before (None for the first). A killed run resumes from its last checkpoint and ends with
+    the same weights.
     """
     asset, plan = training.asset, training.plan
     key = training.key(previous.data_version if previous else "", plan.of_stage(stage))
@@ -161,9 +159,9 @@ def train_stage(stage: str, previous: Version | None, training: Training, store:
 
 
 def train_method(training: Training, store: Store, previous: Version | None = None) -> Version:
-    """Train all stages of a method, one after the other, and publish them as one version; resumes like a stage.
+    """Train all stages of a method in turn and publish them as one version; resumes like a stage.
 
-    A plan that leaves out its method's first stages takes their weights from ``previous``.
+    A plan without the method's first stages reuses their weights from ``previous``.
     """
     asset, plan = training.asset, training.plan
     before = [] if previous is None else [previous.data_version]
@@ -179,10 +177,10 @@ def train_method(training: Training, store: Store, previous: Version | None = No
 
 
 def train_shared(training: Training, store: Store, first: str) -> tuple[Version, ...]:
-    """Train a method so that others share its first stage, which is found by its hash below ``first``.
+    """Train a method whose first stage may be shared with others; that stage is stored by its hash under ``first``.
 
-    Gives the versions of the first stage, if there are several, and of the whole method, whose weights are those that
-    ``train_method`` would give.
+    Returns the versions of the first stage (if there are several stages) and of the whole method, with the weights
+    that ``train_method`` would give.
     """
     plan = training.plan
     if len(plan.stages) == 1:
@@ -192,7 +190,7 @@ def train_shared(training: Training, store: Store, first: str) -> tuple[Version,
 
 
 def train_members(trainings: Mapping[str, Training], asset: str, store: Store) -> Version:
-    """Train the committee's other methods one after the other; one version, a folder each, resumes like a stage."""
+    """Train the other methods of the committee in turn: one version with a folder each; resumes like a stage."""
     plans = {name: [one.plan.of_stage(stage) for stage in one.plan.stages] for name, one in trainings.items()}
     key = fingerprint(plans, [one.key() for one in trainings.values()])
     with store.building(asset, key) as work:
@@ -216,7 +214,7 @@ def train_members(trainings: Mapping[str, Training], asset: str, store: Store) -
 
 @dataclass(frozen=True)
 class _Made:
-    """What training all stages of a method on all canvases left."""
+    """Result of training all stages of a method on all canvases."""
 
     hashes: dict[str, str]  # canvas → content hash of the weights
     parameters: int
@@ -231,7 +229,7 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
         if plan.stages[0] != "stage1":
             if previous is None:
                 raise ConfigError(f"{plan.method} begins with {plan.stages[0]}: expected a trained method, got none")
-            _take_over(method, load_method(checkpoint_folder(previous, canvas)), plan.stages)
+            _reuse(method, load_method(checkpoint_folder(previous, canvas)), plan.stages)
         for stage in plan.stages:
             result = training.fit(method, stage, canvas, state / canvas / stage, key, f"{canvas}/{stage}")
             history[stage], seconds = result.history, seconds + result.seconds
@@ -243,12 +241,12 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
 
 
 def _extra(trained: CanvasTraining, result: TrainResult) -> dict[str, object]:
-    """What a checkpoint says of its training beside the method: size (h, w) in px, precision of its last stage."""
+    """Entries of a checkpoint about its training: size (h, w) in px, precision of the last stage."""
     return {"size": list(trained.size), "precision": result.precision}
 
 
-def _take_over(method: Method, trained: Method, stages: tuple[str, ...]) -> None:
-    """Give the method the weights of all modules that ``stages`` do not train; ``ConfigError`` where one is lacking."""
+def _reuse(method: Method, trained: Method, stages: tuple[str, ...]) -> None:
+    """Copy the weights of all modules that ``stages`` do not train; ``ConfigError`` if ``trained`` lacks one."""
     own = {module for stage in stages for module in method.modules_of(stage)}
     wanted = {name for name in method.state_dict() if name.split(".")[0] not in own}
     held = {name: value for name, value in trained.state_dict().items() if name in wanted}
@@ -258,7 +256,7 @@ def _take_over(method: Method, trained: Method, stages: tuple[str, ...]) -> None
 
 
 def checkpoint_folder(stage: Version, canvas: str) -> Path:
-    """Folder of one canvas's weights in a stage's version; a member's canvas is ``<member>/<canvas>``."""
+    """Folder of a canvas's weights in a version; the canvas of a committee member is ``<member>/<canvas>``."""
     return stage.path / canvas
 
 

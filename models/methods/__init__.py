@@ -1,4 +1,4 @@
-"""The methods there are, by name."""
+"""All methods by name, in the order in which the benchmark shows them: the paper's first."""
 
 import torch
 
@@ -20,20 +20,20 @@ METHODS: dict[str, type[Method]] = {
     "proxyano": ProxyAno,
     "auto_encoder": AutoEncoder,
     "memae": MemAE,
-    "ganomaly": GANomaly,
-    "vae": VAE,
-    "denoising": Denoising,
-    "segmentation": Segmentation,
     "anogan": AnoGAN,
     "f_anogan": FAnoGAN,
+    "ganomaly": GANomaly,
     "sparse_gan": SparseGAN,
     "pix2pix": Pix2Pix,
     "cycle_gan": CycleGAN,
+    "vae": VAE,
+    "denoising": Denoising,
+    "segmentation": Segmentation,
 }
 
 
 def build(name: str, config: MethodConfig, *, seed: int) -> Method:
-    """A new method with weights drawn from the seed; the global generator is left as it was."""
+    """A new method with weights drawn from the seed; the global generator stays as it is."""
     if name not in METHODS:
         raise ValueError(f"no method {name!r}; there are {', '.join(sorted(METHODS))}")
     kind = METHODS[name]

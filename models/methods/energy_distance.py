@@ -1,7 +1,7 @@
-"""How far generated images are from real ones, without a discriminator: what GAN stages are validated by.
+"""Distance of generated images to real ones, without a discriminator: the validation loss of GAN stages.
 
-Székely and Rizzo's energy distance 2E‖x − g‖ − E‖x − x'‖ − E‖g − g'‖ is 0 only for equal distributions, so that both
-unlike and too few different images count; it needs no chance and compares generators of different steps.
+Székely and Rizzo's energy distance 2E‖x − g‖ − E‖x − x'‖ − E‖g − g'‖ is 0 only for equal distributions, so it detects
+both dissimilar and too uniform images. It draws nothing, and is comparable between steps.
 """
 
 import torch

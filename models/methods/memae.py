@@ -7,98 +7,67 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models import losses as terms
-from models.card import ablation, left_open, stated
+from models.card import ablation, left_open
 from models.method import Batch, MethodConfig, Scores
-from models.methods.reconstruction import ReconstructionConfig, ReconstructionMethod, coarse
-from models.nets.decoder import Decoder
-from models.nets.encoder import Encoder
+from models.methods.reconstruction import ReconstructionConfig, ReconstructionMethod
+from models.nets.encoder_decoder import MemoryEncoderDecoder
 from models.nets.memory import Lookup, Memory
 from models.nets.soft_memory import Recall, SoftMemory
+
+SHRINK = 1.0
+"""Threshold λ on the shares in units of 1/N (stated: 1 to 3; at 3 even shares would all be cut)."""
+LAMBDA_ENTROPY = 2e-4
+"""Weight α of the shares' entropy (Eq. 9; stated)."""
+COMMITMENT = 0.25
+"""Weight of the commitment term of the nearest-item memory; ProxyAno's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemAEConfig(ReconstructionConfig):
     """Configuration of `MemAE`."""
 
-    memory_items: int = field(default=500, metadata=left_open("N; MemAE takes 100 to 2000 by data set, 500 for photos"))
-    shrink: float = field(
-        default=1.0,
-        metadata=stated("threshold λ on the shares in units of 1/N, 1 to 3; at 3 even shares would all fall away"),
+    memory_items: int = field(
+        default=500, metadata=left_open("N; MemAE takes 100 to 2000 by data set, 500 for photos", least=1)
     )
-    lambda_entropy: float = field(default=2e-4, metadata=stated("weight α of the shares' entropy (Eq. 9), ≥ 0"))
     memory: str = field(
-        default="soft", metadata=ablation("'soft' is MemAE's; 'nearest' is ProxyAno's (its Table IV, EncDec + mem)")
+        default="soft",
+        metadata=ablation(
+            "'soft' is MemAE's; 'nearest' is ProxyAno's (its Table IV, EncDec + mem)", choices=("soft", "nearest")
+        ),
     )
-    memory_decay: float = field(default=0.99, metadata=ablation("of the nearest memory, as ProxyAno's"))
-    memory_revive_below: float = field(default=0.1, metadata=ablation("of the nearest memory, as ProxyAno's"))
-    commitment: float = field(default=0.25, metadata=ablation("of the nearest memory, as ProxyAno's"))
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if self.memory not in ("soft", "nearest"):
-            raise ValueError(f"MemAEConfig.memory is one of soft, nearest, got {self.memory!r}")
-        for name in ("memory_decay", "memory_revive_below", "commitment"):
-            self._at_least(name, 0)
-        self._at_least("memory_items", 1)
-        self._at_least("shrink", 0)
-        self._at_least("lambda_entropy", 0)
-
-
-class MemoryNetwork(nn.Module):
-    """Dec(memory(Enc(I)))."""
-
-    def __init__(self, config: MemAEConfig) -> None:
-        super().__init__()
-        self.encoder = Encoder(config.channels, config.widths, config.latent_dim)
-        self.memory = _memory(config)
-        self.decoder = Decoder(
-            config.channels, config.widths, config.latent_dim, skips=False, sigmoid=config.head == "sigmoid"
-        )
-
-    def forward(
-        self, image: Tensor, valid: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Recall | Lookup]:
-        """Rebuilt image and what the memory did; a nearest memory needs the generator while it learns."""
-        inside, latent = coarse(valid, self.encoder.factor).ge(0.5).float(), self.encoder(image)
-        if isinstance(self.memory, Memory):
-            looked_up = self.memory(latent, generator=generator, valid=inside)
-            return self.decoder(looked_up.latent), looked_up
-        recalled = self.memory(latent, inside)
-        return self.decoder(recalled.latent), recalled
-
-
-def _memory(config: MemAEConfig) -> SoftMemory | Memory:
-    if config.memory == "soft":
-        return SoftMemory(config.memory_items, config.latent_dim, shrink=config.shrink)
-    decay, revive = config.memory_decay, config.memory_revive_below
-    return Memory(config.memory_items, config.latent_dim, decay=decay, revive_below=revive)
 
 
 class MemAE(ReconstructionMethod):
     """Trained on ‖I − Î‖² + α·entropy of the shares (Eq. 9-11); its own score is the mean of (I − Î)²."""
 
     name: ClassVar[str] = "memae"
+    label: ClassVar[str] = "MemAE"
     config_type: ClassVar[type[MethodConfig]] = MemAEConfig
-    config: MemAEConfig
 
     def __init__(self, config: MemAEConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.network = MemoryNetwork(config)
+        super().__init__(config)
 
-    def _losses(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        def memory() -> Memory | SoftMemory:
+            if config.memory == "nearest":
+                return Memory(config.memory_items, config.latent_dim)
+            return SoftMemory(config.memory_items, config.latent_dim, shrink=SHRINK)
+
+        self.network = MemoryEncoderDecoder(
+            config.channels, config.channels, config.widths, config.latent_dim, memory=memory
+        )
+
+    def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         rebuilt, found = self.network(batch.image, batch.valid, generator)
         named = {"reconstruction": terms.masked_square(rebuilt, batch.image, batch.valid)}
-        if isinstance(found, Lookup):
-            return named | {"commitment": self.config.commitment * found.commitment}
-        return named | {"entropy": self.config.lambda_entropy * found.entropy}
+        if isinstance(found, Recall):
+            return named | {"entropy": LAMBDA_ENTROPY * found.entropy}
+        assert isinstance(found, Lookup)
+        return named | {"commitment": COMMITMENT * found.commitment}
 
     def _score(self, batch: Batch) -> Scores:
-        """Mean (I − Î)² over scored pixels, and the scores for all."""
-        batch = self.filled(batch)
+        """Mean (I − Î)² over scored pixels, and the scores that all methods have."""
         rebuilt = self.masked(self.network(batch.image, batch.valid)[0], batch)
         return self.scores(batch, rebuilt, terms.image_mean((batch.image - rebuilt).square(), batch.score_mask()))

@@ -1,10 +1,13 @@
 """Pseudo-abnormal proxies: patches of another normal image pasted on a normal proxy (the paper's PAPC, III-D).
 
-Legend: B images, C channels, H, W pixels; all draws come from the generator, on the CPU, whatever the device.
+Legend: B images, C channels, H, W pixels; all draws come from the generator, on the CPU for any device.
 """
 
 import torch
 from torch import Tensor
+
+SIDE = (0.0625, 0.25)
+"""Range of a patch's height and width as shares of the image's side (our choice for "random size"): 16-64 px at 256."""
 
 
 def pseudo_abnormal(
@@ -19,9 +22,9 @@ def pseudo_abnormal(
 ) -> tuple[Tensor, Tensor]:
     """Proxies P' (B, C, H, W) and their paste masks M (B, 1, H, W).
 
-    `count` is the range of patches an image, `side` the range of their height and of their width as shares of the
-    image's side. A patch is cut around a random valid pixel of the source image and pasted around a random valid
-    pixel of the proxy; what falls on or comes from pixels without data, or leaves the frame, is left out.
+    `count` is the range of patches per image, `side` the range of their height and width as shares of the image's
+    side. A patch is cut around a random valid pixel of the source image and pasted around a random valid pixel of the
+    proxy. Pixels that leave the frame, or have no data in the source or the target, are not pasted.
     """
     total = len(image)
     device = image.device

@@ -1,108 +1,81 @@
-"""What methods that rebuild the image itself have in common: one stage, pixels without data, scores from a residual."""
+"""Base classes of methods that rebuild the image: scores from the residual, and training in one stage."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from models import losses as terms
 from models.card import left_open, stated
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
+from models.nets.vector_pyramid import pyramid_widths
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualConfig(MethodConfig):
-    """How a residual is taken; every `ResidualMethod` has these."""
-
-    channels: int = field(
-        default=1, metadata=left_open("1 = gray (green for fundus), as for ProxyAno beside it; 3 = RGB")
-    )
-    invalid_fill: float = field(
-        default=0.0,
-        metadata=left_open("value of pixels without data, [0, 1]; they enter no loss and no score directly"),
-    )
-    area_corrected: bool = field(
-        default=True, metadata=left_open("‖I − Î‖_F divided by the root of the scored share, as for ProxyAno")
-    )
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        self._at_least("channels", 1)
-        if not 0 <= self.invalid_fill <= 1:
-            raise ValueError(f"{type(self).__name__}.invalid_fill is a value in [0, 1], got {self.invalid_fill}")
-
-    def _at_least(self, name: str, low: float) -> None:
-        if not getattr(self, name) >= low:
-            raise ValueError(f"{type(self).__name__}.{name} is at least {low}, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReconstructionConfig(ResidualConfig):
+class ReconstructionConfig(MethodConfig):
     """Configuration of methods made of ProxyAno's encoder and decoder."""
 
     widths: tuple[int, ...] = field(
-        default=(64, 128, 256, 512), metadata=left_open("ProxyAno's own; one size-halving between two widths")
+        default=(64, 128, 256, 512), metadata=left_open("as ProxyAno; the size is halved between two widths", least=1)
     )
-    latent_dim: int = field(default=64, metadata=stated("channels of the latent: ProxyAno's d"))
-    head: str = field(default="linear", metadata=left_open("'linear' or 'sigmoid' after the last 1×1 convolution"))
+    latent_dim: int = field(default=64, metadata=stated("channels of the latent: ProxyAno's d", least=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorConfig(MethodConfig):
+    """Configuration of methods that describe a whole image by one vector."""
+
+    size: tuple[int, int] = field(
+        default=(64, 64), metadata=left_open("rows and columns of the images; training sets it")
+    )
+    width: int = field(
+        default=64, metadata=stated("channels next to the image, doubled with each halving of the size", least=1)
+    )
+    widest: int = field(default=512, metadata=left_open("most channels; reached at 64 px", least=1))
+    latent_dim: int = field(default=100, metadata=left_open("values of the vector z", least=1))
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the limits, and that the size can be halved down to one vector."""
         super().__post_init__()
-        self._at_least("latent_dim", 1)
-        if min(self.widths, default=0) < 1:
-            raise ValueError(f"{type(self).__name__}.widths are at least 1, got {self.widths}")
-        if self.head not in ("linear", "sigmoid"):
-            raise ValueError(f"{type(self).__name__}.head is one of linear, sigmoid, got {self.head!r}")
+        pyramid_widths(self.size, self.width, self.widest)
+
+
+def signed(image: Tensor) -> Tensor:
+    """From [0, 1] to the [−1, 1] in which networks with a final tanh work."""
+    return 2 * image - 1
+
+
+def unsigned(value: Tensor) -> Tensor:
+    """From [−1, 1] to [0, 1]."""
+    return (value + 1) / 2
 
 
 class ResidualMethod(Method):
-    """A method with a reconstruction Î of the image: fills pixels without data and scores the residual I − Î."""
+    """A method with a reconstruction Î of the image, scored by the residual I − Î."""
 
-    config: ResidualConfig
+    def scores(self, batch: Batch, rebuilt: Tensor, own: Tensor | None = None) -> Scores:
+        """Scores of a filled batch from its reconstruction and the method's own score (B,).
 
-    def filled(self, batch: Batch) -> Batch:
-        """The batch with one value wherever there is no data, so that what was stored there cannot matter."""
-        image = torch.where(batch.valid > 0, batch.image, self.config.invalid_fill)
-        return Batch(image, batch.proxy, batch.valid, batch.scored)
-
-    def masked(self, value: Tensor, batch: Batch) -> Tensor:
-        """A rebuilt image with the fill value where there is no data, float32."""
-        return torch.where(batch.valid > 0, value.float(), self.config.invalid_fill)
-
-    def scores(self, batch: Batch, rebuilt: Tensor, own: Tensor) -> Scores:
-        """Scores of a filled batch from its reconstruction and the paper's own score (B,)."""
+        The default of the latter is the mean of |I − Î| over scored pixels.
+        """
+        if own is None:
+            own = terms.image_mean((batch.image - rebuilt).abs(), batch.score_mask())
         residual = (batch.image - rebuilt) * batch.valid
-        norm = terms.frobenius(residual, batch.score_mask(), corrected=self.config.area_corrected)
+        norm = terms.frobenius(residual, batch.score_mask())
         return Scores(latent=own, image=norm, residual=residual, reconstruction=rebuilt, proxy=rebuilt, map=residual)
 
 
 class ReconstructionMethod(ResidualMethod):
     """A `ResidualMethod` trained in one stage by one optimiser, over all of its sub-module `network`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        phase = Phase(name="reconstruct", modules=("network",))
-        self.stages = (Stage(name="stage1", phases=(phase,)),)
-
-    def losses(self, stage: str, phase: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The method's training losses."""
-        if (stage, phase) != ("stage1", "reconstruct"):
-            raise ValueError(f"{self.name} has no phase {phase!r} in stage {stage!r}")
-        return self._losses(self.filled(batch), generator)
-
-    def validation(self, stage: str, batch: Batch) -> dict[str, Tensor]:
-        """The same losses with chance left out."""
-        del stage
-        return self._losses(self.filled(batch), None)
+    stages = (Stage(name="stage1", phases=(Phase(name="reconstruct", modules=("network",)),)),)
 
     @abstractmethod
-    def _losses(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Named losses of a filled batch; without a generator there is no chance in them."""
 
-
-def coarse(valid: Tensor, factor: int) -> Tensor:
-    """Share of valid pixels (B, 1, h, w) in each latent position's cell."""
-    return functional.avg_pool2d(valid, factor) if factor > 1 else valid
+    def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
+        """The training losses without chance."""
+        del stage
+        return self._reconstruct(batch, None)

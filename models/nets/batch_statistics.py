@@ -1,7 +1,7 @@
-"""A frozen network normalised by the batch at hand, its running statistics left as they are.
+"""Run a frozen network with the batch norm of the current batch, without changing its running statistics.
 
-GANs pass gradients through a network that another phase trains; in eval mode its running statistics, which lag behind,
-would judge or make other images than the network sees while it learns itself.
+GANs pass gradients through a network that another phase trains. In eval mode its running statistics lag behind, so it
+would behave differently than in its own training.
 """
 
 from collections.abc import Iterator

@@ -1,24 +1,147 @@
-"""Encoder and decoder as one module: image to image of the same size, with or without skips between them.
+"""The encoder-decoder of ProxyAno, which the reconstruction baselines share (the paper's Fig. 5 is lost).
 
-Shapes: (B, C, H, W) → (B, C, H, W); H and W are multiples of 2^(L−1) for L widths.
+Encoder: double conv3-BN-ReLU blocks with max-pooling between them, then a linear 1×1 convolution to the latent.
+Decoder: its mirror with bilinear upsampling and a linear 1×1 head; skips are optional.
+Shapes for L widths: image (B, C, H, W) ↔ latent (B, D, H/2^(L−1), W/2^(L−1)); H and W are multiples of 2^(L−1).
 """
 
-from torch import Tensor, nn
+from collections.abc import Callable
+from itertools import pairwise
 
-from models.nets.decoder import Decoder
-from models.nets.encoder import Encoder
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.nets.memory import Lookup, Memory
+from models.nets.soft_memory import Recall, SoftMemory
+
+NORM_EPS = 1e-3
+"""Epsilon of batch norm, as in Keras: keeps lagging running statistics from inflating a nearly constant channel."""
+
+
+def double_conv(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3×3 convolutions, each with batch norm and ReLU; the size stays."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs, eps=NORM_EPS),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs, eps=NORM_EPS),
+        nn.ReLU(inplace=True),
+    )
+
+
+def coarse(valid: Tensor, factor: int) -> Tensor:
+    """Share of valid pixels (B, 1, h, w) in the cell of each latent position."""
+    return functional.avg_pool2d(valid, factor) if factor > 1 else valid
+
+
+class Encoder(nn.Module):
+    """Image to latent: one double convolution per width, half the size after each but the last."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.factor = 2 ** (len(widths) - 1)
+        self.blocks = nn.ModuleList(double_conv(*sizes) for sizes in pairwise((channels, *widths)))
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Conv2d(widths[-1], latent_dim, 1)
+
+    def features(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Latent, and the output of every block but the last, finest first (for skips)."""
+        height, width = image.shape[-2:]
+        if height % self.factor or width % self.factor:
+            raise ValueError(
+                f"Encoder halves the size {len(self.blocks) - 1} times: "
+                f"height and width must be multiples of {self.factor}, got {height}×{width}"
+            )
+        outputs: list[Tensor] = []
+        value = image
+        for block in self.blocks:
+            value = block(self.pool(value) if outputs else value)
+            outputs.append(value)
+        latent: Tensor = self.head(value)
+        return latent, outputs[:-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Latent of an image."""
+        return self.features(image)[0]
+
+
+class Decoder(nn.Module):
+    """Latent to image; `widths` are the encoder's, finest first."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], latent_dim: int, *, skips: bool = False) -> None:
+        super().__init__()
+        self.skips = skips
+        self.entry = double_conv(latent_dim, widths[-1])
+        self.blocks = nn.ModuleList(
+            double_conv(inputs + outputs if skips else inputs, outputs) for inputs, outputs in pairwise(widths[::-1])
+        )
+        self.head = nn.Conv2d(widths[0], channels, 1)
+
+    def forward(self, latent: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """Image of a latent; `features` are the encoder's block outputs, finest first, used only with skips."""
+        value: Tensor = self.entry(latent)
+        for level, block in enumerate(self.blocks, start=1):
+            value = functional.interpolate(value, scale_factor=2.0, mode="bilinear", align_corners=False)
+            if self.skips:
+                if features is None:
+                    raise ValueError("a Decoder with skips needs the encoder's features, got None")
+                if value.requires_grad:
+                    value.register_hook(_dense)  # type: ignore[no-untyped-call]
+                value = torch.cat((value, features[-level]), dim=1)
+            value = block(value)
+        image: Tensor = self.head(value)
+        return image
 
 
 class EncoderDecoder(nn.Module):
-    """Dec(Enc(I)) of ProxyAno's own building blocks; with skips it is a U-Net."""
+    """Image to image of the same size; with skips it is a U-Net."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], latent_dim: int, *, skips: bool, sigmoid: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, widths: tuple[int, ...], latent_dim: int, *, skips: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, widths, latent_dim)
-        self.decoder = Decoder(channels, widths, latent_dim, skips=skips, sigmoid=sigmoid)
+        self.encoder = Encoder(inputs, widths, latent_dim)
+        self.decoder = Decoder(outputs, widths, latent_dim, skips=skips)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image of an image."""
-        latent, features = self.encoder.features(image)
-        rebuilt: Tensor = self.decoder(latent, features)
+        """The decoded image."""
+        rebuilt: Tensor = self.decoder(*self.encoder.features(image))
         return rebuilt
+
+
+class MemoryEncoderDecoder(nn.Module):
+    """Dec(memory(Enc(I))): the decoder sees only what the memory makes of the latent; without one, the latent itself.
+
+    `memory` makes the memory, so that the networks draw their weights in the order encoder, memory, decoder.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        widths: tuple[int, ...],
+        latent_dim: int,
+        memory: Callable[[], Memory | SoftMemory] | None,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(inputs, widths, latent_dim)
+        self.memory = None if memory is None else memory()
+        self.decoder = Decoder(outputs, widths, latent_dim)
+
+    def forward(
+        self, image: Tensor, valid: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Lookup | Recall | None]:
+        """Decoded image and what the memory did; a nearest-item memory needs the generator while it learns."""
+        latent = self.encoder(image)
+        if self.memory is None:
+            return self.decoder(latent), None
+        inside = coarse(valid, self.encoder.factor).ge(0.5).float()
+        found = self.memory(latent, generator=generator, valid=inside)
+        return self.decoder(found.latent), found
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """The gradient of a slice of a concatenation, copied to dense memory: backward is six times faster that way."""
+    return gradient.clone(memory_format=torch.channels_last)

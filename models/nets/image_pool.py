@@ -1,4 +1,4 @@
-"""Images that a generator made earlier, for its judge to see again (CycleGAN's history).
+"""Images that a generator made earlier, shown to its discriminator again (CycleGAN's history).
 
 Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adversarial Training", CVPR 2017.
 """
@@ -8,25 +8,23 @@ from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """Up to `count` images (C, H, W) in [0, 1], kept as uint8 buffers so that a resumed training has the same ones."""
+    """Up to `count` images (C, H, W) in [0, 1], kept as uint8 buffers so that a resumed training has the same."""
 
     images: Tensor
     held: Tensor
 
     def __init__(self, count: int, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.register_buffer("images", torch.zeros(count, channels, *(size if count else (0, 0)), dtype=torch.uint8))
+        self.register_buffer("images", torch.zeros(count, channels, *size, dtype=torch.uint8))
         self.register_buffer("held", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def forward(self, fresh: Tensor, generator: torch.Generator) -> Tensor:
-        """For each of (B, C, H, W): itself and kept while there is room; then itself or, as often, an earlier one.
+        """For each image of (B, C, H, W): itself, kept while there is room; later, half of the time, an earlier one.
 
-        An earlier one leaves the pool, the fresh one takes its place. A pool of 0 gives back what it gets.
+        The fresh image then takes the place of the earlier one in the pool.
         """
         count = len(self.images)
-        if count == 0:
-            return fresh
         if fresh.shape[1:] != self.images.shape[1:]:
             raise ValueError(
                 f"ImagePool keeps {tuple(self.images.shape[1:])}, got {tuple(fresh.shape[1:])}: set `size`"

@@ -1,7 +1,7 @@
 """Memory of normal latents: each position takes its nearest item; items follow by exponential moving averages.
 
 Eq. 2 and Eq. 6 of the paper; k items of D values, always float32, also under autocast.
-The gradient passes straight through; items that fall out of use are revived from latents of the batch at hand.
+The gradient passes straight through; items that fall out of use are redrawn from latents of the current batch.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Memory(nn.Module):
     sums: Tensor
     ready: Tensor
 
-    def __init__(self, items: int, dim: int, *, decay: float, revive_below: float) -> None:
+    def __init__(self, items: int, dim: int, *, decay: float = 0.99, revive_below: float = 0.1) -> None:
         super().__init__()
         self.decay = decay  # γ of Eq. 6, [0, 1)
         self.revive_below = revive_below  # an item below this share of the mean count is dead; 0 = never revive
@@ -67,7 +67,7 @@ class Memory(nn.Module):
     def perplexity(self) -> float:
         """Exponential of the entropy of the items' moving counts: how many items are in use, 1 to k."""
         share = self.counts / self.counts.sum().clamp(min=1e-12)
-        return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
+        return float(torch.special.entr(share).sum().exp())
 
     def _start(self, vectors: Tensor, generator: torch.Generator | None) -> None:
         self.items.copy_(_draw(vectors, len(self.items), generator))

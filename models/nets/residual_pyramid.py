@@ -1,11 +1,12 @@
 """Residual blocks from a vector to an image and from an image to a vector (the ResNet of WGAN-GP).
 
-Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, as f-AnoGAN takes it. The shorter side is
-halved until 4 px are left, widths double up to a cap (`models.nets.vector_pyramid`); a net belongs to one image size.
+Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, as used by f-AnoGAN. The shorter side is
+halved until 4 px are left, widths double up to a cap (`models.nets.vector_pyramid`); a net works at one image size.
 """
 
+from itertools import pairwise
+
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.nets.vector_pyramid import pyramid_widths
 
@@ -18,9 +19,7 @@ class ResidualGenerator(nn.Module):
         widths = pyramid_widths(size, width, widest)[::-1]
         self.start = (widths[0], size[0] >> len(widths), size[1] >> len(widths))
         self.entry = nn.Linear(dim, self.start[0] * self.start[1] * self.start[2])
-        self.blocks = nn.Sequential(
-            *(_Up(inputs, outputs) for inputs, outputs in zip((widths[0], *widths[:-1]), widths, strict=True))
-        )
+        self.blocks = nn.Sequential(*(_up(*sizes) for sizes in pairwise((widths[0], *widths))))
         self.head = nn.Sequential(
             nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Tanh()
         )
@@ -35,8 +34,8 @@ class ResidualGenerator(nn.Module):
 class ResidualEncoder(nn.Module):
     """Image (B, C, H, W) → vector (B, D).
 
-    As a critic: layer norm (batch norm would tie the images that the gradient penalty takes one by one), and no bias
-    at the end, as the Wasserstein loss does not depend on it.
+    A critic has layer norm, as batch norm would couple the images of the gradient penalty, and no bias at the end, as
+    the Wasserstein loss does not depend on it.
     """
 
     def __init__(
@@ -46,17 +45,12 @@ class ResidualEncoder(nn.Module):
         self.size = size
         widths = pyramid_widths(size, width, widest)
         self.entry = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.blocks = nn.Sequential(
-            *(
-                _Down(inputs, outputs, critic=critic)
-                for inputs, outputs in zip(widths, (*widths[1:], widths[-1]), strict=True)
-            )
-        )
+        self.blocks = nn.Sequential(*(_down(*sizes, critic=critic) for sizes in pairwise((*widths, widths[-1]))))
         left = widths[-1] * (size[0] >> len(widths)) * (size[1] >> len(widths))
         self.head = nn.Linear(left, dim, bias=not critic)
 
     def features(self, image: Tensor) -> Tensor:
-        """What the last layer sees (B, width, h, w)."""
+        """Input of the last layer (B, width, h, w)."""
         if tuple(image.shape[-2:]) != self.size:
             raise ValueError(f"ResidualEncoder is made for images of {self.size}, got {tuple(image.shape[-2:])}")
         found: Tensor = self.blocks(self.entry(image)).relu()
@@ -68,50 +62,44 @@ class ResidualEncoder(nn.Module):
         return vector
 
 
-class _Up(nn.Module):
-    """Pre-activation residual block that doubles the size by repeating pixels."""
+class _Block(nn.Module):
+    """The sum of some layers and a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, layers: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
-        self.second = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.third = nn.Sequential(
-            nn.BatchNorm2d(outputs), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        )
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.layers, self.shortcut = layers, shortcut
 
     def forward(self, value: Tensor) -> Tensor:
-        """Twice the size."""
-        inner = self.third(self.second(_doubled(self.first(value))))
-        total: Tensor = inner + _doubled(self.shortcut(value))
-        return total
-
-
-class _Down(nn.Module):
-    """Pre-activation residual block that halves the size by means."""
-
-    def __init__(self, inputs: int, outputs: int, *, critic: bool) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            _norm(inputs, critic=critic),
-            nn.ReLU(),
-            nn.Conv2d(inputs, inputs, 3, padding=1, bias=False),
-            _norm(inputs, critic=critic),
-            nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.AvgPool2d(2),
-        )
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1, bias=False))
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Half the size."""
+        """Both ways, added."""
         total: Tensor = self.layers(value) + self.shortcut(value)
         return total
 
 
-def _norm(width: int, *, critic: bool) -> nn.Module:
-    return nn.GroupNorm(1, width) if critic else nn.BatchNorm2d(width)
+def _up(inputs: int, outputs: int) -> _Block:
+    """Pre-activation block that doubles the size by repeating pixels."""
+    layers = nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(),
+        nn.Upsample(scale_factor=2.0, mode="nearest"),
+        _conv(inputs, outputs),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        _conv(outputs, outputs),
+    )
+    return _Block(layers, nn.Sequential(_conv(inputs, outputs, 1), nn.Upsample(scale_factor=2.0, mode="nearest")))
 
 
-def _doubled(value: Tensor) -> Tensor:
-    return functional.interpolate(value, scale_factor=2.0, mode="nearest")
+def _down(inputs: int, outputs: int, *, critic: bool) -> _Block:
+    """Pre-activation block that halves the size by means."""
+
+    def norm() -> nn.Module:
+        return nn.GroupNorm(1, inputs) if critic else nn.BatchNorm2d(inputs)
+
+    layers = nn.Sequential(
+        norm(), nn.ReLU(), _conv(inputs, inputs), norm(), nn.ReLU(), _conv(inputs, outputs), nn.AvgPool2d(2)
+    )
+    return _Block(layers, nn.Sequential(nn.AvgPool2d(2), _conv(inputs, outputs, 1)))
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)

@@ -29,8 +29,14 @@ class SoftMemory(nn.Module):
         self.threshold = shrink / items
         self.items = nn.Parameter(torch.empty(items, dim).uniform_(-(dim**-0.5), dim**-0.5))
 
-    def forward(self, latent: Tensor, valid: Tensor | None = None) -> Recall:
-        """Recall (B, D, h, w), in float32; the entropy counts positions where valid (B, 1, h, w) is above 0."""
+    def forward(
+        self, latent: Tensor, *, generator: torch.Generator | None = None, valid: Tensor | None = None
+    ) -> Recall:
+        """Recall (B, D, h, w), in float32; the entropy counts positions where valid (B, 1, h, w) is above 0.
+
+        The generator is ignored: nothing is drawn (the same call as for `models.nets.memory.Memory`).
+        """
+        del generator
         with torch.autocast(device_type=latent.device.type, enabled=False):
             vectors = latent.float().permute(0, 2, 3, 1)
             shares = shrunk(functional.linear(vectors, self.items).softmax(dim=-1), self.threshold)

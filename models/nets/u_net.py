@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.nets.start import normal_start
 
-_WITHOUT_DROPOUT = 4  # finest levels, and the innermost one, have none: the paper's eight levels drop in three
+_WITHOUT_DROPOUT = 4  # finest levels and the innermost one have no dropout: three of the paper's eight levels do
 _DROPOUT = 0.5
 
 
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         self.apply(normal_start)
 
     def forward(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Image of an image; dropout, the only chance in it, comes from the generator and is off without one."""
+        """The translated image; dropout is drawn from the generator, and off without one."""
         if any(side % self.factor for side in image.shape[-2:]):
             raise ValueError(
                 f"a UNet of {len(self.down)} widths needs sides that are multiples of {self.factor}, "

@@ -2,7 +2,7 @@
 
 Radford et al., "Unsupervised Representation Learning with DCGAN", ICLR 2016. The shorter side is halved until 4 px
 are left (at 32 px three times, at 256 px six times), widths double from one halving to the next up to a cap, and a
-last kernel over all that is left makes the vector. So a net belongs to one image size.
+last kernel over the rest makes the vector. So a net works at one image size.
 """
 
 from itertools import pairwise
@@ -28,7 +28,7 @@ class VectorEncoder(nn.Module):
         self.apply(normal_start)
 
     def features(self, image: Tensor) -> Tensor:
-        """What the last kernel sees (B, width, h, w)."""
+        """Input of the last kernel (B, width, h, w)."""
         if tuple(image.shape[-2:]) != self.size:
             raise ValueError(f"VectorEncoder is made for images of {self.size}, got {tuple(image.shape[-2:])}")
         found: Tensor = self.blocks(image)
@@ -63,7 +63,7 @@ class VectorDecoder(nn.Module):
 
 
 def pyramid_widths(size: tuple[int, int], width: int, widest: int) -> tuple[int, ...]:
-    """Channels after each halving; a ValueError where the size has no such pyramid."""
+    """Channels after each halving; ValueError for a size without such a pyramid."""
     halvings = (min(size) // _LEFT).bit_length() - 1
     if halvings < 1 or any(side % 2**halvings for side in size):
         raise ValueError(

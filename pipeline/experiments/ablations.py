@@ -1,8 +1,8 @@
-"""The ablations: frozen rows, each its neighbour with one thing changed.
+"""The ablations: frozen rows, each changing one thing in another row, its neighbour.
 
-Those of the paper (Tables III to V, Figs. 11 and 12), and three studies that it lacks. All rows have one budget of
-optimiser steps: an encoder-decoder spends it in its one stage, ProxyAno half in each of its two. What a row differs in
-is found by comparing whole configurations (``differences``), not written down.
+They are those of the paper (Tables III to V, Figs. 11 and 12) and three further studies. All rows have one budget of
+optimiser steps: an encoder-decoder spends it in its one stage, ProxyAno half in each of its two. The change of a row
+is found by comparing whole configurations (``differences``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +11,9 @@ from math import prod, sqrt
 from typing import Any
 
 from models.method import MethodConfig
-from models.methods.auto_encoder import AutoEncoderConfig
 from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
-from pipeline.errors import ConfigError
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
 from pipeline.experiments.lane import Ablation
@@ -23,24 +21,24 @@ from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
 from pipeline.training import CanvasTraining, TrainingPlan
 
-ITEMS = 128  # of every memory but those of Fig. 11
-MEMORIES = (16, 32, 64, 256, 512, 1024, 2048)  # beside ITEMS
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)  # of Fig. 12, the paper's own among them
+ITEMS = 128  # of every memory except in Fig. 11
+MEMORIES = (16, 32, 64, 256, 512, 1024, 2048)  # of Fig. 11, beside ITEMS
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)  # of Fig. 12, with the paper's own
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One experiment as a change of another."""
+    """One experiment as a change of its neighbour."""
 
     label: str  # for people
-    against: str = ""  # its neighbour; empty: the first
-    method: str = ""  # another method, with the paper's parts taken out
-    proxy: Mapping[str, Any] = field(default_factory=dict)  # other fields of the proxies' configuration
-    model: Mapping[str, Any] = field(default_factory=dict)  # other fields of the method's configuration
+    against: str = ""  # name of the neighbour; empty for the first row
+    method: str = ""  # another method, without the parts that the paper adds row by row
+    proxy: Mapping[str, Any] = field(default_factory=dict)  # changed fields of the proxies' configuration
+    model: Mapping[str, Any] = field(default_factory=dict)  # changed fields of the method's configuration
     score: str = ""  # another of the method's scores
-    side: int = 0  # px, another training resolution: of a square canvas; others keep their shape and relative area
-    deeper: int = 0  # halvings between image and latent more
-    study: str = ""  # that it is a row of; empty: the paper has it
+    side: int = 0  # px, another training resolution of a square canvas; others keep their shape and relative area
+    deeper: int = 0  # additional halvings between image and latent
+    study: str = ""  # name of the study this row belongs to; empty for rows from the paper
 
 
 def _swept(name: str, label: str, own: float) -> dict[str, Row]:
@@ -52,29 +50,18 @@ def _swept(name: str, label: str, own: float) -> dict[str, Row]:
     }
 
 
-def _studied(study: str, label: str, against: str = "own", **change: Any) -> Row:
-    return Row(label=label, against=against, study=study, **change)
-
-
 SUPERPIXELS, RESOLUTION, MEMORY = STUDIES = ("superpixels", "resolution", "memory")
 """Studies by what they vary; their rows are judged by lesions pasted on validation normals."""
 _OWN = ProxyAnoConfig()
+_REPAIRING = {"lambda_global": _OWN.lambda_global, "lambda_local": _OWN.lambda_local}
 ROWS: Mapping[str, Row] = {
     "enc_dec": Row(label="EncDec", method="auto_encoder", score="image"),
     "enc_dec_soft": Row(label="EncDec + mem*", against="enc_dec", method="memae"),
     "enc_dec_mem": Row(label="EncDec + mem", against="enc_dec_soft", model={"memory": "nearest"}),
     "si": Row(label="2×EncDec + SI", against="enc_dec", method="proxyano"),
     "si_mem": Row(label="2×EncDec + SI + mem", against="si", model={"memory": "nearest"}),
-    "si_rep": Row(
-        label="2×EncDec + SI + rep",
-        against="si",
-        model={"lambda_global": _OWN.lambda_global, "lambda_local": _OWN.lambda_local},
-    ),
-    "si_mem_rep": Row(
-        label="2×EncDec + SI + mem + rep",
-        against="si_mem",
-        model={"lambda_global": _OWN.lambda_global, "lambda_local": _OWN.lambda_local},
-    ),
+    "si_rep": Row(label="2×EncDec + SI + rep", against="si", model=_REPAIRING),
+    "si_mem_rep": Row(label="2×EncDec + SI + mem + rep", against="si_mem", model=_REPAIRING),
     "final": Row(label="2×EncDec + SI + mem + rep + lat", against="si_mem_rep", score="latent"),
     **{
         f"proxy_{kind}": Row(label=title, against="si", proxy={"kind": kind})
@@ -89,35 +76,32 @@ ROWS: Mapping[str, Row] = {
     **_swept("lambda_local", "λ_local", _OWN.lambda_local),
     "own": Row(label="as the lane is judged", against="si_mem_rep", score=PRIMARY, study="all"),
     **{
-        f"segments_{n}": _studied(SUPERPIXELS, f"{n} superpixels", proxy={"segments": n})
+        f"segments_{n}": Row(label=f"{n} superpixels", against="own", study=SUPERPIXELS, proxy={"segments": n})
         for n in (200, 400, 1600, 3200)
     },
     **{
-        f"compactness_{c:g}".replace(".", "_"): _studied(SUPERPIXELS, f"compactness {c:g}", proxy={"compactness": c})
-        for c in (0.01, 1.0)
-    },
-    **{f"side_{px}": _studied(RESOLUTION, f"{px} px", side=px) for px in (64, 128, 256)},
-    "deeper_1": _studied(RESOLUTION, "latent half as large", deeper=1),
-    "deeper_2": _studied(RESOLUTION, "latent a quarter as large", deeper=2),
-    "side_128_deeper_1": _studied(RESOLUTION, "128 px, latent as of 64 px", "side_128", deeper=1),
-    **{
-        f"revive_{share:g}".replace(".", "_"): _studied(
-            MEMORY,
-            f"items below {share:g} of the mean count revived" if share else "dead items stay",
-            model={"memory_revive_below": share},
+        f"compactness_{name}": Row(
+            label=f"compactness {value:g}", against="own", study=SUPERPIXELS, proxy={"compactness": value}
         )
-        for share in (0.0, 0.5)
+        for name, value in (("0_01", 0.01), ("1", 1.0))
     },
-    **{
-        f"commitment_{weight:g}".replace(".", "_"): _studied(
-            MEMORY, f"commitment weight {weight:g}", model={"commitment": weight}
-        )
-        for weight in (0.0, 1.0)
-    },
+    **{f"side_{px}": Row(label=f"{px} px", against="own", study=RESOLUTION, side=px) for px in (64, 128, 256)},
+    "deeper_1": Row(label="latent half as large", against="own", study=RESOLUTION, deeper=1),
+    "deeper_2": Row(label="latent a quarter as large", against="own", study=RESOLUTION, deeper=2),
+    "side_128_deeper_1": Row(label="128 px, latent as of 64 px", against="side_128", study=RESOLUTION, deeper=1),
+    "revive_0": Row(label="dead items stay", against="own", study=MEMORY, model={"memory_revive_below": 0.0}),
+    "revive_0_5": Row(
+        label="items below 0.5 of the mean count revived",
+        against="own",
+        study=MEMORY,
+        model={"memory_revive_below": 0.5},
+    ),
+    "commitment_0": Row(label="commitment weight 0", against="own", study=MEMORY, model={"commitment": 0.0}),
+    "commitment_1": Row(label="commitment weight 1", against="own", study=MEMORY, model={"commitment": 1.0}),
 }
 """Name → row; the name is the partition."""
 DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
-"""Rows of the method's components: made with the canonical form off too."""
+"""Rows of the method's components; also run without the canonical form."""
 SEEDED = (
     *DECIDING,
     "enc_dec_soft",
@@ -128,15 +112,15 @@ SEEDED = (
     "local_0",
     "own",
 )
-"""Rows that are made with every seed: whatever a claim of the paper compares, and what the studies change."""
-SEED = "-seed"  # before the later seeds in a name
+"""Rows that are run with every seed: those that claims of the paper compare, and the neighbour of the studies."""
+SEED = "-seed"  # before the seed in a name
 BOTH_SCORES = ("si_mem_rep", "final")
-"""Rows of Table V, on another data set than OCT."""
+"""Rows of Table V for brain MRI."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One field in which two experiments differ; None: the other one has no such field."""
+    """One field in which two experiments differ; None if an experiment has no such field."""
 
     name: str
     before: Any
@@ -156,8 +140,8 @@ def ablations(
 ) -> dict[str, Ablation]:
     """The rows ``names`` on the canvases (name → training rows and columns).
 
-    ``SEEDED`` rows come once a seed, later ones with the seed in the name; all others have the first seed. A row
-    whose neighbour is not among them has none; one that changes nothing at these sizes is left out.
+    ``SEEDED`` rows come once per seed, with later seeds in the name; all others have the first seed. A row whose
+    neighbour is not selected has none; a row that changes nothing at these sizes is left out.
     """
     wanted = tuple(names)
     made: dict[str, Ablation] = {}
@@ -172,7 +156,7 @@ def ablations(
 
 
 def seedless(name: str) -> str:
-    """Name of the row that a run repeats with another seed, or its own."""
+    """Name of the row without its seed."""
     return name.partition(SEED)[0]
 
 
@@ -212,7 +196,7 @@ def _side(px: float) -> int:
 
 
 def _deepened(model: MethodConfig, halvings: int) -> MethodConfig:
-    """The method with that many widths more, as wide as its last one."""
+    """The method with additional widths, each like its last one."""
     if not halvings:
         return model
     widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
@@ -220,21 +204,15 @@ def _deepened(model: MethodConfig, halvings: int) -> MethodConfig:
 
 
 def _bare(method: str, sizes: Sizes) -> MethodConfig:
-    """A method at the lane's sizes without what the paper adds to it row by row."""
-    own = sizes.own
-    shared: dict[str, Any] = {"widths": own.widths, "latent_dim": own.latent_dim}
-    match method:
-        case "auto_encoder":
-            return AutoEncoderConfig(**shared)
-        case "memae":
-            return MemAEConfig(**shared, memory_items=ITEMS)
-        case "proxyano":
-            return replace(own, memory_items=ITEMS, memory="none", lambda_global=0.0, lambda_local=0.0)
-    raise ConfigError(f"experiments/ablations.py: expected auto_encoder, memae or proxyano, got {method!r}")
+    """A method at the lane's sizes, without the parts that the paper adds row by row."""
+    model = sizes.model(method)
+    if isinstance(model, ProxyAnoConfig):
+        return replace(model, memory_items=ITEMS, memory="none", lambda_global=0.0, lambda_local=0.0)
+    return replace(model, memory_items=ITEMS) if isinstance(model, MemAEConfig) else model
 
 
 def _stages(method: str, budget: Budget) -> dict[str, TrainConfig]:
-    """The benchmark's budget, looked at equally often in all rows."""
+    """The budget of the benchmark, evaluated equally often in all rows."""
     every = max(1, min(100, budget.steps // 8))
     rows = budget.stages(method)
     return {name: replace(row, evaluate_every=every, checkpoint_every=every) for name, row in rows.items()}
@@ -249,7 +227,7 @@ def differences(before: Ablation, after: Ablation) -> list[Change]:
 
 
 def changes(row: Ablation, rows: Mapping[str, Ablation]) -> list[Change]:
-    """What a row changes against its neighbour; fields that come or go with another method or proxy are left out."""
+    """Changes of a row against its neighbour, without fields that only one of their methods or proxies has."""
     if not row.against:
         return []
     found = differences(rows[row.against], row)
@@ -257,7 +235,7 @@ def changes(row: Ablation, rows: Mapping[str, Ablation]) -> list[Change]:
 
 
 def described(row: Ablation) -> dict[str, Any]:
-    """A whole experiment as field → value; what is the same on every canvas stands there once."""
+    """A whole experiment as field → value; fields that are equal on all canvases are listed once."""
     found: dict[str, Any] = {"method": row.training.method, "score": row.score, "seed": row.seed}
     found |= {f"proxies.{name}": value for name, value in row.proxies.to_json().items()}
     plans = {canvas: _of_canvas(plan) for canvas, plan in row.training.canvases.items()}

@@ -1,4 +1,4 @@
-"""What a preset fixes for one lane: a frozen configuration a stage."""
+"""The frozen configuration of one lane, stage by stage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ STEPS: Mapping[str, ModuleType] = {
 
 
 def step_version(stage: str) -> str:
-    """Version of the step's code."""
+    """Code version of the step of a stage."""
     return str(STEPS[stage].VERSION)
 
 
@@ -60,8 +60,8 @@ class Ablation(Baseline):
 
     proxies: ProxyConfig
     score: str  # image (Table V's first row), latent (Eq. 13), or standardised as the lane has it
-    against: str = ""  # its neighbour, of which it differs in one thing; empty: the first
-    study: str = ""  # that it is a row of; such are judged by lesions pasted on validation normals too
+    against: str = ""  # its neighbour, from which it differs in one thing; empty for the first
+    study: str = ""  # name of its study; those rows are also judged by lesions pasted on validation normals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +72,21 @@ class Lane:
     tiles: TilesConfig
     proxies: ProxyConfig = field(default_factory=ProxyConfig)
     training: TrainingPlan
-    members: Mapping[str, TrainingPlan] = field(default_factory=dict)  # name → other learned methods of the committee
+    members: Mapping[str, TrainingPlan] = field(default_factory=dict)  # name → other learned method of the committee
     evaluation: EvaluationConfig
     baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
     ablations: Mapping[str, Ablation] = field(default_factory=dict)  # name → experiment
-    controls_with: str = ""  # run of the benchmark that brings the controls; empty: the lane's own evaluation has them
+    controls_with: str = ""  # benchmark run that includes the controls; empty: the lane's own evaluation does
 
     def __post_init__(self) -> None:
-        """Check that the committee's members are there."""
+        """Check that the members of the committee exist."""
         controls = {control.name for control in self.evaluation.controls if control.name not in RAW}
         known = {OWN, *self.members, *controls}
         if unknown := sorted(set(self.evaluation.committee) - known):
             raise ConfigError(f"EvaluationConfig.committee: expected some of {sorted(known)}, got {unknown}")
 
     def of_stage(self, stage: str) -> object:
-        """The part of the configuration that a stage depends on; what a baseline depends on is ``of_baseline``."""
+        """The part of the configuration that a stage depends on; for single runs see ``baseline_version``."""
         if stage in ("stage1", "stage2"):
             return self.training.of_stage(stage)
         if stage == "members":
@@ -98,11 +98,11 @@ class Lane:
         return self.proxies.to_json() if stage == "proxies" else getattr(self, stage)
 
     def code_version(self, stage: str) -> str:
-        """Version of the step's code and the hash of its configuration: another value makes the asset stale."""
+        """Version of the step's code and hash of its configuration: a new value makes the asset stale."""
         return f"{step_version(stage)}-{fingerprint(self.of_stage(stage))}"
 
     def judging(self, name: str) -> EvaluationConfig:
-        """How a run of the benchmark is judged: like the lane's own evaluation, the controls left to one of them."""
+        """Evaluation of a benchmark run: as the lane's own, with controls only for ``controls_with``."""
         if name == self.controls_with:
             return self.evaluation
         bare: EvaluationConfig = replace(
@@ -116,7 +116,7 @@ class Lane:
         return bare
 
     def judging_ablation(self, name: str) -> EvaluationConfig:
-        """How an experiment is judged: by one pass over the images; a study by lesions on validation normals too."""
+        """Evaluation of an ablation: one pass over the images, and for studies lesions on validation normals."""
         row, pasted = self.ablations[name], self.evaluation.pasted
         return replace(
             self.evaluation,
@@ -130,7 +130,7 @@ class Lane:
         )
 
     def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:
-        """The lane's scores for a run that trains at another size: as many of the run's px."""
+        """The lane's scores for a run that trains at another size, with lengths scaled to its pixels."""
         sizes = {
             canvas: (row.training.canvases[canvas].size, plan.size) for canvas, plan in self.training.canvases.items()
         }
@@ -143,7 +143,7 @@ class Lane:
         return rows[name]
 
     def baseline_version(self, stage: str, name: str) -> str:
-        """The same for one run of the benchmark or the ablations: another one's configuration leaves it alone."""
+        """Code version of one run of the benchmark or the ablations; it does not depend on other runs."""
         row = self.named(stage, name)
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
         own: object = self.judging(name) if stage == "baseline_evaluations" else plans
@@ -154,13 +154,13 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class UserDatasetBudget:
-    """What a preset fixes for the user's own data sets, which it does not know."""
+    """Settings of a preset for user data sets."""
 
     model: ProxyAnoConfig
     member: MethodConfig  # the denoising auto-encoder's
-    side: int  # px, at which the networks see a tile
+    side: int  # training size of a tile, px
     steps: tuple[int, int, int]  # of stage 1, stage 2 and the denoising auto-encoder
-    training: Mapping[str, object] = field(default_factory=dict)  # more of TrainConfig
+    training: Mapping[str, object] = field(default_factory=dict)  # further fields of TrainConfig
     shard: int = 128  # tiles
 
     def stage(self, steps: int) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""What a user may switch on a preset without writing one: the paper's leaking protocol, colour for fundus images."""
+"""Options of a user on top of a preset: the paper's leaking split, and colour for fundus images."""
 
 from dataclasses import replace
 from typing import Literal
@@ -18,7 +18,7 @@ def with_split(lane: Lane, protocol: Literal["leak_free", "paper_random"], seed:
 
 
 def in_colour(lane: Lane) -> Lane:
-    """The lane with RGB tiles where its form has colours to show; other lanes come back as they are."""
+    """The lane with RGB tiles if its form has a colour version; other lanes are returned unchanged."""
     if lane.tiles.form not in IN_COLOUR:
         return lane
     baselines = {name: replace(row, training=_three_channels(row.training)) for name, row in lane.baselines.items()}

@@ -1,4 +1,4 @@
-"""Moves, tones and crops of training images: what they change, what they leave, and that chance is the generator's."""
+"""Moves and tones of training images: what they change, what they keep, and that chance is the generator's."""
 
 import pytest
 import torch
@@ -24,9 +24,8 @@ def seeded(seed: int = 1) -> torch.Generator:
 
 def test_nothing_asked_for_is_nothing_changed():
     before = batch()
-    after = varied(before, seeded(), move=0, tone=0, crop=0)
+    after = varied(before, seeded(), move=0, tone=0)
     assert after is before
-    assert varied(before, seeded(), move=0, tone=0, crop=SIDE) is before
 
 
 def test_image_and_proxy_move_alike_and_what_comes_from_outside_is_no_data():
@@ -61,20 +60,7 @@ def test_a_tone_keeps_the_order_of_pixels_and_the_range():
     assert torch.equal(after.valid, before.valid)
 
 
-def test_a_crop_is_cut_from_one_place_in_all_parts():
-    after = varied(batch(), seeded(), move=0, tone=0, crop=8)
-    assert after.proxy is not None
-    assert after.scored is not None
-    assert after.image.shape == (4, 1, 8, 8)
-    assert torch.equal(after.image, after.proxy)
-    assert torch.equal(after.valid, after.scored)
-    whole = batch()
-    windows = whole.image.unfold(2, 8, 1).unfold(3, 8, 1)
-    for row in range(4):
-        assert (windows[row, 0] == after.image[row, 0]).all(dim=(-1, -2)).any()
-
-
-@pytest.mark.parametrize("wrong", [{"move": 0.5}, {"tone": 1.0}, {"crop": -1}])
+@pytest.mark.parametrize("wrong", [{"move": 0.5}, {"tone": 1.0}])
 def test_ranges_are_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainConfig(**wrong)

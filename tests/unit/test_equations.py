@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.method import Batch
 from models.methods import build
+from models.methods.papc import SIDE as SIDE_SHARES
 from models.methods.papc import pseudo_abnormal
 from models.methods.proxyano import ProxyAno
 from models.methods.proxyano_config import ProxyAnoConfig
@@ -107,7 +108,7 @@ def stage_2_views(method: ProxyAno, batch: Batch) -> tuple[NDArray[np.float64], 
             batch.valid,
             torch.Generator().manual_seed(7),
             count=CONFIG.patch_count,
-            side=CONFIG.patch_side,
+            side=SIDE_SHARES,
             other_image=True,
         )
         both = method.reconstruction(torch.cat((predicted, altered)))

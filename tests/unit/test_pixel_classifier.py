@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from models.metrics import auroc
-from models.pixel_network import PixelNetworkConfig
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig, paste_lesions
 from pipeline.detectors.controls.pixel_classifier import ClassifierConfig, PixelClassifier
@@ -26,7 +25,6 @@ CONFIG = ClassifierConfig(
     lesions=LESIONS,
     copies=2,
     pixels=240,
-    network=PixelNetworkConfig(widths=(32, 32), count=2, passes=20, batch_size=256),
 )
 
 
@@ -44,6 +42,14 @@ def heads(count: int, seed: int, split: str = "train") -> CanvasImages:
     table = table.assign(klass="normal", group=[f"{split}{i // 2}" for i in range(count)], offset_row=0, offset_col=0)
     pixels = np.stack(images)[:, None].astype(np.float32)
     return CanvasImages(table, pixels, None, np.repeat(validity[None], count, axis=0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"WIDTHS": (32, 32), "COUNT": 2, "PASSES": 20, "BATCH_SIZE": 256}.items():
+            patch.setattr(f"models.pixel_network.{name}", value)
+        yield
 
 
 @pytest.fixture(scope="module")

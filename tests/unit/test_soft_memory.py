@@ -42,7 +42,7 @@ def test_entropy_counts_only_positions_with_data_and_has_a_finite_gradient() -> 
     latent = torch.zeros(1, 3, 2, 2)
     latent[..., 1, :] = 40 * held.items.detach()[0][:, None]
     valid = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    found = held(latent.requires_grad_(), valid)
+    found = held(latent.requires_grad_(), valid=valid)
     assert math.isclose(found.entropy.item(), math.log(5), rel_tol=1e-5)
     assert held(latent).entropy < found.entropy
     held(latent).entropy.backward()

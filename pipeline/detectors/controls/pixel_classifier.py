@@ -7,13 +7,13 @@ and the final ones learn from them too. An image's own duplicate group is never 
 compared with, in training as in use.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.pixel_network import PixelNetwork, PixelNetworkConfig
+from models.pixel_network import PixelNetwork
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
 from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
 from pipeline.detectors.controls.pixel_features import FeatureConfig, Masks, blob_maps, features
@@ -31,7 +31,6 @@ class ClassifierConfig:
     lesions: LesionConfig = field(default_factory=LesionConfig)
     copies: int = 3  # altered copies of each training normal, beside the one for the first network
     pixels: int = 300  # drawn from each copy: a third altered, a third of the others, a third hard ones of the others
-    network: PixelNetworkConfig = field(default_factory=PixelNetworkConfig)
     flatten: bool = False  # take the background out again after pasting, as the flat-field form did before
     seed: int = 0
 
@@ -62,8 +61,8 @@ class PixelClassifier:
         self.groups = train.images["group"].to_numpy()
         self.usual = self._usual() if config.features.line_blob else None
         rng = np.random.default_rng(config.seed)
-        first = PixelNetwork(*self._samples(1, rng, None), replace(config.network, count=1), seed=config.seed)
-        self.network = PixelNetwork(*self._samples(config.copies, rng, first), config.network, seed=config.seed)
+        first = PixelNetwork(*self._samples(1, rng, None), seed=config.seed, count=1)
+        self.network = PixelNetwork(*self._samples(config.copies, rng, first), seed=config.seed)
 
     def log_odds(self, images: CanvasImages, row: int) -> Array:
         """Map (H, W) of one image; its own group is left out of the normals it is compared with."""

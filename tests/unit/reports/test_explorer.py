@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from models.metrics import false_alarm_rate
+from models.metrics import evaluate, false_alarms_at
 from pipeline.evaluation.records import image_records, label_free_thresholds
 from pipeline.evaluation.saved import (
     PICTURE_COLUMNS,
@@ -99,7 +99,7 @@ def test_errors_are_normals_above_and_abnormal_images_not_above(scores, threshol
     found = {one.title: one for one in errors_at(scores, OWN, threshold)}
     assert list(found)[-1] == "all abnormal"
     test = scores[(scores["split"] == "test") & (scores["label"] == 0)][OWN]
-    assert found["test normals"].wrong / 20 == pytest.approx(false_alarm_rate(test, threshold))
+    assert found["test normals"].wrong / 20 == pytest.approx(evaluate(false_alarms_at(threshold), [0] * 20, test))
     for klass in ("CNV", "DME"):
         assert found[klass].wrong == sum(value <= threshold for value in scores[scores["klass"] == klass][OWN])
     assert found["all abnormal"].wrong == found["CNV"].wrong + found["DME"].wrong
