@@ -14,7 +14,7 @@ from pipeline.data.manifest_checks import FEW, Outcome
 from pipeline.evaluation.records import find, kind, score_columns
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import METHOD
-from pipeline.evaluation.scoreboard import ASKED
+from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import read_index
 
@@ -43,7 +43,7 @@ def scores_complete(evaluation: Version, tiles: Version) -> Outcome:
     """Every validation, held-out and test image that has tiles is scored once, by a finite number in every column."""
     scores = load_evaluation(evaluation.path).scores
     index = read_index(tiles)
-    expected = set(index.loc[index["split"].isin(ASKED), "image_id"])
+    expected = set(index.loc[index["split"].isin(SCORED_SPLITS), "image_id"])
     columns = score_columns(scores)
     odd = [name for name in columns if not np.isfinite(pd.to_numeric(scores[name]).to_numpy(float)).all()]
     found = set(scores["image_id"])

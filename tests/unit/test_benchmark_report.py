@@ -8,8 +8,9 @@ import pytest
 
 from models.pixel_curve import PixelCurve
 from pipeline.evaluation.pictures.gallery import GALLERY, RESAMPLES, chosen
-from pipeline.evaluation.records import RECORD_KEYS, image_records, pixel_records, record
+from pipeline.evaluation.records import RECORD_KEYS, Estimate, RecordContext, image_records, pixel_records
 from pipeline.evaluation.saved import write_evaluation
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.reports.benchmark.gallery import sheets
 from pipeline.reports.benchmark.publish import publish_benchmark
 from pipeline.reports.benchmark.runs import Run, gather
@@ -92,16 +93,16 @@ class Bench:
     def _publish(self, asset, dataset, method, gains, seed, curves):
         work = self.store.work(asset, "a" * 16)
         scores = image_table(gains)
-        head = {"dataset": dataset, "preset": "quick", "seed": seed, "data_version": "ab12"}
-        records = image_records(scores, **head, n_boot=BOOT)
+        context = RecordContext(dataset=dataset, preset="quick", seed=seed, data_version="ab12", resamples=BOOT)
+        records = image_records(scores, context)
         curves = curves if dataset == "idrid" else {}
-        records += pixel_records(curves, **head, n_boot=BOOT)
+        records += pixel_records(curves, context)
         about = {"parameters": 1234, "train_minutes": 1.5, "images_per_second": 80.0, "peak_memory_gib": 0.9}
         about |= {"label": LABELS[method], "entry": method, "budget": {"wide": {"stage1": 400}}}
         about |= {"last_gain": {"wide": {"stage1": 0.01, "stage2": max(gains.values()) / 10}}}
         about |= {"batch_size": {"wide": 16}, "learning_rate": {"wide": {"stage1": 2e-4}}}
-        does = {"metric": "reconstruction_r2", "subset": "test normals", "score": "wide", "method": method}
-        records.append(record({**head, "level": "reconstruction", **does}, (0.7, 0.6, 0.8, 9)))
+        figure = ("reconstruction", "reconstruction_r2", "test normals", Estimate(0.7, 0.6, 0.8, 9))
+        records.append(context.record(ScoreName.of(method, "wide"), *figure))
         summary = {"dataset": dataset, "title": dataset, "preset": "quick", "method": method, "seed": seed, **about}
         write_evaluation(work, records=records, scores=scores, summary=summary)
         drawn = {

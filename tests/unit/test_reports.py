@@ -16,6 +16,7 @@ from pipeline.evaluation.nulls import network_records
 from pipeline.evaluation.records import (
     IMAGE_METRICS,
     RECORD_KEYS,
+    RecordContext,
     find,
     image_records,
     label_free_thresholds,
@@ -23,6 +24,7 @@ from pipeline.evaluation.records import (
     without_shortcuts,
 )
 from pipeline.evaluation.saved import LaneEvaluation, Panel, load_evaluation, strip_png, write_evaluation
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.reports.evaluation.fidelity_table import fidelity
 from pipeline.reports.evaluation.page import build_report
 from pipeline.reports.evaluation.terminal import summary_table
@@ -49,9 +51,13 @@ def summary(dataset, **more):
     return {"dataset": dataset, "title": dataset.upper(), "preset": "quick", "method": "proxyano", "seed": 0, **more}
 
 
+def context(dataset):
+    return RecordContext(dataset=dataset, preset="quick", seed=0, data_version="ab12", resamples=60)
+
+
 def make_lane(dataset, gains, **more):
     scores = image_table(gains)
-    records = image_records(scores, dataset=dataset, preset="quick", seed=0, data_version="ab12", n_boot=60)
+    records = image_records(scores, context(dataset))
     about = summary(dataset, thresholds=label_free_thresholds(scores), **more)
     return LaneEvaluation(records=records, scores=scores, summary=about)
 
@@ -76,7 +82,7 @@ def idrid_lane():
             masks[0, 4:8, 4:8] = masks[1, 20:30, 20:30] = True
             scores = rng.normal(size=(40, 40)) + gain * masks.any(0)
             curves[name].add(scores, masks, np.ones((40, 40), bool), group=str(i))
-    records = pixel_records(curves, dataset="idrid", preset="quick", seed=0, data_version="cd34", n_boot=60)
+    records = pixel_records(curves, context("idrid"))
     picture = rng.integers(0, 256, (60, 60), dtype=np.uint8)
     png = strip_png({"input": picture, "truth": np.stack([picture] * 3, axis=-1)}, height=64)
     return LaneEvaluation(
@@ -182,7 +188,7 @@ def test_shortcuts_are_free_of_direction(oct_lane):
 
 def test_a_lane_without_test_normals_still_has_its_heldout_line():
     scores = image_table({"proxyano:latent": 2.0}).query("split != 'test' or label == 1")
-    records = image_records(scores, dataset="idrid", preset="q", seed=0, data_version="x", n_boot=20)
+    records = image_records(scores, context("idrid"))
     assert {r["metric"] for r in records} == {"auroc_heldout"}
 
 
@@ -190,9 +196,9 @@ def test_image_records_refuse_unscored_images_by_name():
     scores = image_table({"proxyano:latent": 2.0})
     scores.loc[scores["split"] == "test", "proxyano:latent"] = np.nan
     with pytest.raises(ValueError, match="'proxyano:latent', test negatives"):
-        image_records(scores, dataset="oct", preset="q", seed=0, data_version="x", n_boot=20)
+        image_records(scores, context("oct"))
     with pytest.raises(ValueError, match="lack the columns"):
-        image_records(scores.drop(columns="group"), dataset="oct", preset="q", seed=0, data_version="x")
+        image_records(scores.drop(columns="group"), context("oct"))
 
 
 def test_pixel_records_name_every_lesion_and_metric(idrid_lane):
@@ -341,8 +347,7 @@ def test_a_report_needs_lanes_of_different_data_sets(oct_lane, tmp_path):
 )
 def test_the_first_paragraph_and_the_summaries_say_what_the_network_adds(tmp_path, gain, words):
     lane = make_lane("oct", {"proxyano:standardised": 2.0, "null_median:standardised": gain})
-    head = {"dataset": "oct", "preset": "quick", "seed": 0, "data_version": "ab12"}
-    more = network_records(lane.scores, {}, "proxyano", head=head, n_boot=60)
+    more = network_records(lane.scores, {}, ScoreName.of("proxyano"), context("oct"))
     lane = replace(lane, records=[*lane.records, *more])
     build_report([lane], tmp_path, {})
     page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
