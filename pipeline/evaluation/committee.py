@@ -1,21 +1,14 @@
-"""The committee: its members' scores added to one, and the normals that they agree to call abnormal."""
+"""The committee: its members' scores added to one."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from models.scoring import z_score
 from pipeline.detectors.scorers import CanvasScore, fused_map
-from pipeline.evaluation.audit import audit_sheet, audit_table
-from pipeline.evaluation.learned import CanvasResult
-from pipeline.evaluation.pictures.panels import gray_picture
-from pipeline.evaluation.records import label_free_thresholds
 from pipeline.evaluation.score_name import COMMITTEE, CONTROL, MEMBER, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
-from pipeline.store.versions import Version
 
 OWN = "method"
 """Name of the lane's own method in ``EvaluationConfig.committee``."""
@@ -41,23 +34,3 @@ def committee_scores(scoreboard: Scoreboard, weights: Mapping[str, float], membe
     for canvas in dict.fromkeys(canvas for member in weights for canvas in members[member]):
         parts = [(weights[member], members[member][canvas]) for member in weights if canvas in members[member]]
         scoreboard.add_maps(COMMITTEE_SCORE, canvas, parts[0][1].images.images, partial(fused_map, parts), 1.0)
-
-
-def write_audit(
-    folder: Path,
-    table: pd.DataFrame,
-    names: Iterable[ScoreName],
-    quantile: float,
-    images: Version,
-    result: CanvasResult,
-) -> None:
-    """Write ``audit.csv`` and ``audit.png``: normals that the scores ``names`` agree to call abnormal.
-
-    ``images`` holds their paths; the pictures are those of one canvas.
-    """
-    manifest = pd.read_parquet(images.path / "images.parquet").drop_duplicates("image_id")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    audit = audit_table(table, [name.column for name in names], label_free_thresholds(table, quantile), paths)
-    pictures = {image_id: gray_picture(result.predicted.images.gray[row]) for image_id, row in result.rows.items()}
-    audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
-    (folder / "audit.png").write_bytes(audit_sheet(audit, pictures))

@@ -12,8 +12,8 @@ import pandas as pd
 from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
 from pipeline.errors import ConfigError
-from pipeline.evaluation.audit import reviewed
-from pipeline.evaluation.committee import OWN, committee_scores, member_names, write_audit
+from pipeline.evaluation.audit import reviewed, write_audit
+from pipeline.evaluation.committee import OWN, committee_scores, member_names
 from pipeline.evaluation.controls import control_scores, with_shortcuts
 from pipeline.evaluation.learned import member_scores, method_scores
 from pipeline.evaluation.nulls import NULLS, network_records, null_scores

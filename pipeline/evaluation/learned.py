@@ -98,6 +98,7 @@ def _predict(
     member: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Prediction:
+    """Run a method on all scored images and copies of a canvas."""
     return predict_canvas(
         trained,
         scoreboard.inputs.tiles,

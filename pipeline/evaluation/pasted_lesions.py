@@ -142,24 +142,27 @@ def pasted_records(table: pd.DataFrame, hits: Sequence[LesionHit], split: str, c
     klasses = copies["klass"].astype(str)
     subsets = {name: copies[klasses.str.startswith(name)] for name in CLASSES}
     subsets |= {name: copies[klasses == name] for name in sorted(set(klasses)) if name.startswith("medium")}
-    maps = pd.DataFrame([vars(hit) for hit in hits], columns=["name", "image_id", "peak_found", "pixel_auroc"])
-    records: list[Record] = []
+    names, records = dict.fromkeys(hit.name for hit in hits), list[Record]()
 
     def weights_of(groups: "pd.Series[str]") -> NDArray[np.float64]:
         return bootstrap_weights(groups.to_numpy(), context.resamples, np.random.default_rng(0))
 
     for subset, part in subsets.items():
-        shown = maps[maps["image_id"].isin(part.index)]
-        for name, rows in shown.groupby("name", sort=False):
-            weights = weights_of(part.loc[rows["image_id"], "group"])
+        for name in names:
+            shown = [hit for hit in hits if hit.name == name and hit.image_id in part.index]
+            if not shown:
+                continue
+            weights = weights_of(part.loc[[hit.image_id for hit in shown], "group"])
             for metric in ("peak_found", "pixel_auroc"):
-                measured = mean_estimate(rows[metric].to_numpy(float), weights)
+                measured = mean_estimate(np.array([getattr(hit, metric) for hit in shown]), weights)
                 records.append(context.record(name, "pasted", metric, subset, measured))
+        if part.empty or normal.empty:
+            continue
         both = pd.concat([normal, part])
         weights, altered = weights_of(both["group"]), np.arange(len(both)) >= len(normal)
         for column in (name for name in table.columns if ":" in name):
             scores = both[column].to_numpy(float)
-            if len(normal) and len(part) and np.isfinite(scores).all():
+            if np.isfinite(scores).all():
                 measured = estimate(auroc(altered, scores), METRICS["auroc"](altered, scores, weights), len(both))
                 records.append(context.record(ScoreName.parse(column), "pasted", "auroc", subset, measured))
     return records

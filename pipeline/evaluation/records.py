@@ -203,7 +203,7 @@ def image_records(
     scores. The AUROC of a shortcut ignores direction, max(a, 1 − a); ``auroc_adjusted`` is that of
     ``without_shortcuts``. Intervals draw whole groups. Raises ValueError for scores that are not finite.
     """
-    names, thresholds = score_names(scores), label_free_thresholds(scores, quantile)
+    thresholds = label_free_thresholds(scores, quantile)
     comparisons, adjusted = _comparisons(scores, context, reviewed), without_shortcuts(scores)
     subsets = list(dict.fromkeys(subset for _, subset in comparisons))
     records = []
@@ -220,7 +220,7 @@ def image_records(
         measured = estimate(value, function(labels, column, weights), len(table))
         records.append(context.record(name, "image", metric, subset, measured))
 
-    for name in names:
+    for name in score_names(scores):
         if name.score == PRIMARY and ("test", "all") in comparisons:
             add(name, "test", "all", "auroc_adjusted", METRICS["auroc"], adjusted)
         for subset in subsets:
