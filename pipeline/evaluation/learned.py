@@ -19,7 +19,7 @@ from pipeline.store.versions import Version
 
 @dataclass(frozen=True)
 class CanvasResult:
-    """What the lane's method says of one canvas: all that is needed to draw it."""
+    """Results of the lane's method on one canvas."""
 
     canvas: str
     predicted: Prediction
@@ -35,10 +35,10 @@ class CanvasResult:
 def method_scores(
     scoreboard: Scoreboard, method: ScoreName, scores: Mapping[str, ScoreConfig], flip_average: bool
 ) -> list[CanvasResult]:
-    """Add the scores of the lane's method and its variants, canvas by canvas.
+    """Add the scores of the lane's method, canvas by canvas; of each of its variants the standardised one.
 
-    ``latent`` and ``image`` are the paper's, ``worst`` is the mean of the worst pixels of |I − Î|, ``residual`` its
-    maps, ``standardised`` compares with validation normals; each variant has a standardised score.
+    ``latent`` and ``image`` are the paper's (Eq. 13, Table V), ``worst`` is the mean over the largest |I − Î|,
+    ``residual`` has the maps |I − Î|, and ``standardised`` compares them with those of validation normals.
     """
     return [_method_canvas(scoreboard, method, canvas, score, flip_average) for canvas, score in scores.items()]
 

@@ -36,8 +36,8 @@ TOLERANCE = 4
 STRIDE = 7
 """Every 7th pixel outside the lesion enters the AUROC, which is enough; inside all do, as there may be only a few."""
 
-
 KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", *HELD_BACK)
+"""Kinds of lesions that are pasted by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class PastedConfig:
     lesions: LesionConfig = field(default_factory=lambda: LesionConfig(kinds=KINDS, strength=(0.15, 0.25)))
     flatten: bool = False  # remove the background again after pasting, as the flat-field form did before
     seed: int = 0
-    split: str = "holdout"  # whose normals; what is chosen by the figures is chosen on "val"
+    split: str = "holdout"  # whose normals; "val" where the figures choose between configurations
 
 
 @dataclass(frozen=True)

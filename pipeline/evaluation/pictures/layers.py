@@ -23,7 +23,7 @@ from pipeline.store.versions import Version
 from pipeline.tiles.loading import canvases, read_index, read_rows
 
 THUMB = 64  # px, side of a thumbnail
-QUALITY = 85  # of WebP, for what people look at; layers that are measured are PNG
+QUALITY = 85  # of WebP; layers whose values the page reads are PNG
 SAMPLED = "chosen by order"
 """Kind of the images that were chosen whatever their scores."""
 
