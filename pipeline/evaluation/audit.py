@@ -1,12 +1,12 @@
-"""Label audit: normals that the members agree to call abnormal, for a person to look at; nothing is dropped here.
+"""Label audit: normals that the members of a committee agree to call abnormal, listed for a person to look at.
 
-Public data hold wrong labels. An image that several unlike members score above their label-free thresholds is listed,
-with its picture; whoever looks at it can put it on the list of reviewed images, and the records then say beside each
-result what it would be without those (subset ``records.REVIEWED``). The result itself keeps every image.
+Public data hold wrong labels. An image that several members score above their label-free thresholds is listed with its
+picture. A reviewer can add it to the list of reviewed images; the records then also give each result without those
+(subset ``records.REVIEWED``). The result itself keeps every image.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.evaluation.learned import CanvasResult
+from pipeline.evaluation.pictures.panels import gray_picture
+from pipeline.evaluation.records import label_free_thresholds
+from pipeline.evaluation.score_name import ScoreName
+from pipeline.evaluation.scoreboard import SCORED_SPLITS
+from pipeline.store.versions import Version
+
 COLUMNS = ("image_id", "path", "split", "group", "agreeing", "members", "mean_score")
 HERE = Path(__file__).parent / "reviewed"
 SIDE, PER_ROW, CAPTION = 160, 6, 34  # px of a picture, pictures a row, px of the lines below it
@@ -22,7 +29,7 @@ SIDE, PER_ROW, CAPTION = 160, 6, 34  # px of a picture, pictures a row, px of th
 
 @cache
 def reviewed(dataset: str) -> tuple[str, ...]:
-    """Images of a data set that a person found to look abnormal although they are labelled normal, by image id."""
+    """Ids of a data set's images that are labelled normal but look abnormal to a person."""
     file = HERE / f"{dataset}.csv"
     if not file.exists():
         return ()
@@ -30,28 +37,48 @@ def reviewed(dataset: str) -> tuple[str, ...]:
         return tuple(row["image_id"] for row in csv.DictReader(lines))
 
 
+def write_audit(
+    folder: Path,
+    table: pd.DataFrame,
+    names: Iterable[ScoreName],
+    quantile: float,
+    images: Version,
+    result: CanvasResult,
+) -> None:
+    """Write ``audit.csv`` and ``audit.png``: normals that the scores ``names`` agree to call abnormal.
+
+    ``images`` holds their paths; ``quantile`` as in `label_free_thresholds`; the pictures are those of one canvas.
+    """
+    manifest = pd.read_parquet(images.path / "images.parquet").drop_duplicates("image_id")
+    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
+    audit = audit_table(table, [name.column for name in names], label_free_thresholds(table, quantile), paths)
+    pictures = {image_id: gray_picture(result.predicted.images.gray[row]) for image_id, row in result.rows.items()}
+    audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
+    (folder / "audit.png").write_bytes(audit_sheet(audit, pictures))
+
+
 def audit_table(
     scores: pd.DataFrame, columns: Sequence[str], thresholds: Mapping[str, float], paths: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Normals outside training by how many of the members' score ``columns`` lie above their thresholds, most first.
+    """Normals outside training with a score above its threshold, those first that most score ``columns`` agree on.
 
-    Rows have ``COLUMNS`` and the members' scores; an image that no member calls abnormal is left out.
+    Rows have ``COLUMNS`` and the scores.
     """
-    normal = scores[(scores["label"] == 0) & scores["split"].isin(["val", "holdout", "test"])]
+    normal = scores[(scores["label"] == 0) & scores["split"].isin(SCORED_SPLITS)]
     above = pd.DataFrame({name: normal[name] > thresholds[name] for name in columns})
-    found = normal[["image_id", "split", "group"]].assign(
+    counted = normal[["image_id", "split", "group"]].assign(
         path=normal["image_id"].map(paths),
         agreeing=above.sum(axis=1),
         members=len(columns),
         mean_score=normal[list(columns)].mean(axis=1),
         **{name: normal[name] for name in columns},
     )
-    listed = found[found["agreeing"] > 0].sort_values(["agreeing", "mean_score"], ascending=False)
+    listed = counted[counted["agreeing"] > 0].sort_values(["agreeing", "mean_score"], ascending=False)
     return listed[[*COLUMNS, *columns]].reset_index(drop=True)
 
 
 def audit_sheet(table: pd.DataFrame, pictures: Mapping[str, NDArray[np.uint8]], count: int = 24) -> bytes:
-    """PNG of the first images of the table, each with its path, members that agree, and mean score."""
+    """PNG of the first images of the table, each with the share of scores that agree, mean score, split and id."""
     cells = []
     for _, row in table.head(count).iterrows():
         cell = np.full((SIDE + CAPTION, SIDE, 3), 255, np.uint8)

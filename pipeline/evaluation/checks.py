@@ -1,4 +1,4 @@
-"""What must hold for weights, evaluations and pages: functions that give (passed, figures to show beside the check)."""
+"""Checks of weights, evaluations and pages; each returns (passed, figures to show beside the check)."""
 
 import json
 from html.parser import HTMLParser
@@ -11,16 +11,17 @@ import torch
 
 from models.files import read_tensors
 from pipeline.data.manifest_checks import FEW, Outcome
-from pipeline.evaluation.records import find, kind, score_columns
+from pipeline.evaluation.reconstruction import LEVEL, VALIDATION
+from pipeline.evaluation.records import find, score_columns
 from pipeline.evaluation.saved import load_evaluation
-from pipeline.evaluation.score_name import METHOD
-from pipeline.evaluation.scoreboard import ASKED
+from pipeline.evaluation.score_name import METHOD, ScoreName
+from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import read_index
 
 
 def weights_finite(trained: Version) -> Outcome:
-    """Every weight of every network and every validation loss of its training is a finite number."""
+    """Every weight of every network, and every validation loss of its training, is finite."""
     numbers, odd = 0, []
     for path in sorted(trained.path.rglob("weights.safetensors")):
         place = path.parent.relative_to(trained.path).as_posix()
@@ -40,10 +41,10 @@ def _losses(history: Any) -> list[float]:
 
 
 def scores_complete(evaluation: Version, tiles: Version) -> Outcome:
-    """Every validation, held-out and test image that has tiles is scored once, by a finite number in every column."""
+    """Every validation, held-out and test image that has tiles is scored exactly once, with finite values."""
     scores = load_evaluation(evaluation.path).scores
     index = read_index(tiles)
-    expected = set(index.loc[index["split"].isin(ASKED), "image_id"])
+    expected = set(index.loc[index["split"].isin(SCORED_SPLITS), "image_id"])
     columns = score_columns(scores)
     odd = [name for name in columns if not np.isfinite(pd.to_numeric(scores[name]).to_numpy(float)).all()]
     found = set(scores["image_id"])
@@ -54,16 +55,16 @@ def scores_complete(evaluation: Version, tiles: Version) -> Outcome:
 
 
 LEAST_R2 = 0.5
-"""Reconstruction R² on validation normals below which Î is hardly an image of the normal."""
+"""R² on validation normals below which a reconstruction hardly resembles the image."""
 
 
 def reconstructs(evaluation: Version) -> Outcome:
     """Î explains at least ``LEAST_R2`` of the variance of validation normals on every canvas."""
     lane = load_evaluation(evaluation.path)
-    wanted = {"level": "reconstruction", "metric": "reconstruction_r2", "subset": "validation normals"}
-    found = {r["score"]: float(r["value"]) for r in find(lane.records, **wanted) if kind(r["method"]) == METHOD}
-    poor = sorted(canvas for canvas, value in found.items() if value < LEAST_R2)
-    figures: dict[str, Any] = {f"reconstruction_r2_{canvas}": round(value, 3) for canvas, value in found.items()}
+    records = find(lane.records, level=LEVEL, metric="reconstruction_r2", subset=VALIDATION)
+    r2 = {r["score"]: float(r["value"]) for r in records if ScoreName.of(r["method"]).kind == METHOD}
+    poor = sorted(canvas for canvas, value in r2.items() if value < LEAST_R2)
+    figures: dict[str, Any] = {f"reconstruction_r2_{canvas}": round(value, 3) for canvas, value in r2.items()}
     figures |= {"least": LEAST_R2, "poor": poor}
     if poor:
         places = " and ".join(f"lane.training.canvases[{canvas!r}]" for canvas in poor)
@@ -75,20 +76,20 @@ def reconstructs(evaluation: Version) -> Outcome:
 
 
 class _Loads(HTMLParser):
-    """Addresses a page would fetch by itself."""
+    """Addresses that a browser fetches when it opens the page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Links that a reader clicks are none; what a browser loads is."""
-        wanted = {"link": "href"}.get(tag, "src") if tag != "a" else ""
+        """Collect ``src`` of any tag and ``href`` of ``link``; links that a reader clicks do not count."""
+        wanted = "href" if tag == "link" else "src"
         self.found += [value for name, value in attrs if name == wanted and value and not value.startswith("data:")]
 
 
 def page_opens_offline(page: Path) -> Outcome:
-    """The page holds everything it shows: nothing is fetched from a network or from files beside it."""
+    """The page loads nothing from a network or from other files."""
     text = page.read_text(encoding="utf-8")
     loads = _Loads()
     loads.feed(text)

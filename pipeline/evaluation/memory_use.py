@@ -1,4 +1,4 @@
-"""How much of a memory a trained method uses on validation normals: items that lie unused remember nothing."""
+"""How much of its memory a trained method uses on validation normals: unused items remember nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,22 +17,22 @@ from pipeline.tiles.loading import load_tiles
 
 
 def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, float]:
-    """Items there are, items that are nearest to a latent at all, and the perplexity of their shares, 1 to ``items``.
+    """How many items there are, how many are the nearest to any latent, and the perplexity of their shares.
 
-    Over all latent positions of the validation normals of one canvas; empty for a method without such a memory.
+    Over all latent positions of the validation normals of one canvas; empty for a method without a memory.
     """
     counted = item_counts(trained, tiles, canvas)
     if counted is None:
         return {}
-    counts = counted[1].sum(axis=0)
-    measured = float(perplexity(counts[None])[0])
-    return {"items": len(counts), "used": int((counts > 0).sum()), "perplexity": round(measured, 2)}
+    counts = counted[1].sum(axis=0, keepdims=True)
+    used, spread = int(items_used(counts)[0]), round(float(perplexity(counts)[0]), 2)
+    return {"items": counts.shape[1], "used": used, "perplexity": spread}
 
 
 def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataFrame, Floats] | None:
-    """Index of the validation normals' tiles (n rows), and how many positions of each took each item, (n, items).
+    """Index of the validation normals' tiles (n rows), and how many positions of each tile took each item (n, items).
 
-    None for a method without such a memory.
+    None for a method without a memory.
     """
     size = trained_size(trained, canvas)
     method = load_method(network_folder(trained, canvas))
@@ -54,5 +54,11 @@ def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataF
 def perplexity(counts: Floats) -> Floats:
     """Perplexity (r,) of the shares of counts (r, items): exp of their entropy, 1 to ``items``."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
-    found: Floats = np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum(axis=1))
-    return found
+    spread: Floats = np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum(axis=1))
+    return spread
+
+
+def items_used(counts: Floats) -> Floats:
+    """How many items (r,) have a count above 0, from counts (r, items)."""
+    used: Floats = (counts > 0).sum(axis=1).astype(float)
+    return used

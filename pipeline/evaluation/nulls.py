@@ -6,66 +6,57 @@ Legend: n images, H, W px of a canvas.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.comparison import Difference, of_resamples, paired_difference
-from models.metrics import auroc
+from models.metrics import METRICS, auroc
 from models.pixel_curve import PixelCurve
 from models.scoring import Array, ScoreConfig, z_score
 from pipeline.detectors.controls.registry import Control, proxy_plane, residuals
 from pipeline.detectors.inference import trained_size
 from pipeline.detectors.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
-from pipeline.evaluation.controls import RAW_SCALE
-from pipeline.evaluation.records import Record, record
-from pipeline.evaluation.score_name import METHOD, NULL, PRIMARY, ScoreName
-from pipeline.evaluation.scoreboard import ASKED, Scoreboard
+from pipeline.evaluation.controls import RAW_SCALE, TRAIN, control_images
+from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate
+from pipeline.evaluation.score_name import NULL, PRIMARY, ScoreName
+from pipeline.evaluation.scoreboard import SCORED_SPLITS, Scoreboard, absolute
 from pipeline.forms.form import TILE
 
 NULLS = ("similar_mean", "median", "slic")
 """Controls that rebuild an image without a network: similar training normals, median filter, true SLIC proxy."""
 
-TRAIN = ("train",)
-
 WINDOW = 61 / 256
 """Window of the median filter, share of the tile's side: 15 px of 64. A superpixel of the paper's 800 measures 2.3."""
 
 
-def null_scores(board: Scoreboard, scores: Mapping[str, ScoreConfig], names: Sequence[str]) -> None:
-    """Columns ``null_<name>:standardised``, as the method's, and its raw row: ``:image`` and the pixel ``:residual``.
+def null_scores(scoreboard: Scoreboard, scores: Mapping[str, ScoreConfig], names: Sequence[str]) -> None:
+    """Add the scores of nulls: ``standardised`` as the method's, and raw ``image`` and ``residual``.
 
     A null runs at the size the method was trained at, or at full size where the method's residual is a fine one.
     Copies with pasted lesions have no true proxy, so ``slic`` has no value for them; at full size no null has, as a map
     takes seconds there.
     """
     for canvas, score in scores.items():
+        trained_at = trained_size(scoreboard.inputs.checkpoint, canvas)
+        size = (TILE, TILE) if score.fine else trained_at
         for name in names:
-            _add(board, canvas, score, name)
+            options = {"window": median_window(size)} if name == "median" else {}
+            control = Control(name=name, canvas=canvas, size=size, score=score, options=options)
+            _null_canvas(scoreboard, control, trained_at)
 
 
-def _add(board: Scoreboard, canvas: str, score: ScoreConfig, name: str) -> None:
-    trained_at = trained_size(board.inputs.checkpoint, canvas)
-    size = (TILE, TILE) if score.fine else trained_at
-    options = {"window": median_window(size)} if name == "median" else {}
-    control = Control(name=name, canvas=canvas, size=size, score=score, options=options)
-    images = _images(board, control, ASKED, trained_at)
-    asked = name == "similar_mean" or score.beside > 0
-    train = _images(board, control, TRAIN, trained_at) if asked else images  # the others look at no normal
-    raw, steady = residuals(train, images, control)
-    table = images.images
-
-    def column(score_name: str) -> str:
-        return ScoreName(kind=NULL, owner=name, score=score_name).column
-
+def _null_canvas(scoreboard: Scoreboard, control: Control, trained_at: tuple[int, int]) -> None:
+    name, score = ScoreName(kind=NULL, owner=control.name), control.score
+    images = _images(scoreboard, control, SCORED_SPLITS, trained_at)
+    needs_normals = control.name == "similar_mean" or score.beside > 0
+    train = _images(scoreboard, control, TRAIN, trained_at) if needs_normals else images
+    raw, scored_residual = residuals(train, images, control)
     norms = root_mean_square(raw, images.scored)
-    board.add(column("image"), table, z_score(norms, norms[images.rows("val")]))
-    board.pixels(column("residual"), canvas, table, partial(_size_of, raw), RAW_SCALE)
-    standardised = score_canvas(images, residual_parts(steady, images, score), score)
-    board.standardised(column(PRIMARY), canvas, standardised)
+    scoreboard.add(replace(name, score="image"), images.images, z_score(norms, norms[images.rows("val")]))
+    scoreboard.add_maps(replace(name, score="residual"), control.canvas, images.images, absolute(raw), RAW_SCALE)
+    standardised = score_canvas(images, residual_parts(scored_residual, images, score), score)
+    scoreboard.add_standardised(name, control.canvas, standardised)
 
 
 def median_window(size: tuple[int, int]) -> int:
@@ -73,16 +64,18 @@ def median_window(size: tuple[int, int]) -> int:
     return max(3, 2 * int(WINDOW * float(np.sqrt(size[0] * size[1])) / 2) + 1)
 
 
-def _images(board: Scoreboard, control: Control, splits: Sequence[str], trained_at: tuple[int, int]) -> CanvasImages:
-    """Images at the control's size; for ``slic`` with their proxies at the training size, enlarged."""
-    tiles, canvas, size = board.inputs.tiles, control.canvas, control.size
+def _images(
+    scoreboard: Scoreboard, control: Control, splits: Sequence[str], trained_at: tuple[int, int]
+) -> CanvasImages:
+    """Images at the control's size, at full size without copies; proxies of the training size are enlarged to it."""
+    if not control.score.fine:
+        return control_images(scoreboard, control, splits)
+    tiles, canvas = scoreboard.inputs.tiles, control.canvas
+    whole = canvas_images(tiles, None, canvas=canvas, splits=splits, size=control.size)
     if control.name != "slic":
-        more = None if control.score.fine or splits == TRAIN else board.tiles_pasted(canvas)
-        return canvas_images(tiles, None, canvas=canvas, splits=splits, size=size, more=more)
-    small = canvas_images(tiles, board.inputs.proxies, canvas=canvas, splits=splits, size=trained_at)
-    if size == trained_at or small.proxies is None:
-        return small
-    whole = canvas_images(tiles, None, canvas=canvas, splits=splits, size=size)
+        return whole
+    small = control_images(scoreboard, replace(control, size=trained_at), splits)
+    assert small.proxies is not None
     shape = (whole.pixels.shape[2], whole.pixels.shape[3])
     planes = np.stack([enlarge(one, shape) for one in proxy_plane(small.proxies, small.pixels.shape[1])])
     return replace(whole, proxies=planes[:, None])
@@ -94,59 +87,49 @@ def root_mean_square(residual: Array, scored: NDArray[np.bool_]) -> Array:
     return np.array([np.sqrt(np.square(one[mask]).mean()) if mask.any() else 0.0 for one, mask in rows], np.float32)
 
 
-def _size_of(residual: Array, row: int) -> Array:
-    """|I − Î| (Eq. 14)."""
-    values: Array = np.abs(residual[row])
-    return values
-
-
 def network_records(
-    table: pd.DataFrame, curves: Mapping[str, PixelCurve], method: str, *, head: Mapping[str, Any], n_boot: int
+    table: pd.DataFrame, curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext
 ) -> list[Record]:
     """Records ``auroc_minus_null``: the method's primary AUROC minus that of the best null, image and pixel level.
 
     The best null is the one with the highest AUROC on the same images. Resamples draw the same groups for both.
     """
-    found = {"image": _of_images(table, method, n_boot), "pixel": _of_pixels(curves, method, n_boot)}
-    shared = {**head, "method": method, "score": PRIMARY, "metric": "auroc_minus_null", "subset": "all"}
+    gains = {"image": _image_gain(table, method, context), "pixel": _pixel_gain(curves, method, context)}
     return [
-        record(shared | {"level": level}, (gain.value, gain.low, gain.high, count))
-        for level, (gain, count) in ((level, one) for level, one in found.items() if one is not None)
+        context.record(method, level, "auroc_minus_null", "all", gain)
+        for level, gain in gains.items()
+        if gain is not None
     ]
 
 
-def _nulls(columns: Sequence[str]) -> list[str]:
+def _null_columns(columns: Sequence[str]) -> list[str]:
     """Columns of the nulls that are compared with the method's primary score."""
     names = [ScoreName.parse(column) for column in columns if ":" in column]
     return [name.column for name in names if name.kind == NULL and name.score == PRIMARY]
 
 
-def _of_images(table: pd.DataFrame, method: str, n_boot: int) -> tuple[Difference, int] | None:
+def _image_gain(table: pd.DataFrame, method: ScoreName, context: RecordContext) -> Estimate | None:
     test = table[table["split"] == "test"]
-    labels, own = test["label"].to_numpy(), ScoreName(kind=METHOD, owner=method).column
-    names = _nulls([str(name) for name in table.columns])
-    if not names or own not in table or len(set(labels)) < 2:
+    labels, columns = test["label"].to_numpy(bool), _null_columns(list(table.columns))
+    if not columns or method.column not in table or len(set(labels)) < 2:
         return None
-    best = max(names, key=lambda name: auroc(labels, test[name]))
-    groups = test["group"].to_numpy()
-    gain = paired_difference(labels, test[best], test[own], groups, n=n_boot, rng=np.random.default_rng(0))
-    return _certain(gain, len(set(groups))), len(test)
+    best, own = max(columns, key=lambda column: auroc(labels, test[column])), method.column
+    weights = context.weights(test["group"].to_numpy())
+    resampled = {name: METRICS["auroc"](labels, test[name].to_numpy(float), weights) for name in (own, best)}
+    gain = auroc(labels, test[own]) - auroc(labels, test[best])
+    return estimate(gain, resampled[own] - resampled[best], len(test))
 
 
-def _of_pixels(curves: Mapping[str, PixelCurve], method: str, n_boot: int) -> tuple[Difference, int] | None:
-    names, own = _nulls(list(curves)), curves.get(ScoreName(kind=METHOD, owner=method).column)
-    if not names or own is None or not own.n_images():
+def _pixel_gain(curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext) -> Estimate | None:
+    own, nulls = curves.get(method.column), {column: curves[column] for column in _null_columns(list(curves))}
+    if not nulls or own is None or not own.n_images():
         return None
-    values = {name: curves[name].values()["auroc"] for name in names}
-    best = max(names, key=values.__getitem__)
-
-    def drawn(curve: PixelCurve) -> NDArray[np.float64]:
-        return curve.resampled(n=n_boot, rng=np.random.default_rng(0))["auroc"]
-
-    gain = of_resamples(own.values()["auroc"] - values[best], drawn(curves[best]), drawn(own))
-    return _certain(gain, len(set(own.groups))), own.n_images()
-
-
-def _certain(gain: Difference, groups: int) -> Difference:
-    """Without an interval where there is a single group to draw."""
-    return gain if groups > 1 else replace(gain, low=float("nan"), high=float("nan"))
+    values = {column: curve.values()["auroc"] for column, curve in nulls.items()}
+    best = max(values, key=values.__getitem__)
+    gain, resampled = own.values()["auroc"] - values[best], np.empty(0)
+    if len(set(own.groups)) > 1:
+        one, other = (
+            curve.resampled(n=context.resamples, rng=np.random.default_rng(0))["auroc"] for curve in (own, nulls[best])
+        )
+        resampled = one - other
+    return estimate(gain, resampled, own.n_images())

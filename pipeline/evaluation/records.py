@@ -1,11 +1,13 @@
-"""Tidy evaluation records: one dict a number, with the same keys everywhere."""
+"""Evaluation records: one flat dict per number, with the same keys everywhere, and the intervals they hold."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.metrics import (
     METRICS,
@@ -41,23 +43,62 @@ RECORD_KEYS = (
     "n",
     "data_version",
 )
-IMAGE_METRICS = (
-    "auroc",
-    "ap",
-    "acc",
-    "f1",
-    "false_alarm_rate",
-    "acc_oracle",
-    "f1_oracle",
-    "auroc_heldout",
-    "auroc_adjusted",
-)
-ORACLES = ("acc_oracle", "f1_oracle", "dice_best")
-"""Metrics whose threshold is the best one on the very test data they judge."""
-
+CLASS_METRICS = ("auroc", "ap", "auroc_heldout")
+"""Image metrics that are also measured for each class of abnormal images."""
+IMAGE_METRICS = (*CLASS_METRICS, "acc", "f1", "false_alarm_rate", "acc_oracle", "f1_oracle", "auroc_adjusted")
 REVIEWED = "without reviewed"
-"""Subset: all images but the normals that a person found to look abnormal (``evaluation.audit``)."""
+"""Subset without the normals that a person found to look abnormal (``evaluation.audit``)."""
 NEEDED = ("image_id", "split", "label", "klass", "group")
+
+
+class Estimate(NamedTuple):
+    """A value, its 95 % interval (NaN where undefined) and the number of images behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def estimate(value: float, resampled: Floats, n: int) -> Estimate:
+    """A value with the percentile interval of its bootstrap resamples (R,); no interval without resamples."""
+    return Estimate(float(value), *percentiles(resampled), n)
+
+
+def mean_estimate(values: Floats, weights: Floats) -> Estimate:
+    """Mean of values (n,) with the interval that bootstrap weights (R, n) give."""
+    return estimate(values.mean(), (weights @ values) / weights.sum(axis=1), len(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordContext:
+    """What all records of one evaluation share."""
+
+    dataset: str
+    preset: str
+    seed: int
+    data_version: str  # of the tiles
+    resamples: int = 1000  # of the bootstrap
+
+    def weights(self, groups: Sequence[Any] | NDArray[Any], rng: np.random.Generator | None = None) -> Floats:
+        """How often each resample draws each image (R, n), drawing whole groups; R is 0 for a single group.
+
+        Without ``rng`` the draws start from seed 0, so they are the same for every score of the same images.
+        """
+        if len(set(groups)) < 2:
+            return np.empty((0, len(groups)))
+        return bootstrap_weights(groups, self.resamples, rng or np.random.default_rng(0))
+
+    def record(self, name: ScoreName, level: str, metric: str, subset: str, measured: Estimate) -> Record:
+        """One record; numbers that are not finite become None."""
+        value, low, high = (number if math.isfinite(number) else None for number in measured[:3])
+        head = (self.dataset, name.method, self.preset, self.seed, level, name.score, metric, subset)
+        return dict(zip(RECORD_KEYS, (*head, value, low, high, measured.n, self.data_version), strict=True))
+
+
+def find(records: list[Record], **wanted: Any) -> list[Record]:
+    """Records with a value whose fields equal every keyword."""
+    return [r for r in records if r["value"] is not None and all(r[key] == value for key, value in wanted.items())]
 
 
 def split_name(column: str) -> tuple[str, str]:
@@ -79,85 +120,66 @@ def score_columns(scores: pd.DataFrame) -> list[str]:
     return [str(name) for name in scores.columns if ":" in str(name)]
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def score_names(scores: pd.DataFrame) -> list[ScoreName]:
+    """Names of the score columns of an image table, in order."""
+    return [ScoreName.parse(column) for column in score_columns(scores)]
 
 
 def label_free_thresholds(scores: pd.DataFrame, quantile: float = 0.95) -> dict[str, float]:
-    """Threshold of every score but the shortcuts: the quantile of normal validation scores, no test image seen."""
+    """Score column → the quantile of its normal validation scores, for every score but the shortcuts."""
     normal = scores[(scores["split"] == "val") & (scores["label"] == 0)]
-    wanted = [name for name in score_columns(scores) if ScoreName.parse(name).kind != SHORTCUT]
-    return {name: label_free_threshold(normal[name].to_numpy(float), quantile) for name in wanted}
+    columns = [name.column for name in score_names(scores) if name.kind != SHORTCUT]
+    return {column: label_free_threshold(normal[column].to_numpy(float), quantile) for column in columns}
 
 
 def without_shortcuts(scores: pd.DataFrame) -> pd.DataFrame:
-    """The table with what shortcuts explain taken out of every score named ``PRIMARY``.
+    """The table with every ``PRIMARY`` score replaced by what the shortcuts do not explain of it.
 
-    A linear fit of the score on all shortcuts, made on normal validation images alone; a shortcut's value counts no
-    further than the validation normals reach, so that nothing is extrapolated to files unlike them. A table without
-    shortcuts or with too few validation normals comes back as it is.
+    A linear fit of the score on all shortcuts is made on normal validation images alone and subtracted. Shortcut
+    values are clipped to the range of the validation normals, so that nothing is extrapolated. A table without
+    shortcuts or with fewer than 4 validation normals per shortcut is returned as it is.
     """
-    names = [name for name in score_columns(scores) if ScoreName.parse(name).kind == SHORTCUT]
+    names = score_names(scores)
+    shortcuts = [name.column for name in names if name.kind == SHORTCUT]
     normal = ((scores["split"] == "val") & (scores["label"] == 0)).to_numpy()
-    if not names or normal.sum() < 4 * len(names):
+    if not shortcuts or normal.sum() < 4 * len(shortcuts):
         return scores
-    values = scores[names].to_numpy(float)
+    values = scores[shortcuts].to_numpy(float)
     low, high = values[normal].min(axis=0), values[normal].max(axis=0)
     spread = np.maximum(values[normal].std(axis=0), 1e-12)
-    seen = (np.clip(values, low, high) - values[normal].mean(axis=0)) / spread
+    inputs = (np.clip(values, low, high) - values[normal].mean(axis=0)) / spread
     adjusted = scores.copy()
-    for column in score_columns(scores):
-        if ScoreName.parse(column).score == PRIMARY:
-            own = scores[column].to_numpy(float)
-            weights, *_ = np.linalg.lstsq(seen[normal], own[normal] - own[normal].mean(), rcond=None)
-            adjusted[column] = own - seen @ weights
+    for column in (name.column for name in names if name.score == PRIMARY):
+        score = scores[column].to_numpy(float)
+        weights, *_ = np.linalg.lstsq(inputs[normal], score[normal] - score[normal].mean(), rcond=None)
+        adjusted[column] = score - inputs @ weights
     return adjusted
 
 
-class _Table:
-    """Test images beside the held-out normals, with one bootstrap draw a subset shared by all scores."""
-
-    def __init__(self, scores: pd.DataFrame, n_boot: int, rng: np.random.Generator, reviewed: Collection[str]) -> None:
-        test = scores[scores["split"] == "test"]
-        held = scores[(scores["split"] == "holdout") & (scores["label"] == 0)]
-        abnormal = test[test["label"] == 1]
-        classes = sorted(abnormal["klass"].unique())
-        subsets = {"all": abnormal}
-        if len(classes) > 1:
-            subsets |= {str(name): abnormal[abnormal["klass"] == name] for name in classes}
-        self.frames: dict[tuple[str, str], tuple[pd.DataFrame, Floats]] = {}
-        for side, normal in (("test", test[test["label"] == 0]), ("holdout", held)):
-            for name, diseased in subsets.items():
-                self._keep(side, name, normal, diseased, n_boot, rng)
-        for side, normal in (("test", test[test["label"] == 0]), ("holdout", held)):
-            kept = normal[~normal["image_id"].isin(list(reviewed))]
-            if len(kept) < len(normal):
-                self._keep(side, REVIEWED, kept, abnormal, n_boot, rng)
-
-    def _keep(
-        self, side: str, name: str, normal: pd.DataFrame, abnormal: pd.DataFrame, n_boot: int, rng: np.random.Generator
-    ) -> None:
-        if len(normal) and len(abnormal):
-            frame = pd.concat([normal, abnormal])
-            self.frames[side, name] = frame, bootstrap_weights(frame["group"].to_numpy(), n_boot, rng)
-
-    def measure(self, side: str, subset: str, column: str, metric: Metric) -> tuple[float, float, float, int] | None:
-        """(value, low, high, images) of a metric, or None where a class is missing."""
-        if (side, subset) not in self.frames:
-            return None
-        frame, weights = self.frames[side, subset]
-        try:
-            labels, values = checked(frame["label"].to_numpy(), frame[column].to_numpy(float))
-        except ValueError as error:
-            raise ValueError(f"score {column!r}, {side} negatives, subset {subset!r}: {error}") from error
-        if ScoreName.parse(column).kind == SHORTCUT and evaluate(METRICS["auroc"], labels, values) < 0.5:
-            values = -values
-        low, high = percentiles(metric(labels, values, weights)) if frame["group"].nunique() > 1 else (math.nan,) * 2
-        return evaluate(metric, labels, values), low, high, len(frame)
+Comparisons = Mapping[tuple[str, str], tuple[pd.DataFrame, Floats]]
+"""(split of the normals, subset) → normal and abnormal images, and bootstrap weights shared by all scores."""
 
 
-def _wanted(column: str, threshold: float | None) -> Iterator[tuple[str, str, Metric]]:
-    """(side, metric name, metric) for one score; shortcuts have only their direction-free AUROC."""
+def _comparisons(scores: pd.DataFrame, context: RecordContext, reviewed: Collection[str]) -> Comparisons:
+    """Test abnormal images beside test and held-out normals: all, class by class, and without reviewed normals."""
+    test, rng = scores[scores["split"] == "test"], np.random.default_rng(0)
+    held_out = scores[(scores["split"] == "holdout") & (scores["label"] == 0)]
+    normals, abnormal = {"test": test[test["label"] == 0], "holdout": held_out}, test[test["label"] == 1]
+    classes = sorted(abnormal["klass"].unique())
+    subsets = {"all": abnormal}
+    if len(classes) > 1:
+        subsets |= {str(name): abnormal[abnormal["klass"] == name] for name in classes}
+    pairs = {(split, name): (normal, ill) for split, normal in normals.items() for name, ill in subsets.items()}
+    for split, normal in normals.items():
+        unreviewed = normal[~normal["image_id"].isin(list(reviewed))]
+        if len(unreviewed) < len(normal):
+            pairs[split, REVIEWED] = unreviewed, abnormal
+    tables = {key: pd.concat(pair) for key, pair in pairs.items() if all(map(len, pair))}
+    return {key: (table, context.weights(table["group"].to_numpy(), rng)) for key, table in tables.items()}
+
+
+def _metrics(threshold: float | None) -> Iterator[tuple[str, str, Metric]]:
+    """(split of the normals, metric name, metric) of one score; a shortcut has no threshold, only AUROCs."""
     yield "test", "auroc", METRICS["auroc"]
     yield "holdout", "auroc_heldout", METRICS["auroc"]
     if threshold is None:
@@ -171,88 +193,51 @@ def _wanted(column: str, threshold: float | None) -> Iterator[tuple[str, str, Me
 
 
 def image_records(
-    scores: pd.DataFrame,
-    *,
-    dataset: str,
-    preset: str,
-    seed: int,
-    data_version: str,
-    n_boot: int = 1000,
-    rng_seed: int = 0,
-    quantile: float = 0.95,
-    reviewed: Collection[str] = (),
+    scores: pd.DataFrame, context: RecordContext, *, quantile: float = 0.95, reviewed: Collection[str] = ()
 ) -> list[Record]:
     """Records of every score column of an image table (image_id, split, label, klass, group, ``<method>:<score>``…).
 
-    Subsets are ``all`` and, where the abnormal test images have several classes, each class against all normals
-    (``auroc``, ``ap``, ``auroc_heldout`` only), and ``REVIEWED`` where normals are among the image ids ``reviewed``.
-    ``auroc_heldout`` takes the normals of the split ``holdout`` as the
-    negatives. Thresholds are the ``quantile`` of normal validation scores. The AUROC of a shortcut is free of
-    direction, max(a, 1 − a); ``auroc_adjusted`` is that of ``without_shortcuts``. Intervals draw whole groups. Raises
-    ValueError for scores that are not finite.
+    Subsets are ``all``; each class of abnormal test images against all normals where there are several
+    (``CLASS_METRICS`` only); and ``REVIEWED`` where normals are among the image ids ``reviewed``. ``auroc_heldout``
+    takes the normals of the split ``holdout`` as negatives. Thresholds are the ``quantile`` of normal validation
+    scores. The AUROC of a shortcut ignores direction, max(a, 1 − a); ``auroc_adjusted`` is that of
+    ``without_shortcuts``. Intervals draw whole groups. Raises ValueError for scores that are not finite.
     """
-    columns = score_columns(scores)
-    table = _Table(scores, n_boot, np.random.default_rng(rng_seed), reviewed)
     thresholds = label_free_thresholds(scores, quantile)
-    subsets = list(dict.fromkeys(subset for _, subset in table.frames))
+    comparisons, adjusted = _comparisons(scores, context, reviewed), without_shortcuts(scores)
+    subsets = list(dict.fromkeys(subset for _, subset in comparisons))
     records = []
-    free = _Table(without_shortcuts(scores), n_boot, np.random.default_rng(rng_seed), ())
-    for column in columns:
-        name = ScoreName.parse(column)
-        method, score = name.method, name.score
-        if score == PRIMARY and (measured := free.measure("test", "all", column, METRICS["auroc"])) is not None:
-            head = (dataset, method, preset, seed, "image", score, "auroc_adjusted", "all")
-            records.append(_record(head, measured, data_version))
+
+    def add(name: ScoreName, split: str, subset: str, metric: str, function: Metric, values: pd.DataFrame) -> None:
+        table, weights = comparisons[split, subset]
+        try:
+            labels, column = checked(table["label"].to_numpy(), values.loc[table.index, name.column].to_numpy(float))
+        except ValueError as error:
+            raise ValueError(f"score {name.column!r}, {split} negatives, subset {subset!r}: {error}") from error
+        if name.kind == SHORTCUT and evaluate(METRICS["auroc"], labels, column) < 0.5:
+            column = -column
+        value = evaluate(function, labels, column)
+        measured = estimate(value, function(labels, column, weights), len(table))
+        records.append(context.record(name, "image", metric, subset, measured))
+
+    for name in score_names(scores):
+        if name.score == PRIMARY and ("test", "all") in comparisons:
+            add(name, "test", "all", "auroc_adjusted", METRICS["auroc"], adjusted)
         for subset in subsets:
-            for side, metric_name, metric in _wanted(column, thresholds.get(column)):
-                if subset != "all" and metric_name not in ("auroc", "ap", "auroc_heldout"):
-                    continue
-                measured = table.measure(side, subset, column, metric)
-                if measured is not None:
-                    head = (dataset, method, preset, seed, "image", score, metric_name, subset)
-                    records.append(_record(head, measured, data_version))
+            for split, metric, function in _metrics(thresholds.get(name.column)):
+                if (split, subset) in comparisons and (subset == "all" or metric in CLASS_METRICS):
+                    add(name, split, subset, metric, function, scores)
     return records
 
 
-def pixel_records(
-    curves: Mapping[str, PixelCurve],
-    *,
-    dataset: str,
-    preset: str,
-    seed: int,
-    data_version: str,
-    n_boot: int = 1000,
-    rng_seed: int = 0,
-) -> list[Record]:
-    """``PIXEL_METRICS`` of every lesion type for pixel curves by score name ``<method>:<score>``; n counts images."""
+def pixel_records(curves: Mapping[str, PixelCurve], context: RecordContext) -> list[Record]:
+    """``PIXEL_METRICS`` of every lesion type, for pixel curves by score column; n counts images."""
     records = []
     for column, curve in curves.items():
-        name = ScoreName.parse(column)
-        for subset in curve.subsets:
-            count = curve.n_images(subset)
-            if not count:
-                continue
+        for subset in (subset for subset in curve.subsets if curve.n_images(subset)):
             values = curve.values(subset)
-            intervals = curve.intervals(subset, n=n_boot, rng=np.random.default_rng(rng_seed))
+            intervals = curve.intervals(subset, n=context.resamples, rng=np.random.default_rng(0))
             for metric in PIXEL_METRICS:
-                head = (dataset, name.method, preset, seed, "pixel", name.score, metric, subset)
-                records.append(_record(head, (values[metric], *intervals[metric], count), data_version))
+                measured = Estimate(values[metric], *intervals[metric], curve.n_images(subset))
+                records.append(context.record(ScoreName.parse(column), "pixel", metric, subset, measured))
     return records
-
-
-def _record(head: tuple[Any, ...], measured: tuple[float, float, float, int], data_version: str) -> Record:
-    value, low, high, n = measured
-    tail = (_finite(value), _finite(low), _finite(high), n, data_version)
-    return dict(zip(RECORD_KEYS, (*head, *tail), strict=True))
-
-
-def record(fields: Mapping[str, Any], measured: tuple[float, float, float, int]) -> Record:
-    """One record of all fields but the measured (value, low, high, n); numbers that are not finite become None."""
-    value, low, high, n = measured
-    known = {**fields, "value": _finite(value), "low": _finite(low), "high": _finite(high), "n": n}
-    return {key: known[key] for key in RECORD_KEYS}
-
-
-def find(records: list[Record], **wanted: Any) -> list[Record]:
-    """Records whose fields equal every keyword, those without a value left out."""
-    return [r for r in records if r["value"] is not None and all(r[key] == value for key, value in wanted.items())]

@@ -1,11 +1,11 @@
-"""The folder one lane's evaluation leaves behind, written and read by the same names.
+"""The folder that holds one lane's evaluation: what it contains, and how it is written and read.
 
 records.json   list of records (``records.RECORD_KEYS``)
 scores.parquet image scores (image_id, split, label, klass, group, ``<method>:<score>``…)
 curves.json    pixel curves: score name → subset → fpr, tpr, recall, precision lists
 panels/*.png   pictures of cases, listed with captions in panels.json
-summary.json   what was run on what: ``SUMMARY_KEYS``
-pictures.parquet  thumbnails and layers for the page (``pictures.layers``); evaluations of the benchmark have none
+summary.json   what was evaluated: ``SUMMARY_NEEDED`` and any of ``SUMMARY_DEFAULTS``
+pictures.parquet  thumbnails and layers for the page (``pictures.layers``); not for evaluations of the benchmark
 """
 
 import io
@@ -35,11 +35,12 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "minutes": {},  # stage → minutes
     "peak_memory_gib": None,
     "thresholds": {},  # score → label-free threshold
-    "leaking": False,  # the split is the paper's random one: duplicates may stand on two sides
+    "leaking": False,  # the split is the paper's random one, so that duplicates may lie on both sides
     "notes": [],
     "model_card": "",  # markdown
-    "images_per_second": None,  # of the method, loading left out
-    "label": "",  # the rest is known of the benchmark's runs alone: the method for people
+    "images_per_second": None,  # of the method, without loading
+    # only runs of the benchmark and the ablations have the rest
+    "label": "",  # the method's name in reports
     "entry": "",  # name of the run
     "parameters": None,
     "train_minutes": None,
@@ -47,13 +48,14 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "budget": {},  # canvas → stage → steps
     "batch_size": {},  # canvas → images
     "learning_rate": {},  # canvas → stage → highest rate
-    "memory": {},  # canvas → what of its memory an experiment uses
+    "memory": {},  # canvas → use of the method's memory (``memory_use``)
 }
 PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
 """Columns of the pictures' table; ``data`` holds a file's bytes."""
+NO_PICTURES = pd.DataFrame(columns=list(PICTURE_COLUMNS))
 PICTURES = "pictures.parquet"
 THUMBNAIL = "thumbnail"
-"""Layer of the small pictures that every scored image has."""
+"""Layer of the small picture that every scored image has."""
 SUMMARY_NEEDED = ("dataset", "title", "preset", "method", "seed")
 
 
@@ -68,17 +70,17 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class LaneEvaluation:
-    """Everything the report says about one data set."""
+    """Everything the report shows of one data set."""
 
     records: list[Record]
     scores: pd.DataFrame
     curves: Curves = field(default_factory=dict)
     panels: Sequence[Panel] = ()
-    pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE_COLUMNS)))
+    pictures: pd.DataFrame = field(default_factory=NO_PICTURES.copy)
     summary: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Check keys once, so that the pages can trust them."""
+        """Check keys once, so that the pages can rely on them."""
         missing = [key for key in SUMMARY_NEEDED if key not in self.summary]
         unknown = sorted(set(self.summary) - set(SUMMARY_NEEDED) - set(SUMMARY_DEFAULTS))
         if missing or unknown:
@@ -98,7 +100,7 @@ class LaneEvaluation:
         return str(self.summary["dataset"])
 
     def about(self, key: str) -> Any:
-        """A field of the summary, its default where the evaluation left it out."""
+        """A field of the summary, or its default."""
         return self.summary.get(key, SUMMARY_DEFAULTS.get(key))
 
 
@@ -113,8 +115,10 @@ def write_evaluation(
     pictures: pd.DataFrame | None = None,
 ) -> LaneEvaluation:
     """Write one lane's evaluation into ``folder`` (made if missing) and return it; same input, same bytes."""
-    kept = {} if pictures is None else {"pictures": pictures}
-    lane = LaneEvaluation(records=records, scores=scores, curves=curves or {}, panels=panels, summary=summary, **kept)
+    shown = NO_PICTURES if pictures is None else pictures
+    lane = LaneEvaluation(
+        records=records, scores=scores, curves=curves or {}, panels=panels, pictures=shown, summary=summary
+    )
     (folder / "panels").mkdir(parents=True, exist_ok=True)
     for panel in panels:
         (folder / "panels" / panel.file).write_bytes(panel.png)
@@ -135,14 +139,14 @@ def load_evaluation(folder: Path) -> LaneEvaluation:
             name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             for name in ("records", "curves", "panels", "summary")
         }
-        panels = [Panel(**entry, png=(folder / "panels" / entry["file"]).read_bytes()) for entry in parts["panels"]]
-        scores = pd.read_parquet(folder / "scores.parquet")
-        kept = {"pictures": pd.read_parquet(folder / PICTURES)} if (folder / PICTURES).is_file() else {}
+        parts["panels"] = [
+            Panel(**entry, png=(folder / "panels" / entry["file"]).read_bytes()) for entry in parts["panels"]
+        ]
+        parts["scores"] = pd.read_parquet(folder / "scores.parquet")
+        parts["pictures"] = pd.read_parquet(folder / PICTURES) if (folder / PICTURES).is_file() else NO_PICTURES
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise StoreCorrupt(f"{folder} is no complete evaluation: {error}; materialize the evaluation again") from error
-    return LaneEvaluation(
-        records=parts["records"], scores=scores, curves=parts["curves"], panels=panels, summary=parts["summary"], **kept
-    )
+    return LaneEvaluation(**parts)
 
 
 def strip_png(pictures: Mapping[str, NDArray[np.uint8]], height: int = 256) -> bytes:

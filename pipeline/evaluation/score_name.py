@@ -6,13 +6,13 @@ METHOD, MEMBER, CONTROL, NULL, SHORTCUT, COMMITTEE = (
     "method",  # the lane's own method
     "member",  # another learned method of the lane
     "control",  # no learned network
-    "null",  # the method's own score with an image that no network made instead of the reconstruction
-    "shortcut",  # a property that says nothing about disease, such as the size of the file
+    "null",  # the method's own score with the reconstruction replaced by an image that no network made
+    "shortcut",  # a property unrelated to disease, for example the size of the file
     "committee",  # the weighted sum of its members' scores
 )
 KINDS = (METHOD, MEMBER, CONTROL, NULL, SHORTCUT, COMMITTEE)
 PRIMARY = "standardised"
-"""The score a method is judged by, fixed before any test. Other scores are shown, but never chosen."""
+"""The score by which methods are compared, fixed before any test. Other scores are only shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

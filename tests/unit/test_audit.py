@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation import audit
-from pipeline.evaluation.records import REVIEWED, find, image_records
+from pipeline.evaluation.records import REVIEWED, RecordContext, find, image_records
 
 MEMBERS = ("a:standardised", "b:standardised")
 
@@ -61,10 +61,10 @@ def test_a_reviewed_list_is_read_by_image_id_and_none_is_none(tmp_path, monkeypa
 def test_results_keep_every_image_and_stand_beside_those_without_the_reviewed():
     rows = table()
     rows.loc[5, list(MEMBERS)] = 9.0  # a test normal above every abnormal image
-    head = {"dataset": "d", "preset": "p", "seed": 0, "data_version": "v", "n_boot": 100}
-    records = image_records(rows, **head, reviewed=("i5",))
+    context = RecordContext(dataset="d", preset="p", seed=0, data_version="v", resamples=100)
+    records = image_records(rows, context, reviewed=("i5",))
     whole, without = (find(records, method="a", metric="auroc", subset=subset)[0] for subset in ("all", REVIEWED))
     assert (whole["n"], without["n"]) == (8, 7)
     assert whole["value"] == pytest.approx(0.75)
     assert without["value"] == 1.0
-    assert not find(image_records(rows, **head), subset=REVIEWED)
+    assert not find(image_records(rows, context), subset=REVIEWED)

@@ -11,25 +11,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.scorers import stitched
 from pipeline.evaluation import repair
-from pipeline.evaluation.fidelity import (
-    blocks,
-    image_rows,
-    mean_records,
-    mean_with_interval,
-    r_squared,
-    subsets,
-)
+from pipeline.evaluation.fidelity import blocks, image_rows, r_squared
 from pipeline.evaluation.memory_use import perplexity
-from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
-from pipeline.evaluation.reconstruction import pixel_sums, pooled_r_squared
-from pipeline.evaluation.repair import PATCH, covered, lesion_tiles, patched_tiles, repair_rows, repaired_share
+from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig, with_lesions
+from pipeline.evaluation.reconstruction import defined_mean, mean_figures, pixel_sums, pooled_r_squared, subsets
+from pipeline.evaluation.records import RecordContext
+from pipeline.evaluation.repair import PATCH, covered, patched_tiles, repair_rows, repaired_share
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.tiles.loading import TileSet
 
 RAMP = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
 ALL = np.ones((4, 4), bool)
-HEAD = {"dataset": "eyes", "preset": "p", "seed": 0, "data_version": "d", "method": "m", "level": "reconstruction"}
-HEAD["score"] = "whole"
+CONTEXT = RecordContext(dataset="eyes", preset="p", seed=0, data_version="d", resamples=100)
 
 
 def tile_set(count, side, *, grid=1, split="val", proxies=False, seed=0):
@@ -106,13 +99,13 @@ def test_perplexity_of_equal_and_single_items():
 
 def test_means_leave_out_what_is_undefined_and_draw_whole_groups():
     values = np.array([0.0, 1.0, np.nan])
-    value, low, high, n = mean_with_interval(values, np.array(["a", "b", "c"]), 200)
+    value, low, high, n = defined_mean(values, np.array(["a", "b", "c"]), CONTEXT)
     assert (value, n) == (0.5, 2)
     assert 0 <= low < 0.5 < high <= 1
-    value, low, high, n = mean_with_interval(values, np.array(["a", "a", "c"]), 200)
+    value, low, high, n = defined_mean(values, np.array(["a", "a", "c"]), CONTEXT)
     assert (value, n) == (0.5, 2)
     assert np.isnan([low, high]).all()
-    assert mean_with_interval(np.array([np.nan]), np.array(["a"]), 200)[3] == 0
+    assert defined_mean(np.array([np.nan]), np.array(["a"]), CONTEXT).n == 0
 
 
 def test_held_out_normals_stand_in_where_the_test_has_none():
@@ -138,8 +131,8 @@ def test_rows_of_images_hold_the_three_figures():
     assert_allclose(table["reconstruction_r2"], 0, atol=1e-5)
     assert (table["proxy_r2"] > 0.99).all(), "P̂ and P are both half of the image, but for rounding"
     assert (table["proxy_ceiling_r2"] < 0).all()
-    records = mean_records(rows, ("proxy_r2", "reconstruction_r2"), HEAD, 100)
-    assert [(r["metric"], r["subset"], r["n"]) for r in records] == [
+    figures = mean_figures(rows, ("proxy_r2", "reconstruction_r2"), CONTEXT)
+    assert [(metric, subset, measured.n) for metric, subset, measured in figures] == [
         ("proxy_r2", "validation normals", 3),
         ("reconstruction_r2", "validation normals", 3),
     ]
@@ -147,7 +140,7 @@ def test_rows_of_images_hold_the_three_figures():
 
 def test_a_method_that_rebuilds_nothing_has_no_figures():
     assert image_rows(Stub((8, 8), lambda image: image), tile_set(2, 8)) == []
-    assert mean_records([], ("proxy_r2",), HEAD, 100) == []
+    assert list(mean_figures([], ("proxy_r2",), CONTEXT)) == []
 
 
 def test_a_constant_image_leaves_no_record():
@@ -155,7 +148,7 @@ def test_a_constant_image_leaves_no_record():
     held.pixels[:] = 128
     rows = image_rows(Stub((8, 8), lambda image: image + 0.1), held)
     assert np.isnan([row["reconstruction_r2"] for row in rows]).all()
-    assert mean_records(rows, ("reconstruction_r2",), HEAD, 100) == []
+    assert list(mean_figures(rows, ("reconstruction_r2",), CONTEXT)) == []
 
 
 def test_a_patch_lies_in_its_mask_and_comes_from_another_tile():
@@ -172,8 +165,8 @@ def test_a_patch_lies_in_its_mask_and_comes_from_another_tile():
 
 def test_lesions_are_cut_back_into_the_tiles_of_their_canvas():
     full = tile_set(2, TILE, grid=2)
-    config = PastedConfig(lesions=LesionConfig(radius=(0.1, 0.2), strength=(0.3, 0.3), kinds=KINDS))
-    changed, masks = lesion_tiles(full, "whole", config, "square", np.random.default_rng(0))
+    lesion = LesionConfig(radius=(0.1, 0.2), strength=(0.3, 0.3), kinds=("square",))
+    changed, masks = with_lesions(full, "whole", [lesion] * 2, False, np.random.default_rng(0))
     before, after = (stitched(held, "whole", (TILE, TILE)).gray for held in (full, changed))
     for row, mask in enumerate(masks):
         assert mask.any()

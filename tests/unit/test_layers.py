@@ -12,8 +12,8 @@ from PIL import Image
 from models.scoring import ScoreConfig
 from pipeline.detectors.inference import Prediction
 from pipeline.detectors.scorers import HEAT_RANGE, CanvasImages, residual_parts, score_canvas
+from pipeline.evaluation.learned import CanvasResult
 from pipeline.evaluation.pictures.layers import LAYERS, SAMPLED, THUMB, picture_table
-from pipeline.evaluation.pictures.panels import Case
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.forms.form import SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
@@ -67,8 +67,9 @@ def pictures(table, levels, tiles):
     mask = np.zeros((TILE, TILE), bool)
     mask[:9] = True
     scored = score_canvas(images, residual_parts(plane, images, CONFIG), CONFIG)
-    case = Case("head", found, replace(scored, map_of=lambda row: heat), lambda row: mask if row == 23 else None)
-    return picture_table([case], table, SCORE, 3, tiles)
+    standardised = replace(scored, map_of=lambda row: heat)
+    result = CanvasResult("head", found, standardised, lambda image_id: mask if image_id == "i23" else None)
+    return picture_table([result], table, SCORE, 3, tiles)
 
 
 def opened(pictures, image_id, layer):

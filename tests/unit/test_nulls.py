@@ -11,12 +11,14 @@ from pipeline.detectors.controls.similar_mean import RANKED_AT, NormalBank
 from pipeline.errors import ConfigError
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS, median_window, network_records, root_mean_square
-from pipeline.evaluation.records import RECORD_KEYS, kind
+from pipeline.evaluation.records import RECORD_KEYS, RecordContext, kind
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.experiments.presets import PRESETS
 from pipeline.reports.evaluation.verdict import network_words
 from pipeline.reports.kit.words import title
 
-HEAD = {"dataset": "oct", "preset": "p", "seed": 0, "data_version": "d"}
+OWN = ScoreName.of("own")
+CONTEXT = RecordContext(dataset="oct", preset="p", seed=0, data_version="d", resamples=200)
 
 
 def bank(values, groups, side=8):
@@ -90,7 +92,7 @@ def scores(own, *nulls, normals=40, seed=0):
 )
 def test_the_method_is_compared_with_the_best_null(own, words):
     table = scores(own, 0.5, 1.0)
-    (found,) = network_records(table, {}, "own", head=HEAD, n_boot=200)
+    (found,) = network_records(table, {}, OWN, CONTEXT)
     assert tuple(found) == RECORD_KEYS
     assert (found["level"], found["metric"], found["subset"], found["n"]) == ("image", "auroc_minus_null", "all", 80)
     expected = auroc(table["label"], table["own:standardised"]) - auroc(table["label"], table["null_slic:standardised"])
@@ -99,8 +101,8 @@ def test_the_method_is_compared_with_the_best_null(own, words):
 
 
 def test_without_nulls_or_test_normals_there_is_nothing_to_compare():
-    assert network_records(scores(1.0), {}, "own", head=HEAD, n_boot=50) == []
-    assert network_records(scores(1.0, 0.5, normals=0), {}, "own", head=HEAD, n_boot=50) == []
+    assert network_records(scores(1.0), {}, OWN, CONTEXT) == []
+    assert network_records(scores(1.0, 0.5, normals=0), {}, OWN, CONTEXT) == []
     assert network_words(None) == ""
 
 
@@ -116,7 +118,7 @@ def test_pixels_are_compared_over_the_same_resamples(own, groups, words):
         for curve, gain in zip(curves.values(), (own, 0.5), strict=True):
             values = rng.normal(size=(24, 24)) + gain * mask[0]
             curve.add(values, mask, np.ones((24, 24), bool), group=str(n % groups))
-    (found,) = network_records(scores(0.0), curves, "own", head=HEAD, n_boot=100)
+    (found,) = network_records(scores(0.0), curves, OWN, CONTEXT)
     values = [curve.values()["auroc"] for curve in curves.values()]
     assert (found["level"], found["n"]) == ("pixel", 6)
     assert found["value"] == pytest.approx(values[0] - values[1])

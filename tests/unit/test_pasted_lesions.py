@@ -10,11 +10,13 @@ from models.methods.makers import MakerConfig
 from models.synthetic_anomalies import HELD_BACK, SHAPES, LesionConfig, paste_lesions
 from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
 from pipeline.errors import ConfigError
-from pipeline.evaluation.pasted_lesions import CLASSES, KINDS, SPLIT, TOLERANCE, Found, look, pasted_records
-from pipeline.evaluation.records import RECORD_KEYS, find, kind
+from pipeline.evaluation.pasted_lesions import CLASSES, KINDS, SPLIT, TOLERANCE, LesionHit, lesion_hit, pasted_records
+from pipeline.evaluation.records import RECORD_KEYS, RecordContext, find, kind
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.experiments.presets import PRESETS
 
 SIDE = 64
+NAME = ScoreName.of("proxyano")
 AREA = np.zeros((SIDE, SIDE), bool)
 AREA[8:-8, 8:-8] = True
 ALL = np.ones((SIDE, SIDE), bool)
@@ -47,9 +49,9 @@ def test_the_peak_counts_within_one_training_pixel(away, hit):
     mask[20:30, 20:30] = True
     values = np.zeros((SIDE, SIDE), np.float32)
     values[25, 29 + away] = 3.0
-    found = look("proxyano:standardised", "head", pd.Series({"image_id": "a"}), values, mask, ALL)
+    found = lesion_hit(NAME, "a", values, mask, ALL)
     assert found is not None
-    assert found.hit == hit
+    assert found.peak_found == hit
 
 
 def test_a_coarse_map_is_enlarged_and_an_empty_lesion_says_nothing():
@@ -57,10 +59,10 @@ def test_a_coarse_map_is_enlarged_and_an_empty_lesion_says_nothing():
     mask[:16, :16] = True
     values = np.zeros((4, 4), np.float32)
     values[0, 0] = 1
-    found = look("a:b", "head", pd.Series({"image_id": "a"}), values, mask, ALL)
+    found = lesion_hit(NAME, "a", values, mask, ALL)
     assert found is not None
-    assert (found.hit, found.pixel_auroc > 0.95) == (1.0, True)
-    assert look("a:b", "head", pd.Series({"image_id": "a"}), values, np.zeros_like(mask), ALL) is None
+    assert (found.peak_found, found.pixel_auroc > 0.95) == (1.0, True)
+    assert lesion_hit(NAME, "a", values, np.zeros_like(mask), ALL) is None
 
 
 def test_pixels_that_are_not_scored_do_not_count():
@@ -69,17 +71,17 @@ def test_pixels_that_are_not_scored_do_not_count():
     values = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)  # says nothing inside the scored area
     values[~AREA] = 0
     values[0, 0] = 9
-    found = look("a:b", "head", pd.Series({"image_id": "a"}), values, mask, AREA)
+    found = lesion_hit(NAME, "a", values, mask, AREA)
     assert found is not None
     assert found.pixel_auroc == pytest.approx(0.5, abs=0.1)
-    assert found.hit == float(mask.ravel()[np.where(AREA, values, -1).argmax()])
+    assert found.peak_found == float(mask.ravel()[np.where(AREA, values, -1).argmax()])
 
 
 def test_a_lesion_of_one_pixel_has_a_figure():
     for place in range(40, 47):
         mask = np.zeros((SIDE, SIDE), bool)
         mask[place, place] = True
-        found = look("a:b", "head", pd.Series({"image_id": "a"}), mask.astype(np.float32), mask, AREA)
+        found = lesion_hit(NAME, "a", mask.astype(np.float32), mask, AREA)
         assert found is not None
         assert found.pixel_auroc == 1
 
@@ -93,9 +95,9 @@ def test_records_are_means_over_copies_with_intervals():
     ]
     table = pd.DataFrame(rows, columns=["image_id", "split", "label", "klass", "proxyano:standardised"])
     table["group"] = table["image_id"].str[:2]
-    found = [Found("proxyano:standardised", "head", row[0], float(row[0] == "n1+medium"), 0.75) for row in rows[2:]]
-    head = {"dataset": "brain_mri", "preset": "quick", "seed": 0, "data_version": "x"}
-    records = pasted_records(table, found, split="holdout", head=head, n_boot=100)
+    hits = [LesionHit(NAME, row[0], float(row[0] == "n1+medium"), 0.75) for row in rows[2:]]
+    context = RecordContext(dataset="brain_mri", preset="quick", seed=0, data_version="x", resamples=100)
+    records = pasted_records(table, hits, "holdout", context)
     assert all(tuple(record) == RECORD_KEYS for record in records)
     (medium,) = find(records, metric="peak_found", subset="medium")
     assert (medium["value"], medium["n"], medium["level"]) == (0.5, 2, "pasted")
@@ -106,7 +108,7 @@ def test_records_are_means_over_copies_with_intervals():
     assert aurocs == [0.5, 1.0, 1.0]
     faint = find(records, metric="auroc", subset="faint")[0]
     assert 0 <= faint["low"] <= 0.5 <= faint["high"] <= 1
-    others = pasted_records(table.replace("holdout", "val"), found, split="val", head=head, n_boot=100)
+    others = pasted_records(table.replace("holdout", "val"), hits, "val", context)
     assert others == records, "whichever normals were altered"
 
 

@@ -1,1 +1,1 @@
-"""Pictures of an evaluation: strips of cases, layers of the explorer, a gallery for comparing methods."""
+"""Pictures of an evaluation: strips of cases, layers of the report's page, a gallery to compare methods."""

@@ -1,21 +1,30 @@
-"""What an evaluation keeps so that methods can be compared: paired resamples of pixel scores, the same pictures."""
+"""What an evaluation keeps to compare methods: paired resamples of pixel scores, and pictures of the same images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.pictures.panels import Case, gray_picture
-from pipeline.evaluation.scoreboard import Scoreboard
+from models.pixel_curve import PixelCurve
+from pipeline.evaluation.learned import CanvasResult
+from pipeline.evaluation.pictures.panels import gray_picture
+from pipeline.evaluation.score_name import ScoreName
 
 RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
 SHOWN = 2  # images of each class in the gallery
 
 
-def write_comparison(folder: Path, board: Scoreboard, method: str, cases: Sequence[Case], *, n_boot: int) -> None:
+def write_comparison(
+    folder: Path,
+    table: pd.DataFrame,
+    curves: Mapping[str, PixelCurve],
+    method: ScoreName,
+    results: Sequence[CanvasResult],
+    resamples: int,
+) -> None:
     """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
 
     The resamples are bootstrap AUROCs (subset ``all``) of the method's pixel scores; resample r draws the same groups
@@ -23,25 +32,24 @@ def write_comparison(folder: Path, board: Scoreboard, method: str, cases: Sequen
     ``<c>/input``, ``<c>/proxy`` (predicted) and ``<c>/reconstruction`` (n, H, W) uint8, ``<c>/map`` (n, H, W)
     standardised scores, float16, and where there are masks ``<c>/truth`` bool.
     """
+    own = {column: curve for column, curve in curves.items() if ScoreName.parse(column).method == method.method}
     drawn = {
-        column: curve.resampled(n=n_boot, rng=np.random.default_rng(0))["auroc"]
-        for column, curve in board.curves.items()
-        if column.startswith(f"{method}:") and len(set(curve.groups)) > 1
+        column: curve.resampled(n=resamples, rng=np.random.default_rng(0))["auroc"]
+        for column, curve in own.items()
+        if len(set(curve.groups)) > 1
     }
     values = {column: [round(float(v), 6) if np.isfinite(v) else None for v in row] for column, row in drawn.items()}
     (folder / RESAMPLES).write_text(json.dumps(values) + "\n")
-    shown = chosen(board.table)
-    arrays: dict[str, NDArray[np.generic]] = {
-        "image_id": shown["image_id"].to_numpy(str),
-        "klass": shown["klass"].to_numpy(str),
-    }
-    for case in cases:
-        arrays |= {f"{case.canvas}/{name}": array for name, array in _pictures(case, list(arrays["image_id"])).items()}
+    shown = chosen(table)
+    arrays: dict[str, NDArray[np.generic]] = {name: shown[name].to_numpy(str) for name in ("image_id", "klass")}
+    for result in results:
+        pictures = _pictures(result, [str(image_id) for image_id in shown["image_id"]])
+        arrays |= {f"{result.canvas}/{name}": array for name, array in pictures.items()}
     np.savez_compressed(folder / GALLERY, **arrays)  # type: ignore[arg-type]
 
 
 def chosen(table: pd.DataFrame) -> pd.DataFrame:
-    """``SHOWN`` test images of each class, evenly spaced in the order of their ids: no score has a say in it."""
+    """``SHOWN`` test images of each class, evenly spaced in the order of their ids, whatever their scores."""
     test = table[table["split"] == "test"].sort_values("image_id")
     parts = []
     for _, rows in test.groupby("klass", sort=True):
@@ -50,17 +58,15 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).reset_index(drop=True) if parts else test
 
 
-def _pictures(case: Case, image_ids: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    order = {name: row for row, name in enumerate(case.found.images.images["image_id"])}
-    rows = [order[name] for name in image_ids]
-    found: dict[str, NDArray[np.generic]] = {
-        "input": np.stack([gray_picture(case.found.images.gray[row]) for row in rows]),
-        "proxy": np.stack([gray_picture(case.found.proxy[row]) for row in rows]),
-        "reconstruction": np.stack([gray_picture(case.found.reconstruction[row]) for row in rows]),
-        "map": np.stack([case.scored.map_of(row) for row in rows]).astype(np.float16),
+def _pictures(result: CanvasResult, image_ids: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    predicted, rows = result.predicted, [result.rows[image_id] for image_id in image_ids]
+    planes = {"input": predicted.images.gray, "proxy": predicted.proxy, "reconstruction": predicted.reconstruction}
+    pictures: dict[str, NDArray[np.generic]] = {
+        name: np.stack([gray_picture(plane[row]) for row in rows]) for name, plane in planes.items()
     }
-    masks = [case.lesions(row) for row in rows]
-    if any(mask is not None for mask in masks):
-        shape = next(mask.shape for mask in masks if mask is not None)
-        found["truth"] = np.stack([np.zeros(shape, bool) if mask is None else mask for mask in masks])
-    return found
+    pictures["map"] = np.stack([result.standardised.map_of(row) for row in rows]).astype(np.float16)
+    masks = [result.lesions(image_id) for image_id in image_ids]
+    shape = next((mask.shape for mask in masks if mask is not None), None)
+    if shape is not None:
+        pictures["truth"] = np.stack([np.zeros(shape, bool) if mask is None else mask for mask in masks])
+    return pictures

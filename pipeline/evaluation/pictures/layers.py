@@ -1,11 +1,11 @@
-"""Pictures that the report's page lays over each other: a thumbnail of every image, the layers of a few.
+"""Pictures that the report's page overlays: a thumbnail of every image, the layers of a few.
 
 A row of the table is one picture: ``image_id``, ``canvas``, ``layer`` (see ``LAYERS``), ``kind`` (why the image was
 chosen, empty for thumbnails) and ``data``, the bytes of a WebP or PNG file.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -15,68 +15,66 @@ from PIL import Image
 
 from models.scoring import Array
 from pipeline.detectors.scorers import HEAT_RANGE
+from pipeline.evaluation.learned import CanvasResult
 from pipeline.evaluation.pictures.gallery import chosen
-from pipeline.evaluation.pictures.panels import Case, chosen_cases
+from pipeline.evaluation.pictures.panels import chosen_cases
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import canvases, read_index, read_rows
 
 THUMB = 64  # px, side of a thumbnail
-QUALITY = 85  # of WebP, for what people look at; layers that are measured are PNG
+QUALITY = 85  # of WebP; layers whose values the page reads are PNG
 SAMPLED = "chosen by order"
-"""Kind of the images that no score has a say in."""
+"""Kind of the images that were chosen whatever their scores."""
 
 LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
-"""From the input at the canvas's full size over the method's pictures at its own size to the lesions' mask.
+"""The input and the lesions' mask have the canvas's full size, the method's pictures its training size.
 
-``heat`` holds the standardised score as gray levels, 0 and 255 being the ends of ``HEAT_RANGE``.
+``heat`` holds the standardised score as gray levels; 0 and 255 are the ends of ``HEAT_RANGE``.
 """
 
 
-def picture_table(cases: Sequence[Case], table: pd.DataFrame, column: str, count: int, tiles: Version) -> pd.DataFrame:
-    """Thumbnails of all scored images, then every layer of the cases and of images chosen by their order alone.
+def picture_table(
+    results: Sequence[CanvasResult], table: pd.DataFrame, column: str, count: int, tiles: Version
+) -> pd.DataFrame:
+    """Thumbnails of all scored images, then every layer of the cases and of the images ``chosen`` by order alone.
 
-    Cases are those of ``chosen_cases``; ``table`` holds the images' scores, ``column`` being the one that is judged.
+    Cases are those of ``chosen_cases`` by the score ``column`` of the ``table``.
     """
     kinds: dict[str, str] = {}
     for kind, _, image in chosen_cases(table, column, count):
         kinds.setdefault(str(image["image_id"]), kind)
     for image_id in chosen(table)["image_id"]:
         kinds.setdefault(str(image_id), SAMPLED)
-    small = _thumbnails(cases[0], set(table["image_id"]))
-    rows = [(image_id, canvas, layer, "", data) for image_id, canvas, layer, data in small]
-    for case in cases:
-        drawn = _layers(case, list(kinds), tiles)
-        rows += [(image_id, canvas, layer, kinds[image_id], data) for image_id, canvas, layer, data in drawn]
-    return pd.DataFrame(rows, columns=list(PICTURE_COLUMNS))
+    scored, first = set(table["image_id"]), results[0]
+    pictures = [
+        (image_id, first.canvas, THUMBNAIL, "", _thumbnail(first.predicted.images.pixels[row]))
+        for image_id, row in first.rows.items()
+        if image_id in scored
+    ]
+    for result in results:
+        inputs = _inputs(tiles, result.canvas, list(kinds))
+        for image_id, kind in kinds.items():
+            layers = {"input": _webp(inputs[image_id]), **_layers(result, image_id)}
+            pictures += [(image_id, result.canvas, layer, kind, data) for layer, data in layers.items()]
+    return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
 
 
-Drawn = Iterator[tuple[str, str, str, bytes]]
-"""(image id, canvas, layer, file)."""
+def _thumbnail(pixels: Array) -> bytes:
+    return _webp(cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA))
 
 
-def _thumbnails(case: Case, wanted: set[str]) -> Drawn:
-    images = case.found.images
-    for row, image_id in enumerate(images.images["image_id"]):
-        if image_id in wanted:
-            small = cv2.resize(_colours(images.pixels[row]), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-            yield str(image_id), case.canvas, THUMBNAIL, _webp(small)
-
-
-def _layers(case: Case, image_ids: Sequence[str], tiles: Version) -> Drawn:
-    order = {name: row for row, name in enumerate(case.found.images.images["image_id"])}
-    inputs = _inputs(tiles, case.canvas, image_ids)
-    for image_id in image_ids:
-        row = order[image_id]
-        drawn = {
-            "input": _webp(inputs[image_id]),
-            "proxy": _png(_codes(case.found.proxy[row])),
-            "reconstruction": _png(_codes(case.found.reconstruction[row])),
-            "heat": _png(_codes((case.scored.map_of(row) - HEAT_RANGE[0]) / (HEAT_RANGE[1] - HEAT_RANGE[0]))),
-        }
-        if (truth := case.lesions(row)) is not None:
-            drawn["truth"] = _png(truth)
-        yield from ((image_id, case.canvas, layer, data) for layer, data in drawn.items())
+def _layers(result: CanvasResult, image_id: str) -> dict[str, bytes]:
+    """Files of every layer at the method's size, and of the lesions' mask where there is one."""
+    row, (low, high) = result.rows[image_id], HEAT_RANGE
+    planes = {
+        "proxy": result.predicted.proxy[row],
+        "reconstruction": result.predicted.reconstruction[row],
+        "heat": (result.standardised.map_of(row) - low) / (high - low),
+    }
+    files = {layer: _encoded(_codes(plane), "PNG") for layer, plane in planes.items()}
+    truth = result.lesions(image_id)
+    return files if truth is None else files | {"truth": _encoded(truth, "PNG")}
 
 
 def _inputs(tiles: Version, canvas: str, image_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
@@ -99,13 +97,11 @@ def _colours(pixels: Array) -> NDArray[np.uint8]:
 
 
 def _webp(picture: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", quality=QUALITY, method=4)
-    return buffer.getvalue()
+    return _encoded(picture, "WEBP", quality=QUALITY, method=4)
 
 
-def _png(picture: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
-    """Gray levels, or one bit a pixel for a mask."""
+def _encoded(picture: NDArray[np.generic], form: str, **options: int) -> bytes:
+    """A file of a picture; a mask takes one bit per pixel."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, form, **options)
     return buffer.getvalue()

@@ -1,7 +1,6 @@
 """Pictures of single cases: input, predicted proxy, reconstruction, heat map and truth, side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -10,27 +9,17 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from models.scoring import Array
-from pipeline.detectors.inference import Prediction
-from pipeline.detectors.scorers import HEAT_RANGE, CanvasScore, enlarge
+from pipeline.detectors.scorers import HEAT_RANGE, enlarge
+from pipeline.evaluation.learned import CanvasResult
 from pipeline.evaluation.saved import Panel, strip_png
 
 SIDE = 256  # px, height of a panel's pictures
 
 
-@dataclass(frozen=True)
-class Case:
-    """One canvas of a method, ready to be drawn."""
-
-    canvas: str
-    found: Prediction
-    scored: CanvasScore
-    lesions: Callable[[int], NDArray[np.bool_] | None]  # row → mask at the canvas's full size, None without masks
-
-
 def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple[str, int, pd.Series]]:
-    """(kind, number from 1, row): best found and missed abnormal images, worst false alarms and most ordinary normals.
+    """(kind, number from 1, row of the table), ``count`` of each kind by the score ``column``.
 
-    ``count`` of each; false alarms and ordinary images are held-out or test normals.
+    Found and missed are abnormal test images, false alarms and ordinary ones are test or held-out normals.
     """
     test = table[table["split"] == "test"]
     normal = table[(table["label"] == 0) & table["split"].isin(["test", "holdout"])]
@@ -46,32 +35,30 @@ def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple
             yield kind, number, image
 
 
-def case_panels(cases: Sequence[Case], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
+def case_panels(results: Sequence[CanvasResult], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
     """A strip for each of the ``chosen_cases`` on every canvas."""
     panels = []
     for kind, number, image in chosen_cases(table, column, count):
-        for case in cases:
-            caption = (
-                f"{kind} {number}, {case.canvas}: {image['klass']}, score {image[column]:.2f} ({image['image_id']})"
-            )
-            name = f"{kind.replace(' ', '_')}_{number}_{case.canvas}.png"
-            panels.append(Panel(file=name, caption=caption, png=case_png(case, str(image["image_id"]))))
+        for result in results:
+            title, score = f"{kind} {number}, {result.canvas}", f"{image['klass']}, score {image[column]:.2f}"
+            name = f"{kind.replace(' ', '_')}_{number}_{result.canvas}.png"
+            png = case_png(result, str(image["image_id"]))
+            panels.append(Panel(file=name, caption=f"{title}: {score} ({image['image_id']})", png=png))
     return panels
 
 
-def case_png(case: Case, image_id: str) -> bytes:
-    """One strip; a heat map uses ``HEAT_RANGE``, the truth is outlined on the input."""
-    row = int(np.flatnonzero((case.found.images.images["image_id"] == image_id).to_numpy())[0])
-    shown = gray_picture(case.found.images.gray[row])
-    heat = heat_picture(case.scored.map_of(row))
+def case_png(result: CanvasResult, image_id: str) -> bytes:
+    """One strip; the heat map uses ``HEAT_RANGE``, the lesions are outlined on the input."""
+    row, predicted = result.rows[image_id], result.predicted
+    shown, heat = gray_picture(predicted.images.gray[row]), heat_picture(result.standardised.map_of(row))
     pictures = {
         "input": shown,
-        "predicted proxy": gray_picture(case.found.proxy[row]),
-        "reconstruction": gray_picture(case.found.reconstruction[row]),
+        "predicted proxy": gray_picture(predicted.proxy[row]),
+        "reconstruction": gray_picture(predicted.reconstruction[row]),
         "score map": heat,
         "on input": cv2.addWeighted(np.repeat(shown[..., None], 3, 2), 0.55, heat, 0.45, 0),
     }
-    if (truth := case.lesions(row)) is not None:
+    if (truth := result.lesions(image_id)) is not None:
         pictures["truth"] = _outlined(shown, truth)
     return strip_png(pictures, SIDE)
 

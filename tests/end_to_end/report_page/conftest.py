@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.evaluation.records import image_records, label_free_thresholds
+from pipeline.evaluation.records import RecordContext, image_records, label_free_thresholds
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL, Panel, load_evaluation, strip_png, write_evaluation
 from pipeline.reports.evaluation.gallery import KINDS
 from pipeline.reports.evaluation.report import evaluation_report
@@ -59,9 +59,10 @@ def evaluation(folder, dataset, pictured):
         "thresholds": label_free_thresholds(scores),
         "model_card": "# Card\n\n| a | b |\n| --- | --- |\n| 1 | 2 |",
     }
+    context = RecordContext(dataset=dataset, preset="quick", seed=0, data_version="ab", resamples=40)
     write_evaluation(
         folder,
-        records=image_records(scores, dataset=dataset, preset="quick", seed=0, data_version="ab", n_boot=40),
+        records=image_records(scores, context),
         scores=scores,
         summary=about,
         panels=[Panel(file="worst.png", caption="worst", png=strip_png({"x": np.zeros((9, 9), np.uint8)}, height=64))],

@@ -12,8 +12,9 @@ from PIL import Image
 
 from models.pixel_curve import PixelCurve
 from pipeline.evaluation.pictures.gallery import GALLERY, RESAMPLES, chosen
-from pipeline.evaluation.records import image_records, label_free_thresholds, pixel_records, record
+from pipeline.evaluation.records import Estimate, RecordContext, image_records, label_free_thresholds, pixel_records
 from pipeline.evaluation.saved import PICTURE_COLUMNS, LaneEvaluation, Panel, strip_png, write_evaluation
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.reports.benchmark.runs import gather
 from pipeline.reports.kit.runs import Run
 from pipeline.store.versions import Store
@@ -50,11 +51,21 @@ def summary(dataset, **more):
     return {"dataset": dataset, "title": dataset.upper(), "preset": "quick", "method": "proxyano", "seed": 0, **more}
 
 
+def context_of(dataset, seed=0, resamples=60):
+    return RecordContext(dataset=dataset, preset="quick", seed=seed, data_version="ab12", resamples=resamples)
+
+
 def lane_of(dataset, gains, **more):
     scores = image_table(gains)
-    records = image_records(scores, dataset=dataset, preset="quick", seed=0, data_version="ab12", n_boot=60)
+    records = image_records(scores, context_of(dataset))
     about = summary(dataset, thresholds=label_free_thresholds(scores), **more)
     return LaneEvaluation(records=records, scores=scores, summary=about)
+
+
+@pytest.fixture(scope="session")
+def record_context():
+    """(data set) → context of its records."""
+    return context_of
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +100,7 @@ def idrid_lane():
             masks[0, 4:8, 4:8] = masks[1, 20:30, 20:30] = True
             scores = rng.normal(size=(40, 40)) + gain * masks.any(0)
             curves[name].add(scores, masks, np.ones((40, 40), bool), group=str(i))
-    records = pixel_records(curves, dataset="idrid", preset="quick", seed=0, data_version="cd34", n_boot=60)
+    records = pixel_records(curves, context_of("idrid"))
     picture = rng.integers(0, 256, (60, 60), dtype=np.uint8)
     png = strip_png({"input": picture, "truth": np.stack([picture] * 3, axis=-1)}, height=64)
     scores = image_table({"proxyano:standardised": 1.0}).query("split != 'test' or label == 1").reset_index(drop=True)
@@ -212,16 +223,16 @@ class Bench:
     def _publish(self, asset, dataset, method, gains, seed, curves):
         work = self.store.work(asset, "a" * 16)
         scores = paired_table(gains)
-        head = {"dataset": dataset, "preset": "quick", "seed": seed, "data_version": "ab12"}
-        records = image_records(scores, **head, n_boot=BOOT)
+        context = context_of(dataset, seed, BOOT)
+        records = image_records(scores, context)
         curves = curves if dataset == "idrid" else {}
-        records += pixel_records(curves, **head, n_boot=BOOT)
+        records += pixel_records(curves, context)
         about = {"parameters": 1234, "train_minutes": 1.5, "images_per_second": 80.0, "peak_memory_gib": 0.9}
         about |= {"label": LABELS[method], "entry": method, "budget": {"wide": {"stage1": 400}}}
         about |= {"last_gain": {"wide": {"stage1": 0.01, "stage2": max(gains.values()) / 10}}}
         about |= {"batch_size": {"wide": 16}, "learning_rate": {"wide": {"stage1": 2e-4}}}
-        does = {"metric": "reconstruction_r2", "subset": "test normals", "score": "wide", "method": method}
-        records.append(record({**head, "level": "reconstruction", **does}, (0.7, 0.6, 0.8, 9)))
+        figure = ("reconstruction", "reconstruction_r2", "test normals", Estimate(0.7, 0.6, 0.8, 9))
+        records.append(context.record(ScoreName.of(method, "wide"), *figure))
         summary = {"dataset": dataset, "title": dataset, "preset": "quick", "method": method, "seed": seed, **about}
         write_evaluation(work, records=records, scores=scores, summary=summary)
         drawn = {

@@ -11,7 +11,7 @@ from assets.lane import LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.evaluation.checks import page_opens_offline
 from pipeline.evaluation.pictures.gallery import GALLERY
-from pipeline.evaluation.records import RECORD_KEYS, image_records
+from pipeline.evaluation.records import RECORD_KEYS, RecordContext, image_records
 from pipeline.evaluation.saved import Panel, strip_png, write_evaluation
 from pipeline.experiments.presets import PRESETS
 from pipeline.reports.ablations import studies
@@ -61,7 +61,7 @@ class Bench:
         gains = {"image": gain, "latent": gain if latent is None else latent, "standardised": gain}
         scores = scores_of(method, gains, count=more.pop("images", 60))
         head = {"dataset": self.lane.dataset.name, "preset": "quick", "seed": row.seed}
-        records = image_records(scores, **head, data_version="ab12", n_boot=BOOT)
+        records = image_records(scores, RecordContext(**head, data_version="ab12", resamples=BOOT))
         summary = {**head, "title": "OCT", "method": method, "train_minutes": 1.5, "label": row.label, "entry": name}
         if (pasted := more.pop("pasted", None)) is not None:
             found = {"method": method, "level": "pasted", "score": "standardised", "subset": "medium"}

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pipeline.evaluation.nulls import network_records
 from pipeline.evaluation.saved import Panel, strip_png
+from pipeline.evaluation.score_name import ScoreName
 from pipeline.reports.evaluation.fidelity_table import fidelity
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.evaluation.terminal import summary_table
@@ -90,10 +91,11 @@ def test_a_report_needs_lanes_of_different_data_sets(oct_lane):
 @pytest.mark.parametrize(
     ("gain", "words"), [(0.5, "ProxyAno is ahead of its null"), (6.0, "ProxyAno is behind its null")]
 )
-def test_the_first_paragraph_and_the_summaries_say_what_the_network_adds(make_lane, read_page, tmp_path, gain, words):
+def test_the_first_paragraph_and_the_summaries_say_what_the_network_adds(
+    make_lane, record_context, read_page, tmp_path, gain, words
+):
     lane = make_lane("oct", {"proxyano:standardised": 2.0, "null_median:standardised": gain})
-    head = {"dataset": "oct", "preset": "quick", "seed": 0, "data_version": "ab12"}
-    more = network_records(lane.scores, {}, "proxyano", head=head, n_boot=60)
+    more = network_records(lane.scores, {}, ScoreName.of("proxyano"), record_context("oct"))
     lane = replace(lane, records=[*lane.records, *more])
     write_report(evaluation_report([lane]), tmp_path, {})
     page = read_page(tmp_path)

@@ -13,7 +13,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from models.metrics import evaluate, false_alarms_at
-from pipeline.evaluation.records import image_records, label_free_thresholds
+from pipeline.evaluation.records import RecordContext, image_records, label_free_thresholds
 from pipeline.evaluation.saved import (
     PICTURE_COLUMNS,
     PICTURES,
@@ -80,7 +80,9 @@ def kept(table):
 
 @pytest.fixture(scope="module")
 def lane(scores):
-    records = image_records(scores, dataset="oct", preset="quick", seed=0, data_version="ab", n_boot=40)
+    records = image_records(
+        scores, RecordContext(dataset="oct", preset="quick", seed=0, data_version="ab", resamples=40)
+    )
     about = {"dataset": "oct", "title": "OCT", "preset": "quick", "method": "proxyano", "seed": 0}
     about["thresholds"] = label_free_thresholds(scores)
     panel = Panel(file="worst.png", caption="Worst case", png=strip_png({"x": np.zeros((8, 8), np.uint8)}, height=32))

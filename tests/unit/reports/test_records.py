@@ -52,19 +52,19 @@ def test_shortcuts_are_free_of_direction(oct_lane):
     assert next(r for r in bytes_ if r["subset"] == "all")["value"] > 0.6
 
 
-def test_a_lane_without_test_normals_still_has_its_heldout_line(scores_of):
+def test_a_lane_without_test_normals_still_has_its_heldout_line(scores_of, record_context):
     scores = scores_of({"proxyano:latent": 2.0}).query("split != 'test' or label == 1")
-    records = image_records(scores, dataset="idrid", preset="q", seed=0, data_version="x", n_boot=20)
+    records = image_records(scores, record_context("idrid"))
     assert {r["metric"] for r in records} == {"auroc_heldout"}
 
 
-def test_image_records_refuse_unscored_images_by_name(scores_of):
+def test_image_records_refuse_unscored_images_by_name(scores_of, record_context):
     scores = scores_of({"proxyano:latent": 2.0})
     scores.loc[scores["split"] == "test", "proxyano:latent"] = np.nan
     with pytest.raises(ValueError, match="'proxyano:latent', test negatives"):
-        image_records(scores, dataset="oct", preset="q", seed=0, data_version="x", n_boot=20)
+        image_records(scores, record_context("oct"))
     with pytest.raises(ValueError, match="lack the columns"):
-        image_records(scores.drop(columns="group"), dataset="oct", preset="q", seed=0, data_version="x")
+        image_records(scores.drop(columns="group"), record_context("oct"))
 
 
 def test_pixel_records_name_every_lesion_and_metric(idrid_lane):
