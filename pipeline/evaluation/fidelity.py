@@ -51,7 +51,7 @@ class Network:
     def predict(self, held: TileSet) -> Prediction:
         """What the method makes of tiles at its size."""
         seen = held if self.method.needs_proxy else replace(held, proxies=None)
-        return predict_tiles(self.method, seen, canvas=self.canvas, size=self.size)
+        return predict_tiles(self.method, seen, canvas=self.canvas)
 
 
 def seen_image(found: Prediction) -> Array:
