@@ -36,7 +36,7 @@ class Prediction:
     latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
     image: Array  # (n,) ‖I − Î‖_F (Table V), the same way
     residual: Array  # (n, H, W) signed I − Î, mean over channels
-    steady: Array  # (n, H, W) the map that is scored: the residual, averaged with the mirrored image's, beside normals'
+    steady: Array  # (n, H, W) the map that is scored, made from the residual as ``predict_canvas`` describes
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
     seconds: float  # time that the method took for all of them, without loading
@@ -156,5 +156,4 @@ def _at_full_size(
 def _over_tiles(norms: Array, rows: NDArray[np.intp], count: int) -> Array:
     """Frobenius norms (count,) over all tiles of an image; ``rows`` are the images of the tiles."""
     squares = np.bincount(rows, weights=np.square(norms, dtype=float), minlength=count)
-    total: Array = np.sqrt(squares).astype(np.float32)
-    return total
+    return np.sqrt(squares).astype(np.float32)

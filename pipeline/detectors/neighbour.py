@@ -32,8 +32,7 @@ class NeighbourConfig:
 def nearest_residual(train: Array, query: Array, query_mask: Masks) -> Array:
     """Signed difference (m, H, W) of each query from its nearest training image or mirror image."""
     bank = with_mirrors(train, True)
-    residual: Array = query - bank[ranking(bank, query, query_mask, 1)[:, 0]]
-    return residual
+    return query - bank[ranking(bank, query, query_mask, 1)[:, 0]]
 
 
 def patch_neighbour_map(
@@ -81,5 +80,4 @@ def local_distance(bank: Array, known: Masks, query: Array, asked: Masks, config
     nowhere = ~np.isfinite(best)
     # where no similar normal has data, take the unshifted difference from the closest one
     best[nowhere] = np.abs(query - bank[0])[nowhere]
-    result: Array = np.where(asked, best, 0).astype(np.float32)
-    return result
+    return np.where(asked, best, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Compare a residual with those of similar training normals: what they show too is no sign of an anomaly.
+"""Compare a residual with those of similar training normals: structure they share is no anomaly.
 
 A narrow latent blurs the anatomy of normals as well, so outlines stay in every residual, a few pixels apart from one
 head to the next. Statistics of a place cannot tell them from a lesion; a similar normal that may move a little can.

@@ -1,4 +1,4 @@
-"""Turn residuals into scores, for methods and controls alike.
+"""Turn residuals of methods and controls into scores.
 
 Statistics come from validation normals only. A validation image is standardised by the *other* normals (its group is
 left out), because the label-free threshold must not come from images that the statistics have already seen.
@@ -54,14 +54,12 @@ class CanvasImages:
     @cached_property
     def scored(self) -> Masks:
         """Where scores count, (n, H, W)."""
-        scored: Masks = self.validity == SCORED
-        return scored
+        return np.asarray(self.validity == SCORED)
 
     @cached_property
     def seen(self) -> Masks:
         """Where something was imaged, (n, H, W)."""
-        seen: Masks = self.validity != NO_DATA
-        return seen
+        return np.asarray(self.validity != NO_DATA)
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """Rows of one split."""
@@ -103,8 +101,7 @@ def stitched(held: TileSet, canvas: str) -> CanvasImages:
 
 def _unit(codes: NDArray[np.generic]) -> Array:
     """uint8 codes as float32 in [0, 1]."""
-    values: Array = codes.astype(np.float32) / np.float32(255)
-    return values
+    return codes.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -161,25 +158,18 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
 def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -> PartsOf:
     """Parts of signed residuals (n, H, W), smoothed image by image."""
     scored = images.scored
-
-    def parts_of(row: int) -> Array:
-        smoothed: Array = parts(residual[row][None], scored[row][None], config)[0]
-        return smoothed
-
-    return parts_of
+    return lambda row: np.asarray(parts(residual[row][None], scored[row][None], config)[0])
 
 
 def fused_map(parts: Sequence[tuple[float, CanvasScore]], row: int) -> Array:
     """Weighted sum (H, W) of standardised maps of one image, at the size of the largest."""
     maps = [weight * score.map_of(row) for weight, score in parts]
     height, width = max(found.shape for found in maps)
-    total: Array = np.sum([enlarge(found, (height, width)) for found in maps], axis=0, dtype=np.float32)
-    return total
+    return np.asarray(np.sum([enlarge(found, (height, width)) for found in maps], axis=0, dtype=np.float32))
 
 
 def enlarge(values: Array, shape: tuple[int, int]) -> Array:
     """A map (H, W) at another resolution, bilinear."""
     if values.shape == shape:
         return values
-    larger: Array = cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return larger
+    return np.asarray(cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))

@@ -76,8 +76,7 @@ def ranking(bank: Array, query: Array, query_mask: Masks, count: int) -> NDArray
     flat, asked = bank.reshape(len(bank), -1), query.reshape(len(query), -1)
     weight = query_mask.reshape(len(query), -1).astype(np.float32)
     distance = weight @ np.square(flat).T - 2 * (asked * weight) @ flat.T  # plus a constant of each query
-    order: NDArray[np.int64] = np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
-    return order
+    return np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
 
 
 def area_means(planes: NDArray[np.floating], shape: tuple[int, ...]) -> Array:

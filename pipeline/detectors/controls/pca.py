@@ -62,5 +62,4 @@ def valid_mean(images: Array, masks: Masks) -> Array:
     count = masks.sum(axis=0)
     total = np.where(masks, images, 0).sum(axis=0, dtype=np.float64)
     everywhere = total.sum() / max(int(count.sum()), 1)
-    mean: Array = np.where(count > 0, total / np.maximum(count, 1), everywhere).astype(np.float32)
-    return mean
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), everywhere), np.float32)

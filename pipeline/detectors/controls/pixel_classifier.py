@@ -122,7 +122,6 @@ class PixelClassifier:
         config, seen, similar = self.config.features, images.seen[row], np.zeros(0, int)
         if config.neighbours:
             others = np.flatnonzero(self.groups != images.images["group"].iloc[row])
-            count = min(config.neighbours, len(others))
-            similar = others[ranking(self.train.gray[others], image[None], seen[None], count)[0]]
+            similar = others[ranking(self.train.gray[others], image[None], seen[None], config.neighbours)[0]]
         normals, known = self.train.gray[similar], self.train.seen[similar]
         return features(image, seen, normals, known, config, images.offset(row), self.usual)

@@ -100,7 +100,7 @@ def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> 
 
 
 def _blurred(values: Array, weight: Array, sigma: float) -> Array:
-    """Gaussian mean over the pixels that count; 0 where none is near."""
+    """Gaussian mean over pixels of weight 1, which get a value; all others are 0."""
     share = np.maximum(_gaussian(weight, sigma), 1e-3)
     return np.asarray(_gaussian(values * weight, sigma) / share * weight, np.float32)
 

@@ -50,14 +50,12 @@ def superpixel_residual(train: CanvasImages, images: CanvasImages) -> Array:
     """Signed difference (n, H, W) of images from their true superpixel proxies."""
     if images.proxies is None:
         raise ConfigError("the control 'slic' needs the proxies of the images")
-    residual: Array = images.gray - proxy_plane(images.proxies, images.pixels.shape[1])
-    return residual
+    return images.gray - proxy_plane(images.proxies, images.pixels.shape[1])
 
 
 def proxy_plane(proxies: Array, channels: int) -> Array:
     """(n, H, W) of proxies (n, K, H, W): the channel that ``gray`` takes from the tile, or the mean if K differs."""
-    plane: Array = lead(proxies) if proxies.shape[1] == channels else proxies.mean(axis=1, dtype=np.float32)
-    return plane
+    return lead(proxies) if proxies.shape[1] == channels else proxies.mean(axis=1, dtype=np.float32)
 
 
 def neighbour_difference(train: CanvasImages, images: CanvasImages, **options: Any) -> Array:
@@ -67,8 +65,7 @@ def neighbour_difference(train: CanvasImages, images: CanvasImages, **options: A
 
 def neutral_difference(train: CanvasImages, images: CanvasImages, neutral: float) -> Array:
     """Signed difference (n, H, W) of images from the neutral gray level, 0 to 255, of their form."""
-    difference: Array = images.gray - neutral / 255
-    return difference
+    return images.gray - neutral / 255
 
 
 @cache
@@ -95,6 +92,7 @@ DIFFERENCES: Mapping[str, Callable[..., Array]] = {
     "canonical": neutral_difference,
 }
 """Controls that reconstruct nothing: (training normals, images, **options) → differences (n, H, W)."""
+MAPS = {**RESIDUALS, **DIFFERENCES}
 VALUES: Mapping[str, Callable[[CanvasImages, int], Array]] = {
     "brightness": lambda images, row: images.gray[row],
     "darkness": lambda images, row: 1 - images.gray[row],
@@ -106,12 +104,13 @@ RAW = frozenset(VALUES)
 
 
 def residuals(train: CanvasImages, images: CanvasImages, control: Control) -> tuple[Array, Array]:
-    """Signed residuals (n, H, W) of a control in ``RESIDUALS``, and the maps (n, H, W) that are scored.
+    """Signed residuals (n, H, W) of a control in ``MAPS``, and the maps (n, H, W) that are scored.
 
     The maps are the residuals themselves, or with ``ScoreConfig.beside`` their difference from those of similar
     training normals.
     """
-    residual_of, options = RESIDUALS[control.name], _arguments(control)
+    residual_of = MAPS[control.name]
+    options = {name: value for name, value in control.options.items() if name != "raw"}
     found = residual_of(train, images, **options)
     if not control.score.beside:
         return found, found
@@ -119,21 +118,12 @@ def residuals(train: CanvasImages, images: CanvasImages, control: Control) -> tu
     return found, normals.difference(images, found, control.score)
 
 
-def _arguments(control: Control) -> dict[str, Any]:
-    return {name: value for name, value in control.options.items() if name != "raw"}
-
-
 ControlFunction = Callable[[CanvasImages, CanvasImages, Control], PartsOf]
 """(training normals, images to be scored, control) → parts of row i."""
 
 
-def _of_residual(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
+def _of_map(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
     return residual_parts(residuals(train, images, control)[1], images, control.score)
-
-
-def _of_difference(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
-    found = DIFFERENCES[control.name](train, images, **_arguments(control))
-    return residual_parts(found, images, control.score)
 
 
 def _of_values(train: CanvasImages, images: CanvasImages, control: Control) -> PartsOf:
@@ -156,8 +146,7 @@ def _pixel_classifier(train: CanvasImages, images: CanvasImages, control: Contro
 
 
 CONTROLS: Mapping[str, ControlFunction] = {
-    **dict.fromkeys(RESIDUALS, _of_residual),
-    **dict.fromkeys(DIFFERENCES, _of_difference),
+    **dict.fromkeys(MAPS, _of_map),
     **dict.fromkeys(VALUES, _of_values),
     "pixel_classifier": _pixel_classifier,
 }

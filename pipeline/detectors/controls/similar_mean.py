@@ -47,8 +47,7 @@ def _mean(train: CanvasImages, rows: NDArray[np.int64], otherwise: Array) -> Arr
     for row in rows:
         total += np.where(train.seen[row], train.gray[row], 0)
         seen += train.seen[row]
-    mean: Array = np.where(seen > 0, total / np.maximum(seen, 1), otherwise).astype(np.float32)
-    return mean
+    return np.where(seen > 0, total / np.maximum(seen, 1), otherwise).astype(np.float32)
 
 
 def _compared(height: int, width: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,15 @@ class ScoredFrame:
 
 
 @dataclass(frozen=True)
+class _Cut:
+    """A frame with its tiles; a frame without pixels cannot be used."""
+
+    frame: Frame
+    sha256: str
+    tiles: tuple[SlotTile, ...] = ()
+
+
+@dataclass(frozen=True)
 class _File:
     """A file that is being read."""
 
@@ -39,22 +48,17 @@ class _File:
     sha256: str
     frames: Iterator[Frame]
 
-    def cut(self, detector: Detector) -> "list[_Cut]":
-        """Read and cut the next ``PARTS`` frames; fewer are left at the end of the file."""
-        return [_cut(detector, frame, self.sha256) for frame in islice(self.frames, PARTS)]
+    def cut(self, detector: Detector) -> list[_Cut]:
+        """Read and cut the next ``PARTS`` frames; fewer at the end of the file."""
+        return [self._cut(detector, frame) for frame in islice(self.frames, PARTS)]
 
-
-@dataclass(frozen=True)
-class _Cut:
-    """A frame with its tiles; without tiles it cannot be used."""
-
-    frame: Frame
-    sha256: str
-    tiles: tuple[SlotTile, ...] = ()
-
-    @property
-    def bytes(self) -> int:
-        return 0 if self.frame.pixels is None else int(self.frame.pixels.nbytes)
+    def _cut(self, detector: Detector, frame: Frame) -> _Cut:
+        if frame.pixels is None:
+            return _Cut(frame, self.sha256)
+        try:
+            return _Cut(frame, self.sha256, detector.cut(frame.pixels))
+        except UnusableImage as error:
+            return _Cut(Frame(frame.path, frame.number, None, str(error)), self.sha256)
 
 
 def stream(
@@ -64,40 +68,37 @@ def stream(
 
     A file or frame that cannot be used gives its reason; the others are still scored.
     """
+    batch, size = list[_Cut](), 0
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        files = (_File(path, file_sha256(path), read_frames(path)) for path in paths)
-        waiting: deque[tuple[_File, Future[list[_Cut]]]] = deque()
-        batch: list[_Cut] = []
-
-        def submit(some: Iterable[_File]) -> None:
-            waiting.extend((file, pool.submit(file.cut, detector)) for file in some)
-
-        submit(islice(files, AHEAD))
-        while waiting:
-            file, future = waiting.popleft()
-            cuts = future.result()
-            more = len(cuts) == PARTS
-            if more:
-                waiting.appendleft((file, pool.submit(file.cut, detector)))
-            else:
-                submit(islice(files, 1))
-            for cut in cuts:
-                batch.append(cut)
-                if len(batch) == BATCH or sum(one.bytes for one in batch) > BATCH_BYTES:
-                    yield from _score(detector, batch)
-                    batch = []
-            if not more:
-                ended(file.path)
+        for cut in _cuts(detector, paths, pool, ended):
+            batch.append(cut)
+            size += 0 if cut.frame.pixels is None else cut.frame.pixels.nbytes
+            if len(batch) == BATCH or size > BATCH_BYTES:
+                yield from _score(detector, batch)
+                batch, size = [], 0
         yield from _score(detector, batch)
 
 
-def _cut(detector: Detector, frame: Frame, sha256: str) -> _Cut:
-    if frame.pixels is None:
-        return _Cut(frame, sha256)
-    try:
-        return _Cut(frame, sha256, detector.cut(frame.pixels))
-    except UnusableImage as error:
-        return _Cut(Frame(frame.path, frame.number, None, str(error)), sha256)
+def _cuts(detector: Detector, paths: Iterable[Path], pool: Executor, ended: Callable[[Path], None]) -> Iterator[_Cut]:
+    """Frames in order, read and cut by the pool ``PARTS`` at a time, at most ``AHEAD`` files ahead."""
+    waiting: deque[tuple[_File, Future[list[_Cut]]]] = deque()
+    files = (_File(path, file_sha256(path), read_frames(path)) for path in paths)
+
+    def submit(some: Iterable[_File]) -> list[tuple[_File, Future[list[_Cut]]]]:
+        return [(file, pool.submit(file.cut, detector)) for file in some]
+
+    waiting.extend(submit(islice(files, AHEAD)))
+    while waiting:
+        file, future = waiting.popleft()
+        cuts = future.result()
+        finished = len(cuts) < PARTS
+        if finished:
+            waiting.extend(submit(islice(files, 1)))
+        else:
+            waiting.extendleft(submit([file]))
+        yield from cuts
+        if finished:
+            ended(file.path)
 
 
 def _score(detector: Detector, batch: list[_Cut]) -> Iterator[ScoredFrame]:

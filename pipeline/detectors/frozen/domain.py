@@ -95,5 +95,4 @@ def texture(gray: Array, validity: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _blocks(values: Array) -> Array:
     """Means (GRID, GRID) over blocks of (H, W)."""
     height, width = (side // GRID for side in values.shape)
-    means: Array = values[: height * GRID, : width * GRID].reshape(GRID, height, GRID, width).mean(axis=(1, 3))
-    return means
+    return np.asarray(values[: height * GRID, : width * GRID].reshape(GRID, height, GRID, width).mean(axis=(1, 3)))

@@ -169,15 +169,11 @@ def read_detector(folder: Path, *, device: str = "auto") -> Detector:
     if described.get("format") != FORMAT:
         raise StoreCorrupt(f"{path}: expected format {FORMAT}, got {described.get('format')}; materialize it again")
     return Detector(
-        dataset=described["dataset"],
-        title=described["title"],
+        **{name: described[name] for name in ("dataset", "title", "form_version", "flip_average", "facts")},
         form_name=described["form"],
-        form_version=described["form_version"],
-        flip_average=described["flip_average"],
         canvases={name: _read_canvas(folder / name, entry) for name, entry in described["canvases"].items()},
         images=Calibration.of(np.array(described["images"])),
         peaks=Calibration.of(np.array(described["peaks"])),
-        facts=described["facts"],
         data_version=fingerprint(described),
         device=device,
     )
