@@ -66,9 +66,8 @@ class ScoreFolder:
         """Path → sha256 of the files that an interrupted run finished."""
         if scores.empty:
             return {}
-        if (scores["detector"] != self.detector.data_version).any() or (
-            scores["rate"].astype(float) != self.rate
-        ).any():
+        other = (scores["detector"] != self.detector.data_version) | (scores["rate"].astype(float) != self.rate)
+        if other.any():
             raise ConfigError(
                 f"{self._partial['scores']} was begun with another detector or false-alarm rate "
                 f"({scores['detector'].iloc[0]} at {scores['rate'].iloc[0]}); name another folder or delete that file"
