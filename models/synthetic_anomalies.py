@@ -1,8 +1,8 @@
-"""Synthetic lesions pasted on one normal image: they measure repair and detection where no real lesion may be used.
+"""Synthetic lesions pasted on one normal image, to measure repair and detection without real lesions.
 
-A lesion is a soft shape of random place, size, sign and strength, added to the canonical image inside the area that is
-scored. `models.methods.makers` draws similar shapes on batches of tensors, for training. Kinds in `HELD_BACK` measure
-only: nothing may train on them, which every configuration that trains checks with `require_trainable`.
+A lesion is a soft shape of random place, size, sign and strength, added to the canonical image inside the scored area.
+`models.methods.makers` draws similar shapes on batches of tensors, for training. Kinds in `HELD_BACK` are reserved for
+measuring: every configuration that trains checks with `require_trainable` that it names none of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,12 +15,12 @@ from scipy import ndimage
 from models.scoring import Array
 
 Shape = Callable[[Array, Array, float, np.random.Generator], Array]
-"""Coordinates (H, W) in units of the lesion's half-axes, their length in px, a generator → weight (H, W) in [0, 1]."""
+"""Coordinates (H, W) in units of the half-axes, the shorter half-axis in px, a generator → weight (H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LesionConfig:
-    """Sizes and strengths of synthetic lesions."""
+    """Kinds, sizes, strengths and number of synthetic lesions."""
 
     radius: tuple[float, float] = (0.06, 0.18)  # half-axes, share of the canvas's side, log-uniform
     strength: tuple[float, float] = (0.1, 0.3)  # largest change of the image in [0, 1], log-uniform, either sign
@@ -71,14 +71,14 @@ def _square(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Arra
 
 
 HELD_BACK = ("streak", "square")
-"""Kinds that nothing may train on."""
+"""Kinds that must not be used in training."""
 
 
 def require_trainable(kinds: Iterable[str], where: str) -> None:
-    """Raise ValueError where a configuration that trains names a kind that is held back."""
+    """Raise ``ValueError`` if ``kinds``, those of the training configuration ``where``, contain one held back."""
     if found := [kind for kind in kinds if kind in HELD_BACK]:
         raise ValueError(
-            f"{where}: {', '.join(found)} held back to measure what training never saw; choose other kinds"
+            f"{where}: {', '.join(found)} held back to measure kinds unseen in training; choose other kinds"
         )
 
 
@@ -95,10 +95,10 @@ SHAPES: Mapping[str, Shape] = {
 def paste_lesions(
     image: Array, area: NDArray[np.bool_], config: LesionConfig, rng: np.random.Generator
 ) -> tuple[Array, NDArray[np.bool_], str]:
-    """A copy of an image (C, H, W) in [0, 1] with lesions centred in ``area`` (H, W); where they are; the first's kind.
+    """Paste lesions centred in ``area`` (H, W) on a copy of an image (C, H, W) in [0, 1]: copy, mask, first kind.
 
-    A lesion has a random colour where there are several channels, else a random sign. The mask (H, W) holds the pixels
-    of the area changed by at least half a lesion's strength. ``ValueError`` for an empty area.
+    A lesion has a random colour if there are several channels, else a random sign. The mask (H, W) marks the pixels of
+    the area changed by at least half a lesion's strength. ``ValueError`` for an empty area.
     """
     places = np.argwhere(area)
     if not len(places):
@@ -119,22 +119,19 @@ def paste_lesions(
 def _weight(
     kind: str, centre: NDArray[np.intp], axes: NDArray[np.float64], shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[tuple[slice, slice], Array]:
-    """The lesion's weight in the box that holds it: far from it there is nothing to compute."""
+    """The box around a lesion and its weight there; outside the box it is 0."""
     reach = int(np.ceil(2 * axes.max())) + 2
-    box = (
-        slice(max(centre[0] - reach, 0), centre[0] + reach + 1),
-        slice(max(centre[1] - reach, 0), centre[1] + reach + 1),
-    )
-    rows, cols = np.mgrid[: shape[0], : shape[1]][(slice(None), *box)].astype(np.float32)
+    down, along = (slice(max(at - reach, 0), at + reach + 1) for at in centre)
+    rows, cols = np.mgrid[: shape[0], : shape[1]][:, down, along].astype(np.float32)
     turn = rng.uniform(0, np.pi)
     dy, dx = rows - centre[0], cols - centre[1]
     u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
     v = (dx * np.cos(turn) - dy * np.sin(turn)) / axes[1]
-    return box, SHAPES[kind](u, v, float(axes.min()), rng)
+    return (down, along), SHAPES[kind](u, v, float(axes.min()), rng)
 
 
 def _colour(channels: int, rng: np.random.Generator) -> Array:
-    """A random direction (C, 1, 1) whose largest part is 1 or -1."""
+    """A random direction (C, 1, 1) whose largest component is 1 or -1."""
     colour = rng.standard_normal(channels)
     return np.asarray(colour / np.abs(colour).max(), np.float32)[:, None, None]
 

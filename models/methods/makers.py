@@ -1,9 +1,9 @@
-"""Anomaly makers: what a pseudo-abnormal image or proxy is made with, all from normals.
+"""Anomaly makers: draw synthetic anomalies on batches of normal images or proxies, for training.
 
-The paper pastes patches of another normal image (III-D); the others are extensions. A maker changes every image of a
-batch once. Nothing is learned from real lesions: places, sizes, signs, colours and strengths are drawn. Kinds that
-measure repair (`models.synthetic_anomalies.HELD_BACK`) are refused.
-Legend: B images, C channels, H, W pixels; draws come from the generator, on the CPU, whatever the device.
+The paper pastes patches of another normal image (III-D); the other makers are extensions. A maker changes every image
+of a batch once, at a random place and size, with random sign, colour and strength. No real lesion is involved. Kinds
+reserved for measuring (`models.synthetic_anomalies.HELD_BACK`) are refused.
+Legend: B images, C channels, H, W pixels; draws come from the generator, on the CPU, on any device.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from models.synthetic_anomalies import require_trainable
 
 Draw = torch.Generator
 Weights = Callable[["Ground", Draw], Tensor]
-"""Where a lesion is: ground, generator → weight (B, 1, H, W) in [0, 1]."""
+"""A shape: ground, generator → weight (B, H, W) of the lesion in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A place for one lesion in every image of a batch."""
+    """Coordinates of one lesion in every image of a batch."""
 
     u: Tensor  # (B, H, W) along the lesion's axes, in units of its half-axes
     v: Tensor
@@ -68,7 +68,7 @@ SHAPES: Mapping[str, Weights] = {"blob": blob, "ring": ring, "dots": dots, "nois
 
 @dataclass(frozen=True, kw_only=True)
 class MakerConfig:
-    """Which makers, how large, how strong and how many; radius and strength are log-uniform."""
+    """Kinds, sizes, strengths and number of lesions; radius and strength are log-uniform."""
 
     makers: tuple[str, ...]  # keys of MAKERS
     radius: tuple[float, float] = (0.03, 0.25)  # half-axes as shares of the image's shorter side
@@ -76,7 +76,6 @@ class MakerConfig:
     count: tuple[int, int] = (1, 3)  # lesions an image, from and to
 
     def __post_init__(self) -> None:
-        """Check the names and the ranges."""
         require_trainable(self.makers, "MakerConfig.makers")
         unknown = sorted(set(self.makers) - set(MAKERS))
         if unknown or not self.makers:
@@ -93,9 +92,9 @@ def make_anomalies(
 ) -> tuple[Tensor, Tensor]:
     """Altered images (B, C, H, W) in [0, 1], and the mask (B, 1, H, W) of pixels with at least half of the change.
 
-    `image` are normal images or normal proxies; `donors` (B, C, H, W) are the normal images that patches come from.
-    Every lesion draws its maker and lies around one of the `places` (B, 1, H, W; None: any pixel with data); pixels
-    without data stay as they are.
+    `image` are normal images or normal proxies, `donors` (B, C, H, W) the normal images that patches come from. Each
+    lesion draws its maker and is centred on one of the `places` (B, 1, H, W; None: any pixel with data). Pixels without
+    data keep their values.
     """
     total = len(image)
     wanted = torch.randint(config.count[0], config.count[1] + 1, (total,), generator=draw)
@@ -108,23 +107,21 @@ def make_anomalies(
             if not len(rows):
                 continue
             others = (rows + torch.randint(1, max(total, 2), (len(rows),), generator=draw)) % total
-            canvas = Canvas(altered[rows], donors[others], valid[rows], places[rows], config)
-            found, weight = MAKERS[name](canvas, _ground(canvas, draw), draw)
+            canvas = Canvas(altered[rows], donors[others], valid[rows], config)
+            found, weight = MAKERS[name](canvas, _ground(places[rows], config, draw), draw)
             seen = canvas.valid > 0
             altered[rows] = torch.where(seen, found.to(altered.dtype), canvas.image)
-            where = ((weight >= 0.5) & seen).to(mask.dtype)
-            mask[rows] = torch.maximum(mask[rows], where)
+            mask[rows] = torch.maximum(mask[rows], ((weight >= 0.5) & seen).to(mask.dtype))
     return altered, mask
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """What a maker works on; rows of all tensors are aligned."""
+    """Input of a maker; rows of all tensors are aligned."""
 
     image: Tensor  # (B, C, H, W)
     donors: Tensor  # (B, C, H, W) other normal images
     valid: Tensor  # (B, 1, H, W)
-    places: Tensor  # (B, 1, H, W) where lesions lie
     config: MakerConfig
 
 
@@ -133,7 +130,7 @@ Maker = Callable[[Canvas, Ground, Draw], tuple[Tensor, Tensor]]
 
 
 def _painted(shape: Weights) -> Maker:
-    """A shape of random colour, sign and strength, with some texture."""
+    """Maker that adds a shape of random colour, sign and strength, with some texture."""
 
     def paint(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
         image = canvas.image
@@ -143,7 +140,7 @@ def _painted(shape: Weights) -> Maker:
         if channels > 1:
             colour = colour * _sign(draw, (total, channels), image, share=0.85)
         colour = colour / colour.abs().amax(dim=1, keepdim=True)
-        strength = _log_uniform(draw, canvas.config.strength, total, image) * _sign(draw, (total,), image, share=0.5)
+        strength = _log_uniform(draw, canvas.config.strength, (total,), image) * _sign(draw, (total,), image, share=0.5)
         texture = 0.4 * _over(_uniform(draw, (total,), image).square()) * _smooth_noise(ground, draw, cells=16)
         change = (_over(strength) * (1 + texture))[:, None] * weight
         return (image + colour[:, :, None, None] * change).clamp(0, 1), weight
@@ -152,14 +149,14 @@ def _painted(shape: Weights) -> Maker:
 
 
 def patch(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
-    """A rectangle of another normal image (the paper's); it draws its own place."""
+    """A rectangle of another normal image, as in the paper; it draws its own place."""
     low, high = canvas.config.radius
     sides = (min(2 * low, 1.0), min(2 * high, 1.0))
     return pseudo_abnormal(canvas.donors, canvas.image, canvas.valid, draw, count=(1, 1), side=sides, other_image=False)
 
 
 def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Rows pushed up or down around a place: layers that bulge."""
+    """Shift rows up or down around a place, so that layers bulge."""
     image = canvas.image
     total, _, height, width = image.shape
     share = 0.3 + 0.9 * _uniform(draw, (total,), image)
@@ -175,14 +172,14 @@ def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Tissue replaced by something more uniform, of irregular outline and sometimes with a rim of another level."""
+    """Replace tissue by a more uniform level, with an irregular outline and sometimes a rim of another level."""
     image = canvas.image
     total, channels = image.shape[:2]
     outline = torch.hypot(ground.u, ground.v) + 0.15 * _smooth_noise(ground, draw, cells=6)
     weight = _edge(1 - outline, 0.5 * ground.soft)[:, None]
     inside = weight.sum(dim=(2, 3)).clamp(min=1e-3)
     mean = (image * weight).sum(dim=(2, 3)) / inside
-    strength = _log_uniform(draw, canvas.config.strength, total, image) * _sign(draw, (total,), image, share=0.5)
+    strength = _log_uniform(draw, canvas.config.strength, (total,), image) * _sign(draw, (total,), image, share=0.5)
     level = mean + strength[:, None]
     rimmed = (_uniform(draw, (total,), image) < 0.4).to(image.dtype)
     core = (_edge(0.65 - outline, ground.soft) * _over(rimmed))[:, None]
@@ -194,7 +191,7 @@ def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 LEAST_CHANGE = 0.02
-"""Change of a pixel in [0, 1] from which on a moved layer can be seen."""
+"""Smallest visible change of a pixel in [0, 1] where a layer moved."""
 MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | {
     "patch": patch,
     "bump": bump,
@@ -202,25 +199,24 @@ MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.i
 }
 
 
-def _ground(canvas: Canvas, draw: Draw) -> Ground:
-    """A random place around a valid pixel, with random half-axes, turn and edge."""
-    valid, config = canvas.valid, canvas.config
-    total, _, height, width = valid.shape
-    weights = canvas.places[:, 0].reshape(total, -1).cpu() + 1e-9
-    place = torch.multinomial(weights, 1, generator=draw)[:, 0].to(valid.device)
-    rows = torch.arange(height, device=valid.device, dtype=valid.dtype)[None, :, None]
-    cols = torch.arange(width, device=valid.device, dtype=valid.dtype)[None, None, :]
+def _ground(places: Tensor, config: MakerConfig, draw: Draw) -> Ground:
+    """A random centre among the `places` (B, 1, H, W), with random half-axes, turn and edge."""
+    total, _, height, width = places.shape
+    weights = places[:, 0].reshape(total, -1).cpu() + 1e-9
+    place = torch.multinomial(weights, 1, generator=draw)[:, 0].to(places.device)
+    rows = torch.arange(height, device=places.device, dtype=places.dtype)[None, :, None]
+    cols = torch.arange(width, device=places.device, dtype=places.dtype)[None, None, :]
     down = (rows - _over(place // width)).expand(-1, -1, width)
     right = (cols - _over(place % width)).expand(-1, height, -1)
-    axes = (_log_uniform(draw, config.radius, (2, total), valid) * min(height, width)).clamp(min=0.7)
-    turn = torch.pi * _uniform(draw, (total,), valid)
+    axes = (_log_uniform(draw, config.radius, (2, total), places) * min(height, width)).clamp(min=0.7)
+    turn = torch.pi * _uniform(draw, (total,), places)
     u = (down * _over(turn.cos()) + right * _over(turn.sin())) / _over(axes[0])
     v = (right * _over(turn.cos()) - down * _over(turn.sin())) / _over(axes[1])
-    return Ground(u, v, axes.amin(dim=0), _log_uniform(draw, (0.05, 0.4), total, valid))
+    return Ground(u, v, axes.amin(dim=0), _log_uniform(draw, (0.05, 0.4), (total,), places))
 
 
 def _sign(draw: Draw, shape: tuple[int, ...], like: Tensor, *, share: float) -> Tensor:
-    """+1 with that probability, else −1."""
+    """+1 with probability ``share``, else −1."""
     return (_uniform(draw, shape, like) < share).to(like.dtype) * 2 - 1
 
 
@@ -232,12 +228,12 @@ def _smooth_noise(ground: Ground, draw: Draw, *, cells: int) -> Tensor:
 
 
 def _edge(inside: Tensor, soft: Tensor) -> Tensor:
-    """0 to 1 over the edge; a half where ``inside`` is 0."""
+    """0 to 1 over the edge; 0.5 where ``inside`` is 0."""
     return torch.sigmoid(4 * inside / _over(soft))
 
 
 def _over(values: Tensor) -> Tensor:
-    """One value an image, (B,) → (B, 1, 1)."""
+    """One value per image, (B,) → (B, 1, 1)."""
     return values[:, None, None]
 
 
@@ -245,6 +241,6 @@ def _uniform(draw: Draw, shape: tuple[int, ...], like: Tensor) -> Tensor:
     return torch.rand(shape, generator=draw).to(like)
 
 
-def _log_uniform(draw: Draw, limits: tuple[float, float], shape: int | tuple[int, ...], like: Tensor) -> Tensor:
+def _log_uniform(draw: Draw, limits: tuple[float, float], shape: tuple[int, ...], like: Tensor) -> Tensor:
     low, high = torch.tensor(limits).log()
     return torch.exp(low + (high - low) * torch.rand(shape, generator=draw)).to(like)

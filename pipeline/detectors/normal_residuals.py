@@ -1,4 +1,4 @@
-"""A residual beside those of similar training normals: what they leave too is no sign of an anomaly.
+"""Compare a residual with those of similar training normals: structure they share is no anomaly.
 
 A narrow latent blurs the anatomy of normals as well, so outlines stay in every residual, a few pixels apart from one
 head to the next. Statistics of a place cannot tell them from a lesion; a similar normal that may move a little can.
@@ -7,17 +7,16 @@ Legend: n training normals, m images, H, W canvas px.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from models.scoring import Array, ScoreConfig
-from pipeline.detectors.neighbour import Masks, NeighbourConfig, patch_neighbour_map
+from pipeline.detectors.neighbour import NeighbourConfig, patch_neighbour_map
 from pipeline.detectors.scorers import CanvasImages, enlarge
+from pipeline.detectors.similar import Masks, area_means, covered
 
 MEASURED_AT = 64
-"""Rows of a canvas at which the reach of the search was measured, and at which larger canvases are compared: the search
-costs the fourth power of the side."""
+"""Rows of a canvas at which the reach of the search was measured. Larger canvases are compared at this size, because
+the cost of the search grows with the fourth power of the side."""
 
 OWN_REACH = 3
 """Canvas px, at ``MEASURED_AT``, by which the image's own mirror may move."""
@@ -25,57 +24,41 @@ OWN_REACH = 3
 
 @dataclass(frozen=True)
 class NormalResiduals:
-    """What a method leaves of the training normals."""
+    """A method's residuals of the training normals."""
 
-    images: Array  # (n, H, W) in [0, 1]: what likeness is judged by
+    images: Array  # (n, H, W) in [0, 1], compared with the image
     scored: Masks  # (n, H, W)
     residual: Array  # (n, H, W) signed
 
     @classmethod
-    def of(cls, images: Array, scored: Masks, residual: Array) -> "NormalResiduals":
-        """What is left of normals (n, H, W), sampled down to ``MEASURED_AT`` rows where there are more."""
-        shape = _compared(images.shape[1], images.shape[2])
-        return cls(_sampled(images, shape), _covered(scored, shape), _sampled(residual, shape))
+    def of(cls, normals: CanvasImages, residual: Array) -> "NormalResiduals":
+        """Residuals (n, H, W) of ``normals``, sampled down to at most ``MEASURED_AT`` rows."""
+        height, width = residual.shape[1:]
+        factor = min(1.0, MEASURED_AT / height)
+        shape = round(factor * height), round(factor * width)
+        return cls(area_means(normals.gray, shape), covered(normals.scored, shape), area_means(residual, shape))
 
-    def unlike(self, images: CanvasImages, residual: Array, config: ScoreConfig) -> Array:
-        """How far residuals (m, H, W) differ at least from those of similar normals, in local mean (m, H, W), ≥ 0.
+    def difference(self, images: CanvasImages, residual: Array, config: ScoreConfig) -> Array:
+        """Smallest local mean difference (m, H, W), ≥ 0, of residuals (m, H, W) from those of similar normals.
 
-        The ``config.beside`` most similar normals and their mirrors are asked, and with ``own_mirror`` the image's
-        other half. None of ``images`` may be of a training normal's group. Images larger than the normals are compared
-        at the normals' size, and the map is enlarged.
+        Candidates are the ``config.beside`` most similar normals, their mirror images, and with ``own_mirror`` the
+        image's own mirror image. No image may share a group with a training normal. Images larger than the normals are
+        compared at the normals' size, and the map is enlarged.
         """
-        shape, own = self.images.shape[1:], residual.shape[1:]
+        shape, own = self.images.shape[1:], (residual.shape[1], residual.shape[2])
         found = patch_neighbour_map(
             self.images,
-            _sampled(images.gray, (shape[0], shape[1])),
-            train_mask=self.scored,
-            query_mask=_covered(images.scored, (shape[0], shape[1])),
-            values=(self.residual, _sampled(residual, (shape[0], shape[1]))),
-            config=_search(config, shape[0]),
+            area_means(images.gray, shape),
+            self.scored,
+            covered(images.scored, shape),
+            _search(config, shape[0]),
+            values=(self.residual, area_means(residual, shape)),
         )
-        return found if shape == own else np.stack([enlarge(one, (own[0], own[1])) for one in found])
-
-
-def _compared(height: int, width: int) -> tuple[int, int]:
-    factor = min(1.0, MEASURED_AT / height)
-    return round(factor * height), round(factor * width)
-
-
-def _sampled(planes: NDArray[np.floating], shape: tuple[int, int]) -> Array:
-    """Planes (n, H, W) at another size, area means."""
-    if planes.shape[1:] == shape:
-        return np.asarray(planes, np.float32)
-    small = [cv2.resize(np.asarray(one, np.float32), shape[::-1], interpolation=cv2.INTER_AREA) for one in planes]
-    return np.asarray(small, np.float32).reshape(len(planes), *shape)
-
-
-def _covered(masks: Masks, shape: tuple[int, int]) -> Masks:
-    """Masks (n, H, W) at another size: cells of which at least half is covered."""
-    return masks if masks.shape[1:] == shape else _sampled(masks.astype(np.float32), shape) >= 0.5
+        return found if shape == own else np.stack([enlarge(one, own) for one in found])
 
 
 def _search(config: ScoreConfig, height: int) -> NeighbourConfig:
-    """The search of ``ScoreConfig.beside`` on canvases of that height, px."""
+    """The search that ``config`` asks for on canvases ``height`` px high."""
     usual, factor = NeighbourConfig(), height / MEASURED_AT
     return NeighbourConfig(
         neighbours=config.beside,

@@ -1,7 +1,7 @@
-"""One way from residuals to scores, for methods and controls alike.
+"""Turn residuals of methods and controls into scores.
 
-Statistics come from validation normals only; a validation image is scored by the statistics of the *others*
-(their group is left out), so that the label-free threshold is not set by images the statistics already know.
+Statistics come from validation normals only. A validation image is standardised by the *other* normals (its group is
+left out), because the label-free threshold must not come from images that the statistics have already seen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,16 +25,16 @@ from models.scoring import (
     worst_mean,
     z_score,
 )
-from pipeline.detectors.similar import SimilarNormals
+from pipeline.detectors.similar import Masks, SimilarNormals
 from pipeline.errors import DatasetUnusable
-from pipeline.forms.form import NO_DATA, SCORED
+from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, canvases, load_tiles
 
 PartsOf = Callable[[int], Array]
 """Row of the images → smoothed, non-negative parts (P, H, W) of its residual."""
 HEAT_RANGE = (0.0, 8.0)
-"""Standardised score (sd of normals) shown as the coldest and the hottest colour; the same for every image."""
+"""Standardised scores (sd of normals) of the coldest and the hottest colour, the same for every image."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +48,31 @@ class CanvasImages:
 
     @cached_property
     def gray(self) -> Array:
-        """(n, H, W): what controls of one channel see."""
+        """Pixels (n, H, W) for controls of one channel."""
         return lead(self.pixels)
 
     @cached_property
-    def scored(self) -> NDArray[np.bool_]:
-        """(n, H, W): where scores count."""
-        scored: NDArray[np.bool_] = self.validity == SCORED
-        return scored
+    def scored(self) -> Masks:
+        """Where scores count, (n, H, W)."""
+        return np.asarray(self.validity == SCORED)
 
     @cached_property
-    def seen(self) -> NDArray[np.bool_]:
-        """(n, H, W): where something was imaged."""
-        seen: NDArray[np.bool_] = self.validity != NO_DATA
-        return seen
+    def seen(self) -> Masks:
+        """Where something was imaged, (n, H, W)."""
+        return np.asarray(self.validity != NO_DATA)
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """Rows of one split."""
         return np.flatnonzero((self.images["split"] == split).to_numpy())
 
     def offset(self, row: int) -> tuple[float, float]:
-        """By how many (rows, cols) the statistics of normals move for this image."""
+        """Shift (rows, cols) of the statistics of normals for this image."""
         image = self.images.iloc[row]
         return float(image["offset_row"]), float(image["offset_col"])
 
 
 def lead(pixels: Array) -> Array:
-    """The only channel (n, H, W) of pixels (n, C, H, W), or green of three: a fundus shows lesions best there."""
+    """The only channel (n, H, W) of pixels (n, C, H, W), or green of three, which shows a fundus's lesions best."""
     return pixels[:, 1 if pixels.shape[1] == 3 else 0]
 
 
@@ -87,68 +85,63 @@ def canvas_images(
     size: tuple[int, int],
     more: TileSet | None = None,
 ) -> CanvasImages:
-    """Load and stitch one canvas; offsets are scaled from tile pixels to ``size``; ``more`` as in ``load_tiles``."""
-    held = load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size, more=more)
-    if not len(held.index):
-        raise DatasetUnusable(f"{tiles.asset} {tiles.data_version}: no tiles of canvas {canvas} in {list(splits)}")
-    return stitched(held, canvas, size)
+    """Load and stitch one canvas with tiles of ``size`` (h, w); ``more`` tiles follow as in ``load_tiles``."""
+    return stitched(load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size, more=more), canvas)
 
 
-def stitched(held: TileSet, canvas: str, size: tuple[int, int]) -> CanvasImages:
-    """Tiles of one canvas as its images; ``size`` (h, w) is that of the tiles."""
+def stitched(held: TileSet, canvas: str) -> CanvasImages:
+    """Stitch tiles of one canvas to images; offsets are scaled to the size of the tiles."""
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
     proxy = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
-    scale = np.array([size[0], size[1]], float) / 256
-    images = images.assign(offset_row=images["offset_row"] * scale[0], offset_col=images["offset_col"] * scale[1])
+    rows, cols = (side / TILE for side in held.validity.shape[1:])
+    images = images.assign(offset_row=images["offset_row"] * rows, offset_col=images["offset_col"] * cols)
     return CanvasImages(images, _unit(pixels), proxy, validity.astype(np.uint8))
 
 
 def _unit(codes: NDArray[np.generic]) -> Array:
     """uint8 codes as float32 in [0, 1]."""
-    values: Array = codes.astype(np.float32) / np.float32(255)
-    return values
+    return codes.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
 class CanvasScore:
-    """Scores of one canvas, made on demand and not kept, so that memory stays bounded."""
+    """Scores of one canvas. Maps are computed on demand and not kept, which bounds memory."""
 
     images: CanvasImages
     map_of: Callable[[int], Array]  # row → (H, W) standardised pixel scores
     config: ScoreConfig
-    normal: NormalStatistics  # of all validation normals: what images of other splits are standardised by
-    similar: SimilarNormals | None  # those normals one by one, where each image is standardised by the most similar
+    normal: NormalStatistics  # of all validation normals; standardise images of other splits
+    similar: SimilarNormals | None  # the same normals one by one, if each image is standardised by the most similar
 
     def raw(self) -> Array:
-        """Mean of the worst share of pixels of every image (n,)."""
+        """Mean (n,) of the worst share of pixels of every image."""
         scored = self.images.scored
         raw = [worst_mean(self.map_of(row)[None], scored[row][None], self.config) for row in range(len(scored))]
         return np.concatenate(raw)
 
     def image(self) -> Array:
-        """Image scores (n,): ``raw`` z-scored on validation normals."""
+        """Image scores (n,): ``raw`` in units of the sd of validation normals."""
         raw = self.raw()
         return z_score(raw, raw[self.images.rows("val")])
 
 
 def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -> CanvasScore:
-    """Standardise by validation normals; a validation image's whole group is left out of its own statistics."""
-    scored = images.scored
-    validation = images.rows("val")
-    group = images.images["group"].to_numpy()
-    if len(set(group[validation])) < 2:
-        raise DatasetUnusable(
-            f"scores need validation normals of two groups or more, got {len(set(group[validation]))}"
-        )
+    """Standardise by validation normals; a validation image's own group is left out of its statistics."""
+    scored, group = images.scored, images.images["group"].to_numpy()
+    held_out = images.rows("val").tolist()
+    if (count := len(set(group[held_out]))) < 2:
+        raise DatasetUnusable(f"scores need validation normals of two groups or more, got {count}")
 
     def added(rows: Iterable[int]) -> NormalSums:
         return reduce(add, (sums(parts_of(row), scored[row], images.offset(row), config) for row in rows))
 
-    total = added(validation.tolist())
+    total = added(held_out)
     everyone = total.statistics(config)
-    held_out = validation.tolist()
-    similar = _similar(images, parts_of, held_out, config) if config.similar else None
+    similar = None
+    if config.similar:
+        smoothed, offsets = (np.stack([of(row) for row in held_out]) for of in (parts_of, images.offset))
+        similar = SimilarNormals(images.gray[held_out], scored[held_out], smoothed, offsets, config)
 
     def statistics_for(row: int) -> NormalStatistics:
         kin = [at for at, other in enumerate(held_out) if group[other] == group[row]]
@@ -157,40 +150,26 @@ def score_canvas(images: CanvasImages, parts_of: PartsOf, config: ScoreConfig) -
         return (total - added(held_out[at] for at in kin)).statistics(config) if kin else everyone
 
     def map_of(row: int) -> Array:
-        statistics = statistics_for(row)
-        return standardise_one(parts_of(row), statistics, scored[row], images.offset(row), config)
+        return standardise_one(parts_of(row), statistics_for(row), scored[row], images.offset(row), config)
 
     return CanvasScore(images, map_of, config, everyone, similar)
-
-
-def _similar(images: CanvasImages, parts_of: PartsOf, rows: list[int], config: ScoreConfig) -> SimilarNormals:
-    smoothed = np.stack([parts_of(row) for row in rows])
-    offsets = np.array([images.offset(row) for row in rows])
-    return SimilarNormals(images.gray[rows], images.scored[rows], smoothed, offsets, config)
 
 
 def residual_parts(residual: Array, images: CanvasImages, config: ScoreConfig) -> PartsOf:
     """Parts of signed residuals (n, H, W), smoothed image by image."""
     scored = images.scored
-
-    def parts_of(row: int) -> Array:
-        smoothed: Array = parts(residual[row][None], scored[row][None], config)[0]
-        return smoothed
-
-    return parts_of
+    return lambda row: np.asarray(parts(residual[row][None], scored[row][None], config)[0])
 
 
 def fused_map(parts: Sequence[tuple[float, CanvasScore]], row: int) -> Array:
     """Weighted sum (H, W) of standardised maps of one image, at the size of the largest."""
     maps = [weight * score.map_of(row) for weight, score in parts]
     height, width = max(found.shape for found in maps)
-    total: Array = np.sum([enlarge(found, (height, width)) for found in maps], axis=0, dtype=np.float32)
-    return total
+    return np.asarray(np.sum([enlarge(found, (height, width)) for found in maps], axis=0, dtype=np.float32))
 
 
 def enlarge(values: Array, shape: tuple[int, int]) -> Array:
     """A map (H, W) at another resolution, bilinear."""
     if values.shape == shape:
         return values
-    larger: Array = cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return larger
+    return np.asarray(cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))

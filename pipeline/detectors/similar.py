@@ -1,7 +1,7 @@
-"""Standardise by the most similar normals: what is usual for an image of this kind, not for all kinds at once.
+"""Find the normals most like an image, and standardise by those instead of all.
 
-A slot of brain MRI holds three planes and many contrasts; where anatomy and texture differ as much, the mean residual
-of all normals is that of none. Legend as in ``models.scoring``; n normals.
+A slot of brain MRI holds three planes and many contrasts. Where anatomy and texture differ that much, the mean residual
+of all normals describes none of them. Legend as in ``models.scoring``; n normals, m queries.
 """
 
 from collections.abc import Collection
@@ -10,37 +10,39 @@ from functools import cached_property, reduce
 from operator import add
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring import Array, NormalStatistics, NormalSums, ScoreConfig, sums
+from pipeline.errors import ConfigError
 
 Masks = NDArray[np.bool_]
 Value = TypeVar("Value", np.float32, np.bool_)
 WORTH = 8.0
-"""The similar ones are few, so the statistics of all normals count beside them, as much as so many of them would."""
+"""Weight, in images, of the statistics of all normals when they are added to those of the few similar ones."""
 
 
 @dataclass(frozen=True)
 class SimilarNormals:
-    """Held-out normals, of which each image is standardised by those most like it."""
+    """Held-out normals; each image is standardised by those most like it."""
 
-    images: Array  # (n, H, W) in [0, 1]: what likeness is judged by
+    images: Array  # (n, H, W) in [0, 1], compared with the image
     scored: Masks  # (n, H, W)
     smoothed: Array  # (n, P, H, W) parts of their residuals
     offsets: NDArray[np.float64]  # (n, 2) px
     config: ScoreConfig
 
     def statistics(self, image: Array, scored: Masks, without: Collection[int] = ()) -> NormalStatistics:
-        """Mean and sd for an image (H, W); ``without`` names normals that must not speak for it (its own group)."""
+        """Mean and sd for an image (H, W); ``without`` lists normals to leave out, those of the image's own group."""
         count = len(self.images)
         kept = np.array([at for at in range(len(self._bank)) if at % count not in without], dtype=np.int64)
         chosen = kept[ranking(self._bank[kept], image[None], scored[None], self.config.similar)[0]]
-        usual = self._everyone
+        everyone = self._everyone
         for one in without:
-            usual = usual - reduce(add, (self._each[at] for at in range(one, len(self._bank), count)))
-        some: NormalSums = reduce(add, (self._each[at] for at in chosen)).smoothed(self.config.sigma)
-        return (some + usual.scaled(WORTH / usual.count.max())).statistics(self.config)
+            everyone = everyone - reduce(add, (self._each[at] for at in range(one, len(self._bank), count)))
+        similar: NormalSums = reduce(add, (self._each[at] for at in chosen)).smoothed(self.config.sigma)
+        return (similar + everyone.scaled(WORTH / everyone.count.max())).statistics(self.config)
 
     @cached_property
     def _bank(self) -> Array:
@@ -48,7 +50,7 @@ class SimilarNormals:
 
     @cached_property
     def _each(self) -> list[NormalSums]:
-        """What each image of the bank adds."""
+        """Sums of each image of the bank."""
         single = replace(self.config, mirrored=False)
         rows = zip(self.smoothed, self.scored, self.offsets, strict=True)
         found = [sums(parts, mask, (float(at[0]), float(at[1])), single) for parts, mask, at in rows]
@@ -60,19 +62,31 @@ class SimilarNormals:
 
 
 def with_mirrors(values: NDArray[Value], mirrored: bool) -> NDArray[Value]:
-    """The values, followed by their mirror images where asked for."""
+    """The values (…, W), followed by their mirror images if ``mirrored``."""
     return np.concatenate([values, values[..., ::-1]]) if mirrored else values
 
 
-def ranking(bank: Array, query: Array, query_mask: Masks | None, count: int) -> NDArray[np.int64]:
+def ranking(bank: Array, query: Array, query_mask: Masks, count: int) -> NDArray[np.int64]:
     """Indices (m, count) of the images of the bank (n, H, W) closest to each query (m, H, W).
 
-    By squared distance inside the query's mask. ``ValueError`` where nothing can be ranked.
+    Closest by squared distance inside the query's mask. ``ConfigError`` for an empty bank or one of another size.
     """
     if not len(bank) or bank.shape[1:] != query.shape[1:]:
-        raise ValueError(f"ranking: expected images of the queries' size, got {bank.shape} beside {query.shape}")
+        raise ConfigError(f"expected normals of the queries' size to compare with, got {bank.shape} and {query.shape}")
     flat, asked = bank.reshape(len(bank), -1), query.reshape(len(query), -1)
-    weight = np.ones_like(asked) if query_mask is None else query_mask.reshape(len(query), -1).astype(np.float32)
+    weight = query_mask.reshape(len(query), -1).astype(np.float32)
     distance = weight @ np.square(flat).T - 2 * (asked * weight) @ flat.T  # plus a constant of each query
-    order: NDArray[np.int64] = np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
-    return order
+    return np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
+
+
+def area_means(planes: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
+    """Planes (n, H, W) sampled down to ``shape`` (h, w)."""
+    if planes.shape[1:] == shape:
+        return np.asarray(planes, np.float32)
+    small = [cv2.resize(np.asarray(one, np.float32), shape[::-1], interpolation=cv2.INTER_AREA) for one in planes]
+    return np.asarray(small, np.float32).reshape(len(planes), *shape)
+
+
+def covered(masks: Masks, shape: tuple[int, ...]) -> Masks:
+    """Masks (n, H, W) sampled down to ``shape`` (h, w): cells of which at least half is covered."""
+    return masks if masks.shape[1:] == shape else area_means(masks.astype(np.float32), shape) >= 0.5

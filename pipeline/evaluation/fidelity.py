@@ -48,7 +48,7 @@ class Network:
     def predict(self, held: TileSet) -> Prediction:
         """Run the method on tiles at its size."""
         shown = held if self.method.needs_proxy else replace(held, proxies=None)
-        return predict_tiles(self.method, shown, canvas=self.canvas, size=self.size)
+        return predict_tiles(self.method, shown, canvas=self.canvas)
 
 
 def seen_image(predicted: Prediction) -> Array:

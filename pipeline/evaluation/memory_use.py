@@ -46,7 +46,7 @@ def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataF
 
     memories[0].register_forward_hook(count)
     held = load_tiles(tiles, None, splits=["val"], canvas=canvas, size=size)
-    predict_tiles(method, held, canvas=canvas, size=size)
+    predict_tiles(method, held, canvas=canvas)
     calls = torch.stack(counts).reshape(len(held.index), -1, items)  # tiles are scored one after the other
     return held.index, calls.sum(dim=1).numpy().astype(float)
 

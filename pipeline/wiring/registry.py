@@ -33,7 +33,7 @@ ANSWER = {
     "domain_distance": "double",
     "in_domain": "boolean",
     "regions": "string",  # JSON list, px of the image
-    "heat_map": "string",  # base64 PNG: the image with its heat
+    "overlay": "string",  # base64 PNG: the image with its heat
     "reason": "string",
     "detector": "string",
 }

@@ -1,7 +1,6 @@
-"""The model that MLflow serves: the bytes of an image file in; score, rarity, decision and heat map out.
+"""The model that MLflow serves: takes the bytes of image files, gives score, rarity, decision and overlay.
 
-MLflow runs this file (models from code, no pickle) with a copy of `pipeline` and `models`; the detector's folder is its
-artifact.
+MLflow runs this file as code (no pickle) with a copy of `pipeline` and `models` and the detector's folder as artifact.
 """
 
 import base64
@@ -15,14 +14,16 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipeline.data.read.frames import read_frames
+from pipeline.data.read.frames import Frame, read_frames
+from pipeline.detectors.folder.output import UNUSABLE
+from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.freeze import read_detector
 from pipeline.errors import UnusableImage
 
 
 class ServedDetector(PythonModel):
-    """Column ``image`` (bytes of a file) → one row a frame with the columns of ``registry.ANSWER``."""
+    """Column ``image`` (bytes of a file) → one row per frame with the columns of ``registry.ANSWER``."""
 
     detector: Detector
 
@@ -31,14 +32,13 @@ class ServedDetector(PythonModel):
         self.detector = read_detector(Path(context.artifacts["detector"]))
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        """Score every frame of every posted file; decisions are made at ``params["false_alarm_rate"]``."""
-        rate = max(float((params or {}).get("false_alarm_rate", 0.05)), self.detector.images.least)
-        rows = [
-            row
-            for number, content in enumerate(model_input["image"])
-            for row in self._file(number, bytes(content), rate)
-        ]
-        return pd.DataFrame(rows)
+        """Score every frame of every posted file.
+
+        Decisions use ``params["false_alarm_rate"]``, raised to the lowest rate that the detector's normals can tell.
+        """
+        rate = max(float((params or {}).get("false_alarm_rate", DEFAULT_RATE)), self.detector.images.least)
+        posted = enumerate(model_input["image"])
+        return pd.DataFrame([row for number, content in posted for row in self._file(number, bytes(content), rate)])
 
     def _file(self, number: int, content: bytes, rate: float) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -47,25 +47,32 @@ class ServedDetector(PythonModel):
             path.write_bytes(content)
             return [self._frame(number, frame, rate) for frame in read_frames(path)]
 
-    def _frame(self, number: int, frame: Any, rate: float) -> dict[str, Any]:
-        row: dict[str, Any] = {"input": number, "frame": frame.number, "reason": frame.reason}
-        row |= dict.fromkeys(("score", "false_alarm_rate", "domain_distance"), float("nan"))
-        row |= {"decision": "unusable", "in_domain": False, "regions": "[]", "heat_map": ""}
-        row |= {"detector": self.detector.data_version}
+    def _frame(self, number: int, frame: Frame, rate: float) -> dict[str, Any]:
+        row = {
+            "input": number,
+            "frame": frame.number,
+            "reason": frame.reason,
+            **dict.fromkeys(("score", "false_alarm_rate", "domain_distance"), float("nan")),
+            "decision": UNUSABLE,
+            "in_domain": False,
+            "regions": "[]",
+            "overlay": "",
+            "detector": self.detector.data_version,
+        }
         if frame.pixels is None:
             return row
         try:
-            found = self.detector.score(frame.pixels)
+            image = self.detector.score(frame.pixels)
         except UnusableImage as error:
             return row | {"reason": str(error)}
         return row | {
-            "score": found.score,
-            "false_alarm_rate": found.false_alarm_rate,
-            "domain_distance": found.distance,
-            "decision": found.decision(rate),
-            "in_domain": found.in_domain,
-            "regions": json.dumps([asdict(region) for region in found.regions(rate)]),
-            "heat_map": base64.b64encode(found.overlay(rate)).decode(),
+            "score": image.score,
+            "false_alarm_rate": image.false_alarm_rate,
+            "domain_distance": image.distance,
+            "decision": image.decision(rate),
+            "in_domain": image.in_domain,
+            "regions": json.dumps([asdict(region) for region in image.regions(rate)]),
+            "overlay": base64.b64encode(image.overlay(rate)).decode(),
         }
 
 

@@ -109,7 +109,7 @@ def test_a_cut_run_goes_on(undisturbed, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = run(undisturbed, *words)
-    assert "were scored before the cut; going on" in done.stderr
+    assert "files are scored already" in done.stderr
     table = pd.read_csv(tmp_path / "out" / "scores.csv")
     files = [path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png")]
     assert sorted(table["path"]) == sorted(map(str, files))
@@ -165,13 +165,13 @@ def test_the_served_model_answers_what_the_command_says(undisturbed, detector, t
     assert row["score"] == pytest.approx(expected.score, rel=1e-5)
     assert row["false_alarm_rate"] == expected.false_alarm_rate
     assert row["decision"] == expected.decision(0.2)
-    assert base64.b64decode(row["heat_map"]) == expected.overlay(0.2)
+    assert base64.b64decode(row["overlay"]) == expected.overlay(0.2)
     done = run(undisturbed, path, "--dataset", "oct", "--out", tmp_path / "out", "--false-alarm-rate", "0.2")
     assert done.returncode == 0, done.stderr[-2000:]
     told = pd.read_csv(tmp_path / "out" / "scores.csv").iloc[0]
     assert row["score"] == pytest.approx(told["score"], abs=1e-5)
     assert (row["decision"], row["detector"]) == (told["decision"], told["detector"])
-    assert base64.b64decode(row["heat_map"]) == (tmp_path / "out" / told["overlay"]).read_bytes()
+    assert base64.b64decode(row["overlay"]) == (tmp_path / "out" / told["overlay"]).read_bytes()
 
 
 def _wait(server, url, log):

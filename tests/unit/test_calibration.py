@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.detectors.frozen.calibration import Calibration, in_words
+from pipeline.detectors.frozen.detector import ScoredImage
 from pipeline.errors import ConfigError
+from pipeline.forms import FORMS
 
 NORMAL = np.arange(39) / 10  # 39 scores, 0 to 3.8
 
@@ -38,3 +40,37 @@ def test_the_interval_lies_above_the_rate_and_closes_with_more_normals():
     few, many = Calibration.of(np.arange(20.0)), Calibration.of(np.arange(2000.0) / 100)
     assert few.highest_rate(18.5) > many.highest_rate(18.5) > 0.05
     assert few.highest_rate(-1.0) == 1.0
+
+
+def test_the_default_rate_is_raised_to_what_the_normals_can_tell():
+    assert Calibration.of(NORMAL).usable_rate() == 0.05
+    few = Calibration.of(np.arange(6.0))
+    assert few.usable_rate() == few.least == 1 / 7
+    assert few.usable_rate(0.2) == 0.2
+    with pytest.raises(ConfigError, match=r"6 normal images, got 0\.05; ask for a higher rate"):
+        few.usable_rate(0.05)
+
+
+def scored_image(score: float, normals: int) -> ScoredImage:
+    """A plain image with one hot place; the calibrations are 0, 1, 2, … of that many normals."""
+    rng = np.random.default_rng(0)
+    pixels, heat = rng.integers(60, 200, (90, 120), dtype=np.uint8), np.zeros((64, 64), np.float32)
+    heat[20:30, 20:30] = score
+    known = Calibration.of(np.arange(float(normals)))
+    return ScoredImage(
+        score=score, false_alarm_rate=known.rate(score), false_alarm_rate_high=known.highest_rate(score), distance=0.5,
+        pixels=pixels, tiles=FORMS["plain"].cut(pixels, {}), maps={"image": heat}, peaks=known,
+        canvases=FORMS["plain"].canvases,
+    )  # fmt: skip
+
+
+def test_with_few_normals_decision_regions_and_overlay_agree_on_the_rate():
+    hot, cold = scored_image(9.0, 6), scored_image(2.0, 6)
+    assert (hot.decision(), len(hot.regions())) == ("abnormal", 1)
+    assert (cold.decision(), cold.regions()) == ("normal", ())
+    assert hot.overlay() == hot.overlay(1 / 7)
+    for look in (hot.decision, hot.regions, hot.overlay):
+        with pytest.raises(ConfigError, match="ask for a higher rate"):
+            look(0.05)
+    many = scored_image(19.5, 19)
+    assert many.decision() == many.decision(0.05) == "abnormal"

@@ -98,12 +98,10 @@ def test_line_blob_maps_without_lines_are_refused(train, images):
 def test_pca_beside_normals_asks_what_it_leaves_of_them(train, images):
     score = ScoreConfig(sigma=0.0, beside=3)
     control = Control(name="pca", canvas="whole", size=SIZE, score=score, options=OPTIONS["pca"])
-    masks = {"train_mask": train.seen}
-    left = pca_residual(train.gray, train.gray, query_mask=train.seen, **masks, **OPTIONS["pca"])
-    shown = pca_residual(train.gray, images.gray, query_mask=images.seen, **masks, **OPTIONS["pca"])
-    expected = NormalResiduals(train.gray, train.scored, left).unlike(images, shown, score)
+    left, shown = (pca_residual(train, asked, **OPTIONS["pca"]) for asked in (train, images))
+    expected = NormalResiduals(train.gray, train.scored, left).difference(images, shown, score)
     found = CONTROLS["pca"](train, images, control)
     for row in range(len(images.images)):
         assert_allclose(found(row)[0], expected[row] * images.scored[row], atol=1e-6)
-    with pytest.raises(ConfigError, match="only median, pca, similar_mean, slic leave"):
+    with pytest.raises(ConfigError, match="only median, pca, similar_mean, slic give"):
         Control(name="nearest", canvas="whole", size=SIZE, score=score)

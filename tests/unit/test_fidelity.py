@@ -50,7 +50,7 @@ class Stub:
         self.size, self.rebuild = size, rebuild
 
     def predict(self, held):
-        images = stitched(held, self.canvas, self.size)
+        images = stitched(held, self.canvas)
         made = np.stack([self.rebuild(image) for image in images.gray]).astype(np.float32)
         residual = images.gray - made
         return SimpleNamespace(
@@ -167,7 +167,7 @@ def test_lesions_are_cut_back_into_the_tiles_of_their_canvas():
     full = tile_set(2, TILE, grid=2)
     lesion = LesionConfig(radius=(0.1, 0.2), strength=(0.3, 0.3), kinds=("square",))
     changed, masks = with_lesions(full, "whole", [lesion] * 2, False, np.random.default_rng(0))
-    before, after = (stitched(held, "whole", (TILE, TILE)).gray for held in (full, changed))
+    before, after = (stitched(held, "whole").gray for held in (full, changed))
     for row, mask in enumerate(masks):
         assert mask.any()
         assert_array_equal(before[row] != after[row], mask)

@@ -33,9 +33,7 @@ def full() -> TileSet:
 def predicted(name: str, full: TileSet, *, fine: bool, flip_average: bool = False) -> Prediction:
     method = build(name, METHODS[name].config_type(), seed=0)
     small = at_size(full, SIZE, 128)
-    return predict_tiles(
-        method, small, canvas="field", size=SIZE, full=full if fine else None, flip_average=flip_average
-    )
+    return predict_tiles(method, small, canvas="field", full=full if fine else None, flip_average=flip_average)
 
 
 @pytest.mark.parametrize("flip_average", [False, True])

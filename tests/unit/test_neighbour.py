@@ -8,6 +8,22 @@ from scipy import ndimage
 from pipeline.detectors.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
 from pipeline.errors import ConfigError
 
+CONFIG = NeighbourConfig()
+
+
+def everywhere(images: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.ones(images.shape, bool)
+
+
+def residual(train: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    return nearest_residual(train, query, everywhere(query))
+
+
+def distances(
+    train: NDArray[np.float32], query: NDArray[np.float32], config: NeighbourConfig = CONFIG
+) -> NDArray[np.float32]:
+    return patch_neighbour_map(train, query, everywhere(train), everywhere(query), config)
+
 
 @pytest.fixture
 def normals() -> NDArray[np.float32]:
@@ -17,37 +33,36 @@ def normals() -> NDArray[np.float32]:
 
 
 def test_a_training_image_and_its_mirror_have_no_residual(normals: NDArray[np.float32]) -> None:
-    assert np.abs(nearest_residual(normals, normals[2:4])).max() == 0
-    assert np.abs(nearest_residual(normals, normals[2:4, :, ::-1])).max() == 0
-    assert np.abs(nearest_residual(normals, normals[2:4, :, ::-1], mirrored=False)).max() > 0
+    assert np.abs(residual(normals, normals[2:4])).max() == 0
+    assert np.abs(residual(normals, normals[2:4, :, ::-1])).max() == 0
 
 
 def test_the_residual_keeps_its_sign(normals: NDArray[np.float32]) -> None:
     query = normals[:1].copy()
     query[0, 10, 10] += 0.3
     query[0, 20, 20] -= 0.3
-    residual = nearest_residual(normals, query)
-    assert residual[0, 10, 10] == pytest.approx(0.3, abs=1e-6)
-    assert residual[0, 20, 20] == pytest.approx(-0.3, abs=1e-6)
+    found = residual(normals, query)
+    assert found[0, 10, 10] == pytest.approx(0.3, abs=1e-6)
+    assert found[0, 20, 20] == pytest.approx(-0.3, abs=1e-6)
 
 
 def test_small_shifts_cost_nothing_and_a_spot_stands_out(normals: NDArray[np.float32]) -> None:
     query = np.roll(normals[:1], (1, -2), axis=(1, 2))
-    plain = patch_neighbour_map(normals, query)
+    plain = distances(normals, query)
     assert plain[0, 6:-6, 6:-6].max() < 1e-6
     query[0, 14:18, 14:18] += 0.5
-    spotted = patch_neighbour_map(normals, query)
+    spotted = distances(normals, query)
     assert np.hypot(*(np.subtract(np.unravel_index(spotted[0].argmax(), (32, 32)), 15.5))) < 3
 
 
 def test_the_other_half_explains_what_is_symmetrical_and_not_a_spot(normals: NDArray[np.float32]) -> None:
     even = normals[1:2] + normals[1:2, :, ::-1] + 1.5  # unlike every normal, alike on both sides
-    alone = patch_neighbour_map(normals[2:], even)
-    beside = patch_neighbour_map(normals[2:], even, config=NeighbourConfig(own_mirror=1))
+    alone = distances(normals[2:], even)
+    beside = distances(normals[2:], even, NeighbourConfig(own_mirror=1))
     assert alone.mean() > 0.5
     assert beside.max() < 1e-5
     even[0, 14:18, 4:8] += 0.5
-    spotted = patch_neighbour_map(normals[2:], even, config=NeighbourConfig(own_mirror=1))
+    spotted = distances(normals[2:], even, NeighbourConfig(own_mirror=1))
     assert spotted[0, 16, 6] > 0.1
     assert spotted[0, :, 12:20].max() < 1e-5
 
@@ -55,14 +70,14 @@ def test_the_other_half_explains_what_is_symmetrical_and_not_a_spot(normals: NDA
 def test_what_is_masked_out_cannot_score(normals: NDArray[np.float32]) -> None:
     query, asked = normals[:1] * 0 + 5, np.zeros((1, 32, 32), bool)
     asked[0, :10] = True
-    maps = patch_neighbour_map(normals, query, query_mask=asked)
+    maps = patch_neighbour_map(normals, query, everywhere(normals), asked, CONFIG)
     assert (maps[0, 10:] == 0).all()
     assert (maps[0, :10] > 1).all()
 
 
 def test_places_no_normal_knows_still_have_a_value(normals: NDArray[np.float32]) -> None:
     known = np.zeros(normals.shape, bool)
-    maps = patch_neighbour_map(normals, normals + 1, train_mask=known)
+    maps = patch_neighbour_map(normals, normals + 1, known, ~known, CONFIG)
     assert np.isfinite(maps).all()
 
 
@@ -70,6 +85,6 @@ def test_settings_and_shapes_are_checked(normals: NDArray[np.float32]) -> None:
     with pytest.raises(ConfigError, match="odd patch"):
         NeighbourConfig(patch=4)
     with pytest.raises(ConfigError, match="size"):
-        patch_neighbour_map(normals, normals[:, :16])
+        distances(normals, normals[:, :16])
     with pytest.raises(ConfigError, match="size"):
-        nearest_residual(normals[:0], normals)
+        residual(normals[:0], normals)

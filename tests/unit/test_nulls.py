@@ -7,13 +7,15 @@ from numpy.testing import assert_allclose
 
 from models.metrics import auroc
 from models.pixel_curve import PixelCurve
-from pipeline.detectors.controls.similar_mean import RANKED_AT, NormalBank
+from pipeline.detectors.controls.similar_mean import RANKED_AT, similar_mean_residual
+from pipeline.detectors.scorers import CanvasImages
 from pipeline.errors import ConfigError
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS, median_window, network_records, root_mean_square
 from pipeline.evaluation.records import RECORD_KEYS, RecordContext, kind
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.experiments.presets import PRESETS
+from pipeline.forms.form import SCORED, SEEN
 from pipeline.reports.evaluation.verdict import network_words
 from pipeline.reports.kit.words import title
 
@@ -21,46 +23,50 @@ OWN = ScoreName.of("own")
 CONTEXT = RecordContext(dataset="oct", preset="p", seed=0, data_version="d", resamples=200)
 
 
-def bank(values, groups, side=8):
-    images = np.stack([np.full((side, side), value, np.float32) for value in values])
-    return NormalBank(images, np.ones(images.shape, bool), np.array(list(groups), object))
+def canvas(images, groups):
+    table = pd.DataFrame({"group": list(groups)})
+    return CanvasImages(table, images[:, None], None, np.full(images.shape, SCORED, np.uint8))
+
+
+def flat(values, groups, side=8):
+    """Images of one gray level each."""
+    return canvas(np.stack([np.full((side, side), value, np.float32) for value in values]), groups)
 
 
 def residual(normals, value, group, count, side=8):
-    query = np.full((1, side, side), value, np.float32)
-    return normals.residual(query, np.ones(query.shape, bool), np.array([group], object), count)
+    return similar_mean_residual(normals, flat([value], group, side), count)
 
 
 def test_the_mean_is_that_of_the_nearest_normals():
-    normals = bank([0.1, 0.2, 0.3, 0.9], "abcd")
+    normals = flat([0.1, 0.2, 0.3, 0.9], "abcd")
     assert_allclose(residual(normals, 0.25, "x", 2), 0, atol=1e-6)
     assert_allclose(residual(normals, 0.25, "x", 4), 0.25 - 0.375, atol=1e-6)
     assert_allclose(residual(normals, 0.25, "x", 12), 0.25 - 0.375, atol=1e-6, err_msg="there are only four")
 
 
 def test_an_images_own_group_has_no_say():
-    normals = bank([0.1, 0.2, 0.3], "aab")
+    normals = flat([0.1, 0.2, 0.3], "aab")
     assert_allclose(residual(normals, 0.1, "a", 1), 0.1 - 0.3, atol=1e-6)
     with pytest.raises(ConfigError, match="of another group than 'a'"):
-        residual(bank([0.1, 0.2], "aa"), 0.1, "a", 1)
+        residual(flat([0.1, 0.2], "aa"), 0.1, "a", 1)
     with pytest.raises(ConfigError, match="expected normals of"):
         residual(normals, 0.1, "x", 1, side=4)
 
 
 def test_likeness_is_judged_inside_the_scored_area_and_pixels_nobody_shows_differ_by_nothing():
-    normals = bank([0.2, 0.6], "ab")
-    normals.images[0, :, 4:] = 1.0  # unlike the query where nothing is scored
+    normals = flat([0.2, 0.6], "ab")
+    normals.gray[0, :, 4:] = 1.0  # unlike the query where nothing is scored
     normals.seen[:, 0] = False
-    query, scored = np.full((1, 8, 8), 0.25, np.float32), np.zeros((1, 8, 8), bool)
-    scored[:, :, :4] = True
-    found = normals.residual(query, scored, np.array(["x"], object), 1)
+    query = flat([0.25], "x")
+    query.validity[:, :, 4:] = SEEN
+    found = similar_mean_residual(normals, query, 1)
     assert_allclose(found[0, 1:, :4], 0.05, atol=1e-6)
     assert_allclose(found[0, 0], 0)
 
 
 def test_large_canvases_are_compared_at_a_smaller_size():
     side = 2 * RANKED_AT
-    assert_allclose(residual(bank([0.1, 0.5], "ab", side), 0.45, "x", 1, side), -0.05, atol=1e-6)
+    assert_allclose(residual(flat([0.1, 0.5], "ab", side), 0.45, "x", 1, side), -0.05, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "window"), [((64, 64), 15), ((256, 256), 61), ((32, 128), 15), ((4, 4), 3)])

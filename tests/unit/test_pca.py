@@ -1,10 +1,13 @@
 """The PCA control rebuilds the span of its training images and nothing else."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.detectors.controls.pca import augmented, pca_residual, valid_mean
+from pipeline.detectors.scorers import CanvasImages
 from pipeline.errors import ConfigError
+from pipeline.forms.form import NO_DATA, SCORED
 
 H, W = 8, 12
 
@@ -19,15 +22,13 @@ def full(images: np.ndarray) -> np.ndarray:
     return np.ones(images.shape, np.bool_)
 
 
+def canvas(images: np.ndarray, mask: np.ndarray | None) -> CanvasImages:
+    validity = np.where(full(images) if mask is None else mask, SCORED, NO_DATA).astype(np.uint8)
+    return CanvasImages(pd.DataFrame(index=range(len(images))), images[:, None], None, validity)
+
+
 def residual(train, query, components, train_mask=None, query_mask=None, **options):
-    return pca_residual(
-        train,
-        query,
-        components=components,
-        train_mask=full(train) if train_mask is None else train_mask,
-        query_mask=full(query) if query_mask is None else query_mask,
-        **options,
-    )
+    return pca_residual(canvas(train, train_mask), canvas(query, query_mask), components=components, **options)
 
 
 def test_what_lies_in_the_span_is_rebuilt():

@@ -98,9 +98,10 @@ def test_an_image_is_never_compared_with_its_own_group(classifier):
 def test_what_is_stored_where_nothing_was_imaged_does_not_matter():
     images = heads(6, seed=4)
     normals, known = images.gray[1:4], images.seen[1:4]
-    plain = features(images.gray[0], images.seen[0], normals, known, CONFIG.features)
+    others = (normals, known, CONFIG.features, (0.0, 0.0), None)
+    plain = features(images.gray[0], images.seen[0], *others)
     altered = np.where(images.seen[0], images.gray[0], 0.9).astype(np.float32)
-    assert np.allclose(features(altered, images.seen[0], normals, known, CONFIG.features), plain, atol=1e-5)
+    assert np.allclose(features(altered, images.seen[0], *others), plain, atol=1e-5)
     assert np.isfinite(plain).all()
 
 

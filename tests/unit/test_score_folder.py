@@ -1,21 +1,21 @@
-"""What scoring writes, and how a cut run goes on."""
+"""Results of scoring a folder, and how an interrupted run is resumed."""
 
+import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipeline.detectors.folder.output import ScoreFolder, read_table
-from pipeline.detectors.folder.stream import Scored
+from pipeline.detectors.folder.stream import ScoredFrame
 from pipeline.detectors.frozen.heat import Region
 from pipeline.errors import ConfigError
 
 
 @dataclass
 class Made:
-    """A finding as far as the folder looks at it."""
+    """A scored image, as far as the folder uses it."""
 
     score: float = 1.5
     false_alarm_rate: float = 0.025
@@ -36,28 +36,50 @@ class Made:
 
 @dataclass
 class Named:
-    """A detector as far as the folder looks at it."""
+    """A detector, as far as the folder uses it."""
 
     dataset: str = "oct"
     data_version: str = "0123456789abcdef"
 
 
-def found(name, number=0, **values):
-    return Scored(Path(name), f"sha-{name}", number, Made(maps={}, **values))
+RATE = 0.05
 
 
-def test_tables_hold_a_row_a_frame_and_a_row_a_region(tmp_path):
-    folder = ScoreFolder(tmp_path, Named(), 0.05, overlays=True)
-    folder.add(found("a/nan.png"))
-    folder.add(Scored(Path("b.png"), "", 0, None, "cannot be decoded, 3 bytes"))
-    folder.add(found("c.nii", 7, false_alarm_rate=0.5))
-    made = folder.finish(["csv", "json", "parquet"])
+@pytest.fixture
+def file(tmp_path):
+    """Make a file of that name; its content is the name unless another is given."""
+
+    def make(name, content=""):
+        path = tmp_path / name
+        path.write_text(content or name)
+        return path
+
+    return make
+
+
+def scored(path, number=0, **values):
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return ScoredFrame(path, sha256, number, Made(maps={}, **values))
+
+
+def write(folder, files, rate=RATE, detector=None):
+    return ScoreFolder(folder, detector or Named(), rate, files, overlays=False)
+
+
+def test_tables_hold_a_row_a_frame_and_a_row_a_region(tmp_path, file):
+    paths = [file("nan.png"), tmp_path / "b.png", file("c.nii")]
+    folder = ScoreFolder(tmp_path, Named(), RATE, paths, overlays=True)
+    assert folder.left == paths
+    folder.add(scored(paths[0]))
+    folder.add(ScoredFrame(paths[1], "", 0, None, "cannot be decoded, 3 bytes"))
+    folder.add(scored(paths[2], 7, false_alarm_rate=0.5))
+    made, counts = folder.finish(["csv", "json", "parquet"])
     assert {path.name for path in made} == {
         f"{n}.{k}" for n in ("scores", "regions") for k in ("csv", "json", "parquet")
     }
-    assert folder.counts == {"abnormal": 1, "unusable": 1, "normal": 1}
+    assert counts == {"abnormal": 1, "unusable": 1, "normal": 1}
     table = read_table(tmp_path / "scores.csv")
-    assert table["path"].tolist() == ["a/nan.png", "b.png", "c.nii"]
+    assert table["path"].tolist() == [str(path) for path in paths]
     assert table["decision"].tolist() == ["abnormal", "unusable", "normal"]
     assert table["frame"].tolist() == [0, 0, 7]
     assert pd.isna(table["score"][1])
@@ -70,34 +92,55 @@ def test_tables_hold_a_row_a_frame_and_a_row_a_region(tmp_path):
     assert not list(tmp_path.glob("*.partial.csv"))
 
 
-def test_a_cut_run_goes_on_and_scores_its_last_file_again(tmp_path):
-    with ScoreFolder(tmp_path, Named(), 0.05, overlays=False) as cut:
-        for name, number in (("a.png", 0), ("b.nii", 0), ("b.nii", 1)):
-            cut.add(found(name, number))
-    with (tmp_path / "scores.partial.csv").open("a") as file:
-        file.write("b.nii,2,abno")  # a kill amid a line
-    again = ScoreFolder(tmp_path, Named(), 0.05, overlays=False)
-    assert again.done == {("a.png", "sha-a.png")}
+def test_an_interrupted_run_is_resumed_and_its_last_file_scored_again(tmp_path, file):
+    a, b, unread = file("a.png"), file("b.nii"), tmp_path / "gone.png"
+    cut = write(tmp_path, [a, unread, b])
+    cut.add(scored(a))
+    cut.add(ScoredFrame(unread, "", 0, None, "no such file"))
+    for number in range(2):
+        cut.add(scored(b, number))
+    with (tmp_path / "scores.partial.csv").open("a") as partial:
+        partial.write(f"{b},2,abno")  # a kill in the middle of a line
+    again = write(tmp_path, [a, unread, b])
+    assert again.left == [b]
     for number in range(3):
-        again.add(found("b.nii", number))
-    again.finish(["csv"])
+        again.add(scored(b, number))
+    _, counts = again.finish(["csv"])
     table = read_table(tmp_path / "scores.csv")
-    assert list(zip(table["path"], table["frame"], strict=True)) == [
-        ("a.png", 0), ("b.nii", 0), ("b.nii", 1), ("b.nii", 2),
-    ]  # fmt: skip
+    places = list(zip(table["path"], table["frame"], strict=True))
+    assert places == [(str(a), 0), (str(unread), 0), *((str(b), number) for number in range(3))]
     assert len(read_table(tmp_path / "regions.csv")) == 4
-    assert again.counts == {"abnormal": 4}
+    assert counts == {"abnormal": 4, "unusable": 1}
 
 
-def test_another_detector_does_not_go_on_with_the_table(tmp_path):
-    with ScoreFolder(tmp_path, Named(), 0.05, overlays=False) as cut:
-        cut.add(found("a.png"))
-    for detector, rate in ((Named(data_version="ffff456789abcdef"), 0.05), (Named(), 0.1)):
+def test_a_file_that_was_replaced_is_scored_again(tmp_path, file):
+    a, b, c = (file(name) for name in ("a.png", "b.png", "c.png"))
+    cut = write(tmp_path, [a, b, c])
+    for path in (a, b, c):
+        cut.add(scored(path))
+    file("a.png", "another image")
+    again = write(tmp_path, [a, b, c])
+    assert again.left == [a, c], "the replaced file, and the last one"
+    for path in again.left:
+        again.add(scored(path, score=2.5))
+    again.finish(["csv"])
+    for name, column in (("scores", "score"), ("regions", "peak")):
+        table = read_table(tmp_path / f"{name}.csv")
+        assert dict(zip(table["path"], table[column], strict=True)) == {str(a): 2.5, str(b): 1.5, str(c): 2.5}
+    table = read_table(tmp_path / "scores.csv").set_index("path")
+    assert table.loc[str(a), "sha256"] == hashlib.sha256(b"another image").hexdigest()
+
+
+def test_a_run_with_another_detector_is_not_resumed(tmp_path, file):
+    a = file("a.png")
+    cut = write(tmp_path, [a])
+    cut.add(scored(a))
+    for detector, rate in ((Named(data_version="ffff456789abcdef"), RATE), (Named(), 0.1)):
         with pytest.raises(ConfigError, match="another detector or false-alarm rate"):
-            ScoreFolder(tmp_path, detector, rate, overlays=False)
+            write(tmp_path, [a], rate, detector)
 
 
 def test_nothing_scored_gives_empty_tables(tmp_path):
-    ScoreFolder(tmp_path, Named(), 0.05, overlays=False).finish(["csv", "json", "parquet"])
+    write(tmp_path, []).finish(["csv", "json", "parquet"])
     assert read_table(tmp_path / "scores.csv").empty
     assert json.loads((tmp_path / "scores.json").read_text()) == []

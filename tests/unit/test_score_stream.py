@@ -52,11 +52,11 @@ def test_frames_come_in_order_and_what_cannot_be_used_with_its_reason(folder):
     assert [(one.path, one.number) for one in found] == [
         (path, number) for path in folder for number in range(23 if path.name == "20.png" else 1)
     ]
-    reasons = {one.path.name: one.reason for one in found if one.finding is None}
+    reasons = {one.path.name: one.reason for one in found if one.image is None}
     assert set(reasons) == {"05.png", "07.png"}
     assert reasons["05.png"] == "too dark for this form"
     assert "cannot be decoded" in reasons["07.png"]
-    assert [one.finding for one in found if one.path.name == "39.png"] == [139]
+    assert [one.image for one in found if one.path.name == "39.png"] == [139]
     assert max(detector.batches) <= BATCH
     assert len({one.sha256 for one in found if one.path.name == "20.png"}) == 1
 
@@ -70,7 +70,7 @@ def test_large_images_are_scored_in_smaller_batches(folder, monkeypatch):
 
 def test_a_file_that_goes_away_is_a_reason_and_not_the_end(folder, tmp_path):
     found = list(stream(Told(), [folder[0], tmp_path / "gone.png", folder[1]]))
-    assert [one.finding for one in found] == [100, None, 101]
+    assert [one.image for one in found] == [100, None, 101]
     assert "No such file" in found[1].reason
 
 

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, standardise_one
 from pipeline.detectors.similar import SimilarNormals, ranking
+from pipeline.errors import ConfigError
 
 H, W, COUNT = 10, 12, 80
 CONFIG = ScoreConfig(sigma=1.0, similar=40, mirrored=False)
@@ -67,5 +68,5 @@ def test_ranking_looks_inside_the_mask_alone():
 def test_nothing_to_rank_is_an_error():
     query = np.zeros((1, 4, 4), np.float32)
     for bank in (np.zeros((0, 4, 4), np.float32), np.zeros((2, 4, 5), np.float32)):
-        with pytest.raises(ValueError, match="images of the queries' size"):
-            ranking(bank, query, None, 1)
+        with pytest.raises(ConfigError, match="normals of the queries' size"):
+            ranking(bank, query, np.ones(query.shape, bool), 1)

@@ -1,1 +1,1 @@
-"""Simple references that stand beside every learned method, scored in the same way."""
+"""Simple controls that every learned method is compared with; they are scored in the same way."""

@@ -1,14 +1,13 @@
-"""The median filter: what differs from its surroundings, found without any training."""
+"""The median filter: how a pixel differs from its surroundings, without any training."""
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from models.scoring import Array
 
 
 def median_residual(canvas: Array, size: int = 61) -> Array:
-    """Signed difference (m, H, W) of canvases in 0..1 and their median in a window of ``size`` px (odd).
+    """Signed difference (m, H, W) of canvases in [0, 1] from their median in a window of ``size`` px (odd).
 
     The median is taken in steps of 1/255. Raises ``ValueError`` for an even size.
     """

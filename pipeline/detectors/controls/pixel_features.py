@@ -1,4 +1,4 @@
-"""What a pixel classifier sees of a canonical image: intensities, curvatures, and differences from what is normal.
+"""Features of a pixel for the pixel classifier: intensities, curvatures, and differences from similar normals.
 
 Legend: F features, H, W canvas px, k similar normals. Nothing here is learned.
 """
@@ -8,15 +8,13 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.line_blob import NEUTRAL, line_blob_maps
 from models.scoring import Array, NormalStatistics, shifted
 from pipeline.detectors.neighbour import NeighbourConfig, local_distance
+from pipeline.detectors.similar import Masks
 from pipeline.errors import ConfigError
-
-Masks = NDArray[np.bool_]
 
 LENGTHS = (17, 33, 34, 66, 132)
 """Lengths of the lines of the line-blob features, px of the canvas."""
@@ -24,14 +22,14 @@ LENGTHS = (17, 33, 34, 66, 132)
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """Which features there are; scales are Gaussians in px of the canvas as it is given."""
+    """Selection of features; scales are Gaussians in px of the given canvas."""
 
     scales: tuple[float, ...] = (0.7, 1.5, 3.0, 6.0, 12.0)
     curvatures: tuple[float, ...] = (1.0, 2.0, 4.0)  # Gaussians before the eigenvalues of the Hessian
-    intensity: bool = True  # the image itself, as it is and smoothed; without it only contrasts
-    mirror: bool = False  # difference from the mirrored image, where left and right are alike
+    intensity: bool = True  # the image itself, unsmoothed and smoothed; False = contrasts only
+    mirror: bool = False  # difference from the mirrored image, for anatomy that is symmetrical
     neighbours: int = 0  # most similar normals whose local difference is a feature
-    line_blob: bool = False  # maps of what is dark or bright and no line
+    line_blob: bool = False  # maps of dark and bright spots that are no lines
     place: bool = True  # row and column from the canvas's reference place, where canvases are aligned
 
     def __post_init__(self) -> None:
@@ -45,14 +43,15 @@ def features(
     normals: Array,
     known: Masks,
     config: FeatureConfig,
-    offset: tuple[float, float] = (0.0, 0.0),
-    usual: NormalStatistics | None = None,
+    offset: tuple[float, float],
+    usual: NormalStatistics | None,
 ) -> Array:
     """Features (F, H, W) float32 of one image (H, W) in [0, 1].
 
-    ``seen`` (H, W) says where something was imaged; ``normals`` and ``known`` (k, H, W) are its most similar
-    normals; ``offset`` (rows, cols in px) says how far its reference place (an optic disc) lies from the usual;
-    ``usual`` are the statistics of the line-blob maps of normals, which they need.
+    ``seen`` (H, W) marks what was imaged. ``normals`` (k, H, W) are its most similar normals and ``known`` (k, H, W)
+    what was imaged of them. ``offset`` (rows, cols in px) is the shift of its reference place (an optic disc) from the
+    usual one. ``usual`` are the statistics of the line-blob maps of normals; ``ConfigError`` if these maps are
+    configured without them.
     """
     weight = seen.astype(np.float32)
     smooth = [_blurred(image, weight, sigma) for sigma in config.scales]
@@ -101,7 +100,7 @@ def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> 
 
 
 def _blurred(values: Array, weight: Array, sigma: float) -> Array:
-    """Gaussian mean over the pixels that count; 0 where none is near."""
+    """Gaussian mean over pixels of weight 1, which get a value; all others are 0."""
     share = np.maximum(_gaussian(weight, sigma), 1e-3)
     return np.asarray(_gaussian(values * weight, sigma) / share * weight, np.float32)
 

@@ -1,7 +1,7 @@
-"""What says nothing about disease, yet may tell the classes apart: properties of the file and of its form.
+"""Shortcuts: properties of a file and its form that may separate the classes without showing any disease.
 
-A method whose AUROC is not well above the best of these has shown nothing: it may have found the source of an image,
-not the disease in it. Legend: n tiles, C channels, h, w pixels of a tile.
+A method whose AUROC is not well above the best shortcut may have learned the source of an image instead of the disease.
+Legend: n tiles, C channels, h, w pixels of a tile.
 """
 
 import numpy as np
@@ -21,18 +21,19 @@ SHORTCUTS = {
 """Shortcut → what it measures."""
 
 
-def high_frequency(pixels: NDArray[np.uint8], validity: NDArray[np.uint8], sigma: float = 1.0) -> NDArray[np.float64]:
+def high_frequency(pixels: NDArray[np.uint8], validity: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Sum of squared high-pass values and count of scored pixels of each tile, (n, 2).
 
-    The high pass is x minus its Gaussian (``sigma`` px, over imaged pixels only, so that no border of the invalid
-    region counts as texture), x in [0, 1] and averaged over channels; ``pixels`` (n, C, h, w), ``validity`` (n, h, w).
+    The high pass is x minus its Gaussian of 1 px, x in [0, 1] and averaged over channels; the Gaussian takes imaged
+    pixels only, so that the border of the invalid region does not count as texture. ``pixels`` are (n, C, h, w),
+    ``validity`` (n, h, w).
     """
     energy = np.empty((len(pixels), 2))
     for i, (tile, codes) in enumerate(zip(pixels, validity, strict=True)):
         seen = (codes != NO_DATA).astype(np.float32)
         gray = tile.astype(np.float32).mean(axis=0) / 255 * seen
-        weight = np.maximum(ndimage.gaussian_filter(seen, sigma), 1e-6)
-        rest = (gray - ndimage.gaussian_filter(gray, sigma) / weight)[codes == SCORED]
+        weight = np.maximum(ndimage.gaussian_filter(seen, 1.0), 1e-6)
+        rest = (gray - ndimage.gaussian_filter(gray, 1.0) / weight)[codes == SCORED]
         energy[i] = np.square(rest).sum(), rest.size
     return energy
 
@@ -43,20 +44,13 @@ def shortcut_table(
     """One row an image of ``index``, in its order: image_id and the columns of ``SHORTCUTS``.
 
     ``images`` is the manifest (image_id, bytes, width, height); ``index`` names the image of each tile row of
-    ``pixels`` (n, C, h, w) and ``validity`` (n, h, w). ValueError where an image of a tile is not in the manifest or
-    has no scored pixel at all.
+    ``pixels`` (n, C, h, w) and ``validity`` (n, h, w). ``ValueError`` if an image of a tile is not in the manifest or
+    has no scored pixel.
     """
     if not len(index) == len(pixels) == len(validity):
         raise ValueError(f"rows must agree: index {len(index)}, pixels {len(pixels)}, validity {len(validity)}")
-    energy = high_frequency(pixels, validity)
-    tiles = pd.DataFrame(
-        {
-            "image_id": index["image_id"].to_numpy(),
-            "energy": energy[:, 0],
-            "scored": energy[:, 1],
-            "area": np.prod(validity.shape[1:]),
-        }
-    )
+    tiles = pd.DataFrame(high_frequency(pixels, validity), columns=["energy", "scored"])
+    tiles = tiles.assign(area=np.prod(validity.shape[1:]), image_id=index["image_id"].to_numpy())
     sums = tiles.groupby("image_id", sort=False).sum()
     if (sums["scored"] == 0).any():
         raise ValueError(f"images without a scored pixel: {list(sums.index[sums['scored'] == 0])[:5]}")
@@ -72,4 +66,4 @@ def shortcut_table(
         "valid_fraction": sums["scored"] / sums["area"],
         "high_frequency": sums["energy"] / sums["scored"],
     }
-    return pd.DataFrame({name: column.astype(float) for name, column in columns.items()}).reset_index()
+    return pd.DataFrame(columns, dtype=float).reset_index()

@@ -1,1 +1,1 @@
-"""Score a folder of images with a frozen detector."""
+"""Score folders of images with a frozen detector."""

@@ -1,109 +1,118 @@
-"""Many files through a detector in bounded memory: reading and cutting on threads, scoring in batches, in order."""
+"""Score many files in bounded memory: threads read and cut, frames are scored in batches, results come in order."""
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from pipeline.data.read.frames import Frame, read_frames
-from pipeline.detectors.frozen.detector import Detector, Finding
+from pipeline.detectors.frozen.detector import Detector, ScoredImage
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import SlotTile
+from pipeline.store.file_hashes import hash_file
 
 BATCH = 16  # images scored at once
-BATCH_BYTES = 100_000_000  # fewer where they are large: their pixels wait for their overlays
+BATCH_BYTES = 100_000_000  # pixels of a batch; limits batches of large images, which stay in memory for their overlays
 AHEAD = 4  # files read ahead of the scoring
-PARTS = 8  # frames of one file held at once: a long volume is read in several turns
+PARTS = 8  # frames of one file held at once; a long volume is read in several parts
+WORKERS = 2  # threads that read and cut
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What came of one frame of a file: a finding, or the reason why there is none."""
+class ScoredFrame:
+    """Result for one frame of a file, or the reason why there is none."""
 
     path: Path
-    sha256: str  # of the file; empty where it could not be read
+    sha256: str  # of the file; empty if it cannot be read
     number: int
-    finding: Finding | None
+    image: ScoredImage | None
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class _Cut:
+    """A frame with its tiles; a frame without pixels cannot be used."""
+
     frame: Frame
     sha256: str
     tiles: tuple[SlotTile, ...] = ()
-    reason: str = ""
 
-    @property
-    def size(self) -> int:
-        return 0 if self.frame.pixels is None else int(self.frame.pixels.nbytes)
 
-    def scored(self, finding: Finding | None) -> Scored:
-        return Scored(self.frame.path, self.sha256, self.frame.number, finding, self.reason)
+@dataclass(frozen=True)
+class _File:
+    """A file that is being read."""
+
+    path: Path
+    sha256: str
+    frames: Iterator[Frame]
+
+    def cut(self, detector: Detector) -> list[_Cut]:
+        """Read and cut the next ``PARTS`` frames; fewer at the end of the file."""
+        return [self._cut(detector, frame) for frame in islice(self.frames, PARTS)]
+
+    def _cut(self, detector: Detector, frame: Frame) -> _Cut:
+        if frame.pixels is None:
+            return _Cut(frame, self.sha256)
+        try:
+            return _Cut(frame, self.sha256, detector.cut(frame.pixels))
+        except UnusableImage as error:
+            return _Cut(Frame(frame.path, frame.number, None, str(error)), self.sha256)
 
 
 def stream(
-    detector: Detector, paths: Iterable[Path], *, workers: int = 2, ended: Callable[[Path], None] = lambda path: None
-) -> Iterator[Scored]:
+    detector: Detector, paths: Iterable[Path], *, ended: Callable[[Path], None] = lambda path: None
+) -> Iterator[ScoredFrame]:
     """Score every frame of every file, in order; ``ended`` is called when a file is done.
 
-    A file or a frame that cannot be used comes with its reason, and the rest goes on.
+    A file or frame that cannot be used gives its reason; the others are still scored.
     """
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        waiting: deque[tuple[Path, Future[list[_Cut]], Iterator[Frame], str]] = deque()
-        batch: list[_Cut] = []
-        files = iter(paths)
-
-        def open_next() -> None:
-            for path in islice(files, 1):
-                digest, frames = _sha256(path), read_frames(path)
-                waiting.append((path, pool.submit(_cut, detector, frames, digest), frames, digest))
-
-        for _ in range(AHEAD):
-            open_next()
-        while waiting:
-            path, future, frames, digest = waiting.popleft()
-            cuts = future.result()
-            if len(cuts) == PARTS:
-                waiting.appendleft((path, pool.submit(_cut, detector, frames, digest), frames, digest))
-            else:
-                open_next()
-            for cut in cuts:
-                batch.append(cut)
-                if len(batch) == BATCH or sum(one.size for one in batch) > BATCH_BYTES:
-                    yield from _flush(detector, batch)
-                    batch = []
-            if len(cuts) < PARTS:
-                ended(path)
-        yield from _flush(detector, batch)
+    batch, size = list[_Cut](), 0
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        for cut in _cuts(detector, paths, pool, ended):
+            batch.append(cut)
+            size += 0 if cut.frame.pixels is None else cut.frame.pixels.nbytes
+            if len(batch) == BATCH or size > BATCH_BYTES:
+                yield from _score(detector, batch)
+                batch, size = [], 0
+        yield from _score(detector, batch)
 
 
-def _cut(detector: Detector, frames: Iterator[Frame], sha256: str) -> list[_Cut]:
-    return [_cut_one(detector, frame, sha256) for frame in islice(frames, PARTS)]
+def _cuts(detector: Detector, paths: Iterable[Path], pool: Executor, ended: Callable[[Path], None]) -> Iterator[_Cut]:
+    """Frames in order, read and cut by the pool ``PARTS`` at a time, at most ``AHEAD`` files ahead."""
+    waiting: deque[tuple[_File, Future[list[_Cut]]]] = deque()
+    files = (_File(path, file_sha256(path), read_frames(path)) for path in paths)
+
+    def submit(some: Iterable[_File]) -> list[tuple[_File, Future[list[_Cut]]]]:
+        return [(file, pool.submit(file.cut, detector)) for file in some]
+
+    waiting.extend(submit(islice(files, AHEAD)))
+    while waiting:
+        file, future = waiting.popleft()
+        cuts = future.result()
+        finished = len(cuts) < PARTS
+        if finished:
+            waiting.extend(submit(islice(files, 1)))
+        else:
+            waiting.extendleft(submit([file]))
+        yield from cuts
+        if finished:
+            ended(file.path)
 
 
-def _cut_one(detector: Detector, frame: Frame, sha256: str) -> _Cut:
-    if frame.pixels is None:
-        return _Cut(frame, sha256, reason=frame.reason)
-    try:
-        return _Cut(frame, sha256, tiles=detector.cut(frame.pixels))
-    except UnusableImage as error:
-        return _Cut(Frame(frame.path, frame.number, None), sha256, reason=str(error))
-
-
-def _flush(detector: Detector, batch: list[_Cut]) -> Iterator[Scored]:
-    usable = [(cut.frame.pixels, cut.tiles) for cut in batch if cut.frame.pixels is not None and cut.tiles]
-    findings = iter(detector.score_tiles(usable) if usable else ())
+def _score(detector: Detector, batch: list[_Cut]) -> Iterator[ScoredFrame]:
+    usable = [(cut.frame.pixels, cut.tiles) for cut in batch if cut.frame.pixels is not None]
+    images = iter(detector.score_tiles(usable) if usable else ())
     for cut in batch:
-        yield cut.scored(next(findings) if cut.tiles else None)
+        frame = cut.frame
+        image = None if frame.pixels is None else next(images)
+        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, frame.reason)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, empty if it cannot be read: reading its frames gives the reason."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return str(hash_file(path)["sha256"])
     except OSError:
-        return ""  # the reading says why
+        return ""

@@ -1,2 +1,1 @@
-"""A detector for images that nobody has labelled: the trained method with everything that turns a residual into a
-score, frozen in one folder that stands on nothing else."""
+"""A trained method, its statistics and its calibration, frozen in one folder to score unlabelled images."""

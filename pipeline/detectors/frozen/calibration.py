@@ -1,4 +1,4 @@
-"""How rare a score is among normal images: what a number of sd cannot say and a reader wants to know."""
+"""Calibration: how rare a score is among normal images."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from pipeline.errors import ConfigError
+
+DEFAULT_RATE = 0.05
+"""Default false-alarm rate."""
+
+COVERAGE = 0.95
+"""Coverage of the interval of a rate."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +34,33 @@ class Calibration:
         """
         return (1 + self._above(score)) / (len(self.normal) + 1)
 
-    def highest_rate(self, score: float, coverage: float = 0.95) -> float:
-        """Upper end of the one-sided exact interval (Clopper and Pearson) of that share."""
+    def highest_rate(self, score: float) -> float:
+        """Upper end of the one-sided exact 95 % interval (Clopper and Pearson) of that share."""
         above, count = self._above(score), len(self.normal)
-        return 1.0 if above == count else float(special.betaincinv(above + 1, count - above, coverage))
+        return 1.0 if above == count else float(special.betaincinv(above + 1, count - above, COVERAGE))
 
     @property
     def least(self) -> float:
-        """The lowest rate that so many normals can tell."""
+        """The lowest false-alarm rate that n normals can tell."""
         return 1 / (len(self.normal) + 1)
 
-    def threshold(self, rate: float) -> float:
-        """The score above which the rate is at most ``rate``; ``ConfigError`` where n normals cannot tell."""
+    def usable_rate(self, rate: float | None = None) -> float:
+        """The false-alarm rate to decide at: ``rate``, or ``DEFAULT_RATE`` raised to ``least`` if None is given.
+
+        ``ConfigError`` if ``rate`` is lower than n normals can tell, or not below 1.
+        """
+        if rate is None:
+            return max(DEFAULT_RATE, self.least)
         if not self.least <= rate < 1:
             raise ConfigError(
                 f"false-alarm rate: expected {self.least:.4f} (1 in {len(self.normal) + 1}) to 1, as this detector was "
                 f"calibrated on {len(self.normal)} normal images, got {rate:g}; ask for a higher rate"
             )
-        allowed = int(np.floor(rate * (len(self.normal) + 1) + 1e-9)) - 1  # normals that may score as high
+        return rate
+
+    def threshold(self, rate: float) -> float:
+        """The score above which the rate is at most ``rate``; ``ConfigError`` as in ``usable_rate``."""
+        allowed = int(np.floor(self.usable_rate(rate) * (len(self.normal) + 1) + 1e-9)) - 1  # normals above it
         return float(self.normal[len(self.normal) - 1 - allowed])
 
     def _above(self, score: float) -> int:
@@ -53,6 +68,6 @@ class Calibration:
 
 
 def in_words(rate: float) -> str:
-    """``1 normal image in 40 scores this high``; every one where the rate is 1."""
+    """``1 normal image in 40 scores this high``, or that most do if the rate is about 1."""
     count = round(1 / rate)
     return f"1 normal image in {count} scores this high" if count > 1 else "most normal images score this high"

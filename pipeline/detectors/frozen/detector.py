@@ -1,10 +1,10 @@
-"""The frozen detector: an image goes in, a score, its rarity among normals and a heat map come out.
+"""The frozen detector: takes an image and gives a score, its rarity among normal images, and a heat map.
 
-It runs the same code as training and evaluation: the form's ``cut``, ``at_size``, ``predict_tiles``, and the
-standardisation of ``models.scoring``, with the statistics of all validation normals or of those most like the image.
+It runs the code of training and evaluation: the form's ``cut``, ``at_size``, ``predict_tiles``, and the standardisation
+of ``models.scoring`` with the statistics of all validation normals or of those most like the image.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,48 +14,47 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.method import Method
-from models.scoring import Array, NormalStatistics, ScoreConfig, parts, standardise_one, worst_mean
+from models.scoring import Array, NormalStatistics, ScoreConfig, standardise_one, worst_mean
 from pipeline.detectors.frozen.calibration import Calibration, in_words
-from pipeline.detectors.frozen.domain import LIMIT, Domain, coloured, texture
+from pipeline.detectors.frozen.domain import LIMIT, Domain, coloured, textures
 from pipeline.detectors.frozen.heat import Region, overlay, paint, regions
 from pipeline.detectors.inference import predict_tiles
 from pipeline.detectors.normal_residuals import NormalResiduals
-from pipeline.detectors.scorers import CanvasImages, stitched
+from pipeline.detectors.scorers import residual_parts, stitched
 from pipeline.detectors.similar import SimilarNormals
 from pipeline.errors import ConfigError
 from pipeline.forms import FORMS, GRAY_FORMS
-from pipeline.forms.form import NO_DATA, TILE, Form, SlotTile, slots
+from pipeline.forms.form import NO_DATA, Form, SlotTile, slots
 from pipeline.tiles.loading import TileSet, at_size
 
 LONGEST = 1024
-"""Longest side, px, of overlays and of the heat map in which regions are looked for."""
+"""Longest side, px, of overlays and of the heat map that is searched for regions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasDetector:
-    """What one canvas needs."""
+    """Network and statistics of one canvas."""
 
-    size: tuple[int, int]  # rows and columns of a tile as the network was trained
+    size: tuple[int, int]  # rows and columns of a tile, px, at which the network was trained
     score: ScoreConfig
     method: Method
     normal: NormalStatistics  # of all validation normals
-    similar: SimilarNormals | None  # one by one, where the score is by the most similar
-    beside: NormalResiduals | None  # training normals, where the score compares residuals with theirs
-    mean: float  # of validation normals' raw image scores, and their sd: the unit of the score
+    similar: SimilarNormals | None  # the same normals one by one, if the score uses the most similar
+    beside: NormalResiduals | None  # of training normals, if the score compares residuals with theirs
+    mean: float  # mean and sd of the raw image scores of validation normals: origin and unit of the score
     sd: float
     domain: Domain
 
-    def normal_for(self, images: CanvasImages) -> Iterator[NormalStatistics]:
-        """What each image is standardised by."""
-        for gray, scored in zip(images.gray, images.scored, strict=True):
-            yield self.similar.statistics(gray, scored) if self.similar else self.normal
-
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What the detector says of one image."""
+class ScoredImage:
+    """The detector's result for one image.
 
-    score: float  # sum over canvases of sd of normal images; higher is more anomalous
+    ``rate`` is a false-alarm rate: the share of normal images that may be called abnormal. None takes the default,
+    .05, or the lowest rate that the number of normals can tell; ``ConfigError`` if a lower one is asked for.
+    """
+
+    score: float  # sum over canvases of sd of normal images; higher = more anomalous
     false_alarm_rate: float  # share of normal images that score at least as high
     false_alarm_rate_high: float  # upper end of its 95 % interval
     distance: float  # from the nearest normal's texture, in units of the farthest validation normal's
@@ -67,33 +66,36 @@ class Finding:
 
     @property
     def in_domain(self) -> bool:
-        """Whether the image looks like what the detector was made for; else its score means nothing."""
+        """Whether the image looks like those the detector was made for; if not, its score means nothing."""
         return self.distance <= LIMIT
 
     def heat_map(self, longest: int | None = None) -> Array:
-        """Heat (h, w), sd of normals, NaN where no tile looks; at most ``longest`` px, None for the image's size."""
+        """Heat (h, w), sd of normals, NaN outside the tiles; at most ``longest`` px, None for the image's size."""
         return paint(self.tiles, self.canvases, self.maps, longest)
 
     @cached_property
     def _heat(self) -> Array:
         return self.heat_map(LONGEST)
 
-    def regions(self, rate: float = 0.05) -> tuple[Region, ...]:
-        """Places hotter than the hottest place of all but the share ``rate`` of normal images, hottest first."""
-        height, width = self.pixels.shape[:2]
-        return regions(self._heat, (height, width), self.peaks.threshold(rate), self.peaks)
+    def _threshold(self, rate: float | None) -> float:
+        return self.peaks.threshold(self.peaks.usable_rate(rate))
 
-    def decision(self, rate: float = 0.05) -> str:
+    def decision(self, rate: float | None = None) -> str:
         """``abnormal`` or ``normal`` at that false-alarm rate, or ``out of domain``."""
+        rate = self.peaks.usable_rate(rate)
         if not self.in_domain:
             return "out of domain"
         return "abnormal" if self.false_alarm_rate <= rate else "normal"
 
-    def overlay(self, rate: float = 0.05) -> bytes:
+    def regions(self, rate: float | None = None) -> tuple[Region, ...]:
+        """Places hotter than the hottest place of all but the share ``rate`` of normal images, hottest first."""
+        height, width = self.pixels.shape[:2]
+        return regions(self._heat, (height, width), self._threshold(rate), self.peaks)
+
+    def overlay(self, rate: float | None = None) -> bytes:
         """PNG of the image with its heat on the fixed scale and the outlines of its regions."""
         chance = in_words(self.false_alarm_rate) if self.in_domain else "out of domain"
-        text = f"score {self.score:.2f}: {chance}"
-        return overlay(self.pixels, self._heat, self.peaks.threshold(rate), text)
+        return overlay(self.pixels, self._heat, self._threshold(rate), f"score {self.score:.2f}: {chance}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,7 @@ class Detector:
     canvases: Mapping[str, CanvasDetector]
     images: Calibration  # image scores of normal validation images
     peaks: Calibration  # their hottest places
-    facts: Mapping[str, Any]  # method, preset, seed, data versions: what the numbers come from
+    facts: Mapping[str, Any]  # provenance: method, preset, seed, data versions
     data_version: str
     device: str = "auto"
 
@@ -122,24 +124,24 @@ class Detector:
 
     @property
     def gray(self) -> bool:
-        """The modality has no colours: a colour picture is none of it."""
+        """Whether the modality is grayscale; colour images are then out of domain."""
         return self.form_name in GRAY_FORMS
 
     @property
     def form(self) -> Form:
-        """The canonical form whose tiles it sees."""
+        """The canonical form that cuts images to tiles."""
         return FORMS[self.form_name]
 
     def cut(self, pixels: NDArray[np.uint8]) -> tuple[SlotTile, ...]:
-        """Tiles of an image, uint8 (H, W) or (H, W, 3); ``UnusableImage`` where the form refuses it."""
+        """Tiles of an image, uint8 (H, W) or (H, W, 3); ``UnusableImage`` if the form refuses it."""
         return self.form.cut(pixels, {})
 
-    def score(self, pixels: NDArray[np.uint8]) -> Finding:
-        """One image; ``UnusableImage`` where the form refuses it."""
+    def score(self, pixels: NDArray[np.uint8]) -> ScoredImage:
+        """Score one image, uint8 (H, W) or (H, W, 3); ``UnusableImage`` if the form refuses it."""
         return self.score_tiles([(pixels, self.cut(pixels))])[0]
 
-    def score_tiles(self, images: Sequence[tuple[NDArray[np.uint8], tuple[SlotTile, ...]]]) -> list[Finding]:
-        """Several images with their tiles, in one batch."""
+    def score_tiles(self, images: Sequence[tuple[NDArray[np.uint8], tuple[SlotTile, ...]]]) -> list[ScoredImage]:
+        """Score several images with their tiles in one batch."""
         held = _tile_set([tiles for _, tiles in images], self.form)
         total, distance = np.zeros(len(images)), np.zeros(len(images))
         maps: list[dict[str, Array]] = [{} for _ in images]
@@ -150,10 +152,10 @@ class Detector:
             for row, values in enumerate(found):
                 maps[row][name] = values
         return [
-            Finding(
-                score=float(total[row]),
-                false_alarm_rate=self.images.rate(float(total[row])),
-                false_alarm_rate_high=self.images.highest_rate(float(total[row])),
+            ScoredImage(
+                score=score,
+                false_alarm_rate=self.images.rate(score),
+                false_alarm_rate_high=self.images.highest_rate(score),
                 distance=float("inf") if self.gray and coloured(pixels) else float(distance[row]),
                 pixels=pixels,
                 tiles=tiles,
@@ -161,7 +163,7 @@ class Detector:
                 peaks=self.peaks,
                 canvases=self.form.canvases,
             )
-            for row, (pixels, tiles) in enumerate(images)
+            for row, (score, (pixels, tiles)) in enumerate(zip(total.tolist(), images, strict=True))
         ]
 
     def _canvas(self, name: str, canvas: CanvasDetector, held: TileSet) -> tuple[Array, list[Array], Array]:
@@ -169,35 +171,27 @@ class Detector:
         chosen = np.flatnonzero((held.index["canvas"] == name).to_numpy())
         index = held.index.iloc[chosen].reset_index(drop=True)
         full = TileSet(held.pixels[chosen], None, held.validity[chosen], index)
-        small = at_size(full, canvas.size, self.form.neutral)
         seen = predict_tiles(
             canvas.method,
-            small,
+            at_size(full, canvas.size, self.form.neutral),
             canvas=name,
-            size=canvas.size,
             full=full if canvas.score.fine else None,
             flip_average=self.flip_average,
             device=self.device,
         )
-        images, scored = seen.images, seen.images.scored
-        steady = canvas.beside.unlike(images, seen.steady, canvas.score) if canvas.beside else seen.steady
-        smoothed = parts(steady, scored, canvas.score)
-        maps = [
-            standardise_one(smoothed[row], usual, scored[row], images.offset(row), canvas.score)
-            for row, usual in enumerate(canvas.normal_for(images))
-        ]
-        whole = stitched(full, name, (TILE, TILE))
-        return worst_mean(np.stack(maps), scored, canvas.score), maps, textures_from(whole, canvas.domain)
-
-
-def textures_from(images: CanvasImages, domain: Domain) -> Array:
-    """Distances (n,) of images at full size from the domain."""
-    found = [domain.distance(texture(images.gray[row], images.validity[row])) for row in range(len(images.images))]
-    return np.array(found, np.float32)
+        images, steady, score = seen.images, seen.steady, canvas.score
+        if canvas.beside:
+            steady = canvas.beside.difference(images, steady, score)
+        parts_of, maps = residual_parts(steady, images, score), list[Array]()
+        for row, (gray, scored) in enumerate(zip(images.gray, images.scored, strict=True)):
+            normal = canvas.similar.statistics(gray, scored) if canvas.similar else canvas.normal
+            maps.append(standardise_one(parts_of(row), normal, scored, images.offset(row), score))
+        away = [canvas.domain.distance(values) for values in textures(stitched(full, name))]
+        return worst_mean(np.stack(maps), images.scored, score), maps, np.array(away, np.float32)
 
 
 def _tile_set(images: Sequence[tuple[SlotTile, ...]], form: Form) -> TileSet:
-    """Tiles in memory as the store keeps them: NO_DATA is neutral, and an index row a tile."""
+    """Tiles in memory as the store keeps them: NO_DATA is neutral, one index row a tile."""
     rows, pixels, validity = [], [], []
     for number, tiles in enumerate(images):
         for tile, slot in zip(tiles, slots(form.canvases), strict=True):

@@ -1,8 +1,8 @@
-"""Is an image of the kind a detector was made for? Texture of its canonical form beside that of training normals.
+"""Domain guard: compare the texture of an image with that of training normals, to tell images of another kind.
 
-A lesion changes a place, another modality changes the whole picture. So the features are quartiles over a grid of
-blocks, which a lesion can move only a little, and the distance is that to the nearest training normal: planes and
-sequences of one data set need not look alike.
+A lesion changes a place; another modality changes the whole picture. The features are therefore quartiles over a grid
+of blocks, which a lesion moves little. The distance is that to the nearest training normal, because planes and
+sequences of one data set may look different.
 Legend: H, W px of a canvas at full size, F features.
 """
 
@@ -14,24 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring import Array
+from pipeline.detectors.scorers import CanvasImages
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 
-GRID = 16  # blocks a side
+GRID = 16  # blocks along each side
 SCALES = (1.0, 2.0, 4.0, 8.0)  # Gaussians of the band-pass pyramid, px of a canvas of one tile
 LIMIT = 1.4
-"""Distance from which on an image is out of domain, in units of the farthest validation normal's.
+"""Largest distance of an image in the domain, in units of the farthest validation normal's.
 
-Set with test images and images of other modalities in view (docs/results/scoring); it enters no score.
+Chosen with test images and images of other modalities in view (docs/results/scoring); no score depends on it.
 """
 COLOURED = 24
-"""Grey levels by which the channels of a pixel differ that has a colour."""
+"""Gray levels by which the channels of a coloured pixel differ at least."""
 LEAST_COLOURED = 0.3
-"""Share of coloured pixels from which on an image is a colour picture; notes and frames on a gray one are less."""
+"""Smallest share of coloured pixels in a colour image; notes and frames on a gray one cover less."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What images of this canvas look like as a whole: the features of training normals, and what is far from them."""
+    """Features of the training normals of one canvas, and the unit of distance from them."""
 
     mean: NDArray[np.float64]  # (F,) of training normals
     sd: NDArray[np.float64]  # (F,)
@@ -41,7 +42,7 @@ class Domain:
     def distance(self, values: NDArray[np.float64]) -> float:
         """Distance of an image's features (F,) from the nearest training normal, in units of ``farthest``.
 
-        Infinite where nothing could be measured.
+        Infinite if the features could not be measured.
         """
         if not bool(np.isfinite(values).all()):
             return float("inf")
@@ -50,7 +51,7 @@ class Domain:
 
 
 def fit_domain(train: NDArray[np.float64], validation: NDArray[np.float64]) -> Domain:
-    """From features (n, F) of training normals, and of validation normals for the unit of distance."""
+    """Fit to features (n, F) of training normals; those of validation normals give the unit of distance."""
     known = train[np.isfinite(train).all(axis=1)]
     mean, sd = known.mean(axis=0), known.std(axis=0) + 1e-6
     plain = Domain(mean, sd, (known - mean) / sd, 1.0)
@@ -60,15 +61,20 @@ def fit_domain(train: NDArray[np.float64], validation: NDArray[np.float64]) -> D
 
 
 def coloured(pixels: NDArray[np.uint8]) -> bool:
-    """Whether an image (H, W) or (H, W, 3) is a colour picture."""
+    """Whether an image (H, W) or (H, W, 3) is a colour image."""
     if pixels.ndim == 2:
         return False
     spread = pixels.max(axis=-1).astype(np.int16) - pixels.min(axis=-1)
     return bool((spread > COLOURED).mean() > LEAST_COLOURED)
 
 
+def textures(images: CanvasImages) -> NDArray[np.float64]:
+    """Features (n, F) of images at full size."""
+    return np.stack([texture(gray, validity) for gray, validity in zip(images.gray, images.validity, strict=True)])
+
+
 def texture(gray: Array, validity: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Features (F,) of one canvas (H, W) in [0, 1]; NaN where too little of it was imaged to tell."""
+    """Features (F,) of one canvas (H, W) in [0, 1]; NaN if too little of it was imaged."""
     seen = validity != NO_DATA
     shares = _blocks(seen.astype(np.float32)) > 0.75
     if shares.sum() < GRID // 2:
@@ -89,5 +95,4 @@ def texture(gray: Array, validity: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _blocks(values: Array) -> Array:
     """Means (GRID, GRID) over blocks of (H, W)."""
     height, width = (side // GRID for side in values.shape)
-    means: Array = values[: height * GRID, : width * GRID].reshape(GRID, height, GRID, width).mean(axis=(1, 3))
-    return means
+    return np.asarray(values[: height * GRID, : width * GRID].reshape(GRID, height, GRID, width).mean(axis=(1, 3)))

@@ -1,6 +1,6 @@
-"""From the maps of canvases to the image: heat map, regions, overlay.
+"""Bring the maps of canvases back to the image: heat map, regions, overlay.
 
-Legend: h, w px of the grid that is painted, a whole image seen at most ``longest`` px long; heat in sd of normals.
+Legend: h, w px of the heat map, which covers the whole image at its own size or smaller; heat in sd of normals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from pipeline.detectors.frozen.calibration import Calibration
 from pipeline.detectors.scorers import HEAT_RANGE, enlarge
 from pipeline.forms.form import TILE, SlotTile, slots
 
-FAINT = 1.5  # heat below which the overlay shows the image alone
+FAINT = 1.5  # heat below which the overlay shows only the image
 LEGEND = 36  # px, height of the strip below an overlay
-SMALLEST = 4  # painted px of a region
+SMALLEST = 4  # px of the heat map, area of a region
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected place whose heat is above the threshold; px of the original image."""
+    """A connected region whose heat is above the threshold; px of the original image."""
 
     x: int  # left, top, width and height of its box
     y: int
@@ -44,7 +44,7 @@ def paint(
     maps: Mapping[str, Array],
     longest: int | None = None,
 ) -> Array:
-    """Heat (h, w) over the original image, NaN where no tile looks; where canvases overlap, the hotter one."""
+    """Heat (h, w) over the original image, NaN outside the tiles; the hotter one where canvases overlap."""
     shape = tiles[0].transform
     step = 1.0 if longest is None else max(1.0, max(shape.height, shape.width) / longest)
     painted = np.full((max(1, round(shape.height / step)), max(1, round(shape.width / step))), np.nan, np.float32)
@@ -60,7 +60,7 @@ def paint(
 
 
 def regions(heat: Array, size: tuple[int, int], threshold: float, peaks: Calibration) -> tuple[Region, ...]:
-    """Connected places of heat (h, w) above ``threshold``, hottest first; ``size`` (H, W) is the original image's."""
+    """Connected regions of heat (h, w) above ``threshold``, hottest first; ``size`` (H, W) is the original image's."""
     labels, _ = ndimage.label(np.nan_to_num(heat, nan=-np.inf) > threshold, np.ones((3, 3)))
     down, right = size[0] / heat.shape[0], size[1] / heat.shape[1]
     found = []
@@ -89,9 +89,9 @@ def regions(heat: Array, size: tuple[int, int], threshold: float, peaks: Calibra
 
 
 def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str) -> bytes:
-    """PNG: the image at the heat map's size, hot places coloured on the fixed ``HEAT_RANGE``, regions outlined.
+    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined.
 
-    The strip below holds the scale, the same for every image, and ``text``.
+    The strip below shows the colour scale ``HEAT_RANGE``, the same for every image, and ``text``.
     """
     height, width = heat.shape
     image = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
@@ -103,7 +103,7 @@ def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str)
     cv2.drawContours(shown, contours, -1, (90, 220, 255), 1)
     ok, png = cv2.imencode(".png", cv2.cvtColor(np.vstack([shown, _legend(width, text)]), cv2.COLOR_RGB2BGR))
     if not ok:
-        raise ValueError(f"overlay of {width}×{height} px: the PNG encoder refused it")
+        raise ValueError(f"overlay of {width}×{height} px: the PNG encoder failed")
     return png.tobytes()
 
 
@@ -121,7 +121,5 @@ def _legend(width: int, text: str) -> NDArray[np.uint8]:
 
 def _colours(values: Array) -> Array:
     low, high = HEAT_RANGE
-    colours: Array = (colormaps["inferno"](np.clip((values - low) / (high - low), 0, 1))[..., :3] * 255).astype(
-        np.float32
-    )
-    return colours
+    unit = np.clip((values - low) / (high - low), 0, 1)
+    return np.asarray(colormaps["inferno"](unit)[..., :3] * 255, np.float32)
