@@ -9,7 +9,8 @@ from assets.charts import score_chart
 from assets.lane import LaneAssets
 from assets.materialize import picture
 from assets.report import Gathered, current, report_asset
-from pipeline.evaluation.records import PRIMARY, Record
+from pipeline.evaluation.records import Record
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.benchmark.report import ASSET, draft
 from pipeline.reports.kit.runs import Run
 from pipeline.store.versions import Store

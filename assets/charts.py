@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipeline.evaluation.records import Record, find, kind
+from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.score_name import kind_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +62,7 @@ def score_chart(records: list[Record]) -> bytes:
     for row, (_, record) in enumerate(shown):
         if record["low"] is not None:
             axes.plot([record["low"], record["high"]], [row, row], color="0.6", zorder=1)
-        hollow = kind(record["method"]) in ("control", "shortcut")
+        hollow = kind_of(record["method"]) in ("control", "shortcut")
         axes.scatter(record["value"], row, s=16, color="white" if hollow else "C0", edgecolor="C0", zorder=2)
     axes.axvline(0.5, color="0.8", linestyle=":", zorder=0)
     axes.set_yticks(range(len(shown)), [label for label, _ in shown], fontsize=7)

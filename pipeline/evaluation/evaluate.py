@@ -28,7 +28,7 @@ from pipeline.evaluation.score_name import METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "9"
+VERSION = "10"
 """Raise it when a change of the step's code changes its result; part of the asset's code version."""
 
 

@@ -87,30 +87,35 @@ def root_mean_square(residual: Array, scored: NDArray[np.bool_]) -> Array:
     return np.array([np.sqrt(np.square(one[mask]).mean()) if mask.any() else 0.0 for one, mask in rows], np.float32)
 
 
+COMPARED = (("image", PRIMARY), ("image", "image"), ("pixel", PRIMARY), ("pixel", "residual"))
+"""(level, score) in which the method is compared with its nulls: the primary score, and the raw ones of the paper."""
+
+
 def network_records(
     table: pd.DataFrame, curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext
 ) -> list[Record]:
-    """Records ``auroc_minus_null``: the method's primary AUROC minus that of the best null, image and pixel level.
+    """Records ``auroc_minus_null``: AUROC of the method's score minus that of the same score of the best null.
 
     The best null is the one with the highest AUROC on the same images. Resamples draw the same groups for both.
     """
-    gains = {"image": _image_gain(table, method, context), "pixel": _pixel_gain(curves, method, context)}
-    return [
-        context.record(method, level, "auroc_minus_null", "all", gain)
-        for level, gain in gains.items()
-        if gain is not None
-    ]
+    records = []
+    for level, score in COMPARED:
+        name = replace(method, score=score)
+        gain = _image_gain(table, name, context) if level == "image" else _pixel_gain(curves, name, context)
+        if gain is not None:
+            records.append(context.record(name, level, "auroc_minus_null", "all", gain))
+    return records
 
 
-def _null_columns(columns: Sequence[str]) -> list[str]:
-    """Columns of the nulls that are compared with the method's primary score."""
+def _null_columns(columns: Sequence[str], score: str) -> list[str]:
+    """Columns of that score of the nulls."""
     names = [ScoreName.parse(column) for column in columns if ":" in column]
-    return [name.column for name in names if name.kind == NULL and name.score == PRIMARY]
+    return [name.column for name in names if name.kind == NULL and name.score == score]
 
 
 def _image_gain(table: pd.DataFrame, method: ScoreName, context: RecordContext) -> Estimate | None:
     test = table[table["split"] == "test"]
-    labels, columns = test["label"].to_numpy(bool), _null_columns(list(table.columns))
+    labels, columns = test["label"].to_numpy(bool), _null_columns(list(table.columns), method.score)
     if not columns or method.column not in table or len(set(labels)) < 2:
         return None
     best, own = max(columns, key=lambda column: auroc(labels, test[column])), method.column
@@ -121,7 +126,10 @@ def _image_gain(table: pd.DataFrame, method: ScoreName, context: RecordContext) 
 
 
 def _pixel_gain(curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext) -> Estimate | None:
-    own, nulls = curves.get(method.column), {column: curves[column] for column in _null_columns(list(curves))}
+    own, nulls = (
+        curves.get(method.column),
+        {column: curves[column] for column in _null_columns(list(curves), method.score)},
+    )
     if not nulls or own is None or not own.n_images():
         return None
     values = {column: curve.values()["auroc"] for column, curve in nulls.items()}

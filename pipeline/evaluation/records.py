@@ -23,8 +23,7 @@ from models.metrics import (
     percentiles,
 )
 from models.pixel_curve import PIXEL_METRICS, PixelCurve
-from pipeline.evaluation.score_name import PRIMARY as PRIMARY
-from pipeline.evaluation.score_name import SHORTCUT, ScoreName
+from pipeline.evaluation.score_name import PRIMARY, SHORTCUT, ScoreName
 
 Record = dict[str, Any]
 
@@ -99,17 +98,6 @@ class RecordContext:
 def find(records: list[Record], **wanted: Any) -> list[Record]:
     """Records with a value whose fields equal every keyword."""
     return [r for r in records if r["value"] is not None and all(r[key] == value for key, value in wanted.items())]
-
-
-def split_name(column: str) -> tuple[str, str]:
-    """(method, score) of a score column."""
-    name = ScoreName.parse(column)
-    return name.method, name.score
-
-
-def kind(method: str) -> str:
-    """Kind of a record's method, one of ``score_name.KINDS``."""
-    return ScoreName.of(method).kind
 
 
 def score_columns(scores: pd.DataFrame) -> list[str]:

@@ -55,3 +55,8 @@ class ScoreName:
         if mark and kind in (MEMBER, CONTROL, NULL, SHORTCUT):
             return cls(kind=kind, owner=owner, score=score)
         return cls(kind=METHOD, owner=method, score=score)
+
+
+def kind_of(method: str) -> str:
+    """Kind of a record's method, one of ``KINDS``."""
+    return ScoreName.of(method).kind

@@ -7,8 +7,9 @@ import numpy as np
 
 from models.comparison import Difference, of_resamples, paired_difference
 from pipeline.evaluation.pictures.gallery import RESAMPLES
-from pipeline.evaluation.records import PRIMARY, find
+from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.store.versions import Version
 
 

@@ -12,8 +12,8 @@ from pipeline.detectors.scorers import CanvasImages
 from pipeline.errors import ConfigError
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS, median_window, network_records, root_mean_square
-from pipeline.evaluation.records import RECORD_KEYS, RecordContext, kind
-from pipeline.evaluation.score_name import ScoreName
+from pipeline.evaluation.records import RECORD_KEYS, RecordContext
+from pipeline.evaluation.score_name import ScoreName, kind_of
 from pipeline.experiments.presets import PRESETS
 from pipeline.forms.form import SCORED, SEEN
 from pipeline.reports.evaluation.verdict import network_words
@@ -93,6 +93,15 @@ def scores(own, *nulls, normals=40, seed=0):
     return table
 
 
+def test_raw_scores_are_compared_with_the_nulls_raw_scores():
+    table = scores(1.0, 1.0)
+    table["own:image"], table["null_median:image"] = table["own:standardised"], 0.0
+    primary, raw = network_records(table, {}, OWN, CONTEXT)
+    assert (primary["score"], primary["value"]) == ("standardised", 0.0)
+    assert raw["score"] == "image"
+    assert raw["value"] == pytest.approx(auroc(table["label"], table["own:image"]) - 0.5)
+
+
 @pytest.mark.parametrize(
     ("own", "words"), [(3.0, "ahead of its null"), (1.0, "the network adds nothing"), (0.0, "behind its null")]
 )
@@ -140,7 +149,7 @@ def test_every_lane_has_the_row_without_the_network_and_no_run_of_the_benchmark_
                 judged = lane.judging(name)
                 assert judged.fidelity, "what every method does to images is measured"
                 assert name == lane.controls_with or judged.nulls == ()
-    assert {kind(f"null_{name}") for name in NULLS} == {"null"}
+    assert {kind_of(f"null_{name}") for name in NULLS} == {"null"}
     assert all(title(f"null_{name}").endswith("instead of Î") for name in NULLS)
     with pytest.raises(ConfigError, match=r"nulls: expected some of .*got \['magic'\]"):
         EvaluationConfig(scores={}, nulls=("magic",))

@@ -11,8 +11,8 @@ from models.synthetic_anomalies import HELD_BACK, SHAPES, LesionConfig, paste_le
 from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.pasted_lesions import CLASSES, KINDS, SPLIT, TOLERANCE, LesionHit, lesion_hit, pasted_records
-from pipeline.evaluation.records import RECORD_KEYS, RecordContext, find, kind
-from pipeline.evaluation.score_name import ScoreName
+from pipeline.evaluation.records import RECORD_KEYS, RecordContext, find
+from pipeline.evaluation.score_name import ScoreName, kind_of
 from pipeline.experiments.presets import PRESETS
 
 SIDE = 64
@@ -135,7 +135,7 @@ def test_a_committee_names_members_that_are_there():
     strange = replace(lane.evaluation, committee={"method": 1.0, "psychic": 1.0})
     with pytest.raises(ConfigError, match=r"committee: expected .*method.*pca.*segmentation.*got \['psychic'\]"):
         replace(lane, evaluation=strange)
-    assert [kind(name) for name in ("committee", "member_denoising", "control_pca", "proxyano")] == [
+    assert [kind_of(name) for name in ("committee", "member_denoising", "control_pca", "proxyano")] == [
         "committee",
         "member",
         "control",

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.evaluation.records import kind
 from pipeline.evaluation.saved import Panel
+from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.ablations import figures, studies, tables
 from pipeline.reports.ablations.experiments import DataSet
 from pipeline.reports.ablations.verdict import UNTESTED, Judged, judge, opening
@@ -72,7 +72,7 @@ def ablation_report(every: Sequence[DataSet], proxies: Sequence[Panel]) -> Repor
             for name, runs in data.measured.items()
             for run in runs
             for record in run.lane.records
-            if kind(record["method"]) == "method"
+            if kind_of(record["method"]) == "method"
         ],
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
-from pipeline.evaluation.records import PRIMARY
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.ablations.experiments import DataSet
 from pipeline.reports.ablations.tables import auroc_cells, minutes_cell
 from pipeline.reports.kit.runs import Run

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from pipeline.evaluation.records import PRIMARY
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.ablations.experiments import Compared, DataSet
 from pipeline.reports.ablations.paper import Entry, Printed
 from pipeline.reports.ablations.verdict import Judged

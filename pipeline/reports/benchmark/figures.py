@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from statistics import mean
 
-from pipeline.evaluation.records import PRIMARY, find, kind
+from pipeline.evaluation.records import find
+from pipeline.evaluation.score_name import PRIMARY, kind_of
 from pipeline.reports.benchmark.runs import OWN, DataSet
 from pipeline.reports.kit import figures
 from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure, points
@@ -34,7 +35,7 @@ def forest(data: DataSet) -> Figure:
         if (record := runs[0].record(data.level, "auroc")) is not None:
             rows.append((runs[0].label, "ProxyAno" if method == OWN else "methods", record))
     for record in find(data.beside, level=data.level, metric="auroc", subset="all"):
-        if kind(record["method"]) == "control":
+        if kind_of(record["method"]) == "control":
             rows.append((record_title(record), "controls", record))
         elif (record["method"], record["score"]) == (OWN, PRIMARY):
             rows.append(("ProxyAno, at the lane's own budget", "ProxyAno", record))

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.evaluation.records import Record, kind
+from pipeline.evaluation.records import Record
+from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.benchmark import figures, tables
 from pipeline.reports.benchmark.runs import OWN, DataSet, gather
 from pipeline.reports.benchmark.verdict import opening, sentences
@@ -67,6 +68,6 @@ def _part(data: DataSet, every: Sequence[DataSet]) -> Part:
 def _records(every: Sequence[DataSet]) -> list[Record]:
     """Every record of every run, then the lanes' controls, shortcuts and ProxyAno (as ``LANE_OWN``)."""
     runs = [run for data in every for runs in data.measured.values() for run in runs]
-    records = [record for run in runs for record in run.lane.records if kind(record["method"]) == "method"]
+    records = [record for run in runs for record in run.lane.records if kind_of(record["method"]) == "method"]
     beside = [record for data in every for record in data.beside]
     return records + [{**record, "method": LANE_OWN} if record["method"] == OWN else record for record in beside]

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from models.comparison import Difference, of_resamples, paired_difference
-from pipeline.evaluation.records import PRIMARY, Record, kind
+from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
+from pipeline.evaluation.score_name import PRIMARY, kind_of
 from pipeline.reports.kit.paper import LEVELS
 from pipeline.reports.kit.runs import Run, corrected, made
 from pipeline.store.versions import Version
@@ -54,7 +55,7 @@ class DataSet:
         if self.lane is not None:
             return self.lane.records
         own = self.measured.get(OWN, ())
-        return [record for run in own[:1] for record in run.lane.records if kind(record["method"]) != "method"]
+        return [record for run in own[:1] for record in run.lane.records if kind_of(record["method"]) != "method"]
 
     @cached_property
     def differences(self) -> Mapping[str, Difference]:

@@ -5,7 +5,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from models.convergence import SETTLED, converged
-from pipeline.evaluation.records import PRIMARY, Record, find
+from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.benchmark.runs import OWN, DataSet
 from pipeline.reports.kit.paper import TABLE_I, TABLE_II
 from pipeline.reports.kit.runs import Run

@@ -1,7 +1,8 @@
 """The table "What the method does": how well it predicts proxies, rebuilds images and repairs alterations."""
 
-from pipeline.evaluation.records import Record, find, kind
+from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
+from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.kit.tables import MISSING, Cell, Table, cell, table
 from pipeline.reports.kit.words import title
 
@@ -49,7 +50,7 @@ def fidelity(lane: LaneEvaluation) -> Table | None:
     records = [r for r in find(lane.records, level="reconstruction") if r["metric"] in METRICS]
     if not records:
         return None
-    methods = sorted(dict.fromkeys(r["method"] for r in records), key=lambda method: kind(method) != "method")
+    methods = sorted(dict.fromkeys(r["method"] for r in records), key=lambda method: kind_of(method) != "method")
     canvases = list(dict.fromkeys(r["score"] for r in records))
     subsets = [name for name in SUBSETS if any(r["subset"] == name for r in records)]
     found = {(r["method"], r["score"], r["metric"], r["subset"]): r for r in reversed(records)}
@@ -61,7 +62,7 @@ def fidelity(lane: LaneEvaluation) -> Table | None:
             rows.append(
                 {"method": Cell(title(method)), "canvas": Cell(canvas), "measured": Cell(METRICS[metric])} | cells
             )
-            kinds.append(kind(method))
+            kinds.append(kind_of(method))
     return table("What the method does", rows, kinds=kinds, note=NOTE)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.metrics import checked, cumulative
-from pipeline.evaluation.records import PRIMARY, Record, find, kind, score_columns, split_name
+from pipeline.evaluation.records import Record, find, score_columns
 from pipeline.evaluation.saved import LaneEvaluation
+from pipeline.evaluation.score_name import METHOD, PRIMARY, ScoreName, kind_of
 from pipeline.reports.evaluation.verdict import level_of
 from pipeline.reports.kit import figures
 from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure
@@ -66,7 +67,7 @@ def forest(lane: LaneEvaluation) -> Figure:
     """AUROC of every score with its interval, at the level that decides."""
     level = level_of(lane.records, lane.dataset)
     rows = [
-        (record_title(r), NAMES[kind(r["method"])], r)
+        (record_title(r), NAMES[kind_of(r["method"])], r)
         for r in find(lane.records, level=level, metric="auroc", subset="all")
     ]
     colours = {name: COLOURS[of] for of, name in NAMES.items()}
@@ -124,14 +125,14 @@ def by_rank(lane: LaneEvaluation) -> list[str]:
     value = _aurocs(lane.records, "image", "auroc_heldout") | _aurocs(lane.records, "image", "auroc")
 
     def place(column: str) -> tuple[bool, bool, float]:
-        method, score = split_name(column)
-        return kind(method) != "method", score != PRIMARY, -value.get(column, 0.0)
+        name = ScoreName.parse(column)
+        return name.kind != METHOD, name.score != PRIMARY, -value.get(column, 0.0)
 
     return sorted((name for name in score_columns(lane.scores) if _kind(name) != "shortcut"), key=place)
 
 
 def _kind(column: str) -> str:
-    return kind(split_name(column)[0])
+    return ScoreName.parse(column).kind
 
 
 def _aurocs(records: list[Record], level: str, metric: str) -> dict[str, float]:

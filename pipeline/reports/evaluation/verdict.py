@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.kit.paper import PAPER
 from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import DIGITS, listed, number, record_title, title, with_interval
@@ -48,6 +49,7 @@ class Verdict:
     committee: Record | None
     null: Record | None  # the method's score without its network
     gain: Record | None  # paired difference of AUROC: method minus null
+    raw_gain: Record | None  # the same of the paper's raw score: ‖I − Î‖ of images, |I − Î| of pixels
     heldout: Record | None  # the method's score against held-out training normals
     heldout_control: Record | None
 
@@ -94,9 +96,13 @@ class Verdict:
         if self.null is None or not words:
             return ""
         said = words if words.startswith("the") else f"ProxyAno is {words}"
+        raw = ""
+        if raw_words := network_words(self.raw_gain):
+            symbol = "‖I − Î‖" if self.level == "image" else "|I − Î|"
+            raw = f" For the raw score {symbol} the difference is {with_interval(self.raw_gain)}: {raw_words}."
         return (
             f"The same score without the network ({title(self.null['method'])}) has {with_interval(self.null)}. "
-            f"The difference is {with_interval(self.gain)}: {said}."
+            f"The difference is {with_interval(self.gain)}: {said}.{raw}"
         )
 
     @property
@@ -141,7 +147,8 @@ def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: 
         shortcut=best(own, level, "shortcut"),
         committee=best(own, level, "committee"),
         null=best(own, level, "null"),
-        gain=other(method, "auroc_minus_null"),
+        gain=other(method, "auroc_minus_null", score=PRIMARY),
+        raw_gain=other(method, "auroc_minus_null", score="image" if level == "image" else "residual"),
         heldout=heldout(method),
         heldout_control=heldout(control),
     )

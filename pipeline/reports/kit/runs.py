@@ -11,8 +11,9 @@ import pandas as pd
 
 from models.comparison import Difference, holm
 from pipeline.evaluation.pictures.gallery import RESAMPLES
-from pipeline.evaluation.records import PRIMARY, Record, find
+from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.store.versions import Version
 
 SURE = 0.05

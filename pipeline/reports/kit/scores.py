@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.records import PRIMARY, Record, find, kind
+from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.score_name import PRIMARY, kind_of
 from pipeline.reports.kit.tables import Cell, Row, Table, mark_best, record_cell, table
 from pipeline.reports.kit.words import title
 
@@ -63,7 +64,7 @@ class ScoreRow:
     @property
     def kind(self) -> str:
         """``method``, ``control``, ``shortcut`` and so on."""
-        return kind(self.method)
+        return kind_of(self.method)
 
 
 def head(name: str, score: str, of: str) -> Row:
@@ -86,13 +87,13 @@ def score_rows(
 
     def place(key: tuple[str, str]) -> tuple[int, float]:
         top = measured[key].get(first)
-        return order.index(kind(key[0])), -float(top["value"]) if top else 0.0
+        return order.index(kind_of(key[0])), -float(top["value"]) if top else 0.0
 
     def cells(found: Mapping[Metric, Record]) -> Row:
         return {name: record_cell(found.get(key), intervals=key[0] in intervals) for key, name in columns.items()}
 
     return [
-        ScoreRow(method, score, head(title(method), score, KINDS[kind(method)]) | cells(measured[method, score]))
+        ScoreRow(method, score, head(title(method), score, KINDS[kind_of(method)]) | cells(measured[method, score]))
         for method, score in sorted(measured, key=place)
     ]
 
@@ -110,7 +111,7 @@ def best(records: list[Record], level: str, of: str) -> Record | None:
 
     Methods and nulls enter with the primary score alone (methods without one with any), others with their best score.
     """
-    rows = [row for row in find(records, level=level, metric="auroc", subset="all") if kind(row["method"]) == of]
+    rows = [row for row in find(records, level=level, metric="auroc", subset="all") if kind_of(row["method"]) == of]
     if of in ("method", "null"):
         primary = [row for row in rows if row["score"] == PRIMARY]
         rows = primary if primary or of == "null" else rows

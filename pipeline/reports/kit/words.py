@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.evaluation.records import Record, split_name
+from pipeline.evaluation.records import Record
+from pipeline.evaluation.score_name import ScoreName
 
 DIGITS = 3
 """Decimals of a printed figure; values that print alike count as equal."""
@@ -43,8 +44,8 @@ def title(method: str) -> str:
 
 def column_title(column: str) -> str:
     """Name of a score column ``<method>:<score>``."""
-    method, score = split_name(column)
-    return title(method) if score == "value" else f"{title(method)}, {score}"
+    name = ScoreName.parse(column)
+    return title(name.method) if name.score == "value" else f"{title(name.method)}, {name.score}"
 
 
 def record_title(record: Record) -> str:
