@@ -35,14 +35,23 @@ def one_torch_thread() -> Iterator[None]:
 
 
 SAMPLE = "sample"
-IN_PLACE = ("test_documented_commands.py", "test_lineage_command.py", "test_main_lane.py")
+IN_PLACE = (
+    "test_documented_commands.py",
+    "test_lineage_command.py",
+    "test_main_lane.py",
+    "test_results.py",
+    "test_shell.py",
+)
 """Files that use the made sample where it was made; all others may run on a worker that copies it."""
 END_TO_END = "tests/end_to_end/"
 LONGEST_FIRST = (
     SAMPLE,
-    "tests/contract/test_methods.py",
+    *(f"tests/contract/test_method_{name}.py" for name in ("training", "scores")),
     END_TO_END + "test_own_data.py",
-    *(f"tests/unit/test_{name}.py" for name in ("carry", "trainer", "tiles", "manifest", "tracking", "sample")),
+    *(
+        f"tests/unit/test_{name}.py"
+        for name in ("increments", "trainer", "resume", "tiles", "manifest", "tracking", "sample")
+    ),
     END_TO_END + "test_documentation_site.py",
     END_TO_END + "test_refresh.py",
     END_TO_END + "test_experiments.py",

@@ -6,20 +6,14 @@ modules, files and selections are looked up. A line of another kind fails until 
 
 import importlib.util
 import json
-import os
 import re
 import shlex
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import dagster as dg
 import pytest
@@ -51,7 +45,7 @@ CURL = (
 )
 ELSEWHERE = {
     "dagster dev": ("test_dagster_pages.py", "test_a_lane_is_made_by_a_click_and_its_pictures_are_seen"),
-    "proxyano mlflow": ("test_documented_commands.py", "test_the_mlflow_pages_are_served"),
+    "proxyano mlflow": ("test_shell.py", "test_the_mlflow_pages_are_served"),
     "proxyano refresh": ("test_refresh.py", "test_nothing_is_stale_after_the_whole_lane_nor_after_a_touch"),
     "proxyano lineage evaluation_report --verify": (
         "test_lineage_command.py",
@@ -77,13 +71,12 @@ ELSEWHERE = {
         "test_experiments.py",
         "test_the_report_shows_tables_claims_and_proxies",
     ),
-    ". ./activate": ("test_documented_commands.py", "test_activate_sets_what_every_command_needs"),
+    ". ./activate": ("test_shell.py", "test_activate_sets_what_every_command_needs"),
     "mlflow models serve -m models:/proxyano-oct@champion --env-manager local --port 5001": (
         "test_score.py",
         "test_the_served_model_answers_what_the_command_says",
     ),
     CURL: ("test_score.py", "test_the_served_model_answers_what_the_command_says"),
-    "wait": ("test_documented_commands.py", "a builtin of the shell"),
 }
 """Line → the test that runs it, by its file in this folder and its name."""
 
@@ -256,56 +249,3 @@ def test_the_cheap_lines_run_on_a_finished_home(undisturbed):
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line for line in RUN if f"<{line}: 0>" not in done.stdout] == []
     assert "nothing to do" in done.stdout
-
-
-@pytest.mark.slow
-def test_the_mlflow_pages_are_served(undisturbed):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pipeline.cli", "mlflow", "--port", str(port)]
-    log = undisturbed.root / "mlflow.txt"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command, cwd=PROJECT, env=undisturbed.environment, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        end = time.monotonic() + 120
-        while not answers(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < end, log.read_text()[-3000:]
-            time.sleep(0.5)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        with urlopen(address, timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
-def test_activate_sets_what_every_command_needs(tmp_path):
-    """In a copy, whose environment is an empty file: what it sets is its own."""
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "activate").touch()
-    (tmp_path / "pipeline" / "wiring").mkdir(parents=True)
-    shutil.copy(PROJECT / "pipeline" / "wiring" / "dagster.yaml", tmp_path / "pipeline" / "wiring")
-    for name in ("activate", "pyproject.toml"):
-        shutil.copy(PROJECT / name, tmp_path)
-    line = ". ./activate && env"
-    clean = {"PATH": os.environ["PATH"]}
-    done = subprocess.run(
-        ["bash", "-c", line], cwd=tmp_path, env=clean, capture_output=True, text=True, check=True, timeout=60
-    )
-    found = dict(row.split("=", 1) for row in done.stdout.splitlines() if "=" in row)
-    assert found["PROXYANO_HOME"] == str(tmp_path / ".proxyano")
-    assert found["DAGSTER_HOME"] == str(tmp_path / ".proxyano" / "dagster")
-    assert found["DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME"] == "pipeline.definitions"
-    assert found["MKL_CBWR"] == "AUTO,STRICT"
-    assert found["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert found["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
-    assert (tmp_path / ".proxyano" / "dagster" / "dagster.yaml").is_file()
