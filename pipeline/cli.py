@@ -48,7 +48,7 @@ def environment(context: typer.Context) -> None:
 
 @app.command()
 def run() -> None:
-    """Make what is missing or stale of the main lane, and print the summary."""
+    """Make what is missing or outdated, and print the summary."""
     settings = Settings()
     console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
     refresh()

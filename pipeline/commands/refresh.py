@@ -1,4 +1,4 @@
-"""``proxyano refresh``: make what is stale, and say why and what was spared."""
+"""``proxyano refresh``: make what is outdated; say why, and what was spared."""
 
 import logging
 from typing import Annotated
@@ -15,9 +15,9 @@ console = Console()
 
 def refresh(
     select: Annotated[str, typer.Option(help="Dagster asset selection to look at")] = "*evaluation_report",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is stale and why")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what is outdated and why")] = False,
 ) -> None:
-    """Observe the raw folders and materialize exactly what is stale."""
+    """Observe the raw folders and materialize exactly what is outdated."""
     from pipeline.definitions import defs  # reads the environment, which the command line has completed by now
 
     logging.getLogger("dagster").setLevel(logging.WARNING)
@@ -42,9 +42,9 @@ def _preview(look: Refresh) -> None:
     """What a refresh would make first, and what may follow."""
     due, selected = look.due(), look.selected()
     if not due:
-        console.print(f"Everything is fresh ({len(selected)} assets): nothing to do.")
+        console.print(f"Everything is up to date ({len(selected)} assets): nothing to do.")
         return
-    table = Table("asset", "status", "why", title="What is stale")
+    table = Table("asset", "status", "why", title="Outdated")
     for key in selected:
         if key in due:
             table.add_row(key.to_user_string(), due[key].status, "; ".join(due[key].causes))
@@ -52,13 +52,14 @@ def _preview(look: Refresh) -> None:
             first = next(other for other in due if other in above)
             table.add_row(key.to_user_string(), "may follow", f"if the content of {first.to_user_string()} changes")
     console.print(table)
-    console.print("Nothing was made; without --dry-run the stale ones are, one wave after the other.")
+    console.print("Nothing was made; without --dry-run these assets are made, wave by wave.")
 
 
 def _summarise(look: Refresh, outcome: Outcome) -> None:
     """A table of all assets, and the minutes that were saved."""
     if not outcome.ran and not outcome.blocked:
-        console.print(f"Everything is fresh ({len(outcome.selected)} assets): nothing to do. {outcome.seconds:.1f} s")
+        count, seconds = len(outcome.selected), outcome.seconds
+        console.print(f"Everything is up to date ({count} assets): nothing to do. {seconds:.1f} s")
         return
     table = Table("asset", "outcome", "why", "minutes", title="Refreshed")
     saved = 0.0
@@ -72,7 +73,7 @@ def _summarise(look: Refresh, outcome: Outcome) -> None:
         else:
             minutes = float(look.store.noted(look.store.current(name)).get("minutes", 0.0))
             saved += minutes
-            table.add_row(name, "[green]spared[/]", "fresh", f"({minutes:.2f})")
+            table.add_row(name, "[green]spared[/]", "up to date", f"({minutes:.2f})")
     console.print(table)
     made = len(outcome.ran) - len(outcome.failed)
     console.print(

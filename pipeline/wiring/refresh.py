@@ -1,4 +1,4 @@
-"""Materialize what is stale and nothing else, wave by wave; after each wave Dagster is asked again.
+"""Materialize what is outdated and nothing else, wave by wave; after each wave Dagster is asked again.
 
 Staleness in Dagster looks one step up only: whether an asset below a stale one becomes stale depends on whether the
 content above it changes. So a wave holds the stale assets with no stale asset above them, and what depends on an
@@ -104,7 +104,7 @@ class Refresh:
                 times[key] = times.get(key, 0) + 1
                 if times[key] > MOST_RUNS:
                     raise RuntimeError(
-                        f"{key.to_user_string()} is stale again after {MOST_RUNS} runs "
+                        f"{key.to_user_string()} is outdated again after {MOST_RUNS} runs "
                         f"({'; '.join(wave[key].causes)}): its inputs change all the time; stop that, refresh again"
                     )
             outcome.waves += 1

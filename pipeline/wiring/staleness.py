@@ -1,4 +1,4 @@
-"""What is stale and why, as Dagster reports it; the only file that uses Dagster's internal resolver.
+"""What is outdated and why, as Dagster reports it; the only file that uses Dagster's internal resolver.
 
 Dagster's only public interface to the stale status of an asset is its web server. This is the resolver behind that
 server, so the command line and the pages agree. `tests/graph/test_staleness.py` fails if it moves.
@@ -19,21 +19,21 @@ Absent = Callable[[dg.AssetKey, str], str | None]
 
 @dataclass(frozen=True)
 class Status:
-    """Status of one asset; `causes` is empty for a fresh one."""
+    """Status of one asset; `causes` is empty if it is up to date."""
 
-    status: str  # FRESH | STALE | MISSING
+    status: str  # up to date | outdated | missing
     causes: tuple[str, ...] = ()
 
     @property
     def fresh(self) -> bool:
         """Whether there is nothing to do."""
-        return self.status == "FRESH"
+        return self.status == "up to date"
 
 
 def statuses(
     definitions: dg.Definitions, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], absent: Absent
 ) -> Mapping[dg.AssetKey, Status]:
-    """Current status of the assets. It is not transitive: what depends on a stale asset may still be fresh."""
+    """Current status of the assets. It is not transitive: what depends on an outdated asset may still be up to date."""
     graph = definitions.resolve_asset_graph()
     now = TemporalContext(effective_dt=get_current_datetime(), last_event_id=None)
     view = AssetGraphView(temporal_context=now, instance=instance, asset_graph=graph)
@@ -44,11 +44,11 @@ def statuses(
 def _status(key: dg.AssetKey, resolver: CachingStaleStatusResolver, absent: Absent) -> Status:
     status = resolver.get_status(key)
     if status == StaleStatus.MISSING:
-        return Status("MISSING", ("never materialized",))
+        return Status("missing", ("never materialized",))
     if status == StaleStatus.STALE:
-        return Status("STALE", tuple(_text(cause, key) for cause in resolver.get_stale_causes(key)))
+        return Status("outdated", tuple(_text(cause, key) for cause in resolver.get_stale_causes(key)))
     why = absent(key, resolver.get_current_data_version(key).value)
-    return Status("FRESH") if why is None else Status("MISSING", (why,))
+    return Status("up to date") if why is None else Status("missing", (why,))
 
 
 def _text(cause: StaleCause, key: dg.AssetKey) -> str:

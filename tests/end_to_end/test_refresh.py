@@ -82,7 +82,7 @@ def test_nothing_is_stale_after_the_whole_lane_nor_after_a_touch(home, undisturb
     loading, _ = processor_seconds(home, undisturbed, "--help")
     whole, done = processor_seconds(home, undisturbed, "refresh")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Everything is fresh (25 assets): nothing to do" in done.stdout
+    assert "Everything is up to date (25 assets): nothing to do" in done.stdout
     assert whole < 2 * loading, (whole, loading)  # machines differ; the command's own imports take most of either
 
 

@@ -48,28 +48,28 @@ def told(instance: dg.DagsterInstance, definitions: dg.Definitions) -> dict[str,
 
 
 def test_nothing_made_is_missing(instance):
-    missing = ("MISSING", ("never materialized",))
+    missing = ("missing", ("never materialized",))
     assert told(instance, definitions()) == {"first": missing, "second": missing}
 
 
 def test_fresh_then_stale_by_data_one_step_down_only(instance):
     make(instance, definitions(), FIRST, SECOND)
-    fresh = ("FRESH", ())
+    fresh = ("up to date", ())
     assert told(instance, definitions()) == {"first": fresh, "second": fresh}
     see(instance, "raw 2")
-    stale = ("STALE", ("has a new dependency data version: source",))
+    stale = ("outdated", ("has a new dependency data version: source",))
     assert told(instance, definitions()) == {"first": stale, "second": fresh}
 
 
 def test_stale_by_code_and_early_cut_off(instance):
     make(instance, definitions(), FIRST, SECOND)
     newer = definitions(code="2")
-    assert told(instance, newer)["first"] == ("STALE", ("has a new code version",))
+    assert told(instance, newer)["first"] == ("outdated", ("has a new code version",))
     make(instance, newer, FIRST)
-    assert told(instance, newer)["second"] == ("FRESH", ())
+    assert told(instance, newer)["second"] == ("up to date", ())
     changed = definitions(code="3", content="other")
     make(instance, changed, FIRST)
-    assert told(instance, changed)["second"] == ("STALE", ("has a new dependency data version: first",))
+    assert told(instance, changed)["second"] == ("outdated", ("has a new dependency data version: first",))
 
 
 def test_what_the_store_does_not_hold_is_missing(instance):
@@ -77,5 +77,5 @@ def test_what_the_store_does_not_hold_is_missing(instance):
     found = statuses(
         definitions(), instance, [FIRST, SECOND], lambda key, version: f"no {version}" if key == SECOND else None
     )
-    assert (found[FIRST].status, found[SECOND].status) == ("FRESH", "MISSING")
+    assert (found[FIRST].status, found[SECOND].status) == ("up to date", "missing")
     assert found[SECOND].causes == ("no b",)
