@@ -24,6 +24,7 @@ from models.method import Batch, Method, Phase, Stage
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource
 from models.training_state import Progress, TrainingState
+from models.validation import calibrate, validation_losses
 
 CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
@@ -213,7 +214,10 @@ class _Run:
         """Validation losses (with averaged weights where configured); keeps the best weights so far."""
         done = self.state.progress
         with self._averaged():
-            figures = self._validation()
+            self.active = None
+            about = self.method, self.stage.name
+            calibrate(*about, self.train_source, self.config.batch_size, self.fabric)
+            figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
             value = figures["validation"]
             if done.best_value is None or value < done.best_value:
                 done.best_value, done.best_step, done.bad = value, done.step, 0
@@ -222,17 +226,6 @@ class _Run:
                 done.bad += 1
         done.history.append({"step": float(done.step), **figures})
         return {name if name == "validation" else f"validation/{name}": value for name, value in figures.items()}
-
-    def _validation(self) -> dict[str, float]:
-        self.method.eval()
-        self.active = None
-        source, total = self.validation_source, dict[str, float]()
-        with torch.no_grad(), self.fabric.autocast():
-            for rows in torch.split(torch.arange(len(source)), self.config.batch_size):
-                batch = source.batch(rows).to(self.fabric.device)
-                for name, value in self.method.validation(self.stage.name, batch).items():
-                    total[name] = total.get(name, 0.0) + float(value) * len(rows) / len(source)
-        return total | {"validation": sum(total.values())}
 
     def _trained(self) -> dict[str, Tensor]:
         """Weights and buffers that this stage changes, by full name."""
