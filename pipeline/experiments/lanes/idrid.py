@@ -153,8 +153,8 @@ SAMPLE = replace(
                 size=(32, 32),
                 model=SAMPLE_MODEL,
                 stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=560),
-                    "stage2": replace(SAMPLE_STAGE, steps=360, keep_best=False),
+                    "stage1": replace(SAMPLE_STAGE, steps=640),
+                    "stage2": replace(SAMPLE_STAGE, steps=460, keep_best=False),
                 },
             )
         },
