@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.errors import ConfigError
 from pipeline.wiring.settings import Settings
 
 console = Console()
@@ -50,7 +51,7 @@ def results(
     folder = into or settings.home / "results"
     try:
         found = publish_results(runs, folder, add=add)
-    except ValueError as error:
+    except ConfigError as error:
         console.print(f"[red]{error}[/]")
         raise typer.Exit(2) from None
     console.print(f"{len(found)} results: {folder / 'tables.md'}", soft_wrap=True)

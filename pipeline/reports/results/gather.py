@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.errors import ConfigError
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.store.versions import Store
 
@@ -103,7 +104,7 @@ def _joined(one: Result | None, other: Result) -> Result:
     if one is None:
         return other
     if both := sorted(set(one["seeds"]) & set(other["seeds"])):
-        raise ValueError(f"seeds {both} are in the earlier results too; leave out --add to replace them")
+        raise ConfigError(f"seeds {both} are in the earlier results too; leave out --add to replace them")
     counts = [len(one["seeds"]), len(other["seeds"])]
     joined = dict(other)
     for name in ("value", "low", "high", "minutes"):
