@@ -89,9 +89,9 @@ QUICK = Lane(
                 size=(128, 128),
                 model=MODEL,
                 stages={
-                    "stage1": replace(STAGE, steps=1800),
+                    "stage1": replace(STAGE, steps=2600),
                     # last weights: validation has normals only, and repairing costs them a little
-                    "stage2": replace(STAGE, steps=1100, keep_best=False),
+                    "stage2": replace(STAGE, steps=1600, keep_best=False),
                 },
             )
         },
