@@ -22,7 +22,7 @@ from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.store.versions import Version
 from pipeline.wiring.tracking import StageRun
 
-READS = ("images", "tiles", "proxies", "stage1", "stage2", "members")
+READS = ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector")
 SHOWN = ("auroc", "auroc_heldout", "ap", "auroc_minus_null")
 
 
@@ -35,6 +35,7 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
         proxies=task.inputs["proxies"],
         trained=trained,
         members=task.inputs.get("members"),
+        detector=task.inputs.get("detector"),
     )
     return evaluate_lane(
         inputs,

@@ -14,7 +14,7 @@ from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.proxy_kinds import TITLES
 
 OWNERS = ["team:proxyano"]
-SEEDED = ("stage1", "stage2", "members", "evaluation")
+SEEDED = ("stage1", "stage2", "members", "detector", "evaluation")
 """Stages whose result depends on PROXYANO_SEED."""
 BENCHMARK = ("baselines", "baseline_evaluations")
 """Stages with a partition for each run of the benchmark."""
@@ -68,8 +68,10 @@ class LaneAssets:
         version = self.lane.code_version(stage)
         if stage == "images":
             return f"{version}-{fingerprint(*self.dataset.decides)}"
-        if stage in ("tiles", "detector"):
+        if stage == "tiles":
             return f"{version}-{FORMS[self.lane.tiles.form].version}"
+        if stage == "detector":
+            return f"{version}-{FORMS[self.lane.tiles.form].version}-seed{self.seed}"
         if stage == "evaluation":
             return f"{version}-seed{self.seed}-{fingerprint(reviewed(self.raw_name))}"
         if stage in SEEDED:

@@ -69,8 +69,19 @@ STAGES = (
         artifact="checkpoint",
     ),
     Stage(
+        name="detector",
+        description="The committee with all its members, the statistics of validation normals and the calibration in "
+        "one folder: what the evaluation runs on test images, and `proxyano score`, `load_detector` and the served "
+        "model on others.",
+        kinds=("pytorch",),
+        reads=("tiles", "stage2", "members"),
+        build=detector.build_detector,
+        describe=detector.describe_detector,
+    ),
+    Stage(
         name="evaluation",
-        description="Image and pixel scores, metrics with 95 % intervals, controls and shortcuts, pictures of cases.",
+        description="Image and pixel scores, metrics with 95 % intervals, controls and shortcuts, pictures of cases. "
+        "Registers the detector in MLflow and decides whether it becomes champion.",
         kinds=("scikitlearn", "parquet"),
         reads=evaluation.READS,
         build=evaluation.build_evaluation,
@@ -78,16 +89,6 @@ STAGES = (
         checks=(evaluation.SCORES, evaluation.RECONSTRUCTS),
         artifact="evaluation",
         parameters=evaluation.evaluation_parameters,
-    ),
-    Stage(
-        name="detector",
-        description="The trained method, the statistics of its validation normals and the calibration in one folder: "
-        "what `proxyano score`, `load_detector` and the served model run. Registered in MLflow; the evaluation "
-        "decides whether it becomes champion.",
-        kinds=("pytorch",),
-        reads=("tiles", "stage2", "evaluation"),
-        build=detector.build_detector,
-        describe=detector.describe_detector,
         register=detector.register_detector,
     ),
     Stage(

@@ -3,6 +3,8 @@
 Legend: n pixels, F features.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from models.arithmetic import warn_if_not_reproducible
 from models.scoring import Array
@@ -32,40 +35,59 @@ FARTHEST = 8.0
 """Clip features at this many standard deviations so that unseen extremes cannot dominate."""
 
 
+@dataclass(frozen=True)
 class PixelNetwork:
     """Log-odds of a pixel, averaged over networks on standardised features."""
 
-    def __init__(self, samples: Array, altered: NDArray[np.bool_], *, seed: int, count: int | None = None) -> None:
-        """Fit ``count`` networks (default: ``COUNT``) to ``samples`` (n, F) and whether each was ``altered`` (n,).
+    mean: Array  # (F,)
+    sd: Array  # (F,)
+    weights: Array  # (networks, parameters)
+
+    @classmethod
+    def fit(cls, samples: Array, altered: NDArray[np.bool_], *, seed: int, count: int = COUNT) -> "PixelNetwork":
+        """Fit ``count`` networks to ``samples`` (n, F) and whether each was ``altered`` (n,).
 
         ``ValueError`` without both kinds of pixels.
         """
         if altered.all() or not altered.any():
             raise ValueError(f"PixelNetwork: expected altered and other pixels, got {altered.sum()} of {len(altered)}")
         warn_if_not_reproducible()
-        self.mean, self.sd = samples.mean(axis=0), samples.std(axis=0) + 1e-6
-        inputs, truth = self._standardised(samples), torch.from_numpy(altered.astype(np.float32))
+        mean, sd = samples.mean(axis=0), samples.std(axis=0) + np.float32(1e-6)
+        inputs, truth = _standardised(samples, mean, sd), torch.from_numpy(altered.astype(np.float32))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = [_trained(inputs, truth) for _ in range(count or COUNT)]
+            trained = [parameters_to_vector(_trained(inputs, truth).parameters()).detach() for _ in range(count)]
+        return cls(mean, sd, torch.stack(trained).numpy())
+
+    @cached_property
+    def _networks(self) -> list[nn.Sequential]:
+        networks = [_network(len(self.mean)).eval() for _ in self.weights]
+        for network, weights in zip(networks, self.weights, strict=True):
+            vector_to_parameters(torch.from_numpy(weights), network.parameters())
+        return networks
 
     @torch.no_grad()
     def log_odds(self, samples: Array) -> Array:
         """Log-odds (n,) of pixels with features ``samples`` (n, F)."""
-        inputs = self._standardised(samples)
-        found: Array = torch.stack([network(inputs)[:, 0] for network in self.networks]).mean(dim=0).numpy()
+        inputs = _standardised(samples, self.mean, self.sd)
+        found: Array = torch.stack([network(inputs)[:, 0] for network in self._networks]).mean(dim=0).numpy()
         return found
 
-    def _standardised(self, samples: Array) -> Tensor:
-        scaled = np.clip((samples - self.mean) / self.sd, -FARTHEST, FARTHEST)
-        return torch.from_numpy(np.ascontiguousarray(scaled, np.float32))
+
+def _standardised(samples: Array, mean: Array, sd: Array) -> Tensor:
+    scaled = np.clip((samples - mean) / sd, -FARTHEST, FARTHEST)
+    return torch.from_numpy(np.ascontiguousarray(scaled, np.float32))
+
+
+def _network(features: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, width in pairwise((features, *WIDTHS)):
+        layers += [nn.Linear(before, width), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 1))
 
 
 def _trained(inputs: Tensor, truth: Tensor) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, width in pairwise((inputs.shape[1], *WIDTHS)):
-        layers += [nn.Linear(before, width), nn.GELU()]
-    network = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 1))
+    network = _network(inputs.shape[1])
     batch_size = max(1, min(BATCH_SIZE, len(inputs) // LEAST_STEPS))
     batches = len(inputs) // batch_size
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)

@@ -1,4 +1,4 @@
-"""Compare an image with its nearest training normals: controls that no learned method may lose to.
+"""Compare an image with its nearest training normals.
 
 Legend: n training normals, m query images, H, W canvas px. Residuals feed ``models.scoring`` like a method's. Pass no
 training normal of a query's own duplicate group.
@@ -29,12 +29,6 @@ class NeighbourConfig:
             raise ConfigError(f"NeighbourConfig needs neighbours ≥ 1, an odd patch and shift ≥ 0, got {self}")
 
 
-def nearest_residual(train: Array, query: Array, query_mask: Masks) -> Array:
-    """Signed difference (m, H, W) of each query from its nearest training image or mirror image."""
-    bank = with_mirrors(train, True)
-    return query - bank[ranking(bank, query, query_mask, 1)[:, 0]]
-
-
 def patch_neighbour_map(
     train: Array,
     query: Array,
@@ -51,9 +45,9 @@ def patch_neighbour_map(
     """
     held, shown = values or (train, query)
     held, known = with_mirrors(held, config.mirrored), with_mirrors(train_mask, config.mirrored)
-    similar = ranking(with_mirrors(train, config.mirrored), query, query_mask, config.neighbours)
-    maps = np.empty(query.shape, np.float32)
-    for i, chosen in enumerate(similar):
+    bank, maps = with_mirrors(train, config.mirrored), np.empty(query.shape, np.float32)
+    for i in range(len(query)):
+        chosen = ranking(bank, query[i], query_mask[i], config.neighbours)
         maps[i] = local_distance(held[chosen], known[chosen], shown[i], query_mask[i], config)
         if config.own_mirror >= 0:
             other, seen = shown[i][None, :, ::-1], query_mask[i][None, :, ::-1]

@@ -5,13 +5,14 @@ head to the next. Statistics of a place cannot tell them from a lesion; a simila
 Legend: n training normals, m images, H, W canvas px.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from models.scoring import Array, ScoreConfig
+from pipeline.detectors.images import CanvasImages, enlarge
 from pipeline.detectors.neighbour import NeighbourConfig, patch_neighbour_map
-from pipeline.detectors.scorers import CanvasImages, enlarge
 from pipeline.detectors.similar import Masks, area_means, covered
 
 MEASURED_AT = 64
@@ -37,6 +38,11 @@ class NormalResiduals:
         factor = min(1.0, MEASURED_AT / height)
         shape = round(factor * height), round(factor * width)
         return cls(area_means(normals.gray, shape), covered(normals.scored, shape), area_means(residual, shape))
+
+    @classmethod
+    def joined(cls, blocks: Sequence["NormalResiduals"]) -> "NormalResiduals":
+        """Residuals of several blocks of normals as one."""
+        return cls(*(np.concatenate([getattr(one, field.name) for one in blocks]) for field in fields(cls)))
 
     def difference(self, images: CanvasImages, residual: Array, config: ScoreConfig) -> Array:
         """Smallest local mean difference (m, H, W), ≥ 0, of residuals (m, H, W) from those of similar normals.

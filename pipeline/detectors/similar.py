@@ -1,7 +1,7 @@
 """Find the normals most like an image, and standardise by those instead of all.
 
 A slot of brain MRI holds three planes and many contrasts. Where anatomy and texture differ that much, the mean residual
-of all normals describes none of them. Legend as in ``models.scoring``; n normals, m queries.
+of all normals describes none of them. Legend as in ``models.scoring``; n normals.
 """
 
 from collections.abc import Collection
@@ -37,7 +37,7 @@ class SimilarNormals:
         """Mean and sd for an image (H, W); ``without`` lists normals to leave out, those of the image's own group."""
         count = len(self.images)
         kept = np.array([at for at in range(len(self._bank)) if at % count not in without], dtype=np.int64)
-        chosen = kept[ranking(self._bank[kept], image[None], scored[None], self.config.similar)[0]]
+        chosen = kept[ranking(self._bank[kept], image, scored, self.config.similar)]
         everyone = self._everyone
         for one in without:
             everyone = everyone - reduce(add, (self._each[at] for at in range(one, len(self._bank), count)))
@@ -67,16 +67,15 @@ def with_mirrors(values: NDArray[Value], mirrored: bool) -> NDArray[Value]:
 
 
 def ranking(bank: Array, query: Array, query_mask: Masks, count: int) -> NDArray[np.int64]:
-    """Indices (m, count) of the images of the bank (n, H, W) closest to each query (m, H, W).
+    """Indices (count,) of the images of the bank (n, H, W) closest to a query (H, W).
 
     Closest by squared distance inside the query's mask. ``ConfigError`` for an empty bank or one of another size.
     """
-    if not len(bank) or bank.shape[1:] != query.shape[1:]:
-        raise ConfigError(f"expected normals of the queries' size to compare with, got {bank.shape} and {query.shape}")
-    flat, asked = bank.reshape(len(bank), -1), query.reshape(len(query), -1)
-    weight = query_mask.reshape(len(query), -1).astype(np.float32)
-    distance = weight @ np.square(flat).T - 2 * (asked * weight) @ flat.T  # plus a constant of each query
-    return np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
+    if not len(bank) or bank.shape[1:] != query.shape:
+        raise ConfigError(f"expected normals of the query's size to compare with, got {bank.shape} and {query.shape}")
+    flat, weight = bank.reshape(len(bank), -1), query_mask.ravel().astype(np.float32)
+    distance = np.square(flat) @ weight - 2 * (flat @ (query.ravel() * weight))  # plus a constant of the query
+    return np.argsort(distance, kind="stable")[:count].astype(np.int64)
 
 
 def area_means(planes: NDArray[np.floating], shape: tuple[int, ...]) -> Array:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.learned import CanvasResult
 from pipeline.evaluation.pictures.panels import gray_picture
+from pipeline.evaluation.pictures.shown import CanvasPictures
 from pipeline.evaluation.records import label_free_thresholds
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
@@ -24,6 +24,7 @@ from pipeline.store.versions import Version
 
 COLUMNS = ("image_id", "path", "split", "group", "agreeing", "members", "mean_score")
 HERE = Path(__file__).parent / "reviewed"
+PICTURED = 24  # images
 SIDE, PER_ROW, CAPTION = 160, 6, 34  # px of a picture, pictures a row, px of the lines below it
 
 
@@ -37,22 +38,16 @@ def reviewed(dataset: str) -> tuple[str, ...]:
         return tuple(row["image_id"] for row in csv.DictReader(lines))
 
 
-def write_audit(
-    folder: Path,
-    table: pd.DataFrame,
-    names: Iterable[ScoreName],
-    quantile: float,
-    images: Version,
-    result: CanvasResult,
-) -> None:
-    """Write ``audit.csv`` and ``audit.png``: normals that the scores ``names`` agree to call abnormal.
-
-    ``images`` holds their paths; ``quantile`` as in `label_free_thresholds`; the pictures are those of one canvas.
-    """
+def lane_audit(table: pd.DataFrame, names: Iterable[ScoreName], quantile: float, images: Version) -> pd.DataFrame:
+    """``audit_table`` of a lane; ``images`` holds the paths, ``quantile`` as in `label_free_thresholds`."""
     manifest = pd.read_parquet(images.path / "images.parquet").drop_duplicates("image_id")
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    audit = audit_table(table, [name.column for name in names], label_free_thresholds(table, quantile), paths)
-    pictures = {image_id: gray_picture(result.predicted.images.gray[row]) for image_id, row in result.rows.items()}
+    return audit_table(table, [name.column for name in names], label_free_thresholds(table, quantile), paths)
+
+
+def write_audit(folder: Path, audit: pd.DataFrame, shown: CanvasPictures) -> None:
+    """Write ``audit.csv`` and ``audit.png``; the pictures are those of one canvas."""
+    pictures = {image_id: gray_picture(image.gray) for image_id, image in shown.images.items()}
     audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
     (folder / "audit.png").write_bytes(audit_sheet(audit, pictures))
 
@@ -77,7 +72,7 @@ def audit_table(
     return listed[[*COLUMNS, *columns]].reset_index(drop=True)
 
 
-def audit_sheet(table: pd.DataFrame, pictures: Mapping[str, NDArray[np.uint8]], count: int = 24) -> bytes:
+def audit_sheet(table: pd.DataFrame, pictures: Mapping[str, NDArray[np.uint8]], count: int = PICTURED) -> bytes:
     """PNG of the first images of the table, each with the share of scores that agree, mean score, split and id."""
     cells = []
     for _, row in table.head(count).iterrows():

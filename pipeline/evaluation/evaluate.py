@@ -11,24 +11,24 @@ import pandas as pd
 
 from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
-from pipeline.evaluation.audit import reviewed, write_audit
-from pipeline.evaluation.committee import OWN, committee_scores, member_names
-from pipeline.evaluation.controls import control_scores, with_shortcuts
-from pipeline.evaluation.learned import member_scores, method_scores
-from pipeline.evaluation.nulls import NULLS, network_records, null_scores
+from pipeline.evaluation.audit import PICTURED, lane_audit, reviewed, write_audit
+from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
-from pipeline.evaluation.pictures.gallery import write_comparison
+from pipeline.evaluation.pictures.gallery import chosen, write_comparison
 from pipeline.evaluation.pictures.layers import picture_table
-from pipeline.evaluation.pictures.panels import case_panels
+from pipeline.evaluation.pictures.panels import case_panels, chosen_cases
+from pipeline.evaluation.pictures.shown import shown_images
 from pipeline.evaluation.reconstruction import reconstruction_records
 from pipeline.evaluation.records import Record, RecordContext, image_records, label_free_thresholds, pixel_records
 from pipeline.evaluation.saved import LaneEvaluation, write_evaluation
 from pipeline.evaluation.score_name import METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
+from pipeline.evaluation.scoring import member_names, score_lane, with_shortcuts
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "10"
+VERSION = "11"
 """Raise it when a change of the step's code changes its result; part of the asset's code version."""
 
 
@@ -51,6 +51,17 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.nulls) - set(NULLS)):
             raise ConfigError(f"EvaluationConfig.nulls: expected some of {sorted(NULLS)}, got {unknown}")
+
+    def detector(self, method: str) -> DetectorPlan:
+        """What is frozen as the lane's detector."""
+        return DetectorPlan(
+            method=method,
+            scores=self.scores,
+            flip_average=self.flip_average,
+            controls=tuple(control for control in self.controls if control.name in self.committee),
+            member_scores=self.member_scores,
+            committee=self.committee,
+        )
 
 
 def evaluate_lane(
@@ -101,16 +112,21 @@ def _evaluate(
     pictured: bool,
 ) -> LaneEvaluation:
     """Every step of an evaluation, in order; writes its files into ``folder``."""
-    scoreboard = Scoreboard.of(inputs, config.scores, config.pasted)
-    results = method_scores(scoreboard, method, config.scores, config.flip_average)
-    members = {OWN: {result.canvas: result.standardised for result in results}}
-    members |= control_scores(scoreboard, config.controls)
-    null_scores(scoreboard, config.scores, config.nulls)
-    members |= member_scores(scoreboard, config.scores, config.member_scores, config.flip_average)
-    committee_scores(scoreboard, config.committee, members, method)
+    scoreboard, plan = Scoreboard.of(inputs, config.scores, config.pasted), config.detector(method.owner)
+    scorers, seconds = score_lane(
+        inputs,
+        plan,
+        scoreboard,
+        controls=config.controls,
+        null_names=config.nulls,
+        keep=config.pasted is not None and config.pasted.split == "val",
+    )
     table, curves = with_shortcuts(scoreboard), scoreboard.curves
-    seconds = sum(result.predicted.seconds for result in results)
     speed = {"images_per_second": round(len(scoreboard.table) / max(seconds, 1e-9), 2)}
+    audit = lane_audit(table, member_names(inputs, plan).values(), config.quantile, inputs.images)
+    cases = [image["image_id"] for _, _, image in chosen_cases(table, method.column, config.cases)]
+    results = shown_images(scoreboard, scorers, {*cases, *chosen(table)["image_id"], *audit["image_id"][:PICTURED]})
+    size = next(iter(scorers.values())).detector.size
     lane = write_evaluation(
         folder,
         records=_records(scoreboard, table, config, method, context),
@@ -120,11 +136,10 @@ def _evaluate(
             name: {part: curve.curves(part) for part in curve.subsets} for name, curve in scoreboard.curves.items()
         },
         panels=case_panels(results, table, method.column, config.cases),
-        pictures=picture_table(results, table, method.column, config.cases, inputs.tiles) if pictured else None,
+        pictures=picture_table(results, table, method.column, config.cases, inputs.tiles, size) if pictured else None,
     )
     write_comparison(folder, table, curves, method, results, config.resamples)
-    audited = member_names(inputs, config.committee or (OWN,), method).values()
-    write_audit(folder, table, audited, config.quantile, inputs.images, results[0])
+    write_audit(folder, audit, results[0])
     return lane
 
 

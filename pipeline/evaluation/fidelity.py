@@ -5,18 +5,17 @@ as the image's mean, below 0 is worse. Images are processed in blocks, so that m
 Legend: n images, H, W px of a canvas at the training size; planes are means over channels, in [0, 1].
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from models.checkpoint import load_method
 from models.method import Method
 from models.scoring import Array
-from pipeline.detectors.inference import Prediction, network_folder, predict_tiles, trained_size
+from pipeline.detectors.network import Prediction, network_folder, predict_tiles, trained_size
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, canvases, load_tiles
 
@@ -70,20 +69,6 @@ def rebuilds(predicted: Prediction) -> bool:
     return bool(predicted.residual.any()) and np.array_equal(predicted.steady, predicted.residual)
 
 
-def blocks(held: TileSet, count: int = BLOCK) -> Iterator[TileSet]:
-    """The same tiles, at most ``count`` images at a time; all tiles of an image stay together."""
-    names = held.index["image_id"].to_numpy()
-    order = pd.unique(names)
-    for part in np.array_split(order, max(1, -(-len(order) // count))):
-        yield rows_of(held, np.isin(names, part))
-
-
-def rows_of(held: TileSet, chosen: NDArray[np.bool_]) -> TileSet:
-    """The tiles that are chosen (n,)."""
-    proxies = None if held.proxies is None else held.proxies[chosen]
-    return TileSet(held.pixels[chosen], proxies, held.validity[chosen], held.index[chosen].reset_index(drop=True))
-
-
 def r_squared(estimate: Array, truth: Array, inside: NDArray[np.bool_]) -> float:
     """R² of an estimate (H, W) inside a mask (H, W); NaN for an empty mask or a constant truth."""
     wanted = truth[inside].astype(float)
@@ -99,7 +84,7 @@ def image_rows(network: Network, held: TileSet) -> list[Row]:
     The last one is a ceiling: all that a perfect P̂ tells about I. Empty for a method that does not rebuild images.
     """
     rows: list[Row] = []
-    for block in blocks(held):
+    for block in held.blocks(BLOCK):
         predicted = network.predict(block)
         if not rebuilds(predicted):
             return []

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.checkpoint import load_method
 from models.metrics import Floats
 from models.nets.memory import Lookup, Memory
-from pipeline.detectors.inference import network_folder, predict_tiles, trained_size
+from pipeline.detectors.network import network_folder, predict_tiles, trained_size
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import load_tiles
 

@@ -4,8 +4,9 @@ A method whose score is not above that of the best null owes its result to the s
 Legend: n images, H, W px of a canvas.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,13 @@ from numpy.typing import NDArray
 
 from models.metrics import METRICS, auroc
 from models.pixel_curve import PixelCurve
-from models.scoring import Array, ScoreConfig, z_score
-from pipeline.detectors.controls.registry import Control, proxy_plane, residuals
-from pipeline.detectors.inference import trained_size
-from pipeline.detectors.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
-from pipeline.evaluation.controls import RAW_SCALE, TRAIN, control_images
+from models.scoring import Array, ScoreConfig
+from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.network import trained_size
 from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate
 from pipeline.evaluation.score_name import NULL, PRIMARY, ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS, Scoreboard, absolute
 from pipeline.forms.form import TILE
+from pipeline.store.versions import Version
 
 NULLS = ("similar_mean", "median", "slic")
 """Controls that rebuild an image without a network: similar training normals, median filter, true SLIC proxy."""
@@ -30,55 +29,24 @@ WINDOW = 61 / 256
 """Window of the median filter, share of the tile's side: 15 px of 64. A superpixel of the paper's 800 measures 2.3."""
 
 
-def null_scores(scoreboard: Scoreboard, scores: Mapping[str, ScoreConfig], names: Sequence[str]) -> None:
-    """Add the scores of nulls: ``standardised`` as the method's, and raw ``image`` and ``residual``.
+def null_controls(checkpoint: Version, canvas: str, score: ScoreConfig, names: Sequence[str]) -> Iterator[Control]:
+    """Controls that stand in for Î, with the method's own score.
 
-    A null runs at the size the method was trained at, or at full size where the method's residual is a fine one.
-    Copies with pasted lesions have no true proxy, so ``slic`` has no value for them; at full size no null has, as a map
-    takes seconds there.
+    A null runs at the size the method was trained at, or at full size where the method's residual is a fine one; the
+    proxies are then enlarged from the training size.
     """
-    for canvas, score in scores.items():
-        trained_at = trained_size(scoreboard.inputs.checkpoint, canvas)
-        size = (TILE, TILE) if score.fine else trained_at
-        for name in names:
-            options = {"window": median_window(size)} if name == "median" else {}
-            control = Control(name=name, canvas=canvas, size=size, score=score, options=options)
-            _null_canvas(scoreboard, control, trained_at)
-
-
-def _null_canvas(scoreboard: Scoreboard, control: Control, trained_at: tuple[int, int]) -> None:
-    name, score = ScoreName(kind=NULL, owner=control.name), control.score
-    images = _images(scoreboard, control, SCORED_SPLITS, trained_at)
-    needs_normals = control.name == "similar_mean" or score.beside > 0
-    train = _images(scoreboard, control, TRAIN, trained_at) if needs_normals else images
-    raw, scored_residual = residuals(train, images, control)
-    norms = root_mean_square(raw, images.scored)
-    scoreboard.add(replace(name, score="image"), images.images, z_score(norms, norms[images.rows("val")]))
-    scoreboard.add_maps(replace(name, score="residual"), control.canvas, images.images, absolute(raw), RAW_SCALE)
-    standardised = score_canvas(images, residual_parts(scored_residual, images, score), score)
-    scoreboard.add_standardised(name, control.canvas, standardised)
+    trained_at = trained_size(checkpoint, canvas)
+    size = (TILE, TILE) if score.fine else trained_at
+    for name in names:
+        options: dict[str, Any] = {"window": median_window(size)} if name == "median" else {}
+        if name == "slic" and score.fine:
+            options = {"proxy_size": trained_at}
+        yield Control(name=name, canvas=canvas, size=size, score=score, options=options)
 
 
 def median_window(size: tuple[int, int]) -> int:
     """Px, odd: ``WINDOW`` of the side of a square of the tile's area, at least 3."""
     return max(3, 2 * int(WINDOW * float(np.sqrt(size[0] * size[1])) / 2) + 1)
-
-
-def _images(
-    scoreboard: Scoreboard, control: Control, splits: Sequence[str], trained_at: tuple[int, int]
-) -> CanvasImages:
-    """Images at the control's size, at full size without copies; proxies of the training size are enlarged to it."""
-    if not control.score.fine:
-        return control_images(scoreboard, control, splits)
-    tiles, canvas = scoreboard.inputs.tiles, control.canvas
-    whole = canvas_images(tiles, None, canvas=canvas, splits=splits, size=control.size)
-    if control.name != "slic":
-        return whole
-    small = control_images(scoreboard, replace(control, size=trained_at), splits)
-    assert small.proxies is not None
-    shape = (whole.pixels.shape[2], whole.pixels.shape[3])
-    planes = np.stack([enlarge(one, shape) for one in proxy_plane(small.proxies, small.pixels.shape[1])])
-    return replace(whole, proxies=planes[:, None])
 
 
 def root_mean_square(residual: Array, scored: NDArray[np.bool_]) -> Array:

@@ -16,7 +16,7 @@ from scipy import ndimage
 from models.metrics import METRICS, auroc, bootstrap_weights
 from models.scoring import Array
 from models.synthetic_anomalies import HELD_BACK, LesionConfig, paste_lesions
-from pipeline.detectors.scorers import enlarge
+from pipeline.detectors.images import enlarge
 from pipeline.evaluation.records import Record, RecordContext, estimate, mean_estimate
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED, TILE

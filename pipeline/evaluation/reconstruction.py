@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.metrics import Floats
 from models.scoring import Array
-from pipeline.evaluation.fidelity import Network, Row, blocks, image_rows, rebuilds, seen_image
+from pipeline.evaluation.fidelity import BLOCK, Network, Row, image_rows, rebuilds, seen_image
 from pipeline.evaluation.memory_use import item_counts, items_used, perplexity
 from pipeline.evaluation.pasted_lesions import Mask, PastedConfig
 from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate, mean_estimate
@@ -48,8 +48,8 @@ def reconstruction_records(
         add(own, mean_figures(repair_rows(network, inputs.tiles, pasted), ("repair",), context))
         add(own, lesion_figures(scoreboard, network, context))
         add(own, memory_figures(inputs, canvas, context))
-        for member, version in inputs.member_methods.items():
-            name, network = ScoreName(kind=MEMBER, owner=member, score=canvas), Network.of(version, canvas, member)
+        for member, (version, folder) in inputs.networks.others.items():
+            name, network = ScoreName(kind=MEMBER, owner=member, score=canvas), Network.of(version, canvas, folder)
             proxies = inputs.proxies if network.method.needs_proxy else None
             rows = image_rows(network, network.tiles(inputs.tiles, proxies, SCORED_SPLITS))
             add(name, mean_figures(rows, ("reconstruction_r2",), context))
@@ -102,7 +102,7 @@ def lesion_figures(scoreboard: Scoreboard, network: Network, context: RecordCont
     if not inputs.dataset.lesions:
         return
     truth = scoreboard.truth(network.canvas)
-    for block in blocks(network.tiles(inputs.tiles, inputs.proxies, ("test",))):
+    for block in network.tiles(inputs.tiles, inputs.proxies, ("test",)).blocks(BLOCK):
         predicted = network.predict(block)
         if not rebuilds(predicted):
             return

@@ -15,7 +15,7 @@ import torch
 from models.methods.papc import pseudo_abnormal
 from models.scoring import Array
 from models.synthetic_anomalies import HELD_BACK
-from pipeline.evaluation.fidelity import Network, Row, blocks, rebuilds, rows_of, seen_image
+from pipeline.evaluation.fidelity import BLOCK, Network, Row, rebuilds, seen_image
 from pipeline.evaluation.pasted_lesions import Mask, PastedConfig, with_lesions
 from pipeline.forms.form import NO_DATA
 from pipeline.store.versions import Version
@@ -56,7 +56,7 @@ def repair_rows(network: Network, tiles: Version, config: PastedConfig | None, s
     generator, neutral = torch.Generator().manual_seed(seed), read_neutral(tiles.path)
     rng = np.random.default_rng([seed, *network.canvas.encode()])
     normals = load_tiles(tiles, None, splits=["val"], canvas=network.canvas)
-    for full in blocks(_evenly_spaced(normals, MOST)):
+    for full in _evenly_spaced(normals, MOST).blocks(BLOCK):
         small = at_size(full, network.size, neutral)
         predicted = network.predict(small)
         if not rebuilds(predicted):
@@ -112,4 +112,4 @@ def _evenly_spaced(tiles: TileSet, most: int) -> TileSet:
     """At most so many images, evenly spaced in the store's order."""
     names = pd.unique(tiles.index["image_id"])
     chosen = names[np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))]
-    return rows_of(tiles, tiles.index["image_id"].isin(chosen).to_numpy())
+    return tiles.rows(tiles.index["image_id"].isin(chosen).to_numpy())

@@ -1,15 +1,16 @@
 """What an evaluation gathers: image scores column by column, and the pixel curves of the scores that have maps."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from models.pixel_curve import PixelCurve
-from models.scoring import Array, worst_mean, z_score
+from models.scoring import Array, z_score
 from pipeline.data.datasets import Dataset
-from pipeline.detectors.scorers import CanvasScore, enlarge
+from pipeline.detectors.frozen.freeze import Trained
+from pipeline.detectors.images import BLOCK, enlarge
 from pipeline.evaluation.pasted_lesions import SPLIT, LesionHit, Mask, PastedConfig, PastedImages, lesion_hit, paste
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED
@@ -30,6 +31,7 @@ class LaneInputs:
     proxies: Version
     trained: tuple[Version, ...]  # of the training stages; the last one holds the whole method
     members: Version | None = None  # other learned methods, one folder each
+    detector: Version | None = None  # the lane's committee, frozen; None: the method alone, fitted here
 
     @property
     def checkpoint(self) -> Version:
@@ -37,16 +39,15 @@ class LaneInputs:
         return self.trained[-1]
 
     @property
-    def member_methods(self) -> dict[str, Version]:
-        """Name of each other learned method → the version that holds it."""
-        return {} if self.members is None else dict.fromkeys(self.members.meta["members"], self.members)
+    def networks(self) -> Trained:
+        """The learned methods."""
+        return Trained(tiles=self.tiles, stage=self.checkpoint, members=self.members)
 
     @property
     def versions(self) -> dict[str, str]:
         """Asset → data version."""
-        others = () if self.members is None else (self.members,)
-        every = (self.images, self.tiles, self.proxies, *self.trained, *others)
-        return {version.asset: version.data_version for version in every}
+        every = (self.images, self.tiles, self.proxies, *self.trained, self.members, self.detector)
+        return {version.asset: version.data_version for version in every if version is not None}
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,12 @@ class Truth:
     rows: Mapping[str, int]  # image id → row
 
 
-MapOf = Callable[[int], Array]
-"""Row of the images → pixel values (H, W)."""
+@dataclass
+class _Column:
+    """Values of one score on one canvas, block by block."""
 
-
-def absolute(residual: Array) -> MapOf:
-    """Maps |I − Î| (Eq. 14) of signed residuals (n, H, W), made row by row to save memory."""
-    return lambda row: np.abs(residual[row])
+    image_ids: list[str] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -77,6 +77,7 @@ class Scoreboard:
     curves: dict[str, PixelCurve] = field(default_factory=dict)  # score column → curve
     lesion_hits: list[LesionHit] = field(default_factory=list)  # how well maps show the pasted lesions
     _truth: dict[str, Truth] = field(default_factory=dict)
+    _columns: dict[ScoreName, _Column] = field(default_factory=dict)
 
     @classmethod
     def of(cls, inputs: LaneInputs, canvas_names: Iterable[str], config: PastedConfig | None) -> "Scoreboard":
@@ -87,54 +88,53 @@ class Scoreboard:
         rows = pd.concat([images, *(copies.table for copies in pasted.values())]).drop_duplicates("image_id")
         return cls(inputs, rows[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True), pasted)
 
-    def pasted_tiles(self, canvas: str) -> TileSet | None:
-        """Tiles of the copies with pasted lesions."""
-        return self.pasted[canvas].tiles if canvas in self.pasted else None
+    def copies(self, canvas: str) -> Iterable[TileSet]:
+        """Tiles of the copies with pasted lesions, a few images at a time."""
+        return self.pasted[canvas].tiles.blocks(BLOCK) if canvas in self.pasted else ()
 
-    def add(self, name: ScoreName, images: pd.DataFrame, values: Array) -> None:
-        """Add the values (n,) of one canvas to a score; canvases of a score are summed."""
-        aligned = pd.Series(values, index=images["image_id"]).reindex(self.table["image_id"]).to_numpy(float)
-        self.table[name.column] = aligned + self.table.get(name.column, 0.0)
+    def collect(self, name: ScoreName, image_ids: Iterable[str], values: Iterable[float]) -> None:
+        """Keep values of one canvas until ``finish``."""
+        column = self._columns.setdefault(name, _Column())
+        column.image_ids += list(image_ids)
+        column.values += [float(value) for value in values]
 
-    def add_standardised(self, name: ScoreName, canvas: str, score: CanvasScore) -> None:
-        """Add a canvas's image scores and its maps; each map is computed once, as fine ones take seconds."""
-        table, raw = score.images.images, dict[int, np.float32]()
+    def finish(self, raw: Collection[ScoreName]) -> None:
+        """Add a canvas to every score; canvases of a score are summed.
 
-        def map_of(row: int) -> Array:
-            values = score.map_of(row)
-            raw[row] = worst_mean(values[None], score.images.scored[row][None], score.config)[0]
-            return values
+        Scores in ``raw`` are taken as they are, all others in units of the sd of validation normals.
+        """
+        normal = set(self.table["image_id"][self.table["split"] == "val"])
+        for name, column in self._columns.items():
+            values = np.array(column.values, np.float32)
+            if name not in raw:
+                values = z_score(values, values[[image_id in normal for image_id in column.image_ids]])
+            aligned = pd.Series(values, index=column.image_ids).reindex(self.table["image_id"]).to_numpy(float)
+            self.table[name.column] = aligned + self.table.get(name.column, 0.0)
+        self._columns.clear()
 
-        self.add_maps(name, canvas, table, map_of, 1.0)
-        for row in sorted(set(range(len(table))) - set(raw)):
-            map_of(row)
-        values = np.array([raw[row] for row in range(len(table))], np.float32)
-        self.add(name, table, z_score(values, values[score.images.rows("val")]))
-
-    def add_maps(self, name: ScoreName, canvas: str, images: pd.DataFrame, map_of: MapOf, scale: float) -> None:
+    def add_maps(
+        self, name: ScoreName, canvas: str, images: pd.DataFrame, maps: Sequence[Array] | Array, scale: float
+    ) -> None:
         """Compare the maps of copies with their pasted lesion, and those of test images with their lesion masks.
 
         ``scale`` is the typical size of a map's values, see ``PixelCurve``.
         """
-        if canvas in self.pasted:
-            self._add_hits(name, self.pasted[canvas], images, map_of)
         lesions = self.inputs.dataset.lesions
-        if not lesions:
-            return
-        curve, truth = self.curves.setdefault(name.column, PixelCurve(lesions, scale=scale)), self.truth(canvas)
-        for row in np.flatnonzero((images["split"] == "test").to_numpy()):
-            image = images.iloc[row]
-            at = truth.rows[image["image_id"]]
-            values = enlarge(map_of(int(row)), truth.scored[at].shape)
-            curve.add(values, truth.lesions[at], truth.scored[at], group=str(image["group"]))
+        for image_id, split, group, values in zip(
+            images["image_id"].astype(str), images["split"], images["group"].astype(str), maps, strict=True
+        ):
+            if split == SPLIT:
+                copies, at = self.pasted[canvas], self._copies(canvas)[image_id]
+                hit = lesion_hit(name, image_id, values, copies.masks[at], copies.scored[at])
+                self.lesion_hits += [] if hit is None else [hit]
+            elif split == "test" and lesions:
+                curve, truth = self.curves.setdefault(name.column, PixelCurve(lesions, scale=scale)), self.truth(canvas)
+                at = truth.rows[image_id]
+                shown = enlarge(np.asarray(values), truth.scored[at].shape)
+                curve.add(shown, truth.lesions[at], truth.scored[at], group=group)
 
-    def _add_hits(self, name: ScoreName, copies: PastedImages, images: pd.DataFrame, map_of: MapOf) -> None:
-        order = {image_id: row for row, image_id in enumerate(copies.table["image_id"])}
-        for row in np.flatnonzero((images["split"] == SPLIT).to_numpy()):
-            image_id = str(images["image_id"].iloc[row])
-            at = order[image_id]
-            hit = lesion_hit(name, image_id, map_of(int(row)), copies.masks[at], copies.scored[at])
-            self.lesion_hits += [] if hit is None else [hit]
+    def _copies(self, canvas: str) -> Mapping[str, int]:
+        return {str(image_id): row for row, image_id in enumerate(self.pasted[canvas].table["image_id"])}
 
     def truth(self, canvas: str) -> Truth:
         """Lesion masks of the test images; read once per canvas."""

@@ -12,11 +12,11 @@ from models.scoring import ScoreConfig
 from pipeline import training
 from pipeline.data import manifest
 from pipeline.data.splits import ImagesConfig
+from pipeline.detectors.committee import OWN
 from pipeline.detectors.controls.registry import RAW
 from pipeline.detectors.frozen import freeze
 from pipeline.errors import ConfigError
 from pipeline.evaluation import evaluate
-from pipeline.evaluation.committee import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.store.versions import fingerprint
 from pipeline.tiles import proxies, tiles
@@ -31,8 +31,8 @@ STEPS: Mapping[str, ModuleType] = {
     "stage1": training,
     "stage2": training,
     "members": training,
-    "evaluation": evaluate,
     "detector": freeze,
+    "evaluation": evaluate,
     "baselines": training,
     "baseline_evaluations": evaluate,
     "ablations": evaluate,
@@ -80,7 +80,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         """Check that the members of the committee exist."""
-        controls = {control.name for control in self.evaluation.controls if control.name not in RAW}
+        controls = {one.name for one in self.evaluation.controls if one.name not in RAW and not one.kind.needs_proxies}
         known = {OWN, *self.members, *controls}
         if unknown := sorted(set(self.evaluation.committee) - known):
             raise ConfigError(f"EvaluationConfig.committee: expected some of {sorted(known)}, got {unknown}")
@@ -94,7 +94,7 @@ class Lane:
         if stage in ("baselines", "baseline_evaluations", "ablations"):
             return {}
         if stage == "detector":
-            return {"scores": self.evaluation.scores, "flip_average": self.evaluation.flip_average}
+            return self.evaluation.detector(self.training.method)
         return self.proxies.to_json() if stage == "proxies" else getattr(self, stage)
 
     def code_version(self, stage: str) -> str:

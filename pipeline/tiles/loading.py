@@ -19,6 +19,8 @@ from pipeline.store.shards import open_array, shards_of
 from pipeline.store.versions import Version
 
 HALF = 0.5 - 1e-4  # half of an area, less the rounding error of area sums
+AT_ONCE = 512
+"""Tiles that are read from the store at once."""
 IMAGE_COLUMNS = ["image_id", "split", "label", "klass", "group", "offset_row", "offset_col"]
 
 
@@ -30,6 +32,18 @@ class TileSet:
     proxies: NDArray[np.uint8] | None  # (n, K, h, w): a proxy may have another number of channels
     validity: NDArray[np.uint8]  # (n, h, w), codes NO_DATA, SEEN, SCORED
     index: pd.DataFrame  # n rows of index.parquet; ``tile`` is the row in the store
+
+    def rows(self, chosen: NDArray[np.bool_]) -> "TileSet":
+        """The tiles that are chosen (n,)."""
+        proxies = None if self.proxies is None else self.proxies[chosen]
+        return TileSet(self.pixels[chosen], proxies, self.validity[chosen], self.index[chosen].reset_index(drop=True))
+
+    def blocks(self, count: int) -> Iterator["TileSet"]:
+        """The same tiles, at most ``count`` images at a time; all tiles of an image stay together."""
+        names = self.index["image_id"].to_numpy()
+        order = pd.unique(names)
+        for part in np.array_split(order, max(1, -(-len(order) // count))):
+            yield self.rows(np.isin(names, part))
 
 
 def load_tiles(
@@ -77,10 +91,38 @@ def load_tiles(
     )
 
 
+def tile_blocks(
+    tiles: Version, proxies: Version | None, *, canvas: str, splits: Collection[str], count: int
+) -> Iterator[TileSet]:
+    """Tiles of one canvas at full size in the store's order, at most ``count`` images at a time."""
+    index = read_index(tiles)
+    index = index[index["split"].isin(list(splits)) & (index["canvas"] == canvas)]
+    names, per_image = index["image_id"].unique(), max(1, len(index) // max(1, index["image_id"].nunique()))
+    held = max(count, AT_ONCE // per_image)
+    for start in range(0, len(names), held):
+        part = index[index["image_id"].isin(names[start : start + held])].reset_index(drop=True)
+        yield from _full_size(tiles, proxies, part).blocks(count)
+
+
+def tiles_of(tiles: Version, proxies: Version | None, *, canvas: str, image_ids: Collection[str]) -> TileSet:
+    """Tiles of some images on one canvas, at full size."""
+    index = read_index(tiles)
+    chosen = index["image_id"].isin(list(image_ids)) & (index["canvas"] == canvas)
+    return _full_size(tiles, proxies, index[chosen].reset_index(drop=True))
+
+
+def _full_size(tiles: Version, proxies: Version | None, index: pd.DataFrame) -> TileSet:
+    rows = index["tile"].to_numpy()
+    painted = None if proxies is None else read_rows(proxies, "pixels", rows)
+    held = TileSet(read_rows(tiles, "pixels", rows), painted, read_rows(tiles, "validity", rows), index)
+    return at_size(held, (TILE, TILE), read_neutral(tiles.path))
+
+
 def at_size(tiles: TileSet, size: tuple[int, int], neutral: int) -> TileSet:
-    """Tiles at full size, without proxies, downsampled like those of ``load_tiles``."""
-    validity, pixels = shrink(tiles.validity, [tiles.pixels], size, neutral)
-    return TileSet(pixels=pixels, proxies=None, validity=validity, index=tiles.index)
+    """Tiles at full size, downsampled like those of ``load_tiles``."""
+    values = [tiles.pixels] if tiles.proxies is None else [tiles.pixels, tiles.proxies]
+    validity, pixels, *proxies = shrink(tiles.validity, values, size, neutral)
+    return TileSet(pixels=pixels, proxies=proxies[0] if proxies else None, validity=validity, index=tiles.index)
 
 
 def read_neutral(tiles: Path) -> int:

@@ -8,8 +8,8 @@ JOBS = {
     "prepare": (("images", "tiles", "proxies"), "Raw files to tiles and proxies, for every data set."),
     "train": (("stage1", "stage2", "members"), "The method and its committee's members, for every data set."),
     "evaluate": (
-        ("evaluation", "detector"),
-        "Evaluations of every data set, detectors for new images, and the report.",
+        ("detector", "evaluation"),
+        "Detectors and evaluations of every data set, and the report.",
     ),
 }
 """Job → its stages in every lane, and its description."""

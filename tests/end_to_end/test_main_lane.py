@@ -7,13 +7,13 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline.detectors.inference import predict_canvas
 
 from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
 from models.source import TensorSource
 from models.synthetic_anomalies import LesionConfig
-from pipeline.detectors.inference import predict_canvas
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
 from pipeline.training import checkpoint_folder

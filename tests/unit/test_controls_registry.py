@@ -8,10 +8,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from models.scoring import ScoreConfig
-from pipeline.detectors.controls.pca import pca_residual
+from pipeline.detectors.contract import PixelMaps
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
+from pipeline.detectors.images import CanvasImages
 from pipeline.detectors.normal_residuals import NormalResiduals
-from pipeline.detectors.scorers import CanvasImages, score_canvas
+from pipeline.detectors.standardise import Standardiser
 from pipeline.errors import ConfigError
 from pipeline.forms.form import NO_DATA, SCORED
 
@@ -46,34 +47,40 @@ def images():
     return images
 
 
+def fit(name, train, **changes):
+    values = {"score": SCORES.get(name, SCORE), "options": OPTIONS.get(name, {}), **changes}
+    control = Control(name=name, canvas="whole", size=SIZE, **values)
+    return control.kind.fit(train, **control.common(0))
+
+
+def maps(detector, images):
+    found = detector.difference(images)
+    return PixelMaps(images, detector.parts_of(images, detector.steady(images, found)), found)
+
+
 @pytest.mark.parametrize("name", sorted(CONTROLS))
 def test_control_gives_parts_of_every_image(name, train, images):
-    control = Control(
-        name=name, canvas="whole", size=SIZE, score=SCORES.get(name, SCORE), options=OPTIONS.get(name, {})
-    )
-    parts_of = CONTROLS[name](train, images, control)
-    for row in range(len(images.images)):
-        found = parts_of(row)
-        assert found.ndim == 3
-        assert found.shape[1:] == SIZE
-        assert np.isfinite(found).all()
-        assert found.min() >= 0
+    found = maps(fit(name, train), images).parts
+    assert found.ndim == 4
+    assert found.shape[0] == len(images.images)
+    assert found.shape[2:] == SIZE
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
 
 
 @pytest.mark.parametrize("name", sorted(set(CONTROLS) - RAW))
 def test_a_planted_lesion_stands_out(name, train, images):
-    control = Control(
-        name=name, canvas="whole", size=SIZE, score=SCORES.get(name, SCORE), options=OPTIONS.get(name, {})
-    )
-    score = score_canvas(images, CONTROLS[name](train, images, control), control.score)
-    lesion = score.map_of(5)
-    assert lesion[20:28, 12:20].mean() > lesion[images.scored[5]].mean()
-    assert score.image()[5] > score.image()[:5].max()
+    detector, normals = fit(name, train), make(6, "normal", 2)
+    standardiser, _ = Standardiser.fit(maps(detector, normals), detector.score)
+    lesion = standardiser.maps(maps(detector, images))
+    scores = standardiser.z(standardiser.scores(images, lesion))
+    assert lesion[5][20:28, 12:20].mean() > lesion[5][images.scored[5]].mean()
+    assert scores[5] > scores[:5].max()
 
 
 def test_raw_controls_are_what_they_say(train, images):
     def values(name):
-        return CONTROLS[name](train, images, Control(name=name, canvas="whole", size=SIZE))(2)[0]
+        return maps(fit(name, None), images).parts[2, 0]
 
     assert_allclose(values("brightness"), images.gray[2])
     assert_allclose(values("darkness"), 1 - images.gray[2], rtol=1e-6)
@@ -87,21 +94,22 @@ def test_unknown_names_and_missing_proxies_are_named(train, images):
         Control(name="magic", canvas="whole", size=SIZE)
     bare = CanvasImages(images.images, images.pixels, None, images.validity)
     with pytest.raises(ConfigError, match="needs the proxies"):
-        CONTROLS["slic"](train, bare, Control(name="slic", canvas="whole", size=SIZE))
+        fit("slic", None).difference(bare)
 
 
-def test_line_blob_maps_without_lines_are_refused(train, images):
+def test_line_blob_maps_without_lines_are_refused():
     with pytest.raises(ConfigError, match="lines"):
-        CONTROLS["line_blob"](train, images, Control(name="line_blob", canvas="whole", size=SIZE, score=SCORE))
+        Control(name="line_blob", canvas="whole", size=SIZE, score=SCORE)
 
 
 def test_pca_beside_normals_asks_what_it_leaves_of_them(train, images):
     score = ScoreConfig(sigma=0.0, beside=3)
-    control = Control(name="pca", canvas="whole", size=SIZE, score=score, options=OPTIONS["pca"])
-    left, shown = (pca_residual(train, asked, **OPTIONS["pca"]) for asked in (train, images))
+    plain, beside = fit("pca", train, score=ScoreConfig(sigma=0.0)), fit("pca", train, score=score)
+    left, shown = plain.difference(train), plain.difference(images)
     expected = NormalResiduals(train.gray, train.scored, left).difference(images, shown, score)
-    found = CONTROLS["pca"](train, images, control)
+    found = maps(beside, images).parts
     for row in range(len(images.images)):
-        assert_allclose(found(row)[0], expected[row] * images.scored[row], atol=1e-6)
+        assert_allclose(found[row, 0], expected[row] * images.scored[row], atol=1e-6)
+    assert beside.holds_copies()
     with pytest.raises(ConfigError, match="only median, pca, similar_mean, slic give"):
         Control(name="nearest", canvas="whole", size=SIZE, score=score)

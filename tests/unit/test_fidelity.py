@@ -9,9 +9,9 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.synthetic_anomalies import LesionConfig
-from pipeline.detectors.scorers import stitched
+from pipeline.detectors.images import stitched
 from pipeline.evaluation import repair
-from pipeline.evaluation.fidelity import blocks, image_rows, r_squared
+from pipeline.evaluation.fidelity import image_rows, r_squared
 from pipeline.evaluation.memory_use import perplexity
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig, with_lesions
 from pipeline.evaluation.reconstruction import defined_mean, mean_figures, pixel_sums, pooled_r_squared, subsets
@@ -117,7 +117,7 @@ def test_held_out_normals_stand_in_where_the_test_has_none():
 
 def test_blocks_keep_the_tiles_of_an_image_together():
     held = tile_set(5, 4, grid=2)
-    parts = list(blocks(held, 2))
+    parts = list(held.blocks(2))
     assert [part.index["image_id"].nunique() for part in parts] == [2, 2, 1]
     assert all((part.index["image_id"].value_counts() == 4).all() for part in parts)
     assert_array_equal(np.concatenate([part.pixels for part in parts]), held.pixels)

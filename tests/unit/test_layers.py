@@ -1,7 +1,6 @@
 """What an evaluation keeps for the page: a thumbnail of every scored image, layers of the cases and of a sample."""
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +8,9 @@ import pytest
 import zarr
 from PIL import Image
 
-from models.scoring import ScoreConfig
-from pipeline.detectors.inference import Prediction
-from pipeline.detectors.scorers import HEAT_RANGE, CanvasImages, residual_parts, score_canvas
-from pipeline.evaluation.learned import CanvasResult
+from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.pictures.layers import LAYERS, SAMPLED, THUMB, picture_table
+from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.forms.form import SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
@@ -21,7 +18,6 @@ from pipeline.store.versions import Version
 
 COUNT, SIDE = 24, 32
 SCORE = "proxyano:standardised"
-CONFIG = ScoreConfig(signed=True, sigma=0.7, worst=0.1, floor=0.1)
 HOT = 4.0  # sd, of every map's left half
 
 
@@ -48,6 +44,8 @@ def tiles(table, levels, tmp_path_factory):
     block = np.repeat(levels, TILE * TILE).reshape(COUNT, 1, TILE, TILE)
     create(zarr.open_group(folder, mode="w", attributes={"neutral": 0}), "pixels", block.shape, shard=8, level=1)
     write_rows(open_array(folder, "pixels", "r+"), 0, block)
+    create(zarr.open_group(folder), "validity", (COUNT, TILE, TILE), shard=8, level=1)
+    write_rows(open_array(folder, "validity", "r+"), 0, np.full((COUNT, TILE, TILE), SCORED, np.uint8))
     index = table.assign(tile=range(COUNT), canvas="head", canvas_row=0, canvas_col=0, offset_row=0.0, offset_col=0.0)
     index.to_parquet(folder / "index.parquet")
     return Version(asset="x/tiles", path=folder, data_version="a" * 16, meta={})
@@ -55,21 +53,19 @@ def tiles(table, levels, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(table, levels, tiles):
-    pixels = np.repeat(levels / np.float32(255), SIDE * SIDE).reshape(COUNT, 1, SIDE, SIDE).astype(np.float32)
-    plane = pixels[:, 0]
-    copies = table.assign(offset_row=0.0, offset_col=0.0)
-    copies.loc[0, "image_id"] = "pasted copy"  # scored beside the others, but no image of the table
-    images = CanvasImages(copies, pixels, None, np.full((COUNT, SIDE, SIDE), SCORED, np.uint8))
-    norms = np.zeros(COUNT, np.float32)
-    found = Prediction(images, norms, norms, plane, plane, plane / 2, plane / 4, 1.0, None)
     heat = np.zeros((SIDE, SIDE), np.float32)
     heat[:, : SIDE // 2], heat[0, 0] = HOT, 100.0
     mask = np.zeros((TILE, TILE), bool)
     mask[:9] = True
-    scored = score_canvas(images, residual_parts(plane, images, CONFIG), CONFIG)
-    standardised = replace(scored, map_of=lambda row: heat)
-    result = CanvasResult("head", found, standardised, lambda image_id: mask if image_id == "i23" else None)
-    return picture_table([result], table, SCORE, 3, tiles)
+    planes = {
+        name: np.full((SIDE, SIDE), level / np.float32(255))
+        for name, level in zip(table["image_id"], levels, strict=True)
+    }
+    shown = {
+        name: Shown(plane, plane / 2, plane / 4, heat, mask if name == "i23" else None)
+        for name, plane in planes.items()
+    }
+    return picture_table([CanvasPictures("head", shown)], table[1:], SCORE, 3, tiles, (SIDE, SIDE))
 
 
 def opened(pictures, image_id, layer):
@@ -77,7 +73,7 @@ def opened(pictures, image_id, layer):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def test_every_scored_image_has_a_thumbnail_and_no_copy_has(pictures, table):
+def test_every_image_of_the_table_has_a_thumbnail(pictures, table):
     small = pictures[pictures["layer"] == THUMBNAIL]
     assert list(small["image_id"]) == list(table["image_id"])[1:]
     assert set(small["kind"]) == {""}

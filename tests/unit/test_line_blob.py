@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.line_blob import line_blob_maps
 from models.scoring import ScoreConfig, parts
-from pipeline.detectors.controls.median import median_residual
+from pipeline.detectors.controls.filters import Median
+from pipeline.detectors.images import CanvasImages
+from pipeline.errors import ConfigError
+from pipeline.forms.form import SCORED
 
 SIDE = 200
 EVERYWHERE = np.ones((SIDE, SIDE), bool)
@@ -71,8 +75,11 @@ def test_parts_of_a_score_with_lines_follow_those_of_the_residual() -> None:
 def test_median_residual_is_signed_and_ignores_slow_changes() -> None:
     canvas = np.repeat(np.linspace(0.2, 0.8, SIDE, dtype=np.float32)[None], SIDE, 0)[None].copy()
     canvas[0, 100, 100] += 0.2
-    found = median_residual(canvas)[0]
+    table = pd.DataFrame({"group": ["g"]})
+    images = CanvasImages(table, canvas[:, None], None, np.full(canvas.shape, SCORED, np.uint8))
+    common = {"canvas": "field", "size": (SIDE, SIDE), "score": ScoreConfig(), "neutral": 0}
+    found = Median.fit(None, **common).difference(images)[0]
     assert found[100, 100] == pytest.approx(0.2, abs=0.01)
     assert np.abs(found[40:160, 40:160]).mean() < 0.01
-    with pytest.raises(ValueError, match="odd"):
-        median_residual(canvas, 60)
+    with pytest.raises(ConfigError, match="odd"):
+        Median.fit(None, options={"window": 60}, **common).difference(images)

@@ -1,12 +1,17 @@
 """Neighbours explain what normals show and nothing else."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.detectors.neighbour import NeighbourConfig, nearest_residual, patch_neighbour_map
+from models.scoring import ScoreConfig
+from pipeline.detectors.controls.nearest import Nearest
+from pipeline.detectors.images import CanvasImages
+from pipeline.detectors.neighbour import NeighbourConfig, patch_neighbour_map
 from pipeline.errors import ConfigError
+from pipeline.forms.form import SCORED
 
 CONFIG = NeighbourConfig()
 
@@ -15,8 +20,14 @@ def everywhere(images: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.ones(images.shape, bool)
 
 
+def canvas(images: NDArray[np.float32]) -> CanvasImages:
+    table = pd.DataFrame({"group": [f"g{n}" for n in range(len(images))]})
+    return CanvasImages(table, images[:, None], None, np.full(images.shape, SCORED, np.uint8))
+
+
 def residual(train: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    return nearest_residual(train, query, everywhere(query))
+    common = {"canvas": "whole", "size": train.shape[1:], "score": ScoreConfig(), "neutral": 0}
+    return Nearest.fit(canvas(train), **common).difference(canvas(query))
 
 
 def distances(

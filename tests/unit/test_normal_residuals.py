@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.scoring import ScoreConfig
+from pipeline.detectors.images import CanvasImages
 from pipeline.detectors.normal_residuals import NormalResiduals
-from pipeline.detectors.scorers import CanvasImages
 from pipeline.forms.form import SCORED
 
 SIDE = 64

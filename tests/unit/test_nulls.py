@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 
 from models.metrics import auroc
 from models.pixel_curve import PixelCurve
-from pipeline.detectors.controls.similar_mean import RANKED_AT, similar_mean_residual
-from pipeline.detectors.scorers import CanvasImages
+from models.scoring import ScoreConfig
+from pipeline.detectors.controls.similar_mean import RANKED_AT, SimilarMean
+from pipeline.detectors.images import CanvasImages
 from pipeline.errors import ConfigError
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS, median_window, network_records, root_mean_square
@@ -34,7 +35,12 @@ def flat(values, groups, side=8):
 
 
 def residual(normals, value, group, count, side=8):
-    return similar_mean_residual(normals, flat([value], group, side), count)
+    return difference(normals, flat([value], group, side), count)
+
+
+def difference(normals, query, count):
+    common = {"canvas": "whole", "size": (8, 8), "score": ScoreConfig(), "neutral": 0}
+    return SimilarMean.fit(normals, options={"count": count}, **common).difference(query)
 
 
 def test_the_mean_is_that_of_the_nearest_normals():
@@ -59,7 +65,7 @@ def test_likeness_is_judged_inside_the_scored_area_and_pixels_nobody_shows_diffe
     normals.seen[:, 0] = False
     query = flat([0.25], "x")
     query.validity[:, :, 4:] = SEEN
-    found = similar_mean_residual(normals, query, 1)
+    found = difference(normals, query, 1)
     assert_allclose(found[0, 1:, :4], 0.05, atol=1e-6)
     assert_allclose(found[0, 0], 0)
 

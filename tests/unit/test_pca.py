@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.detectors.controls.pca import augmented, pca_residual, valid_mean
-from pipeline.detectors.scorers import CanvasImages
+from models.scoring import ScoreConfig
+from pipeline.detectors.controls.pca import Pca, augmented, valid_mean
+from pipeline.detectors.images import CanvasImages
 from pipeline.errors import ConfigError
 from pipeline.forms.form import NO_DATA, SCORED
 
@@ -28,7 +29,9 @@ def canvas(images: np.ndarray, mask: np.ndarray | None) -> CanvasImages:
 
 
 def residual(train, query, components, train_mask=None, query_mask=None, **options):
-    return pca_residual(canvas(train, train_mask), canvas(query, query_mask), components=components, **options)
+    common = {"canvas": "whole", "size": (H, W), "score": ScoreConfig(), "neutral": 0}
+    found = Pca.fit(canvas(train, train_mask), options={"components": components, **options}, **common)
+    return found.difference(canvas(query, query_mask))
 
 
 def test_what_lies_in_the_span_is_rebuilt():
@@ -114,7 +117,7 @@ def test_nonsense_is_refused():
     images = low_rank(5, 2, 0)
     with pytest.raises(ConfigError, match="at least one component"):
         residual(images, images, 0)
-    with pytest.raises(ConfigError, match="of one H x W"):
+    with pytest.raises(ConfigError, match="expected images of"):
         residual(images, images[:, :-1], 2)
     with pytest.raises(ConfigError, match="at least 2 training images"):
         residual(images[:1], images, 2)

@@ -9,10 +9,12 @@ import pytest
 from models.metrics import auroc
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig, paste_lesions
-from pipeline.detectors.controls.pixel_classifier import ClassifierConfig, PixelClassifier
+from pipeline.detectors.contract import PixelMaps
+from pipeline.detectors.controls.pixel_classifier import LEAST_ODDS, ClassifierConfig, PixelClassifier, _chosen
 from pipeline.detectors.controls.pixel_features import FeatureConfig, features
-from pipeline.detectors.controls.registry import CONTROLS, Control
-from pipeline.detectors.scorers import CanvasImages, score_canvas
+from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.images import CanvasImages, group_number
+from pipeline.detectors.standardise import Standardiser
 from pipeline.errors import ConfigError
 from pipeline.forms.form import NO_DATA, SCORED, SEEN
 
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 SIDE = 40
 LESIONS = LesionConfig(radius=(0.08, 0.2), strength=(0.15, 0.4), kinds=("blob", "dots"))
+UNSMOOTHED = ScoreConfig(sigma=0.0)
 CONFIG = ClassifierConfig(
     features=FeatureConfig(scales=(0.7, 1.5, 3.0), curvatures=(1.0, 2.0), mirror=True, neighbours=3),
     lesions=LESIONS,
@@ -52,9 +55,18 @@ def small_networks():
         yield
 
 
+def fitted(train: CanvasImages, score: ScoreConfig = UNSMOOTHED) -> PixelClassifier:
+    control = Control(
+        name="pixel_classifier", canvas="head", size=(SIDE, SIDE), score=score, options={"config": CONFIG}
+    )
+    found = control.kind.fit(train, **control.common(0))
+    assert isinstance(found, PixelClassifier)
+    return found
+
+
 @pytest.fixture(scope="module")
 def classifier():
-    return PixelClassifier(heads(24, seed=0), CONFIG)
+    return fitted(heads(24, seed=0))
 
 
 def test_kinds_it_never_saw_are_found(classifier):
@@ -63,36 +75,35 @@ def test_kinds_it_never_saw_are_found(classifier):
     found = []
     for row in range(12):
         images.pixels[row], mask, _ = paste_lesions(images.pixels[row], images.scored[row], other, rng)
-        odds = classifier.log_odds(images, row)
+        odds = classifier.difference(images)[row]
         found.append(auroc(mask[images.scored[row]], odds[images.scored[row]]))
     assert np.mean(found) > 0.9
 
 
 def test_untouched_normals_are_quiet(classifier):
     images = heads(12, seed=2, split="test")
-    odds = np.stack([classifier.log_odds(images, row) for row in range(12)])
-    assert np.mean(odds[images.scored] > 0) < 0.05
-    assert (odds[~images.seen] == -20).all()
+    above = classifier.difference(images)
+    assert np.mean(above[images.scored] > -LEAST_ODDS) < 0.05  # log-odds above 0
+    assert (above[~images.seen] == 0).all()
 
 
 def test_the_same_seed_gives_the_same_map(classifier):
     images = heads(2, seed=3, split="test")
-    again = PixelClassifier(heads(24, seed=0), CONFIG)
-    one, other = (each.log_odds(images, 0) for each in (classifier, again))
+    again = fitted(heads(24, seed=0))
+    one, other = (each.difference(images) for each in (classifier, again))
     assert np.array_equal(one, other)
 
 
 def test_an_image_is_never_compared_with_its_own_group(classifier):
-    train = classifier.train
+    train = heads(24, seed=0)
     stranger = replace(train, images=train.images.assign(group="another"))
-    with_kin, without = classifier.log_odds(stranger, 0), classifier.log_odds(train, 0)
+    with_kin, without = classifier.difference(stranger)[0], classifier.difference(train)[0]
     assert not np.array_equal(with_kin, without)
-    elsewhere = replace(train, pixels=train.pixels.copy())
-    elsewhere.pixels[:2] = 0.9  # its own group looks like nothing any more
-    other = PixelClassifier.__new__(PixelClassifier)
-    other.train, other.config, other.groups, other.network = elsewhere, CONFIG, classifier.groups, classifier.network
-    other.usual = None
-    assert np.array_equal(other.log_odds(train, 0), without)
+    elsewhere = classifier.reference.gray.copy()
+    elsewhere[:2] = 0.9  # its own group looks like nothing any more
+    assert list(classifier.reference.groups[:2]) == [group_number("train0")] * 2
+    other = replace(classifier, reference=replace(classifier.reference, gray=elsewhere))
+    assert np.array_equal(other.difference(train)[0], without)
 
 
 def test_what_is_stored_where_nothing_was_imaged_does_not_matter():
@@ -118,17 +129,16 @@ def test_as_a_control_it_is_scored_like_all_others():
         np.concatenate([images.validity, sick.validity]),
     )
     score = ScoreConfig(sigma=0.5, worst=0.05, mirrored=False)
-    control = Control(
-        name="pixel_classifier", canvas="head", size=(SIDE, SIDE), score=score, options={"config": CONFIG}
-    )
-    parts_of = CONTROLS["pixel_classifier"](train, both, control)
-    assert parts_of(0).shape == (1, SIDE, SIDE)
-    assert (parts_of(0) >= 0).all()
-    scores = score_canvas(both, parts_of, score).image()
+    found = fitted(train, score)
+    normal, other = (PixelMaps(one, found.parts_of(one, found.difference(one))) for one in (images, both))
+    assert other.parts.shape == (16, 1, SIDE, SIDE)
+    assert (other.parts >= 0).all()
+    standardiser, _ = Standardiser.fit(normal, score, keep=True)
+    scores = standardiser.z(standardiser.scores(both, standardiser.maps(other)))
     assert auroc(np.arange(16) >= 8, scores) > 0.9
 
 
-def test_hard_pixels_are_drawn_more_often_than_others(classifier):
+def test_hard_pixels_are_drawn_more_often_than_others():
     class Doubts:
         """Takes the brighter half of all features' first for altered."""
 
@@ -139,12 +149,12 @@ def test_hard_pixels_are_drawn_more_often_than_others(classifier):
     found = np.stack([np.linspace(0, 1, SIDE * SIDE, dtype=np.float32)])
     mask, scored = np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE), bool)
     mask[:2] = True
-    drawn = classifier._chosen(found, mask, scored, rng, Doubts())
     third = CONFIG.pixels // 3
+    drawn = _chosen(found, mask, scored, third, rng, Doubts())
     assert len(set(drawn)) == len(drawn) == 2 * third + mask.sum()
     easy, hard = found[0, drawn[mask.sum() : -third]], found[0, drawn[-third:]]
     assert (hard > 0.5).mean() > 0.9 > 0.7 > (easy > 0.5).mean()
-    alike = classifier._chosen(found, mask, scored, rng, None)[-third:]
+    alike = _chosen(found, mask, scored, third, rng, None)[-third:]
     assert 0.3 < (found[0, alike] > 0.5).mean() < 0.7
 
 

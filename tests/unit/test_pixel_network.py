@@ -28,23 +28,23 @@ def test_what_no_line_separates_is_learned_and_the_global_generator_is_left_alon
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    network = PixelNetwork(values[:1500], altered[:1500], seed=0)
+    network = PixelNetwork.fit(values[:1500], altered[:1500], seed=0)
     assert torch.equal(torch.rand(3), expected)
     odds = network.log_odds(values[1500:])
     assert odds.shape == (500,)
     assert ((odds > 0) == altered[1500:]).mean() > 0.95
-    again = PixelNetwork(values[:1500], altered[:1500], seed=0)
+    again = PixelNetwork.fit(values[:1500], altered[:1500], seed=0)
     np.testing.assert_array_equal(again.log_odds(values[1500:]), odds)
-    other = PixelNetwork(values[:1500], altered[:1500], seed=1)
+    other = PixelNetwork.fit(values[:1500], altered[:1500], seed=1)
     assert not np.array_equal(other.log_odds(values[1500:]), odds)
 
 
 def test_a_value_far_beyond_what_was_seen_rules_no_more_than_the_cut(pixels) -> None:
-    network = PixelNetwork(*pixels, seed=0)
+    network = PixelNetwork.fit(*pixels, seed=0)
     far = np.float32([[50, 50_000], [1e6, 1e9]])
     np.testing.assert_allclose(*network.log_odds(far), rtol=1e-5)
 
 
 def test_one_kind_of_pixels_is_refused(pixels) -> None:
     with pytest.raises(ValueError, match="altered and other"):
-        PixelNetwork(pixels[0], np.ones(len(pixels[0]), bool), seed=0)
+        PixelNetwork.fit(pixels[0], np.ones(len(pixels[0]), bool), seed=0)

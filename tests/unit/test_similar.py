@@ -59,14 +59,14 @@ def test_mirrored_normals_answer_for_mirrored_images(normals):
 
 def test_ranking_looks_inside_the_mask_alone():
     bank = np.stack([np.full((4, 4), value, np.float32) for value in (0.1, 0.5, 0.9)])
-    query = np.where(np.arange(4) < 2, 0.9, 0.1).astype(np.float32)[None].repeat(4, 0)[None]
-    left = np.broadcast_to(np.arange(4) < 2, (1, 4, 4))
-    assert_array_equal(ranking(bank, query, left, 3), [[2, 1, 0]])
-    assert_array_equal(ranking(bank, query, ~left, 2), [[0, 1]])
+    query = np.where(np.arange(4) < 2, 0.9, 0.1).astype(np.float32)[None].repeat(4, 0)
+    left = np.broadcast_to(np.arange(4) < 2, (4, 4))
+    assert_array_equal(ranking(bank, query, left, 3), [2, 1, 0])
+    assert_array_equal(ranking(bank, query, ~left, 2), [0, 1])
 
 
 def test_nothing_to_rank_is_an_error():
-    query = np.zeros((1, 4, 4), np.float32)
+    query = np.zeros((4, 4), np.float32)
     for bank in (np.zeros((0, 4, 4), np.float32), np.zeros((2, 4, 5), np.float32)):
-        with pytest.raises(ConfigError, match="normals of the queries' size"):
+        with pytest.raises(ConfigError, match="normals of the query's size"):
             ranking(bank, query, np.ones(query.shape, bool), 1)

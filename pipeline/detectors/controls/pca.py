@@ -4,44 +4,73 @@ A learned method that does not beat this has no result. Legend: n, m images of H
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from models.scoring import Array
-from pipeline.detectors.scorers import CanvasImages
+from pipeline.detectors.controls.base import ControlDetector
+from pipeline.detectors.images import CanvasImages
 from pipeline.detectors.similar import Masks, with_mirrors
 from pipeline.errors import ConfigError
 
 EXACT_SHARE = 0.15  # above this share of all components, an exact decomposition is faster
 
 
-def pca_residual(
-    train: CanvasImages, images: CanvasImages, *, components: int, mirrored: bool = False, shifts: Sequence[int] = ()
-) -> Array:
-    """Signed difference (m, H, W) of images from their reconstruction, 0 where nothing was imaged.
+@dataclass(frozen=True, kw_only=True)
+class Pca(ControlDetector):
+    """Principal components of training normals, and what they cannot rebuild.
 
-    There, training and other images take the mean of the training pixels that were imaged at that place. ``mirrored``
-    adds every training image with its columns reversed, ``shifts`` adds copies moved by these numbers of columns (0 is
-    always included). ``components`` is limited to one less than the number of training images.
+    Options: ``components``, limited to one less than the number of training images; ``mirrored`` adds every training
+    image with its columns reversed, ``shifts`` copies moved by these numbers of columns (0 is always included). Where
+    nothing was imaged, training and other images take ``mean``, that of the training pixels imaged at that place.
     """
+
+    mean: Array  # (H, W)
+    centre: Array  # (H·W,) of the training rows
+    directions: Array  # (components, H·W)
+
+    needs_normals = rebuilds = True
+
+    @classmethod
+    def fitted(cls, train: CanvasImages | None, **common: Any) -> Self:
+        """Decompose the training images; ``ConfigError`` if there are fewer than two."""
+        assert train is not None, "PCA needs training normals"
+        mean, centre, directions = _fit(train, **common["options"])
+        return cls(mean=mean, centre=centre, directions=directions, **common)
+
+    def difference(self, images: CanvasImages) -> Array:
+        """Signed difference of images from their reconstruction, 0 where nothing was imaged."""
+        if images.gray.shape[1:] != self.mean.shape:
+            raise ConfigError(f"PCA: expected images of {self.mean.shape} px, got {images.gray.shape[1:]}")
+        return np.stack([self._one(gray, seen) for gray, seen in zip(images.gray, images.seen, strict=True)])
+
+    def _one(self, gray: Array, seen: Masks) -> Array:
+        """One image at a time: rows of a matrix product may differ with their number."""
+        asked = np.where(seen, gray - self.mean, 0).ravel().astype(np.float32)
+        rebuilt = (self.directions @ asked - self.directions @ self.centre) @ self.directions + self.centre
+        return np.where(seen, (asked - rebuilt).reshape(gray.shape), 0).astype(np.float32)
+
+
+def _fit(
+    train: CanvasImages, *, components: int, mirrored: bool = False, shifts: Sequence[int] = ()
+) -> tuple[Array, Array, Array]:
+    """Mean image, centre of the rows, and principal directions."""
     from sklearn.decomposition import PCA  # takes a second to import, and most commands score no image
 
     if components < 1:
-        raise ConfigError(f"pca_residual needs at least one component, got {components}")
-    if train.gray.shape[1:] != images.gray.shape[1:]:
-        raise ConfigError(f"pca_residual: expected images of one H x W, got {train.gray.shape} and {images.gray.shape}")
+        raise ConfigError(f"PCA needs at least one component, got {components}")
     normals, masks = augmented(train.gray, train.seen, mirrored=mirrored, shifts=shifts)
     mean = valid_mean(normals, masks)
     rows = np.where(masks, normals - mean, 0).reshape(len(normals), -1)
-    asked = np.where(images.seen, images.gray - mean, 0).reshape(len(images.gray), -1).astype(np.float32)
     count = min(components, len(rows) - 1, rows.shape[1])
     if count < 1:
         raise ConfigError(f"PCA needs at least 2 training images, got {len(rows)}")
     exact = count > EXACT_SHARE * min(rows.shape)
     model = PCA(count, svd_solver="full" if exact else "randomized", iterated_power=4, random_state=0)
     model.fit(rows.astype(np.float32))
-    rebuilt = model.inverse_transform(model.transform(asked))
-    return np.where(images.seen, (asked - rebuilt).reshape(images.gray.shape), 0).astype(np.float32)
+    return mean, np.asarray(model.mean_, np.float32), np.asarray(model.components_, np.float32)
 
 
 def augmented(images: Array, masks: Masks, *, mirrored: bool, shifts: Sequence[int]) -> tuple[Array, Masks]:

@@ -7,17 +7,21 @@ ones are trained on them too. An image is never compared with similar normals of
 training nor in use.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from scipy import ndimage
 
 from models.pixel_network import PixelNetwork
 from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
 from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
+from pipeline.detectors.controls.base import ControlDetector
 from pipeline.detectors.controls.pixel_features import FeatureConfig, blob_maps, features
-from pipeline.detectors.scorers import CanvasImages
+from pipeline.detectors.images import CanvasImages
 from pipeline.detectors.similar import Masks, ranking
 from pipeline.errors import ConfigError
 from pipeline.forms.fundus import flattened
@@ -43,6 +47,9 @@ class ClassifierConfig:
 STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
 """Statistics of line-blob maps are smoothed, because normals are few and eyes fill the canvas differently."""
 
+LEAST_ODDS = -6.0
+"""Log-odds that become 0, the smallest value of a part."""
+
 UNSEEN = -20.0
 """Log-odds where nothing was imaged."""
 
@@ -53,74 +60,125 @@ CANDIDATES = 20_000
 """Pixels of a copy that are searched for hard ones."""
 
 
-class PixelClassifier:
-    """Log-odds that a pixel was altered; fitted on training normals only."""
+@dataclass(frozen=True)
+class Reference:
+    """What the features of an image are compared with: training normals."""
 
-    def __init__(self, train: CanvasImages, config: ClassifierConfig) -> None:
-        self.train, self.config = train, config
-        self.groups = train.images["group"].to_numpy()
-        self.usual = self._usual() if config.features.line_blob else None
-        rng = np.random.default_rng(config.seed)
-        first = PixelNetwork(*self._samples(1, rng, None), seed=config.seed, count=1)
-        self.network = PixelNetwork(*self._samples(config.copies, rng, first), seed=config.seed)
+    gray: Array  # (n, H, W); none without the feature that needs them
+    seen: Masks
+    groups: NDArray[np.int64]
+    config: FeatureConfig
+    usual: NormalStatistics | None = None  # of the line-blob maps of the training normals
 
-    def log_odds(self, images: CanvasImages, row: int) -> Array:
-        """Map (H, W) of one image, compared with normals of other groups."""
-        seen = images.seen[row]
-        odds = np.full(seen.shape, UNSEEN, np.float32)
-        odds[seen] = self.network.log_odds(self._features(images.gray[row], images, row)[:, seen].T)
-        return odds
+    @classmethod
+    def of(cls, train: CanvasImages, config: FeatureConfig) -> "Reference":
+        """Keep what ``config`` asks for."""
+        kept = slice(None) if config.neighbours else slice(0)
+        usual = None
+        if config.line_blob:
+            found = (blob_maps(gray, seen) for gray, seen in zip(train.gray, train.seen, strict=True))
+            offsets = (np.array(train.offset(row)) for row in range(len(train.gray)))
+            usual = fit_statistics(found, train.scored, offsets, STEADY)
+        return cls(train.gray[kept], train.seen[kept], train.groups[kept], config, usual)
 
-    def _samples(
-        self, copies: int, rng: np.random.Generator, first: PixelNetwork | None
-    ) -> tuple[Array, NDArray[np.bool_]]:
-        """Features (n, F) of drawn pixels, and which were altered."""
-        values, truth = [], []
-        for row in range(len(self.train.images)):
-            for _ in range(copies):
-                gray, scored = self.train.gray[row], self.train.scored[row]
-                image, mask, _ = paste_lesions(gray[None], scored, self.config.lesions, rng)
-                if self.config.flatten:
-                    image = flattened(image, self.train.validity[row])
-                image = np.rint(image * 255).astype(np.float32) / np.float32(255)  # as tiles are stored
-                found = self._features(image[0], self.train, row).reshape(-1, mask.size)
-                chosen = self._chosen(found, mask, scored, rng, first)
-                values.append(found[:, chosen].T)
-                truth.append(mask.ravel()[chosen])
-        return np.concatenate(values), np.concatenate(truth)
+    def features(self, image: Array, seen: Masks, group: int, offset: tuple[float, float]) -> Array:
+        """Features (F, H, W) of an image (H, W), compared with normals of other groups."""
+        similar = np.zeros(0, int)
+        if self.config.neighbours:
+            others = np.flatnonzero(self.groups != group)
+            similar = others[ranking(self.gray[others], image, seen, self.config.neighbours)]
+        return features(image, seen, self.gray[similar], self.seen[similar], self.config, offset, self.usual)
 
-    def _chosen(
-        self, found: Array, mask: Masks, scored: Masks, rng: np.random.Generator, first: PixelNetwork | None
-    ) -> NDArray[np.intp]:
-        """Draw pixels of one copy: altered, unaltered, and unaltered that look altered to the first network.
 
-        The chance of an altered pixel falls with the root of its lesion's area, so that large lesions do not dominate.
-        Without a first network, unaltered pixels are drawn with equal chance.
-        """
-        pieces, _ = ndimage.label(mask)
-        altered, other = np.flatnonzero(mask), np.flatnonzero(scored & ~mask)
-        third = self.config.pixels // 3
-        chance = 1 / np.sqrt(np.bincount(pieces.ravel())[pieces.ravel()[altered]])
-        some = altered if len(altered) <= third else rng.choice(altered, third, replace=False, p=chance / chance.sum())
-        rest = rng.permutation(other)[: max(CANDIDATES, 2 * third)]
-        easy, rest = rest[:third], rest[third:]
-        if first is not None and len(rest) > third:
-            doubt = 1 / (1 + np.exp(-np.clip(first.log_odds(found[:, rest].T), -FAR, FAR)))
-            rest = rng.choice(rest, third, replace=False, p=doubt / doubt.sum())
-        return np.concatenate([some, easy, rest[:third]])
+@dataclass(frozen=True, kw_only=True)
+class PixelClassifier(ControlDetector):
+    """Log-odds that a pixel was altered; fitted on training normals only. Option: ``config``."""
 
-    def _usual(self) -> NormalStatistics:
-        """Statistics of the line-blob maps of the training normals, aligned to the reference place."""
-        rows = range(len(self.train.images))
-        found = (blob_maps(self.train.gray[row], self.train.seen[row]) for row in rows)
-        offsets = (np.array(self.train.offset(row)) for row in rows)
-        return fit_statistics(found, self.train.scored, offsets, STEADY)
+    network: PixelNetwork
+    reference: Reference
 
-    def _features(self, image: Array, images: CanvasImages, row: int) -> Array:
-        """Features (F, H, W) of ``image`` (H, W): image ``row`` of ``images``, or an altered copy of it."""
-        config, seen, similar = self.config.features, images.seen[row], np.zeros(0, int)
-        if config.neighbours:
-            others = np.flatnonzero(self.groups != images.images["group"].iloc[row])
-            similar = others[ranking(self.train.gray[others], image[None], seen[None], config.neighbours)[0]]
-        normals, known = self.train.gray[similar], self.train.seen[similar]
-        return features(image, seen, normals, known, config, images.offset(row), self.usual)
+    needs_normals = True
+
+    @classmethod
+    def fitted(cls, train: CanvasImages | None, **common: Any) -> Self:
+        """Train the classifier."""
+        assert train is not None, "the pixel classifier needs training normals"
+        config: ClassifierConfig = common["options"].get("config", ClassifierConfig())
+        reference, rng = Reference.of(train, config.features), np.random.default_rng(config.seed)
+        first = PixelNetwork.fit(*_samples(train, reference, config, 1, rng, None), seed=config.seed, count=1)
+        samples = _samples(train, reference, config, config.copies, rng, first)
+        return cls(network=PixelNetwork.fit(*samples, seed=config.seed), reference=reference, **common)
+
+    @classmethod
+    def read_options(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Options as they were before they were written as JSON."""
+        config = options.get("config", ClassifierConfig())
+        return {"config": TypeAdapter(ClassifierConfig).validate_python(config)}
+
+    @classmethod
+    def nested(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The reference's configuration."""
+        return {"config": options["config"].features}
+
+    def holds_copies(self) -> bool:
+        """Only if images are compared with similar normals."""
+        return len(self.reference.gray) > 0
+
+    def difference(self, images: CanvasImages) -> Array:
+        """Log-odds (n, H, W), smoothed, above ``LEAST_ODDS``."""
+        found, sigma = np.empty(images.gray.shape, np.float32), self.score.sigma
+        for row, (gray, seen, group) in enumerate(zip(images.gray, images.seen, images.groups, strict=True)):
+            odds = np.full(seen.shape, UNSEEN, np.float32)
+            values = self.reference.features(gray, seen, int(group), images.offset(row))
+            odds[seen] = self.network.log_odds(values[:, seen].T)
+            smoothed = ndimage.gaussian_filter(odds, sigma) if sigma > 0 else odds
+            found[row] = np.maximum(smoothed - LEAST_ODDS, 0)
+        return found
+
+    def parts_of(self, images: CanvasImages, steady: Array) -> Array:
+        """The log-odds are one part."""
+        return steady[:, None]
+
+
+def _samples(
+    train: CanvasImages,
+    reference: Reference,
+    config: ClassifierConfig,
+    copies: int,
+    rng: np.random.Generator,
+    first: PixelNetwork | None,
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Features (n, F) of drawn pixels, and which were altered."""
+    values, truth = [], []
+    for row, (gray, seen, scored) in enumerate(zip(train.gray, train.seen, train.scored, strict=True)):
+        for _ in range(copies):
+            image, mask, _ = paste_lesions(gray[None], scored, config.lesions, rng)
+            if config.flatten:
+                image = flattened(image, train.validity[row])
+            image = np.rint(image * 255).astype(np.float32) / np.float32(255)  # as tiles are stored
+            found = reference.features(image[0], seen, int(train.groups[row]), train.offset(row))
+            found = found.reshape(-1, mask.size)
+            chosen = _chosen(found, mask, scored, config.pixels // 3, rng, first)
+            values.append(found[:, chosen].T)
+            truth.append(mask.ravel()[chosen])
+    return np.concatenate(values), np.concatenate(truth)
+
+
+def _chosen(
+    found: Array, mask: Masks, scored: Masks, third: int, rng: np.random.Generator, first: PixelNetwork | None
+) -> NDArray[np.intp]:
+    """Draw pixels of one copy: ``third`` altered, as many unaltered, as many that look altered to the first network.
+
+    The chance of an altered pixel falls with the root of its lesion's area, so that large lesions do not dominate.
+    Without a first network, unaltered pixels are drawn with equal chance.
+    """
+    pieces, _ = ndimage.label(mask)
+    altered, other = np.flatnonzero(mask), np.flatnonzero(scored & ~mask)
+    chance = 1 / np.sqrt(np.bincount(pieces.ravel())[pieces.ravel()[altered]])
+    some = altered if len(altered) <= third else rng.choice(altered, third, replace=False, p=chance / chance.sum())
+    rest = rng.permutation(other)[: max(CANDIDATES, 2 * third)]
+    easy, rest = rest[:third], rest[third:]
+    if first is not None and len(rest) > third:
+        doubt = 1 / (1 + np.exp(-np.clip(first.log_odds(found[:, rest].T), -FAR, FAR)))
+        rest = rng.choice(rest, third, replace=False, p=doubt / doubt.sum())
+    return np.concatenate([some, easy, rest[:third]])

@@ -1,11 +1,10 @@
 """The frozen detector: takes an image and gives a score, its rarity among normal images, and a heat map.
 
-It runs the code of training and evaluation: the form's ``cut``, ``at_size``, ``predict_tiles``, and the standardisation
-of ``models.scoring`` with the statistics of all validation normals or of those most like the image.
+It is the very object that the evaluation runs on test images: a committee of canvas scorers, or one member of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,37 +12,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.method import Method
-from models.scoring import Array, NormalStatistics, ScoreConfig, standardise_one, worst_mean
+from models.scoring import Array
+from pipeline.detectors.committee import COMMITTEE, Member, committee_score, fused_map, normal_scores
 from pipeline.detectors.frozen.calibration import Calibration, in_words
 from pipeline.detectors.frozen.domain import LIMIT, Domain, coloured, textures
 from pipeline.detectors.frozen.heat import Region, overlay, paint, regions
-from pipeline.detectors.inference import predict_tiles
-from pipeline.detectors.normal_residuals import NormalResiduals
-from pipeline.detectors.scorers import residual_parts, stitched
-from pipeline.detectors.similar import SimilarNormals
+from pipeline.detectors.images import stitched
 from pipeline.errors import ConfigError
 from pipeline.forms import FORMS, GRAY_FORMS
 from pipeline.forms.form import NO_DATA, Form, SlotTile, slots
-from pipeline.tiles.loading import TileSet, at_size
+from pipeline.tiles.loading import TileSet
 
 LONGEST = 1024
 """Longest side, px, of overlays and of the heat map that is searched for regions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CanvasDetector:
-    """Network and statistics of one canvas."""
-
-    size: tuple[int, int]  # rows and columns of a tile, px, at which the network was trained
-    score: ScoreConfig
-    method: Method
-    normal: NormalStatistics  # of all validation normals
-    similar: SimilarNormals | None  # the same normals one by one, if the score uses the most similar
-    beside: NormalResiduals | None  # of training normals, if the score compares residuals with theirs
-    mean: float  # mean and sd of the raw image scores of validation normals: origin and unit of the score
-    sd: float
-    domain: Domain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +81,23 @@ class ScoredImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """A trained method frozen with its calibration; made by ``freeze_detector``, read by ``read_detector``."""
+    """A lane's committee with all its members and their calibration; made by ``freeze_detector``.
+
+    ``name`` says which of them scores: the committee, or the member that `member` chose.
+    """
 
     dataset: str
     title: str
     form_name: str
     form_version: int
-    flip_average: bool
-    canvases: Mapping[str, CanvasDetector]
-    images: Calibration  # image scores of normal validation images
-    peaks: Calibration  # their hottest places
+    name: str
+    members: Mapping[str, Member]
+    weights: Mapping[str, float]  # member → weight in the committee; empty without a committee
+    calibrations: Mapping[str, tuple[Calibration, Calibration]]  # name → of image scores and of hottest places
+    domain: Mapping[str, Domain]  # by canvas
     facts: Mapping[str, Any]  # provenance: method, preset, seed, data versions
+    copies: tuple[str, ...]  # members whose files hold copies of training images
     data_version: str
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.form_name not in FORMS or FORMS[self.form_name].version != self.form_version:
@@ -140,17 +125,45 @@ class Detector:
         """Score one image, uint8 (H, W) or (H, W, 3); ``UnusableImage`` if the form refuses it."""
         return self.score_tiles([(pixels, self.cut(pixels))])[0]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can score: the committee first, if there is one, then every member."""
+        return tuple(self.calibrations)
+
+    @property
+    def images(self) -> Calibration:
+        """Image scores of normal validation images."""
+        return self.calibrations[self.name][0]
+
+    @property
+    def peaks(self) -> Calibration:
+        """Hottest places of normal validation images."""
+        return self.calibrations[self.name][1]
+
+    def member(self, name: str) -> "Detector":
+        """The same detector, scoring by one of ``names``; ``ConfigError`` for another name."""
+        if name not in self.names:
+            raise ConfigError(f"detector of {self.dataset}: expected one of {', '.join(self.names)}, got {name!r}")
+        return replace(self, name=name)
+
     def score_tiles(self, images: Sequence[tuple[NDArray[np.uint8], tuple[SlotTile, ...]]]) -> list[ScoredImage]:
-        """Score several images with their tiles in one batch."""
-        held = _tile_set([tiles for _, tiles in images], self.form)
-        total, distance = np.zeros(len(images)), np.zeros(len(images))
+        """Score several images with their tiles; no score depends on the other images."""
+        held, distance = _tile_set([tiles for _, tiles in images], self.form), np.zeros(len(images))
+        used = dict(self.weights) if self.name == COMMITTEE else {self.name: 1.0}
+        scores = {name: np.zeros(len(images)) for name in used}
         maps: list[dict[str, Array]] = [{} for _ in images]
-        for name, canvas in self.canvases.items():
-            raw, found, away = self._canvas(name, canvas, held)
-            total += (raw - canvas.mean) / max(canvas.sd, 1e-12)
-            distance += away / len(self.canvases)
-            for row, values in enumerate(found):
-                maps[row][name] = values
+        for canvas, domain in self.domain.items():
+            tiles = held.rows((held.index["canvas"] == canvas).to_numpy())
+            distance += [domain.distance(values) / len(self.domain) for values in textures(stitched(tiles, canvas))]
+            found: dict[str, list[Array]] = {}
+            for name in (name for name in used if canvas in self.members[name]):
+                scored = self.members[name][canvas].score(tiles)
+                scores[name] += scored.z
+                found[name] = scored.maps
+            for row, shown in enumerate(maps):
+                shown[canvas] = fused_map([(used[name], each[row]) for name, each in found.items()])
+        normal = {name: np.array(list(normal_scores(self.members[name]).values())) for name in used}
+        total = committee_score(used, scores, normal) if self.name == COMMITTEE else scores[self.name]
         return [
             ScoredImage(
                 score=score,
@@ -165,29 +178,6 @@ class Detector:
             )
             for row, (score, (pixels, tiles)) in enumerate(zip(total.tolist(), images, strict=True))
         ]
-
-    def _canvas(self, name: str, canvas: CanvasDetector, held: TileSet) -> tuple[Array, list[Array], Array]:
-        """Raw image scores (n,), maps and distances (n,) of one canvas."""
-        chosen = np.flatnonzero((held.index["canvas"] == name).to_numpy())
-        index = held.index.iloc[chosen].reset_index(drop=True)
-        full = TileSet(held.pixels[chosen], None, held.validity[chosen], index)
-        seen = predict_tiles(
-            canvas.method,
-            at_size(full, canvas.size, self.form.neutral),
-            canvas=name,
-            full=full if canvas.score.fine else None,
-            flip_average=self.flip_average,
-            device=self.device,
-        )
-        images, steady, score = seen.images, seen.steady, canvas.score
-        if canvas.beside:
-            steady = canvas.beside.difference(images, steady, score)
-        parts_of, maps = residual_parts(steady, images, score), list[Array]()
-        for row, (gray, scored) in enumerate(zip(images.gray, images.scored, strict=True)):
-            normal = canvas.similar.statistics(gray, scored) if canvas.similar else canvas.normal
-            maps.append(standardise_one(parts_of(row), normal, scored, images.offset(row), score))
-        away = [canvas.domain.distance(values) for values in textures(stitched(full, name))]
-        return worst_mean(np.stack(maps), images.scored, score), maps, np.array(away, np.float32)
 
 
 def _tile_set(images: Sequence[tuple[SlotTile, ...]], form: Form) -> TileSet:

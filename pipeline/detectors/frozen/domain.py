@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring import Array
-from pipeline.detectors.scorers import CanvasImages
+from pipeline.detectors.images import CanvasImages
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 
 GRID = 16  # blocks along each side

@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from models.scoring import Array
 from pipeline.detectors.frozen.calibration import Calibration
-from pipeline.detectors.scorers import HEAT_RANGE, enlarge
+from pipeline.detectors.images import enlarge
+from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.forms.form import TILE, SlotTile, slots
 
 FAINT = 1.5  # heat below which the overlay shows only the image

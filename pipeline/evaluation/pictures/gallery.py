@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.pixel_curve import PixelCurve
-from pipeline.evaluation.learned import CanvasResult
 from pipeline.evaluation.pictures.panels import gray_picture
+from pipeline.evaluation.pictures.shown import CanvasPictures
 from pipeline.evaluation.score_name import ScoreName
 
 RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
@@ -22,7 +22,7 @@ def write_comparison(
     table: pd.DataFrame,
     curves: Mapping[str, PixelCurve],
     method: ScoreName,
-    results: Sequence[CanvasResult],
+    results: Sequence[CanvasPictures],
     resamples: int,
 ) -> None:
     """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
@@ -58,15 +58,15 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).reset_index(drop=True) if parts else test
 
 
-def _pictures(result: CanvasResult, image_ids: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    predicted, rows = result.predicted, [result.rows[image_id] for image_id in image_ids]
-    planes = {"input": predicted.images.gray, "proxy": predicted.proxy, "reconstruction": predicted.reconstruction}
+def _pictures(result: CanvasPictures, image_ids: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    shown = [result.images[image_id] for image_id in image_ids]
     pictures: dict[str, NDArray[np.generic]] = {
-        name: np.stack([gray_picture(plane[row]) for row in rows]) for name, plane in planes.items()
+        "input": np.stack([gray_picture(one.gray) for one in shown]),
+        "proxy": np.stack([gray_picture(one.proxy) for one in shown]),
+        "reconstruction": np.stack([gray_picture(one.reconstruction) for one in shown]),
+        "map": np.stack([one.heat for one in shown]).astype(np.float16),
     }
-    pictures["map"] = np.stack([result.standardised.map_of(row) for row in rows]).astype(np.float16)
-    masks = [result.lesions(image_id) for image_id in image_ids]
-    shape = next((mask.shape for mask in masks if mask is not None), None)
+    shape = next((one.truth.shape for one in shown if one.truth is not None), None)
     if shape is not None:
-        pictures["truth"] = np.stack([np.zeros(shape, bool) if mask is None else mask for mask in masks])
+        pictures["truth"] = np.stack([np.zeros(shape, bool) if one.truth is None else one.truth for one in shown])
     return pictures

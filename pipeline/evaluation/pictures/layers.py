@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.scoring import Array
-from pipeline.detectors.scorers import HEAT_RANGE
-from pipeline.evaluation.learned import CanvasResult
+from pipeline.detectors.images import canvas_images
+from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.pictures.gallery import chosen
 from pipeline.evaluation.pictures.panels import chosen_cases
+from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
+from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import canvases, read_index, read_rows
 
@@ -35,27 +37,35 @@ LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 
 
 def picture_table(
-    results: Sequence[CanvasResult], table: pd.DataFrame, column: str, count: int, tiles: Version
+    results: Sequence[CanvasPictures],
+    table: pd.DataFrame,
+    column: str,
+    count: int,
+    tiles: Version,
+    size: tuple[int, int],
 ) -> pd.DataFrame:
     """Thumbnails of all scored images, then every layer of the cases and of the images ``chosen`` by order alone.
 
-    Cases are those of ``chosen_cases`` by the score ``column`` of the ``table``.
+    Cases are those of ``chosen_cases`` by the score ``column`` of the ``table``. ``size`` is that of a tile, px, of
+    which thumbnails are made.
     """
     kinds: dict[str, str] = {}
     for kind, _, image in chosen_cases(table, column, count):
         kinds.setdefault(str(image["image_id"]), kind)
     for image_id in chosen(table)["image_id"]:
         kinds.setdefault(str(image_id), SAMPLED)
-    scored, first = set(table["image_id"]), results[0]
+    canvas = results[0].canvas
+    every = canvas_images(tiles, None, canvas=canvas, splits=SCORED_SPLITS, size=size)
+    scored = set(table["image_id"])
     pictures = [
-        (image_id, first.canvas, THUMBNAIL, "", _thumbnail(first.predicted.images.pixels[row]))
-        for image_id, row in first.rows.items()
+        (image_id, canvas, THUMBNAIL, "", _thumbnail(pixels))
+        for image_id, pixels in zip(every.images["image_id"], every.pixels, strict=True)
         if image_id in scored
     ]
     for result in results:
         inputs = _inputs(tiles, result.canvas, list(kinds))
         for image_id, kind in kinds.items():
-            layers = {"input": _webp(inputs[image_id]), **_layers(result, image_id)}
+            layers = {"input": _webp(inputs[image_id]), **_layers(result.images[image_id])}
             pictures += [(image_id, result.canvas, layer, kind, data) for layer, data in layers.items()]
     return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
 
@@ -64,17 +74,12 @@ def _thumbnail(pixels: Array) -> bytes:
     return _webp(cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA))
 
 
-def _layers(result: CanvasResult, image_id: str) -> dict[str, bytes]:
+def _layers(image: Shown) -> dict[str, bytes]:
     """Files of every layer at the method's size, and of the lesions' mask where there is one."""
-    row, (low, high) = result.rows[image_id], HEAT_RANGE
-    planes = {
-        "proxy": result.predicted.proxy[row],
-        "reconstruction": result.predicted.reconstruction[row],
-        "heat": (result.standardised.map_of(row) - low) / (high - low),
-    }
+    low, high = HEAT_RANGE
+    planes = {"proxy": image.proxy, "reconstruction": image.reconstruction, "heat": (image.heat - low) / (high - low)}
     files = {layer: _encoded(_codes(plane), "PNG") for layer, plane in planes.items()}
-    truth = result.lesions(image_id)
-    return files if truth is None else files | {"truth": _encoded(truth, "PNG")}
+    return files if image.truth is None else files | {"truth": _encoded(image.truth, "PNG")}
 
 
 def _inputs(tiles: Version, canvas: str, image_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:

@@ -9,8 +9,9 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from models.scoring import Array
-from pipeline.detectors.scorers import HEAT_RANGE, enlarge
-from pipeline.evaluation.learned import CanvasResult
+from pipeline.detectors.images import enlarge
+from pipeline.detectors.standardise import HEAT_RANGE
+from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
 from pipeline.evaluation.saved import Panel, strip_png
 
 SIDE = 256  # px, height of a panel's pictures
@@ -35,31 +36,30 @@ def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple
             yield kind, number, image
 
 
-def case_panels(results: Sequence[CanvasResult], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
+def case_panels(results: Sequence[CanvasPictures], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
     """A strip for each of the ``chosen_cases`` on every canvas."""
     panels = []
     for kind, number, image in chosen_cases(table, column, count):
         for result in results:
             title, score = f"{kind} {number}, {result.canvas}", f"{image['klass']}, score {image[column]:.2f}"
             name = f"{kind.replace(' ', '_')}_{number}_{result.canvas}.png"
-            png = case_png(result, str(image["image_id"]))
+            png = case_png(result.images[str(image["image_id"])])
             panels.append(Panel(file=name, caption=f"{title}: {score} ({image['image_id']})", png=png))
     return panels
 
 
-def case_png(result: CanvasResult, image_id: str) -> bytes:
+def case_png(image: Shown) -> bytes:
     """One strip; the heat map uses ``HEAT_RANGE``, the lesions are outlined on the input."""
-    row, predicted = result.rows[image_id], result.predicted
-    shown, heat = gray_picture(predicted.images.gray[row]), heat_picture(result.standardised.map_of(row))
+    shown, heat = gray_picture(image.gray), heat_picture(image.heat)
     pictures = {
         "input": shown,
-        "predicted proxy": gray_picture(predicted.proxy[row]),
-        "reconstruction": gray_picture(predicted.reconstruction[row]),
+        "predicted proxy": gray_picture(image.proxy),
+        "reconstruction": gray_picture(image.reconstruction),
         "score map": heat,
         "on input": cv2.addWeighted(np.repeat(shown[..., None], 3, 2), 0.55, heat, 0.45, 0),
     }
-    if (truth := result.lesions(image_id)) is not None:
-        pictures["truth"] = _outlined(shown, truth)
+    if image.truth is not None:
+        pictures["truth"] = _outlined(shown, image.truth)
     return strip_png(pictures, SIDE)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.detectors.scorers import HEAT_RANGE
+from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.evaluation import figures, tables

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.detectors.scorers import HEAT_RANGE
+from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.pictures.gallery import GALLERY
 from pipeline.evaluation.pictures.panels import heat_picture
 from pipeline.evaluation.saved import Panel

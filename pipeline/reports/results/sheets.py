@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.fidelity import Network, blocks, image_rows, seen_image, true_proxy
+from pipeline.evaluation.fidelity import BLOCK, Network, image_rows, seen_image, true_proxy
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.store.versions import Store
@@ -60,7 +60,7 @@ def _sheet(network: Network, held: Any, wanted: Mapping[str, str], figure: Mappi
     """One row an image, one column an array; contrast as the network sees it, the residual's size times ``GAIN``."""
     rows: dict[str, Picture] = {}
     contrast = float(getattr(network.method.config, "contrast", 1.0))
-    for block in blocks(held):
+    for block in held.blocks(BLOCK):
         if not set(block.index["image_id"]) & set(wanted):
             continue
         found, proxy = network.predict(block), true_proxy(block, network.canvas)

@@ -10,8 +10,10 @@ import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, fit_statistics, parts, standardise_one, worst_mean, z_score
-from pipeline.detectors.scorers import CanvasImages, canvas_images, enlarge, residual_parts, score_canvas
+from pipeline.detectors.contract import PixelMaps
+from pipeline.detectors.images import CanvasImages, canvas_images, enlarge
 from pipeline.detectors.similar import SimilarNormals
+from pipeline.detectors.standardise import Standardiser
 from pipeline.errors import DatasetUnusable
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
 from pipeline.store.shards import create
@@ -42,6 +44,20 @@ def residual(rng):
     return rng.normal(size=(len(SPLITS), H, W)).astype(np.float32)
 
 
+class Result:
+    """All images standardised by the validation normals among them."""
+
+    def __init__(self, images, residual, config=CONFIG, *, keep=True):
+        rows = images.rows("val")
+        normals = CanvasImages(
+            images.images.iloc[rows].reset_index(drop=True), images.pixels[rows], None, images.validity[rows]
+        )
+        found = PixelMaps(normals, parts(residual[rows], normals.scored, config))
+        self.standardiser, self.normal_maps = Standardiser.fit(found, config, keep=keep)
+        self.maps = self.standardiser.maps(PixelMaps(images, parts(residual, images.scored, config)))
+        self.image = self.standardiser.z(self.standardiser.scores(images, self.maps))
+
+
 def offsets(images, rows):
     return images.images[["offset_row", "offset_col"]].to_numpy()[rows]
 
@@ -54,44 +70,52 @@ def direct_map(images, residual, row, normals):
 
 
 def test_a_validation_image_is_scored_by_the_other_normals(images, residual):
-    found = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
+    found = Result(images, residual)
     for row, normals in ((0, [1, 2]), (1, [0, 2]), (2, [0, 1])):
-        assert_allclose(found.map_of(row), direct_map(images, residual, row, normals), rtol=1e-3, atol=1e-3)
-    assert not np.allclose(found.map_of(0), direct_map(images, residual, 0, [0, 1, 2]), atol=1e-2)
+        assert_allclose(found.maps[row], direct_map(images, residual, row, normals), rtol=1e-3, atol=1e-3)
+    assert not np.allclose(found.maps[0], direct_map(images, residual, 0, [0, 1, 2]), atol=1e-2)
+
+
+def test_normals_give_the_same_maps_when_they_are_fitted_and_when_they_are_scored_again(images, residual):
+    found = Result(images, residual)
+    assert_array_equal(np.stack(found.normal_maps), np.stack(found.maps[:3]))
+    forgot = Result(images, residual, keep=False)  # as read from a folder: all normals count
+    assert_array_equal(np.stack(forgot.normal_maps), np.stack(found.normal_maps))
+    assert_allclose(forgot.maps[0], direct_map(images, residual, 0, [0, 1, 2]), rtol=1e-3, atol=1e-3)
 
 
 def test_other_images_are_scored_by_all_validation_normals(images, residual):
-    found = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
+    found = Result(images, residual)
     for row in (3, 4, 5):
-        assert_allclose(found.map_of(row), direct_map(images, residual, row, [0, 1, 2]), rtol=1e-3, atol=1e-3)
+        assert_allclose(found.maps[row], direct_map(images, residual, row, [0, 1, 2]), rtol=1e-3, atol=1e-3)
 
 
 def test_image_scores_are_the_worst_pixels_of_the_maps_in_units_of_validation_normals(images, residual):
-    found = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
-    maps = np.stack([found.map_of(row) for row in range(len(SPLITS))])
+    found = Result(images, residual)
+    maps = np.stack(found.maps)
     raw = worst_mean(maps, images.scored, CONFIG)
-    assert_allclose(found.image(), z_score(raw, raw[:3]), rtol=1e-5)
-    assert found.image()[:3].mean() == pytest.approx(0, abs=1e-5)
+    assert_allclose(found.image, z_score(raw, raw[:3]), rtol=1e-5)
+    assert found.image[:3].mean() == pytest.approx(0, abs=1e-5)
 
 
 def test_test_images_move_no_score_of_others(images, residual):
     changed = residual.copy()
     changed[5] += 4
-    before = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
-    after = score_canvas(images, residual_parts(changed, images, CONFIG), CONFIG)
-    assert_array_equal(before.image()[:5], after.image()[:5])
-    assert after.image()[5] > before.image()[5]
+    before = Result(images, residual)
+    after = Result(images, changed)
+    assert_array_equal(before.image[:5], after.image[:5])
+    assert after.image[5] > before.image[5]
 
 
 def test_maps_are_zero_where_nothing_is_scored(images, residual):
-    found = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG).map_of(4)
+    found = Result(images, residual).maps[4]
     assert_array_equal(found[~images.scored[4]], 0)
 
 
 def test_one_validation_normal_is_too_few(images, residual):
     images.images["split"] = ["val", *["test"] * 5]
     with pytest.raises(DatasetUnusable, match="validation normals of two groups or more, got 1"):
-        score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
+        Result(images, residual)
 
 
 def test_gray_is_green_of_three_channels(images):
@@ -136,11 +160,11 @@ def test_enlarge_is_bilinear_and_leaves_equal_sizes_alone():
 
 def test_similar_normals_leave_an_images_own_group_out(images, residual):
     config = replace(CONFIG, similar=1, mirrored=False)
-    found = score_canvas(images, residual_parts(residual, images, config), config)
+    found = Result(images, residual, config)
     smoothed = parts(residual, images.scored, config)
     normals = SimilarNormals(images.gray[1:3], images.scored[1:3], smoothed[1:3], offsets(images, [1, 2]), config)
     usual = normals.statistics(images.gray[0], images.scored[0])
     wanted = standardise_one(smoothed[0], usual, images.scored[0], images.offset(0), config)
-    assert_allclose(found.map_of(0), wanted, rtol=1e-3, atol=1e-3)
-    plain = score_canvas(images, residual_parts(residual, images, CONFIG), CONFIG)
-    assert not np.allclose(plain.map_of(4), found.map_of(4), atol=1e-2)
+    assert_allclose(found.maps[0], wanted, rtol=1e-3, atol=1e-3)
+    plain = Result(images, residual)
+    assert not np.allclose(plain.maps[4], found.maps[4], atol=1e-2)

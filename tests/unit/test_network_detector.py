@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from models.methods import METHODS, build
-from pipeline.detectors.inference import Prediction, predict_tiles
+from pipeline.detectors.network import Prediction, predict_tiles
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.tiles.loading import TileSet, at_size
 

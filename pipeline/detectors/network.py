@@ -1,27 +1,28 @@
-"""Run a trained method over the images of one canvas: scores, residuals and reconstructions."""
+"""A trained network as a detector: scores, residuals and reconstructions of the images of one canvas."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoint import load_method, read_description
+from models.checkpoint import load_method, read_description, save_method
 from models.method import Method
 from models.prediction import predict
 from models.scoring import Array, ScoreConfig
 from models.source import TensorSource
+from pipeline.detectors.contract import CanvasDetector, PixelMaps
+from pipeline.detectors.images import BLOCK, CanvasImages, enlarge, stitched
 from pipeline.detectors.normal_residuals import NormalResiduals
-from pipeline.detectors.scorers import CanvasImages, enlarge, stitched
 from pipeline.errors import ConfigError
 from pipeline.forms.form import NO_DATA, SCORED
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import TileSet, canvases, load_tiles
+from pipeline.tiles.loading import TileSet, at_size, canvases, read_neutral, tile_blocks
 from pipeline.training import checkpoint_folder
 
 PIXELS = 64 * 64 * 64
@@ -36,53 +37,85 @@ class Prediction:
     latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
     image: Array  # (n,) ‖I − Î‖_F (Table V), the same way
     residual: Array  # (n, H, W) signed I − Î, mean over channels
-    steady: Array  # (n, H, W) the map that is scored, made from the residual as ``predict_canvas`` describes
+    steady: Array  # (n, H, W) the method's map; the mean over both mirrorings with ``flip_average``
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
     seconds: float  # time that the method took for all of them, without loading
-    normals: NormalResiduals | None  # of the training normals, if ``steady`` is the difference from them
 
 
-def predict_canvas(
-    stage: Version,
-    tiles: Version,
-    proxies: Version | None,
-    *,
-    canvas: str,
-    splits: tuple[str, ...],
-    score: ScoreConfig | None = None,
-    flip_average: bool = False,
-    changes: Mapping[str, Any] | None = None,
-    member: str = "",
-    more: TileSet | None = None,
-    progress: bool = True,
-) -> Prediction:
-    """Run a checkpoint over the images of some splits, at the size it was trained at.
+@dataclass(frozen=True)
+class NetworkMaps(PixelMaps):
+    """Maps of a network, with all else that it gives."""
 
-    ``proxies`` and ``more`` tiles are used as far as the method's inputs allow: only methods that need true proxies get
-    ``proxies``, and only the others get ``more``. ``score`` decides how ``steady`` is made: a fine one needs planes of
-    the canvas's full size, one with ``beside`` the residuals of the training normals. ``flip_average`` averages
-    ``steady`` with that of the mirrored tiles (test-time augmentation). ``changes`` are those of one of the method's
-    ``variants``; ``member`` names the folder of one of several methods in the version.
-    """
-    score = score or ScoreConfig()
-    size = trained_size(stage, canvas, member)
-    method = load_method(network_folder(stage, canvas, member), changes)
-    if method.needs_proxy and proxies is None:
-        raise ConfigError(f"{stage.asset}: {method.name} needs true proxies, got none; choose another method")
-    true, more = (proxies, None) if method.needs_proxy else (None, more)
+    _: KW_ONLY
+    predicted: Prediction
 
-    def seen(splits: tuple[str, ...], more: TileSet | None) -> Prediction:
-        held = load_tiles(tiles, true, splits=splits, canvas=canvas, size=size, more=more)
-        full = load_tiles(tiles, None, splits=splits, canvas=canvas, more=more) if score.fine else None
-        return predict_tiles(method, held, canvas=canvas, full=full, flip_average=flip_average, progress=progress)
 
-    found = seen(splits, more)
-    if not score.beside:
-        return found
-    train = seen(("train",), None)
-    normals = NormalResiduals.of(train.images, train.steady)
-    return replace(found, steady=normals.difference(found.images, found.steady, score), normals=normals)
+@dataclass(frozen=True)
+class NetworkDetector(CanvasDetector):
+    """A trained method on one canvas."""
+
+    _: KW_ONLY
+    method: Method
+    flip_average: bool = False  # average the map with that of the mirrored tiles (test-time augmentation)
+    device: str = "auto"
+    progress: bool = False
+
+    @classmethod
+    def trained(
+        cls,
+        stage: Version,
+        tiles: Version,
+        canvas: str,
+        score: ScoreConfig,
+        *,
+        flip_average: bool = False,
+        member: str = "",
+        changes: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A checkpoint; with ``ScoreConfig.beside`` the residuals of the training normals are computed.
+
+        ``member`` names the folder of one of several methods in the version, ``changes`` are those of one of the
+        method's ``variants``.
+        """
+        folder = network_folder(stage, canvas, member)
+        found = cls(
+            canvas=canvas,
+            size=trained_size(stage, canvas, member),
+            score=score,
+            neutral=read_neutral(tiles.path),
+            method=load_method(folder, changes),
+            flip_average=flip_average,
+        )
+        if not score.beside:
+            return found
+        blocks = tile_blocks(tiles, None, canvas=canvas, splits=("train",), count=BLOCK)
+        seen = [found.predict(block) for block in blocks]
+        return replace(found, beside=NormalResiduals.joined([NormalResiduals.of(p.images, p.steady) for p in seen]))
+
+    def predict(self, tiles: TileSet) -> Prediction:
+        """Everything that the network gives for tiles at full size; ``ConfigError`` if it lacks true proxies."""
+        if self.method.needs_proxy and tiles.proxies is None:
+            raise ConfigError(f"{self.method.name} needs true proxies, got none; choose another method")
+        shown = tiles if self.method.needs_proxy else replace(tiles, proxies=None)
+        return predict_tiles(
+            self.method,
+            at_size(shown, self.size, self.neutral),
+            canvas=self.canvas,
+            full=tiles if self.score.fine else None,
+            flip_average=self.flip_average,
+            device=self.device,
+        )
+
+    def maps(self, tiles: TileSet) -> NetworkMaps:
+        """Maps of ``tiles``."""
+        found = self.predict(tiles)
+        parts = self.parts_of(found.images, self.steady(found.images, found.steady))
+        return NetworkMaps(found.images, parts, found.residual, predicted=found)
+
+    def write(self, folder: Path) -> None:
+        """Write ``weights.safetensors`` and ``method.json``."""
+        save_method(self.method, folder, stage=self.method.stages[-1].name, extra={"size": list(self.size)})
 
 
 def network_folder(stage: Version, canvas: str, member: str = "") -> Path:
@@ -135,7 +168,6 @@ def predict_tiles(
         latent=_over_tiles(scores.latent.numpy(), rows, len(order)),
         image=_over_tiles(scores.image.numpy(), rows, len(order)),
         seconds=seconds,
-        normals=None,
         **joined,
     )
 

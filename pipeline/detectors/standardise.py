@@ -1,0 +1,132 @@
+"""Turn a detector's maps into scores: standardise by validation normals.
+
+A validation image is standardised by the *other* normals (its group is left out), because the label-free threshold must
+not come from images that the statistics have already seen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property, reduce
+from operator import add
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scoring import Array, NormalStatistics, NormalSums, ScoreConfig, standardise_one, sums, worst_mean, z_score
+from pipeline.detectors.contract import CanvasDetector, PixelMaps, joined
+from pipeline.detectors.images import BLOCK, CanvasImages
+from pipeline.detectors.similar import SimilarNormals
+from pipeline.errors import DatasetUnusable
+from pipeline.store.versions import Version
+from pipeline.tiles.loading import TileSet, tile_blocks
+
+HEAT_RANGE = (0.0, 8.0)
+"""Standardised scores (sd of normals) of the coldest and the hottest colour, the same for every image."""
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Statistics of the validation normals of one canvas."""
+
+    normal: NormalStatistics  # of all
+    similar: SimilarNormals | None  # one by one, if each image is standardised by the most similar
+    groups: NDArray[np.int64]  # (n,) of the validation normals
+    raw: Array  # (n,) their raw image scores, each by the statistics of the others
+    config: ScoreConfig
+    _: KW_ONLY
+    normals: PixelMaps | None = field(default=None, metadata={"saved": False}, repr=False)  # after fitting alone
+
+    @classmethod
+    def fit(cls, found: PixelMaps, config: ScoreConfig, *, keep: bool = False) -> tuple["Standardiser", list[Array]]:
+        """Statistics of validation normals, and their maps (H, W), each standardised by those of other groups.
+
+        ``keep`` their maps, so that altered copies of them can be scored without their own group as well.
+        """
+        images, parts = found.images, found.parts
+        if (count := len(set(images.groups))) < 2:
+            raise DatasetUnusable(f"scores need validation normals of two groups or more, got {count}")
+        similar = None
+        if config.similar:
+            offsets = np.stack([images.offset(row) for row in range(len(parts))])
+            similar = SimilarNormals(images.gray, images.scored, parts, offsets, config)
+        normal = _sums(found, range(len(parts)), config).statistics(config)
+        fitted = cls(normal, similar, images.groups, np.zeros(0, np.float32), config, normals=found)
+        maps = fitted.maps(found)
+        raw = fitted.scores(found.images, maps)
+        return cls(normal, similar, images.groups, raw, config, normals=found if keep else None), maps
+
+    def maps(self, found: PixelMaps) -> list[Array]:
+        """Standardised maps (H, W) of images; higher = more anomalous, 0 where nothing is scored."""
+        images = found.images
+        return [
+            standardise_one(parts, self._statistics(images, row), images.scored[row], images.offset(row), self.config)
+            for row, parts in enumerate(found.parts)
+        ]
+
+    def scores(self, images: CanvasImages, maps: list[Array]) -> Array:
+        """Raw image scores (n,): mean of the worst share of pixels of every map."""
+        raw = [worst_mean(one[None], mask[None], self.config)[0] for one, mask in zip(maps, images.scored, strict=True)]
+        return np.array(raw, np.float32)
+
+    def z(self, raw: Array) -> Array:
+        """Raw image scores in units of the sd of validation normals."""
+        return z_score(raw, self.raw)
+
+    @cached_property
+    def _total(self) -> NormalSums:
+        assert self.normals is not None
+        return _sums(self.normals, range(len(self.normals.parts)), self.config)
+
+    def _statistics(self, images: CanvasImages, row: int) -> NormalStatistics:
+        kin = np.flatnonzero(self.groups == images.groups[row])
+        if self.similar:
+            return self.similar.statistics(images.gray[row], images.scored[row], kin.tolist())
+        if self.normals is None or not len(kin):
+            return self.normal
+        return (self._total - _sums(self.normals, kin, self.config)).statistics(self.config)
+
+
+def _sums(found: PixelMaps, rows: Iterable[int], config: ScoreConfig) -> NormalSums:
+    images = found.images
+    return reduce(add, (sums(found.parts[row], images.scored[row], images.offset(row), config) for row in rows))
+
+
+class Scored(NamedTuple):
+    """Results of one canvas for several images."""
+
+    found: PixelMaps
+    maps: list[Array]  # standardised, (H, W) each
+    z: Array  # (n,) image scores, sd of validation normals
+
+
+@dataclass(frozen=True)
+class CanvasScorer:
+    """A detector with its standardiser; ``image_ids`` name the validation normals."""
+
+    detector: CanvasDetector
+    standardise: Standardiser
+    image_ids: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls, detector: CanvasDetector, tiles: Version, proxies: Version | None = None, *, keep: bool = False
+    ) -> tuple["CanvasScorer", list[Array]]:
+        """Standardise by the validation normals of a tiles version; also gives their maps. ``keep`` as in fitting."""
+        blocks = tile_blocks(tiles, proxies, canvas=detector.canvas, splits=("val",), count=BLOCK)
+        found = joined(detector.maps(block) for block in blocks)
+        standardiser, maps = Standardiser.fit(found, detector.score, keep=keep)
+        return cls(detector, standardiser, tuple(map(str, found.images.images["image_id"]))), maps
+
+    def score(self, tiles: TileSet) -> Scored:
+        """Score the images of ``tiles``."""
+        return self.standardised(self.detector.maps(tiles))
+
+    def standardised(self, found: PixelMaps) -> Scored:
+        """Scores of maps that the detector has made."""
+        maps = self.standardise.maps(found)
+        return Scored(found, maps, self.standardise.z(self.standardise.scores(found.images, maps)))
+
+    def normal_scores(self) -> dict[str, float]:
+        """Image id → score of each validation normal, standardised by the others."""
+        return dict(zip(self.image_ids, self.standardise.z(self.standardise.raw).tolist(), strict=True))
