@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ import pandas as pd
 
 from models.metrics import METRICS, auroc, evaluate
 from models.synthetic_anomalies import LesionConfig
-from pipeline.detectors.inference import predict_canvas
-from pipeline.detectors.scorers import enlarge, residual_parts, score_canvas
+from pipeline.detectors.images import BLOCK, enlarge
+from pipeline.detectors.network import NetworkDetector
+from pipeline.detectors.standardise import CanvasScorer
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.pasted_lesions import SPLIT, PastedConfig, paste
 from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.tiles.loading import tile_blocks
 from pipeline.training import CanvasTraining, Training, TrainingPlan, train_stage
 from pipeline.wiring.settings import Settings
 
@@ -104,28 +107,25 @@ def measure(lane: Lane, canvas: str, stage: Version, tiles: Version, lesions: Le
     score, evaluation = lane.evaluation.scores[canvas], lane.evaluation
     flatten = evaluation.pasted is not None and evaluation.pasted.flatten
     pasted = paste(tiles, canvas, PastedConfig(lesions=lesions, flatten=flatten, split="val"))
-    seen = predict_canvas(
-        stage,
-        tiles,
-        tiles,
-        canvas=canvas,
-        splits=("val",),
-        flip_average=evaluation.flip_average,
-        score=score,
-        more=pasted.tiles,
-    )
-    scored = score_canvas(seen.images, residual_parts(seen.steady, seen.images, score), score)
-    table, masks = seen.images.images, dict(zip(pasted.table["image_id"], pasted.masks, strict=True))
-    image, copies = pd.Series(scored.image(), table["image_id"]), np.flatnonzero(table["split"] == SPLIT)
+    detector = NetworkDetector.trained(stage, tiles, canvas, score, flip_average=evaluation.flip_average)
+    scorer, _ = CanvasScorer.fit(detector, tiles, keep=True)
+    normals = tile_blocks(tiles, None, canvas=canvas, splits=("val",), count=BLOCK)
+    scored = [scorer.score(block) for block in chain(normals, pasted.tiles.blocks(BLOCK))]
+    maps = [one for block in scored for one in block.maps]
+    seen = [one for block in scored for one in block.found.images.scored]
+    table = pd.concat([block.found.images.images for block in scored], ignore_index=True)
+    masks = dict(zip(pasted.table["image_id"], pasted.masks, strict=True))
+    image = pd.Series(np.concatenate([block.z for block in scored]), table["image_id"])
+    copies = np.flatnonzero(table["split"] == SPLIT)
     names = table["image_id"].iloc[copies]
     higher = pd.Series([image[name] > image[name.rpartition("+")[0]] for name in names], names)
     figures = {"image_auroc": auroc((table["split"] == SPLIT).to_numpy(), image.to_numpy()), "raised": higher.mean()}
     shape = pasted.masks.shape[1:]
-    inside = [enlarge(seen.images.scored[row].astype(np.float32), shape) >= 0.5 for row in copies]
-    maps = [enlarge(scored.map_of(int(row)), shape)[area] for row, area in zip(copies, inside, strict=True)]
+    inside = [enlarge(seen[row].astype(np.float32), shape) >= 0.5 for row in copies]
+    values = np.concatenate([enlarge(maps[row], shape)[area] for row, area in zip(copies, inside, strict=True)])
     truth = np.concatenate([masks[name][area] for name, area in zip(names, inside, strict=True)])
-    figures |= {"pixel_auroc": auroc(truth, np.concatenate(maps))}
-    figures |= {"pixel_ap": evaluate(METRICS["ap"], truth, np.concatenate(maps))}
+    figures |= {"pixel_auroc": auroc(truth, values)}
+    figures |= {"pixel_ap": evaluate(METRICS["ap"], truth, values)}
     kinds = pasted.table.set_index("image_id")["klass"].str.split().str[-1][names]
     return figures | {f"raised_{kind}": float(higher[kinds == kind].mean()) for kind in lesions.kinds}
 

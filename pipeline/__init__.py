@@ -15,27 +15,35 @@ set_environment()  # every process of the project imports this package first, an
 gc.set_threshold(50_000, 20, 100)  # importing makes a million lasting objects; Python's 700 takes a quarter of its time
 
 
-def load_detector(source: str | Path, *, device: str = "auto") -> "Detector":
+def load_detector(source: str | Path, *, method: str = "", device: str = "auto") -> "Detector":
     """A trained detector: a data set's name for its current one under ``PROXYANO_HOME``, or a detector's folder.
 
     >>> detector = load_detector("oct")                 # doctest: +SKIP
     >>> image = detector.score(pixels)                  # doctest: +SKIP
     >>> image.score, image.false_alarm_rate, image.decision(), image.heat_map()  # doctest: +SKIP
 
+    It scores by the lane's committee, or by the member that ``method`` names (``detector.names`` lists them).
     ``pixels`` are uint8, (H, W) or (H, W, 3) RGB; ``read_frames`` of ``pipeline.data.read.frames`` reads files, and the
     ``pixels`` of a frame that cannot be used are None.
     Raises ``NeverMaterialized`` with the command to run where the data set has no detector yet, ``StoreCorrupt``
-    where a folder holds none or its hashes do not match, ``UnusableImage`` where the form refuses an image.
+    where a folder holds none or its hashes do not match, ``ConfigError`` for an unknown method, ``UnusableImage`` where
+    the form refuses an image.
     """
     from pipeline.detectors.frozen.freeze import read_detector
+
+    folder = Path(source) if isinstance(source, Path) or "/" in source else _current(source)
+    found = read_detector(folder, device=device)
+    return found.member(method) if method else found
+
+
+def _current(source: str) -> Path:
+    """Folder of a data set's current detector."""
     from pipeline.errors import NeverMaterialized
     from pipeline.store.versions import Store
     from pipeline.wiring.settings import Settings
 
-    if isinstance(source, Path) or "/" in source:
-        return read_detector(Path(source), device=device)
     store, asset = Store(Settings().stores), f"{source}/detector"
     if store.pointed(asset) is None:
         line = f"dagster asset materialize --select '*{asset}'"
         raise NeverMaterialized(f"there is no detector of {source} in {store.root} yet; run: {line}")
-    return read_detector(store.current(asset).path, device=device)
+    return store.current(asset).path

@@ -21,6 +21,7 @@ def score(
     paths: Annotated[list[Path], typer.Argument(help="Images, volumes, or folders of them")],
     dataset: Annotated[str, typer.Option(help="Data set of the detector: brain_mri, oct, idrid or your own")] = "",
     detector: Annotated[Path | None, typer.Option(help="A detector's folder instead of the current one")] = None,
+    method: Annotated[str, typer.Option(help="Score by one member (proxyano, pca …) instead of the committee")] = "",
     out: Annotated[Path, typer.Option(help="Folder for tables and overlays")] = Path("scores"),
     rate: Annotated[
         float | None,
@@ -45,7 +46,7 @@ def score(
             raise ConfigError(f"--format: expected some of {', '.join(FORMATS)}, got {', '.join(unknown)}")
         if detector is None and not dataset:
             raise ConfigError("expected --dataset NAME or --detector FOLDER, got neither")
-        chosen = load_detector(detector or dataset, device=device)
+        chosen = load_detector(detector or dataset, method=method, device=device)
         rate = chosen.images.usable_rate(rate)
         files = list(find_files(paths))
         if not files:
@@ -63,13 +64,13 @@ def score(
             if frame.image is None:
                 shown.write(f"{frame.path}: {frame.reason}", file=sys.stderr)
     made, counts = folder.finish(formats)
-    _tell(counts, rate, made)
+    _tell(chosen.name, counts, rate, made)
     if unusable := counts.get(UNUSABLE, 0):
         raise typer.Exit(1 if unusable == sum(counts.values()) else SOME_UNUSABLE)
 
 
-def _tell(counts: dict[str, int], rate: float, made: list[Path]) -> None:
-    table = Table("decision", title=f"at a false-alarm rate of {rate:.3g}")
+def _tell(name: str, counts: dict[str, int], rate: float, made: list[Path]) -> None:
+    table = Table("decision", title=f"{name}, at a false-alarm rate of {rate:.3g}")
     table.add_column("images", justify="right")
     for decision, count in sorted(counts.items()):
         table.add_row(decision, str(count))

@@ -35,6 +35,7 @@ ANSWER = {
     "regions": "string",  # JSON list, px of the image
     "overlay": "string",  # base64 PNG: the image with its heat
     "reason": "string",
+    "method": "string",
     "detector": "string",
 }
 """MLflow types of the served model's columns."""
@@ -105,7 +106,7 @@ def save(path: Path, detector: Version) -> None:
     signature = ModelSignature(
         inputs=Schema([ColSpec("binary", "image")]),
         outputs=Schema([ColSpec(kind, column) for column, kind in ANSWER.items()]),
-        params=ParamSchema([ParamSpec("false_alarm_rate", "double", 0.05)]),
+        params=ParamSchema([ParamSpec("false_alarm_rate", "double", 0.05), ParamSpec("method", "string", "")]),
     )
     code = [str(Path(str(package.__file__)).parent) for package in (pipeline, models)]
     with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from pipeline.detectors.folder.output import UNUSABLE
 from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.freeze import read_detector
-from pipeline.errors import UnusableImage
+from pipeline.errors import ConfigError, UnusableImage
 
 
 class ServedDetector(PythonModel):
@@ -34,20 +34,28 @@ class ServedDetector(PythonModel):
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Score every frame of every posted file.
 
-        Decisions use ``params["false_alarm_rate"]``, raised to the lowest rate that the detector's normals can tell.
+        ``params["method"]`` names a member to score by instead of the committee. Decisions use
+        ``params["false_alarm_rate"]``, raised to the lowest rate that the detector's normals can tell; ``ConfigError``
+        for one outside (0, 1).
         """
-        rate = max(float((params or {}).get("false_alarm_rate", DEFAULT_RATE)), self.detector.images.least)
+        asked = params or {}
+        method, rate = str(asked.get("method", "")), float(asked.get("false_alarm_rate", DEFAULT_RATE))
+        detector = self.detector.member(method) if method else self.detector
+        if not 0 < rate < 1:
+            raise ConfigError(f"false_alarm_rate: expected a number between 0 and 1, got {rate:g}")
+        rate = max(rate, detector.images.least)
         posted = enumerate(model_input["image"])
-        return pd.DataFrame([row for number, content in posted for row in self._file(number, bytes(content), rate)])
+        rows = (self._file(detector, number, bytes(content), rate) for number, content in posted)
+        return pd.DataFrame([row for file in rows for row in file])
 
-    def _file(self, number: int, content: bytes, rate: float) -> list[dict[str, Any]]:
+    def _file(self, detector: Detector, number: int, content: bytes, rate: float) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             suffix = ".nii.gz" if content[:2] == b"\x1f\x8b" else ".nii" if content[344:347] == b"n+1" else ".image"
             path = Path(folder) / f"posted{suffix}"
             path.write_bytes(content)
-            return [self._frame(number, frame, rate) for frame in read_frames(path)]
+            return [self._frame(detector, number, frame, rate) for frame in read_frames(path)]
 
-    def _frame(self, number: int, frame: Frame, rate: float) -> dict[str, Any]:
+    def _frame(self, detector: Detector, number: int, frame: Frame, rate: float) -> dict[str, Any]:
         row = {
             "input": number,
             "frame": frame.number,
@@ -57,12 +65,13 @@ class ServedDetector(PythonModel):
             "in_domain": False,
             "regions": "[]",
             "overlay": "",
-            "detector": self.detector.data_version,
+            "method": detector.name,
+            "detector": detector.data_version,
         }
         if frame.pixels is None:
             return row
         try:
-            image = self.detector.score(frame.pixels)
+            image = detector.score(frame.pixels)
         except UnusableImage as error:
             return row | {"reason": str(error)}
         return row | {

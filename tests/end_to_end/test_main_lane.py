@@ -7,27 +7,29 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline.detectors.inference import predict_canvas
 
 from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
+from models.scoring import ScoreConfig
 from models.source import TensorSource
 from models.synthetic_anomalies import LesionConfig
+from pipeline.detectors.network import NetworkDetector
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
+from pipeline.tiles.loading import tile_blocks
 from pipeline.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")
+STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector", "evaluation")
 ABOVE = {
     "tiles": ("images",),
     "proxies": ("tiles",),
     "stage1": ("tiles", "proxies"),
     "stage2": ("tiles", "proxies", "stage1"),
     "members": ("tiles", "proxies"),
-    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
-    "detector": ("tiles", "stage2", "evaluation"),
+    "detector": ("tiles", "stage2", "members"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector"),
 }
 TABLES = ("images", "tiles", "evaluation", "evaluation_report")
 RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
@@ -232,10 +234,14 @@ def test_again_gives_the_same_versions_and_opens_no_run(undisturbed):
 
 def test_flip_average_is_the_mean_over_the_image_and_its_mirror_image(undisturbed):
     stage, tiles = undisturbed.store.current("brain_mri/stage2"), undisturbed.store.current("brain_mri/tiles")
-    proxies = undisturbed.store.current("brain_mri/proxies")
-    plain = predict_canvas(stage, tiles, proxies, canvas="head", splits=("val",), progress=False)
+
+    def predicted(**options):
+        detector = NetworkDetector.trained(stage, tiles, "head", ScoreConfig(), **options)
+        return detector.predict(next(tile_blocks(tiles, None, canvas="head", splits=("val",), count=64)))
+
+    plain = predicted()
     assert np.array_equal(plain.steady, plain.residual)
-    found = predict_canvas(stage, tiles, proxies, canvas="head", splits=("val",), flip_average=True, progress=False)
+    found = predicted(flip_average=True)
     assert np.array_equal(found.residual, plain.residual)
     method = load_method(checkpoint_folder(stage, "head"))
     images = plain.images

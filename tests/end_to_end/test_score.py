@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,12 +21,14 @@ from typer.testing import CliRunner
 from models.metrics import label_free_threshold
 from pipeline.cli import app
 from pipeline.data.read.frames import read_frames
-from pipeline.detectors.frozen.freeze import read_detector
+from pipeline.detectors.frozen.freeze import ARRAYS, DESCRIPTION, read_detector
+from pipeline.errors import ConfigError, StoreCorrupt
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.wiring.registry import CHAMPION, model_name
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LANES = ("brain_mri", "oct", "idrid")
+HELD = (DESCRIPTION, ARRAYS, "weights.safetensors", "method.json", "wide.safetensors", "tight.safetensors")
 
 pytestmark = pytest.mark.slow
 
@@ -41,33 +45,59 @@ def run(undisturbed, *words, cwd=PROJECT):
     )
 
 
-@pytest.mark.parametrize("name", LANES)
-def test_a_files_score_is_the_evaluations_score_of_that_image(undisturbed, detector, name):
-    found, method = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
-    column = f"{method.about('method')}:standardised"
-    manifest = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    test = method.scores[method.scores["split"] == "test"].iloc[:6]
-    for _, row in test.iterrows():
-        (frame,) = read_frames(undisturbed.root / "sample" / name / paths[row["image_id"]])
-        assert found.score(frame.pixels).score == pytest.approx(row[column], rel=1e-4, abs=1e-4)
+def columns(lane, detector):
+    """What can score → its column in the evaluation."""
+    known, found = set(lane.scores.columns), {}
+    for name in detector.names:
+        possible = [f"{head}{name}:standardised" for head in ("", "member_", "control_")]
+        (found[name],) = known.intersection(possible)
+    return found
 
 
 @pytest.mark.parametrize("name", LANES)
-def test_scores_by_file_and_by_evaluation_agree_to_a_millionth(undisturbed, detector, name):
-    found, method = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
-    column = f"{method.about('method')}:standardised"
+def test_a_files_score_is_the_evaluations_for_the_committee_and_every_member(undisturbed, detector, name):
+    found, lane = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
     manifest = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    test = method.scores[method.scores["split"] == "test"].iloc[-4:]
+    test = lane.scores[lane.scores["split"] == "test"].iloc[[0, 1, 2, -2, -1]]
+    scored = columns(lane, found)
+    assert (
+        {"proxyano", "pixel_classifier"} <= set(scored) if name == "idrid" else {"committee", "proxyano"} <= set(scored)
+    )
     for _, row in test.iterrows():
         (frame,) = read_frames(undisturbed.root / "sample" / name / paths[row["image_id"]])
-        assert found.score(frame.pixels).score == pytest.approx(row[column], rel=1e-6, abs=1e-6)
+        for member, column in scored.items():
+            assert found.member(member).score(frame.pixels).score == pytest.approx(row[column], rel=1e-6, abs=1e-6)
+
+
+def test_a_detector_says_which_members_hold_copies_of_training_images(detector):
+    assert detector("brain_mri").copies == ("proxyano", "patch_neighbour", "pixel_classifier")
+    assert detector("oct").copies == ()
+    with pytest.raises(ConfigError, match=r"expected one of committee, proxyano, .*, got 'magic'"):
+        detector("oct").member("magic")
+
+
+def test_a_flipped_byte_is_refused_by_the_name_of_its_file(undisturbed, tmp_path):
+    original = undisturbed.store.current("oct/detector").path
+    folder = tmp_path / "oct"
+    shutil.copytree(original, folder)
+    rng, files = np.random.default_rng(0), sorted(path for path in folder.rglob("*") if path.name in HELD)
+    sizes = np.array([path.stat().st_size for path in files], float)
+    for number in range(40):
+        path = files[number % len(files)] if number < 20 else files[rng.choice(len(files), p=sizes / sizes.sum())]
+        content = bytearray(path.read_bytes())
+        at = int(rng.integers(len(content)))
+        content[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(StoreCorrupt, match=re.escape(str(path))):
+            read_detector(folder)
+        shutil.copyfile(original / path.relative_to(folder), path)
+    assert read_detector(folder).names == read_detector(original).names
 
 
 def test_the_calibration_is_that_of_the_validation_normals(undisturbed, detector):
     found, lane = detector("oct"), load_evaluation(undisturbed.store.current("oct/evaluation").path)
-    column = f"{lane.about('method')}:standardised"
+    column = "committee:standardised"
     normal = np.sort(lane.scores.loc[lane.scores["split"] == "val", column].to_numpy(float))
     np.testing.assert_allclose(found.images.normal, normal, rtol=1e-4, atol=1e-4)
     assert found.images.normal.min() <= label_free_threshold(normal) <= found.images.normal.max()

@@ -34,6 +34,7 @@ COLUMNS = {
         "overlay",
         "sha256",
         "dataset",
+        "method",
         "detector",
         "rate",
     ],
@@ -66,11 +67,12 @@ class ScoreFolder:
         """Path → sha256 of the files that an interrupted run finished."""
         if scores.empty:
             return {}
-        other = (scores["detector"] != self.detector.data_version) | (scores["rate"].astype(float) != self.rate)
-        if other.any():
+        other = (scores["detector"] != self.detector.data_version) | (scores["method"] != self.detector.name)
+        if (other | (scores["rate"].astype(float) != self.rate)).any():
+            begun = f"{scores['method'].iloc[0]} of {scores['detector'].iloc[0]} at {scores['rate'].iloc[0]}"
             raise ConfigError(
-                f"{self._partial['scores']} was begun with another detector or false-alarm rate "
-                f"({scores['detector'].iloc[0]} at {scores['rate'].iloc[0]}); name another folder or delete that file"
+                f"{self._partial['scores']} was begun with another detector, method or false-alarm rate ({begun}); "
+                "name another folder or delete that file"
             )
         done = dict(zip(scores["path"], scores["sha256"].fillna(""), strict=True))
         del done[scores["path"].iloc[-1]]  # some of its frames may be missing
@@ -80,7 +82,7 @@ class ScoreFolder:
         """Write one frame's result."""
         place: dict[str, Any] = {"path": str(frame.path), "frame": frame.number}
         row = place | {"sha256": frame.sha256, "rate": self.rate}
-        row |= {"dataset": self.detector.dataset, "detector": self.detector.data_version}
+        row |= {"dataset": self.detector.dataset, "method": self.detector.name, "detector": self.detector.data_version}
         image = frame.image
         if image is None:
             self._append("scores", [row | {"decision": UNUSABLE, "in_domain": False, "reason": frame.reason}])
@@ -129,7 +131,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV table of this module; a last line without an end is dropped, for the run was interrupted there."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    text = dict.fromkeys(("path", "sha256", "detector", "reason", "overlay", "decision"), str)
+    text = dict.fromkeys(("path", "sha256", "method", "detector", "reason", "overlay", "decision"), str)
     return pd.read_csv(io.BytesIO(whole), dtype=text, keep_default_na=False, na_values=[""])
 
 
