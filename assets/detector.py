@@ -20,7 +20,7 @@ def build_detector(task: Task, run: StageRun) -> Version:
     return freeze_detector(
         task.lane.dataset,
         lane.evaluation.detector(task.origin.method),
-        Trained(tiles=inputs["tiles"], stage=inputs["stage2"], members=inputs["members"]),
+        Trained(tiles=inputs["normals"], stage=inputs["stage2"], members=inputs["members"]),
         task.store,
         form=lane.tiles.form,
         preset=task.lane.preset,

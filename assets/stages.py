@@ -39,10 +39,19 @@ STAGES = (
         checks=tiles.PROXY_CHECKS,
     ),
     Stage(
+        name="normals",
+        description="Tiles and proxies of training and validation normals: all that training reads. A new, changed or "
+        "removed test image leaves it as it is.",
+        kinds=("zarr",),
+        reads=("tiles", "proxies"),
+        build=tiles.build_normal_rows,
+        describe=tiles.describe_normals,
+    ),
+    Stage(
         name="stage1",
         description="Proxy Extraction Module: image → memory → predicted proxy (Eq. 7).",
         kinds=("pytorch",),
-        reads=("tiles", "proxies"),
+        reads=("normals",),
         build=training.build_stage,
         describe=training.describe_stage,
         checks=training.CHECKS,
@@ -52,7 +61,7 @@ STAGES = (
         name="stage2",
         description="Image Reconstruction Module: proxy → image, repairing pseudo-abnormal proxies (Eq. 8-11).",
         kinds=("pytorch",),
-        reads=("tiles", "proxies", "stage1"),
+        reads=("normals", "stage1"),
         build=training.build_stage,
         describe=training.describe_stage,
         checks=training.CHECKS,
@@ -62,7 +71,7 @@ STAGES = (
         name="members",
         description="Other learned methods: with the lane's own and the controls they make up the committee.",
         kinds=("pytorch",),
-        reads=("tiles", "proxies"),
+        reads=("normals",),
         build=training.build_members,
         describe=training.describe_members,
         checks=training.CHECKS,
@@ -74,7 +83,7 @@ STAGES = (
         "one folder: what the evaluation runs on test images, and `proxyano score`, `load_detector` and the served "
         "model on others.",
         kinds=("pytorch",),
-        reads=("tiles", "stage2", "members"),
+        reads=("normals", "stage2", "members"),
         build=detector.build_detector,
         describe=detector.describe_detector,
     ),
@@ -95,7 +104,7 @@ STAGES = (
         name="baselines",
         description="Every method of the benchmark, trained with one budget of steps on the lane's tiles.",
         kinds=("pytorch",),
-        reads=("tiles", "proxies"),
+        reads=("normals",),
         build=training.build_baseline,
         describe=training.describe_baseline,
         checks=training.CHECKS,
@@ -122,7 +131,7 @@ STAGES = (
         artifact="evaluation",
     ),
 )
-PREPARED = ("tiles", "proxies")
+PREPARED = ("tiles", "proxies", "normals")
 """Stages, besides those with runs, of a lane that has the images of another."""
 
 

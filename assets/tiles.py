@@ -10,6 +10,7 @@ from pipeline.store.versions import Version
 from pipeline.tiles import checks
 from pipeline.tiles.contact_sheet import proxy_sheet, tile_sheet
 from pipeline.tiles.loading import read_index
+from pipeline.tiles.normals import build_normals, proxies_of
 from pipeline.tiles.proxies import build_proxies
 from pipeline.tiles.tiles import build_tiles
 from pipeline.wiring.tracking import StageRun
@@ -53,6 +54,18 @@ def describe_proxies(task: Task, version: Version) -> dict[str, Any]:
         "preview": picture(proxy_sheet(tiles, version), caption="tile above its proxy"),
         "dagster/row_count": len(read_index(tiles)),
     }
+
+
+def build_normal_rows(task: Task, run: StageRun) -> Version:
+    """Copy what training reads."""
+    inputs = task.inputs["tiles"], task.inputs["proxies"]
+    return build_normals(*inputs, task.store, code_version=task.origin.code_version)
+
+
+def describe_normals(task: Task, version: Version) -> dict[str, Any]:
+    """Images of each split, and tiles above their proxies."""
+    preview = picture(proxy_sheet(version, proxies_of(version)), caption="tile above its proxy")
+    return dict(version.meta) | tabled(read_index(version)) | {"preview": preview}
 
 
 TILE_CHECKS = (

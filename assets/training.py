@@ -14,16 +14,18 @@ from assets.stage import Check, Task
 from models.convergence import last_gain
 from pipeline.evaluation.checks import weights_finite
 from pipeline.store.versions import Version
+from pipeline.tiles.normals import proxies_of
 from pipeline.training import Log, Training, TrainingPlan, train_members, train_method, train_stage
 from pipeline.wiring.tracking import StageRun
 
 
 def training_of(task: Task, plan: TrainingPlan, log: Log) -> Training:
-    """Training of a plan on the task's tiles and proxies."""
+    """Training of a plan on the task's normals; an ablation brings its own proxies of all tiles."""
+    inputs, normals = task.inputs, task.inputs.get("normals")
     return Training(
         asset=task.origin.asset,
-        tiles=task.inputs["tiles"],
-        proxies=task.inputs["proxies"],
+        tiles=normals or inputs["tiles"],
+        proxies=proxies_of(normals) if normals else inputs["proxies"],
         plan=plan,
         seed=task.origin.seed,
         code_version=task.origin.code_version,

@@ -25,7 +25,7 @@ from pipeline.wiring.settings import Settings
 
 PORT = 3789
 PATIENCE = 900.0  # seconds
-LANE = ["images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation"]
+LANE = ["images", "tiles", "proxies", "normals", "stage1", "stage2", "members", "detector", "evaluation"]
 ROOT = Path(__file__).parents[1]
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.store.versions import fingerprint
-from pipeline.tiles import proxies, tiles
+from pipeline.tiles import normals, proxies, tiles
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 from pipeline.training import TrainingPlan
@@ -28,6 +28,7 @@ STEPS: Mapping[str, ModuleType] = {
     "images": manifest,
     "tiles": tiles,
     "proxies": proxies,
+    "normals": normals,
     "stage1": training,
     "stage2": training,
     "members": training,
@@ -91,7 +92,7 @@ class Lane:
             return self.training.of_stage(stage)
         if stage == "members":
             return {name: {part: plan.of_stage(part) for part in plan.stages} for name, plan in self.members.items()}
-        if stage in ("baselines", "baseline_evaluations", "ablations"):
+        if stage in ("normals", "baselines", "baseline_evaluations", "ablations"):
             return {}
         if stage == "detector":
             return self.evaluation.detector(self.training.method)

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 JOBS = {
-    "prepare": (("images", "tiles", "proxies"), "Raw files to tiles and proxies, for every data set."),
+    "prepare": (("images", "tiles", "proxies", "normals"), "Raw files to tiles and proxies, for every data set."),
     "train": (("stage1", "stage2", "members"), "The method and its committee's members, for every data set."),
     "evaluate": (
         ("detector", "evaluation"),

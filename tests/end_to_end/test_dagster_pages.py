@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run"]
 PATIENCE = 480.0  # seconds that the server or the lane may take on a busy machine
-LANE = ["images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector"]
+LANE = ["images", "tiles", "proxies", "normals", "stage1", "stage2", "members", "detector", "evaluation"]
 GROUP = "locations/pipeline.definitions/asset-groups/brain_mri"
 
 pytestmark = [

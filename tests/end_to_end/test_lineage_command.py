@@ -13,7 +13,7 @@ from pipeline.commands.lineage import lineage
 from pipeline.store.versions import Store
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation")
+STAGES = ("images", "tiles", "proxies", "normals", "stage1", "stage2", "members", "detector", "evaluation")
 
 pytestmark = pytest.mark.slow
 
@@ -66,17 +66,16 @@ def test_the_untouched_chain_goes_down_to_the_raw_files_and_matches(undisturbed,
     code, printed, _ = proxyano(undisturbed.root, "lineage", "evaluation_report", "--verify")
     assert code == 0
     versions = undisturbed.versions()
-    behind = {asset: version for asset, version in versions.items() if not asset.endswith("/detector")}
-    assert len(behind) == 22
+    assert len(versions) == 28
     places = {stage: printed.index(f"oct/{stage} {versions[f'oct/{stage}']}\n") for stage in STAGES}
     order = [places[stage] for stage in reversed(STAGES) if stage != "members"]
-    assert order == sorted(order)  # evaluation, checkpoints, proxies, tiles, images
+    assert order == sorted(order)  # evaluation, detector, checkpoints, normals, proxies, tiles, images
     assert places["evaluation"] < places["members"]
     assert printed.index(str(undisturbed.root / "sample" / "oct")) > order[-1]
-    for asset, data_version in behind.items():
+    for asset, data_version in versions.items():
         assert printed.count(f"made {undisturbed.store.marker(undisturbed.store.current(asset))['created']}")
         assert printed.count(f"{asset} {data_version}\n") == 1
-    assert "all 22 versions and " in printed
+    assert "all 28 versions and " in printed
     assert "raw files match" in printed
 
 
@@ -99,7 +98,7 @@ def test_the_chain_is_the_same_in_the_store_in_dagster_and_in_mlflow(undisturbed
             assert (tags["data_version"], tags["dagster.run_id"]) == (row["data_version"], origin["dagster_run"])
             if origin["raw"]:
                 assert tags["raw.fingerprint"] == origin["raw"]["fingerprint"]
-    assert set(rows) == {asset for asset in undisturbed.versions() if not asset.endswith("/detector")}
+    assert set(rows) == set(undisturbed.versions())
     assert [name for name, row in rows.items() if row["origin"]["raw"]] == [f"{name}/images" for name in DATASETS]
 
 
@@ -139,7 +138,7 @@ def test_it_starts_at_an_mlflow_run_a_version_or_a_report_file(undisturbed, prox
     assert tops(origin.mlflow_run) == wanted
     assert tops(f"oct/stage2@{versions['oct/stage2'][:8]}") == tops(versions["oct/stage2"]) == wanted
     parent = undisturbed.mlflow.get_run(origin.mlflow_run).data.tags["mlflow.parentRunId"]
-    assert tops(parent) == {(f"oct/{stage}", versions[f"oct/{stage}"]) for stage in (*STAGES, "detector")}
+    assert tops(parent) == {(f"oct/{stage}", versions[f"oct/{stage}"]) for stage in STAGES}
     folder = undisturbed.root / "reports" / "evaluation_report"
     report = {("evaluation_report", versions["evaluation_report"])}
     assert tops(str(folder)) == tops(str(folder / "report.json")) == tops("report") == report

@@ -21,14 +21,15 @@ from pipeline.tiles.loading import tile_blocks
 from pipeline.training import checkpoint_folder
 
 DATASETS = ("brain_mri", "oct", "idrid")
-STAGES = ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector", "evaluation")
+STAGES = ("images", "tiles", "proxies", "normals", "stage1", "stage2", "members", "detector", "evaluation")
 ABOVE = {
     "tiles": ("images",),
     "proxies": ("tiles",),
-    "stage1": ("tiles", "proxies"),
-    "stage2": ("tiles", "proxies", "stage1"),
-    "members": ("tiles", "proxies"),
-    "detector": ("tiles", "stage2", "members"),
+    "normals": ("tiles", "proxies"),
+    "stage1": ("normals",),
+    "stage2": ("normals", "stage1"),
+    "members": ("normals",),
+    "detector": ("normals", "stage2", "members"),
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector"),
 }
 TABLES = ("images", "tiles", "evaluation", "evaluation_report")

@@ -18,7 +18,7 @@ from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 
 pytestmark = pytest.mark.slow
-LANE = ["images", "tiles", "proxies", "members", "stage1", "stage2", "evaluation"]
+LANE = ["images", "tiles", "proxies", "normals", "members", "stage1", "stage2", "detector", "evaluation"]
 
 
 def scan(rng: np.random.Generator) -> np.ndarray:

@@ -11,15 +11,26 @@ from pathlib import Path
 import cv2
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.definitions import build
 from pipeline.experiments.presets import PRESETS
+from pipeline.store.versions import Store
 from pipeline.tiles import proxies
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 
-WAVES = [["images"], ["tiles"], ["proxies"], ["members", "stage1"], ["stage2"], ["evaluation"], ["detector"]]
+WAVES = [
+    ["images"],
+    ["tiles"],
+    ["proxies"],
+    ["normals"],
+    ["members", "stage1"],
+    ["stage2"],
+    ["detector"],
+    ["evaluation"],
+]
 LANE = [stage for wave in WAVES for stage in wave]
 
 
@@ -82,25 +93,45 @@ def test_nothing_is_stale_after_the_whole_lane_nor_after_a_touch(home, undisturb
     loading, _ = processor_seconds(home, undisturbed, "--help")
     whole, done = processor_seconds(home, undisturbed, "refresh")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Everything is up to date (25 assets): nothing to do" in done.stdout
+    assert "Everything is up to date (28 assets): nothing to do" in done.stdout
     assert whole < 2 * loading, (whole, loading)  # machines differ; the command's own imports take most of either
 
 
-def test_one_changed_image_re_makes_its_lane_and_the_report(home, undisturbed):
-    path = sorted((home / "sample" / "oct").rglob("*.jpeg"))[0]
+def noise(path: Path) -> None:
     pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     assert pixels is not None
     noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 6, pixels.shape), 0, 255)
     cv2.imwrite(str(path), noisy.astype(np.uint8))
+
+
+PREPARED = ["oct/images", "oct/tiles", "oct/proxies", "oct/normals"]
+TRAINED = {"oct/stage1", "oct/stage2", "oct/members", "oct/detector"}
+
+
+def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_trained(home, undisturbed):
+    folder = home / "sample" / "oct" / "OCT2017" / "test"
+    changed, removed = sorted((folder / "CNV").glob("*.jpeg"))[:2]
+    noise(changed)
+    removed.unlink()
+    source = sorted((folder / "DME").glob("*.jpeg"))[0]
+    added = shutil.copy(source, source.with_name("DME-990001-1.jpeg"))
+    noise(Path(added))
     preview = command(home, undisturbed, "refresh", "--dry-run")
     assert preview.returncode == 0, preview.stderr[-3000:]
     assert "oct/images" in preview.stdout
     assert "has a new dependency data version: oct/download" in " ".join(preview.stdout.split())
     assert "brain_mri/images" not in preview.stdout
     outcome = refresh(home)
-    assert ran(outcome) == [*(f"oct/{stage}" for stage in LANE), "evaluation_report"]
-    assert outcome.waves == len(WAVES) + 1
-    assert ran(refresh(home)) == []
+    assert ran(outcome) == [*PREPARED, "oct/evaluation", "evaluation_report"]
+    assert {key.to_user_string() for key in outcome.spared} >= TRAINED
+    assert stale(home) == []
+
+
+def test_a_changed_training_image_is_trained_on(home):
+    manifest = pd.read_parquet(Store(home / "stores").current("oct/images").path / "images.parquet")
+    noise(home / "sample" / "oct" / manifest.loc[manifest["split"] == "train", "path"].iloc[0])
+    assert ran(refresh(home, "*oct/stage1")) == [*PREPARED, "oct/stage1"]
+    assert stale(home)[:2] == ["oct/members", "oct/stage2"]
 
 
 def test_a_changed_hyper_parameter_of_stage_2_leaves_stage_1_alone(home, monkeypatch):
@@ -113,7 +144,7 @@ def test_a_changed_hyper_parameter_of_stage_2_leaves_stage_1_alone(home, monkeyp
     }
     changed_plan(monkeypatch, training=replace(training, canvases=shorter))
     assert ran(refresh(home, "*oct/stage2")) == ["oct/stage2"]
-    assert stale(home)[0] == "oct/evaluation"
+    assert stale(home)[0] == "oct/detector"
 
 
 def test_oct_s_learning_rate_makes_oct_s_training_and_what_follows_stale(home, monkeypatch):
@@ -144,7 +175,7 @@ def test_a_changed_step_runs_and_spares_what_follows_where_its_content_stays(hom
 
 def test_a_changed_step_with_other_content_runs_with_all_that_depends_on_it(home, monkeypatch):
     changed_plan(monkeypatch, proxies=replace(PRESETS["sample"].lanes["oct"].proxies, segments=400))
-    assert ran(refresh(home, "*oct/stage1")) == ["oct/proxies", "oct/stage1"]
+    assert ran(refresh(home, "*oct/stage1")) == ["oct/proxies", "oct/normals", "oct/stage1"]
     assert stale(home)[:2] == ["oct/members", "oct/stage2"]
 
 

@@ -9,7 +9,8 @@ from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of sources in a selection
-TURNS = [{"images"}, {"tiles"}, {"proxies"}, {"stage1", "members"}, {"stage2"}, {"evaluation"}, {"detector"}]
+TURNS = [{stage} for stage in ("images", "tiles", "proxies", "normals")]
+TURNS += [{"stage1", "members"}, {"stage2"}, {"detector"}, {"evaluation"}]
 """What runs at each tick after a lane's raw folder has changed."""
 LANE = [stage for turn in TURNS for stage in sorted(turn)]
 

@@ -17,24 +17,26 @@ STAGES = {
     "images": ("download",),
     "tiles": ("images",),
     "proxies": ("tiles",),
-    "stage1": ("tiles", "proxies"),
-    "stage2": ("tiles", "proxies", "stage1"),
-    "members": ("tiles", "proxies"),
-    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members"),
-    "detector": ("tiles", "stage2", "evaluation"),
-    "baselines": ("tiles", "proxies"),
+    "normals": ("tiles", "proxies"),
+    "stage1": ("normals",),
+    "stage2": ("normals", "stage1"),
+    "members": ("normals",),
+    "detector": ("normals", "stage2", "members"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector"),
+    "baselines": ("normals",),
     "baseline_evaluations": ("images", "tiles", "proxies", "baselines"),
     "ablations": ("images", "tiles", "proxies"),
 }
 """Stage of a lane → what it is made of."""
 BENCHMARK = ("baselines", "baseline_evaluations")  # a partition each run
 ABLATIONS = "ablations"  # a partition each experiment
-FORM_OFF = ("tiles", "proxies", *BENCHMARK, ABLATIONS)  # stages of a lane that has the images of another
+FORM_OFF = ("tiles", "proxies", "normals", *BENCHMARK, ABLATIONS)  # stages of a lane that has the images of another
 KINDS = {
     "download": {"file"},
     "images": {"pandas", "parquet"},
     "tiles": {"zarr", "dask"},
     "proxies": {"zarr", "dask", "scikitlearn"},
+    "normals": {"zarr"},
     "stage1": {"pytorch"},
     "stage2": {"pytorch"},
     "members": {"pytorch"},
@@ -162,7 +164,7 @@ def test_jobs_are_named_for_what_people_do(settings):
         for job in ("prepare", "train", "evaluate")
     }
     lanes = {
-        "prepare": ("images", "tiles", "proxies"),
+        "prepare": ("images", "tiles", "proxies", "normals"),
         "train": ("stage1", "stage2", "members"),
         "evaluate": ("evaluation", "detector"),
     }

@@ -12,7 +12,7 @@ from pipeline.experiments.presets import PRESETS
 from pipeline.forms import FORMS
 from pipeline.wiring.settings import Settings
 
-STAGES = ("download", "images", "tiles", "proxies", "stage1", "stage2", "members", "evaluation", "detector")
+STAGES = ("download", "images", "tiles", "proxies", "normals", "stage1", "stage2", "members", "detector", "evaluation")
 REPORT = dg.AssetKey("evaluation_report")
 
 

@@ -40,6 +40,7 @@ class Named:
 
     dataset: str = "oct"
     data_version: str = "0123456789abcdef"
+    name: str = "committee"
 
 
 RATE = 0.05
@@ -135,8 +136,8 @@ def test_a_run_with_another_detector_is_not_resumed(tmp_path, file):
     a = file("a.png")
     cut = write(tmp_path, [a])
     cut.add(scored(a))
-    for detector, rate in ((Named(data_version="ffff456789abcdef"), RATE), (Named(), 0.1)):
-        with pytest.raises(ConfigError, match="another detector or false-alarm rate"):
+    for detector, rate in ((Named(data_version="ffff456789abcdef"), RATE), (Named(name="pca"), RATE), (Named(), 0.1)):
+        with pytest.raises(ConfigError, match="another detector, method or false-alarm rate"):
             write(tmp_path, [a], rate, detector)
 
 

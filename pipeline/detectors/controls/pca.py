@@ -70,7 +70,7 @@ def _fit(
     exact = count > EXACT_SHARE * min(rows.shape)
     model = PCA(count, svd_solver="full" if exact else "randomized", iterated_power=4, random_state=0)
     model.fit(rows.astype(np.float32))
-    return mean, *(np.ascontiguousarray(one, np.float32) for one in (model.mean_, model.components_))
+    return mean, np.ascontiguousarray(model.mean_, np.float32), np.ascontiguousarray(model.components_, np.float32)
 
 
 def augmented(images: Array, masks: Masks, *, mirrored: bool, shifts: Sequence[int]) -> tuple[Array, Masks]:
