@@ -46,6 +46,7 @@ STAGES = (
         reads=("tiles", "proxies"),
         build=tiles.build_normal_rows,
         describe=tiles.describe_normals,
+        checks=tiles.NORMAL_CHECKS,
     ),
     Stage(
         name="stage1",
@@ -93,6 +94,7 @@ STAGES = (
         "Registers the detector in MLflow and decides whether it becomes champion.",
         kinds=("scikitlearn", "parquet"),
         reads=evaluation.READS,
+        deps=("normals",),  # so that it waits for what is trained on changed ones
         build=evaluation.build_evaluation,
         describe=evaluation.describe_evaluation,
         checks=(evaluation.SCORES, evaluation.RECONSTRUCTS),

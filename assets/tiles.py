@@ -72,4 +72,5 @@ TILE_CHECKS = (
     Check("tile_coverage", lambda task, version: checks.tile_coverage(version, task.inputs["images"])),
     Check("tile_values", lambda task, version: checks.tile_values(version)),
 )
+NORMAL_CHECKS = (Check("normals_only", lambda task, version: checks.normal_rows(version)),)
 PROXY_CHECKS = (Check("proxy_values", lambda task, version: checks.proxy_values(task.inputs["tiles"], version)),)

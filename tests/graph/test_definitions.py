@@ -22,7 +22,7 @@ STAGES = {
     "stage2": ("normals", "stage1"),
     "members": ("normals",),
     "detector": ("normals", "stage2", "members"),
-    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector"),
+    "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector", "normals"),
     "baselines": ("normals",),
     "baseline_evaluations": ("images", "tiles", "proxies", "baselines"),
     "ablations": ("images", "tiles", "proxies"),
@@ -57,6 +57,7 @@ CHECKS = {
     },
     "tiles": {"tile_coverage", "tile_values"},
     "proxies": {"proxy_values"},
+    "normals": {"normals_only"},
     "stage1": {"weights_finite"},
     "stage2": {"weights_finite"},
     "members": {"weights_finite"},
@@ -204,7 +205,7 @@ def test_every_asset_has_a_pool_of_one_in_the_queue(settings, tmp_path):
     }
     apart = {key for key in pools if key.path[-1] in (*BENCHMARK, ABLATIONS)}
     assert {pools.pop(key) for key in apart} == {None}, "runs of the benchmark and experiments are made side by side"
-    lanes = len(DATASETS) * (len(STAGES) - 1 - len(BENCHMARK) - 1) + 2 * len(form_off("sample"))
+    lanes = len(DATASETS) * (len(STAGES) - 1 - len(BENCHMARK) - 1) + 3 * len(form_off("sample"))
     assert None not in pools.values()
     assert len(pools) == len(set(pools.values())) == lanes + len(REPORTS)
     home = tmp_path / "dagster"
