@@ -9,7 +9,7 @@ from models.comparison import Difference, of_resamples, paired_difference
 from pipeline.evaluation.pictures.gallery import RESAMPLES
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
-from pipeline.evaluation.score_name import PRIMARY
+from pipeline.evaluation.score_name import COMMITTEE, PRIMARY, ScoreName
 from pipeline.store.versions import Version
 
 
@@ -24,6 +24,8 @@ class Comparison:
 def compare(champion: Version, new: Version) -> Comparison:
     """Compare two evaluations of one data set by pixel AUROC, or by image AUROC where there are no masks.
 
+    What ships is compared: the committee, or the method where it stands alone.
+
     The new one is better if the whole 95 % interval of the paired difference lies above 0; without the same test
     images there is no pair.
     """
@@ -31,7 +33,7 @@ def compare(champion: Version, new: Version) -> Comparison:
         return Comparison(False, "it has the champion's own evaluation")
     versions = (champion, new)
     lanes = [load_evaluation(version.path) for version in versions]
-    columns = [f"{lane.about('method')}:{PRIMARY}" for lane in lanes]
+    columns = [_shipped(lane).column for lane in lanes]
     values = [_pixel_auroc(lane) for lane in lanes]
     if values[1] is None:
         tables = [lane.scores[lane.scores["split"] == "test"].set_index("image_id").sort_index() for lane in lanes]
@@ -49,9 +51,14 @@ def compare(champion: Version, new: Version) -> Comparison:
 
 
 def _pixel_auroc(lane: LaneEvaluation) -> float | None:
-    wanted = {"level": "pixel", "metric": "auroc", "subset": "all", "method": str(lane.about("method"))}
+    wanted = {"level": "pixel", "metric": "auroc", "subset": "all", "method": _shipped(lane).method}
     found = find(lane.records, score=PRIMARY, **wanted)
     return float(found[0]["value"]) if found else None
+
+
+def _shipped(lane: LaneEvaluation) -> ScoreName:
+    committee = ScoreName.of(COMMITTEE)
+    return committee if committee.column in lane.scores else ScoreName.of(str(lane.about("method")))
 
 
 def _judged(level: str, found: Difference) -> Comparison:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.pixel_curve import PixelCurve
 from pipeline.evaluation.pictures.panels import gray_picture
 from pipeline.evaluation.pictures.shown import CanvasPictures
-from pipeline.evaluation.score_name import ScoreName
+from pipeline.evaluation.score_name import COMMITTEE, ScoreName
 
 RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
 SHOWN = 2  # images of each class in the gallery
@@ -27,12 +27,13 @@ def write_comparison(
 ) -> None:
     """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
 
-    The resamples are bootstrap AUROCs (subset ``all``) of the method's pixel scores; resample r draws the same groups
-    for every method, so differences of two are paired. The gallery holds the images of ``chosen`` for each canvas c:
+    The resamples are bootstrap AUROCs (subset ``all``) of the pixel scores of the method and of the committee;
+    resample r draws the same groups for every method, so differences of two are paired. The gallery holds the images of ``chosen`` for each canvas c:
     ``<c>/input``, ``<c>/proxy`` (predicted) and ``<c>/reconstruction`` (n, H, W) uint8, ``<c>/map`` (n, H, W)
     standardised scores, float16, and where there are masks ``<c>/truth`` bool.
     """
-    own = {column: curve for column, curve in curves.items() if ScoreName.parse(column).method == method.method}
+    kept = (method.method, COMMITTEE)
+    own = {column: curve for column, curve in curves.items() if ScoreName.parse(column).method in kept}
     drawn = {
         column: curve.resampled(n=resamples, rng=np.random.default_rng(0))["auroc"]
         for column, curve in own.items()
