@@ -22,7 +22,7 @@ def load_detector(source: str | Path, *, device: str = "auto") -> "Detector":
     >>> image = detector.score(pixels)                  # doctest: +SKIP
     >>> image.score, image.false_alarm_rate, image.decision(), image.heat_map()  # doctest: +SKIP
 
-    ``pixels`` are uint8, (H, W) or (H, W, 3) RGB; ``read_frames`` of ``pipeline.data.read.frames`` reads files, and the
+    ``pixels`` are uint8, (H, W) or (H, W, 3) RGB; ``read_frames`` of ``pipeline.data.decode`` reads files, and the
     ``pixels`` of a frame that cannot be used are None.
     Raises ``NeverMaterialized`` with the command to run where the data set has no detector yet, ``StoreCorrupt``
     where a folder holds none or its hashes do not match, ``UnusableImage`` where the form refuses an image.

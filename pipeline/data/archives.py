@@ -1,8 +1,4 @@
-"""Read members of .zip and .tar.gz files in place, as fast as files in a folder.
-
-A gzip stream can only be read from its start, so a .tar.gz is inflated once into a plain .tar (in the cache folder, or
-in a temporary file without one), from which members are read in any order.
-"""
+"""Read members of .zip and .tar.gz files in place, as fast as files in a folder, or unpack them safely."""
 
 import gzip
 import hashlib
@@ -15,10 +11,11 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import UnusableImage
+from pipeline.errors import ContentDiffers, UnusableImage
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
@@ -30,7 +27,8 @@ MAX_MEMBER = 1 << 30
 class Archive:
     """An open archive, identified by its suffix; ``sizes`` are the bytes of its regular files by inner path.
 
-    ``cache`` is the folder of inflated .tar.gz files. Raises ``UnusableImage`` for a truncated or unknown file.
+    A gzip stream can only be read from its start, so a .tar.gz is inflated once: into the folder ``cache``, or into a
+    temporary file without one. Raises ``UnusableImage`` for a truncated or unknown file.
     """
 
     def __init__(self, path: Path, cache: Path | None) -> None:
@@ -45,11 +43,9 @@ class Archive:
                 file = _plain_tar(path, cache)
                 weakref.finalize(self, file.close)
                 with tarfile.open(fileobj=file, mode="r:") as tar:
-                    places = {
-                        item.name.removeprefix("./"): (item.offset_data, item.size) for item in tar if item.isreg()
-                    }
-                self.sizes = {name: size for name, (_, size) in places.items()}
-                self._read = lambda name: _read_at(file, *places[name])
+                    members = {item.name.removeprefix("./"): item for item in tar if item.isreg()}
+                self.sizes = {name: item.size for name, item in members.items()}
+                self._read = lambda name: _read_at(file, members[name])
         except BROKEN as error:
             raise UnusableImage(f"the archive cannot be opened: {error}; download it again") from error
 
@@ -82,6 +78,46 @@ def damage(path: Path) -> str:
     except BROKEN as error:
         return f"it cannot be read to its end: {error}"
     return ""
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack an archive from an unknown source into a new folder below ``folder`` and return it; the archive stays.
+
+    An archive with a single folder at its top gives that folder, any other a folder of the archive's name. Members
+    outside the folder, devices and links out of it are refused. Raises ``ContentDiffers``, and leaves nothing new,
+    where the archive is unsafe or damaged or the new folder exists.
+    """
+    stem = next(archive.name[: -len(end)] for end in SUFFIXES if archive.name.lower().endswith(end))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as beside:
+        made = Path(beside, stem)
+        made.mkdir()
+        try:
+            _extract(archive, made)
+        except BROKEN as error:
+            reason = f"cannot be unpacked: {error}; if it is damaged, download it again"
+            raise ContentDiffers(f"{archive}: {reason}") from error
+        shutil.rmtree(made / "__MACOSX", ignore_errors=True)  # added by macOS, as are files ._*
+        for path in list(made.rglob("._*")):
+            path.unlink()
+        tops = list(made.iterdir())
+        made = tops[0] if len(tops) == 1 and tops[0].is_dir() else made
+        target = folder / made.name
+        if target.exists():
+            raise ContentDiffers(f"{target}: expected no such folder yet; remove or rename it to unpack {archive.name}")
+        made.rename(target)
+    return target
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    extract: Callable[[Path], None]
+    with zipfile.ZipFile(archive) if archive.suffix.lower() == ".zip" else tarfile.open(archive) as packed:
+        if isinstance(packed, zipfile.ZipFile):
+            need, extract = sum(item.file_size for item in packed.infolist()), packed.extractall
+        else:
+            need, extract = sum(item.size for item in packed), partial(packed.extractall, filter="data")
+        if need > (free := shutil.disk_usage(folder).free):
+            raise ContentDiffers(f"{archive}: expected room for {need} bytes, got {free}; free some space")
+        extract(folder)
 
 
 def inflated_copy(path: Path, cache: Path) -> Path:
@@ -119,6 +155,6 @@ def _inflate(path: Path, plain: BinaryIO) -> None:
         shutil.copyfileobj(packed, plain, 1 << 20)
 
 
-def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+def _read_at(file: BinaryIO, member: tarfile.TarInfo) -> bytes:
+    file.seek(member.offset_data)
+    return file.read(member.size)

@@ -6,9 +6,8 @@ The official counts name only the parts that the lanes use; a subset of the imag
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.data import layouts
 from pipeline.data.duplicates import DuplicateRule
-from pipeline.data.layouts import brain_mri, idrid, oct
-from pipeline.data.layouts.candidate import Candidate
 from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SplitRule, by_duplicate_group, by_hash_order, by_patient_block
 
@@ -26,7 +25,7 @@ class Dataset:
     url: str
     official: Mapping[str, Mapping[str, int]]  # part of the download → class → images in the official set
     layout: str  # the expected paths, one a line, for error messages
-    scan: Callable[[RawFolder], list[Candidate]]
+    scan: Callable[[RawFolder], list[layouts.Candidate]]
     split: SplitRule
     shares: tuple[float, float, float, float]  # of the normals: train, val, holdout, test; they sum to 1
     duplicates: DuplicateRule | None = None  # when two images count as the same; None: not searched
@@ -37,8 +36,8 @@ class Dataset:
     @property
     def decides(self) -> tuple[object, ...]:
         """The parts of the row that affect the manifest."""
-        described = (self.described,) if self.described else ()
-        return self.shares, self.duplicates, self.middle, dict(self.conflicts), *described
+        values = self.shares, self.duplicates, self.middle, dict(self.conflicts), self.described
+        return values if self.described else values[:-1]
 
     @property
     def wanted(self) -> str:
@@ -63,8 +62,8 @@ BRAIN_MRI = Dataset(
         "sartaj/Testing": {"normal": 105, "glioma": 100, "meningioma": 115, "pituitary": 74},
         "br35h/no": {"normal": 1500},
     },
-    layout=brain_mri.LAYOUT,
-    scan=brain_mri.scan,
+    layout=layouts.BRAIN_MRI,
+    scan=layouts.scan_brain_mri,
     split=by_duplicate_group,
     shares=(0.50, 0.15, 0.10, 0.25),
     duplicates=DuplicateRule(),
@@ -77,12 +76,9 @@ OCT = Dataset(
     licence="CC BY 4.0",
     citation="Kermany et al., Cell 172 (2018) 1122-1131, doi:10.1016/j.cell.2018.02.010",
     url="https://data.mendeley.com/datasets/rscbjbr9sj",
-    official={
-        "train": {"normal": 26315},
-        "test": {"normal": 250, "CNV": 250, "DME": 250, "DRUSEN": 250},
-    },
-    layout=oct.LAYOUT,
-    scan=oct.scan,
+    official={"train": {"normal": 26315}, "test": {"normal": 250, "CNV": 250, "DME": 250, "DRUSEN": 250}},
+    layout=layouts.OCT,
+    scan=layouts.scan_oct,
     split=by_patient_block,
     shares=(0.69, 0.155, 0.155, 0.0),
 )
@@ -91,7 +87,7 @@ IDRID = Dataset(
     name="idrid",
     title="Fundus photographs (IDRiD)",
     classes=("normal", "diabetic_retinopathy"),
-    lesions=tuple(idrid.LESIONS),
+    lesions=tuple(layouts.LESIONS),
     licence="CC BY 4.0",
     citation="Porwal et al., Data 3 (2018) 25, doi:10.3390/data3030025; Med. Image Anal. 59 (2020) 101561",
     url="https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
@@ -101,8 +97,8 @@ IDRID = Dataset(
         "B/train": {"normal": 134},
         "B/test": {"normal": 34},
     },
-    layout=idrid.LAYOUT,
-    scan=idrid.scan,
+    layout=layouts.IDRID,
+    scan=layouts.scan_idrid,
     split=by_hash_order,
     shares=(0.705, 0.185, 0.11, 0.0),
     # All fundus images look alike but for their vessels, so only high-passed images are compared, inside the round

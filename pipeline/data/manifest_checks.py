@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from pipeline.data.datasets import Dataset
+from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.duplicates import near_duplicates, small_gray
-from pipeline.data.raw import RawFolder, read_image, read_mask
+from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SPLITS
 from pipeline.errors import UnusableImage
 
 Outcome = tuple[bool, dict[str, Any]]
-FEW = 5
-"""Examples named in the metadata."""
+FEW = 5  # examples named in the metadata
 
 
 def content_once(images: pd.DataFrame) -> Outcome:
@@ -40,7 +40,7 @@ def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset
     if rule is None:
         return True, {"pairs": 0, "note": "this data set is split by patient"}
     used = images[images["split"].isin(SPLITS)].reset_index(drop=True)
-    smalls = [small_gray(read_image(raw, path), dataset.middle) for path in used["path"]]
+    smalls = [small_gray(decode_image(raw.read(path)), dataset.middle) for path in used["path"]]
     pairs = [(i, j) for i, j in near_duplicates(smalls, rule=rule) if i < j]
     labels, splits = used["label"].tolist(), used["split"].tolist()
     torn = [(i, j) for i, j in pairs if labels[i] == labels[j] == 0 and splits[i] != splits[j]]
@@ -60,14 +60,12 @@ def normals_only(images: pd.DataFrame, splits: Sequence[str] = ("train", "val", 
 def counts_within_official(counts: Mapping[str, Any]) -> Outcome:
     """No part holds more images than the official set, and each image found is usable or in the quarantine."""
     cells = [(f"{part}/{klass}", cell) for part, row in counts["parts"].items() for klass, cell in row.items()]
-    more = [
-        f"{name}: {cell['there']} of {cell['official']}" for name, cell in cells if cell["there"] > cell["official"]
-    ]
-    there, usable = (sum(cell[what] for _, cell in cells) for what in ("there", "usable"))
-    official = sum(cell["official"] for _, cell in cells)
-    lost = max(there - usable - counts["quarantined"], 0)
-    numbers = {"there": there, "usable": usable, "official": official, "quarantined": counts["quarantined"]}
-    return not more and lost == 0, {**numbers, "lost": lost, "more_than_official": more[:FEW]}
+    too_many = [(name, cell) for name, cell in cells if cell["there"] > cell["official"]]
+    more = [f"{name}: {cell['there']} of {cell['official']}" for name, cell in too_many[:FEW]]
+    numbers = {what: sum(cell[what] for _, cell in cells) for what in ("there", "usable", "official")}
+    lost = max(numbers["there"] - numbers["usable"] - counts["quarantined"], 0)
+    numbers |= {"quarantined": counts["quarantined"], "lost": lost}
+    return not more and lost == 0, {**numbers, "more_than_official": more}
 
 
 def mask_sizes(images: pd.DataFrame, raw: RawFolder) -> Outcome:
@@ -77,7 +75,7 @@ def mask_sizes(images: pd.DataFrame, raw: RawFolder) -> Outcome:
         for path in json.loads(str(row.masks)).values():
             masks += 1
             try:
-                read_mask(raw, path, (int(str(row.height)), int(str(row.width))))
+                decode_mask(raw.read(path), (int(str(row.height)), int(str(row.width))))
             except UnusableImage as error:
                 wrong.append(f"{path}: {error}")
     return not wrong, {"masks": masks, "wrong": len(wrong), "examples": wrong[:FEW]}

@@ -13,12 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.data.archives import SUFFIXES as ARCHIVES
 from pipeline.data.archives import Archive
-from pipeline.data.read.decode import decode_image, decode_mask
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.versions import write_file
 
@@ -85,16 +81,6 @@ class RawFolder:
         return hashlib.sha256(self.read(path)).hexdigest()
 
 
-def read_image(raw: RawFolder, path: str) -> NDArray[np.uint8]:
-    """Pixels of an image, uint8 (H, W) or (H, W, 3); raises ``UnusableImage`` (see ``decode_image``)."""
-    return decode_image(raw.read(path))
-
-
-def read_mask(raw: RawFolder, path: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Marked pixels (H, W) of a mask whose image has ``shape`` (H, W, …); raises ``UnusableImage``."""
-    return decode_mask(raw.read(path), (shape[0], shape[1]))
-
-
 def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
     """Hash (16 hex digits) of all names and contents in the folder, archives as whole files.
 
@@ -123,17 +109,13 @@ def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     """(relative posix path, path) of the files that count, sorted; links are followed, hidden files skipped."""
-    found = {}
+    found = []
     for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(folder, file) for file in files):
-            name = path.relative_to(root).as_posix()
-            if _listed(name, KINDS + ARCHIVES) and path.is_file():
-                found[name] = path
-    yield from sorted(found.items())
+        found += [(path.relative_to(root).as_posix(), path) for path in (Path(folder, file) for file in files)]
+    yield from ((name, path) for name, path in sorted(found) if _listed(name, KINDS + ARCHIVES) and path.is_file())
 
 
 def _listed(path: str, suffixes: tuple[str, ...]) -> bool:
-    parts = path.split("/")
-    hidden = any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in parts)
+    hidden = any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in path.split("/"))
     return not hidden and path.lower().endswith(suffixes)

@@ -60,9 +60,8 @@ def by_patient_block(table: pd.DataFrame, config: ImagesConfig, shares: Sequence
     """
     group = "file-" + table["path"].map(lambda path: hashlib.sha256(path.encode()).hexdigest()[:12])
     known = table["patient"] != ""
-    group[known] = "patient-" + table["patient"][known]
-    numbered = ~known & (table["order"] >= 0)
-    group[numbered] = table["order"][numbered].map(lambda n: f"order-{n // BLOCK * BLOCK}")
+    group = group.where(table["order"] < 0, table["order"].map(lambda n: f"order-{n // BLOCK * BLOCK}"))
+    group = group.where(~known, "patient-" + table["patient"])
     test = table["official"] == "test"
     training = ~test & (table["label"] == 0) & ~group.isin(group[test])
     rank = np.where(known, pd.to_numeric(table["patient"], errors="coerce").fillna(-1), table["order"])
@@ -135,8 +134,7 @@ def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float]
     # Of a group in several splits only the images of the last one are used, so nothing is learned from tested groups.
     rank = given.map({split: number for number, split in enumerate(SPLITS)})
     placed.loc[rank < rank.groupby(placed["group"]).transform("max"), "split"] = UNUSED
-    missing = [split for split in ("val", "holdout") if not (given == split).any()]
-    if missing:
+    if missing := [split for split in ("val", "holdout") if not (given == split).any()]:
         training = placed["split"] == "train"
         wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *missing)}
         placed.loc[training, "split"] = _split_at_random(placed["group"][training], wanted, config)
@@ -157,28 +155,24 @@ def _split_at_random(groups: pd.Series, shares: Mapping[str, float], config: Ima
 def _allocated(
     sizes: pd.Series,
     shares: Mapping[str, float],
-    *,
     gaps: NDArray[np.float64] | None = None,
-    least: Mapping[str, int] | None = None,
+    least: Mapping[str, int] = {},
 ) -> dict[str, str]:
     """Split of each group: contiguous in the given order, near the shares, with the ``least`` groups (1) in each.
 
     ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap.
     """
-    if min(shares.values()) <= 0:
-        got = tuple(shares.values())
-        raise ConfigError(f"shares: expected a share above 0 for each of {', '.join(shares)}, got {got}")
-    need = [(least or {}).get(split, 1) for split in shares]
+    given = tuple(shares.values())
+    if min(given) <= 0:
+        raise ConfigError(f"shares: expected a share above 0 for each of {', '.join(shares)}, got {given}")
+    need = [least.get(split, 1) for split in shares]
     if len(sizes) < sum(need):
-        raise DatasetUnusable(
-            f"expected normals of at least {sum(need)} patients or groups, for {len(need)} splits, got {len(sizes)}; "
-            "add normals"
-        )
+        wanted = f"normals of at least {sum(need)} patients or groups, for {len(need)} splits"
+        raise DatasetUnusable(f"expected {wanted}, got {len(sizes)}; add normals")
     ends = sizes.to_numpy().cumsum()
     middles = ends - sizes.to_numpy() / 2
-    normalised = [float(share) / sum(shares.values()) for share in shares.values()]
     cuts = [0]
-    for place, share in enumerate(np.cumsum(normalised)[:-1], start=1):
+    for place, share in enumerate(np.cumsum([float(share) / sum(given) for share in given])[:-1], start=1):
         cut = int(np.searchsorted(middles, share * ends[-1]))
         if gaps is not None:
             near = np.flatnonzero(np.abs(ends[:-1] - share * ends[-1]) <= 0.02 * ends[-1])

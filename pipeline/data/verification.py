@@ -17,7 +17,7 @@ from pipeline.data.raw import fingerprint as raw_fingerprint
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.lineage import Chain, Node
 from pipeline.store.provenance import RawInput
-from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.store.versions import Store, fingerprint
 
 Row = Mapping[str, Any]
 
@@ -37,21 +37,15 @@ def verify(
 ) -> list[Finding]:
     """Re-hash the files of every version of the chain and every raw file; the mismatches.
 
-    ``moved`` is the folder that holds the raw folders now, if not where they were; ``cache`` is the folder of
-    inflated .tar.gz files.
+    ``moved`` holds the raw folders now, if not where they were; ``cache`` is the folder of inflated .tar.gz files.
     """
     versions = [node.version for node in found if node.version is not None]
     size = sum(file["bytes"] for version in versions for file in store.marker(version)["files"].values())
-    findings: list[Finding] = []
-    sound: list[Node] = []
     with tqdm(total=size, desc="versions", unit="B", unit_scale=True, disable=not progress) as bar:
-        for node in found:
-            mismatches = list(_check_version(node, store, bar))
-            findings += mismatches
-            if not mismatches:  # a damaged manifest tells nothing about its raw files
-                sound.append(node)
-    for node in sound:
-        if node.raw is not None:
+        checked = [(node, list(_check_version(node, store, bar))) for node in found]
+    findings = [finding for _, mismatches in checked for finding in mismatches]
+    for node, mismatches in checked:
+        if node.raw is not None and not mismatches:  # a damaged manifest tells nothing about its raw files
             folder = Path(node.raw.root) if moved is None else moved / node.raw.dataset
             findings += _check_raw(node, node.raw, folder, cache, progress)
     return findings
@@ -59,7 +53,7 @@ def verify(
 
 def raw_files(found: Chain) -> int:
     """Number of images and masks that the manifests of a chain name."""
-    return sum(1 + len(_masks(row)) for node in found for row in _rows(node))
+    return sum(1 + len(json.loads(row["masks"])) for node in found for row in _rows(node))
 
 
 def _check_version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
@@ -75,21 +69,19 @@ def _check_version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
     if named != what:
         yield Finding(what, str(version.path), what, f"the marker of {named}")
     differences = store.differences(version, bar.update)
-    for name, (expected, got) in differences.items():
-        yield Finding(what, str(version.path / name), _described(expected), _described(got))
-    content = None if differences else _content_version(version)
+    for name, files in differences.items():
+        expected, got = (
+            f"sha256 {file['sha256']}, {file['bytes']} bytes" if file else "no such file" for file in files
+        )
+        yield Finding(what, str(version.path / name), expected, got)
+    content = None  # the data version computed from the content; that of other assets takes a build
+    if version.asset.endswith("/images") and not differences:
+        images, quarantine, counts = read_manifest(version)
+        content = fingerprint(images.to_dict("list"), quarantine.to_dict("list"), counts)
+    elif "canvases" in version.meta and not differences:
+        content = fingerprint(version.meta["canvases"])
     if content not in (None, node.data_version):
         yield Finding(what, str(version.path), f"content of version {node.data_version}", f"of {content}")
-
-
-def _content_version(version: Version) -> str | None:
-    """The data version computed from the content, for manifests and checkpoints; None where that takes a build."""
-    if version.asset.endswith("/images"):
-        images, quarantine, counts = read_manifest(version)
-        return fingerprint(images.to_dict("list"), quarantine.to_dict("list"), counts)
-    if "canvases" in version.meta:
-        return fingerprint(version.meta["canvases"])
-    return None
 
 
 def _check_raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None, progress: bool) -> list[Finding]:
@@ -100,13 +92,12 @@ def _check_raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None,
     except DatasetUnusable:
         return [Finding(what, str(folder), "the folder of downloads", "no such folder")]
     findings: list[Finding] = []
+    rows, title = _rows(node), f"{recorded.dataset}: raw files"
     raw.sizes  # noqa: B018 - list the folder once, before the threads ask
-    title = f"{recorded.dataset}: raw files"
     with (
         tqdm(total=node.raw_bytes, desc=title, unit="B", unit_scale=True, disable=not progress) as bar,
         ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool,
     ):
-        rows = _rows(node)
         for row, mismatches in zip(rows, pool.map(lambda row: _check_row(raw, row, what), rows), strict=True):
             findings += mismatches
             bar.update(row["bytes"])
@@ -120,7 +111,7 @@ def _check_row(raw: RawFolder, row: Row, what: str) -> list[Finding]:
     content, findings = _digest(raw, row["path"]), []
     if content != row["sha256"]:
         findings.append(Finding(what, str(raw.root / row["path"]), f"sha256 {row['sha256']}", content))
-    masks = [(str(raw.root / path), _digest(raw, path)) for path in _masks(row)]
+    masks = [(str(raw.root / path), _digest(raw, path)) for path in json.loads(row["masks"]).values()]
     unreadable = [Finding(what, path, "a readable mask", digest) for path, digest in masks if " " in digest]
     if masks and not unreadable:
         got = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in masks)).hexdigest()
@@ -141,11 +132,3 @@ def _digest(raw: RawFolder, path: str) -> str:
 
 def _rows(node: Node) -> list[Row]:
     return [{str(key): value for key, value in row.items()} for row in node.manifest.to_dict("records")]
-
-
-def _masks(row: Row) -> list[str]:
-    return list(json.loads(row["masks"]).values())
-
-
-def _described(file: Mapping[str, Any] | None) -> str:
-    return f"sha256 {file['sha256']}, {file['bytes']} bytes" if file else "no such file"

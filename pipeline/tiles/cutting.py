@@ -16,8 +16,8 @@ import numpy as np
 from numcodecs import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.raw import RawFolder
-from pipeline.data.read.decode import decode_image, decode_mask
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, TILE, Form, SlotTile, slots
 from pipeline.store.shards import run_tasks

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from models.metrics import label_free_threshold
 from pipeline.cli import app
-from pipeline.data.read.frames import read_frames
+from pipeline.data.decode import read_frames
 from pipeline.detectors.frozen.freeze import read_detector
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.wiring.registry import CHAMPION, model_name

@@ -10,21 +10,17 @@ from pipeline.data.datasets import Dataset
 from pipeline.data.raw import RawFolder
 from pipeline.errors import DatasetUnusable, UnusableImage
 
-_GZIP = (".tar.gz", ".tgz")
-
 
 class Listing(RawFolder):
     """A raw folder that is only listed: no file is read, and no .tar.gz is inflated (``closed`` names those)."""
 
-    def __init__(self, root: Path, cache: Path | None = None) -> None:
-        super().__init__(root, cache)
-        self.closed: list[str] = []
+    closed: tuple[str, ...] = ()
 
     def opened(self, path: Path) -> Archive:
         """An archive that can be listed at once; raises ``UnusableImage`` for the others."""
-        packed = path.name.lower().endswith(_GZIP)
+        packed = path.name.lower().endswith((".tar.gz", ".tgz"))
         if packed and (self.cache is None or not inflated_copy(path, self.cache).is_file()):
-            self.closed.append(path.relative_to(self.root).as_posix())
+            self.closed += (path.relative_to(self.root).as_posix(),)
             raise UnusableImage("not opened: listing it takes minutes")
         return super().opened(path)
 
@@ -62,10 +58,7 @@ class Presence:
 
 
 def look(dataset: Dataset, folder: Path, *, cache: Path | None = None, quick: bool = False) -> Presence:
-    """Count the images of a raw folder. ``quick`` reads no file; otherwise copies are told apart by content.
-
-    ``cache`` is the folder of inflated archives (see ``RawFolder``).
-    """
+    """Count the images of a raw folder. ``quick`` reads no file; otherwise copies are told apart by content."""
     try:
         raw = Listing(folder, cache) if quick else RawFolder(folder, cache)
         counts: dict[str, Counter[str]] = {}
@@ -73,7 +66,7 @@ def look(dataset: Dataset, folder: Path, *, cache: Path | None = None, quick: bo
             counts.setdefault(item.part, Counter())[item.klass] += 1
     except DatasetUnusable as error:
         return Presence(dataset=dataset, problem=str(error))
-    closed = tuple(raw.closed) if isinstance(raw, Listing) else ()
+    closed = raw.closed if isinstance(raw, Listing) else ()
     broken = {name: reason for name, reason in raw.broken.items() if name not in closed}
     problem = "" if counts or closed else f"expected images in {folder}, found none"
     return Presence(dataset=dataset, counts=counts, closed=closed, broken=broken, problem=problem)

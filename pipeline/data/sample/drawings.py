@@ -1,7 +1,6 @@
-"""Drawn anatomy: smooth normals of three kinds that suit the canonical forms, and lesions planted in them.
+"""Drawn anatomy: simple normals of three kinds that suit the canonical forms, and lesions planted in them.
 
-Nothing here imitates a patient. Shapes are simple, so that small networks learn them in a minute. Every image is uint8
-and depends on its generator alone.
+Nothing here imitates a patient. Every image is uint8 and depends on its generator alone.
 """
 
 from typing import Literal
@@ -16,15 +15,7 @@ OctKind = Literal["normal", "CNV", "DME", "DRUSEN"]
 
 OCT_HEIGHT = 496  # px
 FUNDUS = (712, 1072)  # height, width in px: a quarter of the official 2848×4288
-LAYERS: tuple[tuple[float, int, int], ...] = (
-    (-178.0, 9, 150),
-    (-140.0, 22, 95),
-    (-104.0, 10, 55),
-    (-90.0, 9, 85),
-    (-30.0, 4, 110),
-    (-11.0, 7, 205),
-    (30.0, 26, 80),
-)
+LAYERS = ((-178, 9, 150), (-140, 22, 95), (-104, 10, 55), (-90, 9, 85), (-30, 4, 110), (-11, 7, 205), (30, 26, 80))
 """Retinal layers: rows above (−) or below Bruch's membrane, half thickness (px), brightness (0-255)."""
 
 

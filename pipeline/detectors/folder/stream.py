@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pipeline.data.read.frames import Frame, read_frames
+from pipeline.data.decode import Frame, read_frames
 from pipeline.detectors.frozen.detector import Detector, ScoredImage
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import SlotTile
