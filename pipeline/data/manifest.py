@@ -30,8 +30,7 @@ from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.versions import Store, Version, fingerprint, write_file
 
-VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 Problem = tuple[str, str]
 """Path of a file that cannot be used, and the reason."""

@@ -1,4 +1,4 @@
-"""Tiles in slots, and the transform that brings a tile's heat map back to the image.
+"""Tiles in slots, the transform that brings a tile's heat map back to the image, and the plain form of the paper.
 
 An image becomes one or more *canvases*. A canvas is a grid of 256x256 tiles, and each place in that grid is a *slot*,
 which has the same meaning in every image. OCT has the canvases ``wide`` and ``tight`` of one tile each, IDRiD the
@@ -10,20 +10,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-TILE = 256
-"""Side of a tile in pixels (paper, IV-A)."""
+from pipeline.errors import UnusableImage
 
+TILE = 256  # px, side of a tile (paper, IV-A)
 NO_DATA, SEEN, SCORED = 0, 1, 2
 """Validity codes: not imaged; imaged but not scored (rim, scalp); imaged and scored."""
 
 Places = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TileTransform:
     """Map between tile pixel centres (row, col) and image pixel centres (y, x).
 
@@ -42,9 +43,8 @@ class TileTransform:
 
     def shift(self, x: Places) -> Places:
         """Vertical shift of the curve at image columns ``x``, px."""
-        if not self.curve:
-            return np.zeros_like(x)
-        return np.interp(x, self.curve_x0 + np.arange(len(self.curve)), self.curve)
+        places = self.curve_x0 + np.arange(len(self.curve))
+        return np.interp(x, places, self.curve) if self.curve else np.zeros_like(x)
 
     def to_image(self, rows: Places, cols: Places) -> tuple[Places, Places]:
         """(y, x) in the image of tile positions (rows, cols)."""
@@ -82,7 +82,7 @@ class TileTransform:
         return cls(**{**fields, "curve": tuple(fields["curve"])})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SlotTile:
     """One tile of one image in its slot."""
 
@@ -111,7 +111,32 @@ class Form(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+class PlainForm:
+    """No canonical form: the whole image stretched to one tile, intensities in [0, 1] as stored (paper, IV-A)."""
+
+    name = "plain"
+    version = 1
+    canvases: Mapping[str, tuple[int, int]] = {"image": (1, 1)}
+    neutral = 0
+
+    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
+        """One tile of a (H, W) or (H, W, 3) image; lesion masks by area fraction of one half."""
+        gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        height, width = gray.shape
+        if min(height, width) < 16:
+            raise UnusableImage(f"image is {width}x{height} px, expected at least 16 px a side")
+        shrink = cv2.INTER_AREA if min(height, width) >= TILE else cv2.INTER_LINEAR
+        pixels, *marks = (
+            cv2.resize(plane, (TILE, TILE), interpolation=shrink)
+            for plane in (gray, *(mask.astype(np.float32) for mask in masks.values()))
+        )
+        lesions = np.array([mark >= 0.5 for mark in marks], bool).reshape(len(marks), TILE, TILE)
+        dx, dy = width / TILE, height / TILE
+        transform = TileTransform(height, width, x0=dx / 2 - 0.5, dx=dx, y0=dy / 2 - 0.5, dy=dy)
+        return (SlotTile("image", pixels[None], np.full((TILE, TILE), SCORED, np.uint8), lesions, transform),)
+
+
+@dataclass(frozen=True)
 class Slot:
     """A place with the same meaning in every image."""
 
@@ -127,4 +152,4 @@ def slots(canvases: Mapping[str, tuple[int, int]]) -> Iterator[Slot]:
         for row in range(rows):
             for col in range(cols):
                 name = canvas if rows * cols == 1 else f"{canvas}/{row}{col}"
-                yield Slot(name=name, canvas=canvas, row=row, col=col)
+                yield Slot(name, canvas, row, col)

@@ -19,8 +19,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import read_neutral, shrink
 from pipeline.tiles.proxy_kinds import PROXIES, ProxyConfig
 
-VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 _log = logging.getLogger(__name__)
 
 
@@ -81,19 +80,13 @@ def tile_keys(tiles: Version) -> list[str]:
 
 def make_proxies(rows: NDArray[np.integer], *, tiles: Path, config: ProxyConfig) -> dict[str, NDArray[np.uint8]]:
     """Proxies of ``rows`` of the tiles store in folder ``tiles``."""
-    pixels = rows_at(open_array(tiles, "pixels"), rows)
-    validity = rows_at(open_array(tiles, "validity"), rows)
-    neutral = read_neutral(tiles)
-    made = zip(pixels, validity, _sizes(tiles, rows, config), strict=True)
+    pixels, validity = (rows_at(open_array(tiles, name), rows) for name in ("pixels", "validity"))
+    neutral, sizes = read_neutral(tiles), [(TILE, TILE)] * len(rows)
+    if config.sizes:
+        canvases = pd.read_parquet(tiles / "index.parquet", columns=["canvas"])["canvas"].to_numpy()[rows]
+        sizes = [config.sizes.get(str(canvas), (TILE, TILE)) for canvas in canvases]
+    made = zip(pixels, validity, sizes, strict=True)
     return {"pixels": np.stack([proxy_at(tile, valid, neutral, config, size) for tile, valid, size in made])}
-
-
-def _sizes(tiles: Path, rows: NDArray[np.integer], config: ProxyConfig) -> list[tuple[int, int]]:
-    """Rows and columns at which the proxy of each tile is made."""
-    if not config.sizes:
-        return [(TILE, TILE)] * len(rows)
-    canvases = pd.read_parquet(tiles / "index.parquet", columns=["canvas"])["canvas"]
-    return [config.sizes.get(str(canvas), (TILE, TILE)) for canvas in canvases.to_numpy()[rows]]
 
 
 def proxy_at(
@@ -119,7 +112,5 @@ def proxy_of(
         return np.full((config.channels(len(pixels)), *valid.shape), neutral, np.uint8)
     tile = np.where(valid, pixels, np.uint8(neutral)).astype(np.float32) / 255
     picture = tile[0] if len(tile) == 1 else np.ascontiguousarray(np.moveaxis(tile, 0, -1))
-    proxy = PROXIES[config.kind].make(picture, valid, config)
-    proxy = proxy[None] if proxy.ndim == 2 else np.moveaxis(proxy, -1, 0)
-    levels = np.rint(np.clip(proxy, 0, 1) * 255).astype(np.uint8)
-    return np.where(valid, levels, np.uint8(neutral))
+    proxy = np.rint(np.clip(PROXIES[config.kind].make(picture, valid, config), 0, 1) * 255).astype(np.uint8)
+    return np.where(valid, proxy[None] if proxy.ndim == 2 else np.moveaxis(proxy, -1, 0), np.uint8(neutral))

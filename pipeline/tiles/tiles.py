@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,9 @@ from pipeline.forms.form import TILE, Form
 from pipeline.store.increments import NEW, Record, build_arrays, previous_record
 from pipeline.store.shards import content_version
 from pipeline.store.versions import Store, Version, fingerprint
-from pipeline.tiles.cutting import CutResult, Cuts, Cutter, source_key
+from pipeline.tiles.cutting import PLACE, CutResult, Cuts, Cutter, source_key
 
-PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")
-"""Columns of the index that depend on the image's content; all others but ``tile`` come from the manifest."""
-VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +83,11 @@ def build_tiles(
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        manifest = _image_rows(images)
+        table = pd.read_parquet(images.path / "images.parquet")
+        if twice := table.loc[table["image_id"].duplicated(keep=False), "path"].tolist():
+            what = f"expected each image once, got twice: {twice[:4]}"
+            raise ValueError(f"{images.asset} {images.data_version}: {what}")
+        manifest = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         record = previous_record(store, asset, form.name, form.version, form.neutral, lesions, code_version)
         unknown = [image for image in manifest if source_key(image) not in record.sources]
         title = f"{asset}: cut {len(unknown)} of {len(manifest)} images"
@@ -99,9 +99,10 @@ def build_tiles(
             reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in rows.refused[:3])
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
         facts = _facts(form, lesions, cuts, record if any(row != NEW for row in rows.previous) else None)
+        leads = {"pixels": (facts["channels"],), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
         digests = build_arrays(
             work,
-            _shapes(len(rows.index), facts),
+            {name: (len(rows.index), *lead, TILE, TILE) for name, lead in leads.items()},
             facts,
             shard=config.shard,
             level=config.level,
@@ -111,21 +112,16 @@ def build_tiles(
             title=f"{asset}: store",
             workers=workers,
         )
-        _write_tables(work / "content", rows)
+        index = pd.DataFrame(rows.index).astype({"label": "int8"})
+        index.insert(0, "tile", range(len(index)))
+        index.to_parquet(work / "content" / "index.parquet", index=False)
+        quarantine = pd.DataFrame(rows.refused, columns=["path", "reason"], dtype=str)
+        quarantine.to_parquet(work / "content" / "quarantine.parquet", index=False)
         Record(recipe=record.recipe, sources=rows.sources, digests=digests).write(work / "content")
         data_version = content_version([row[-1] for row in digests], facts, rows.index, rows.refused)
         counts = {"tiles": len(digests), "images": len({row["image_id"] for row in rows.index})}
         meta = {**counts, "quarantined": len(rows.refused), "form": form.name, "form_version": form.version}
         return store.publish(asset, work / "content", data_version, meta)
-
-
-def _image_rows(images: Version) -> list[dict[str, Any]]:
-    """Rows of the manifest in its order; raises ``ValueError`` if it lists an image twice."""
-    table = pd.read_parquet(images.path / "images.parquet")
-    twice = table.loc[table["image_id"].duplicated(keep=False), "path"].tolist()
-    if twice:
-        raise ValueError(f"{images.asset} {images.data_version}: expected each image once, got twice: {twice[:4]}")
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Rows:
@@ -139,21 +135,19 @@ def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Rows:
                 rows.sources[source] = result.reason
             continue
         rows.sources[source] = (len(rows.index), len(result.places))
+        known = {name: image[name] for name in ("split", "label", "klass", "group")}
         for number, place in enumerate(result.places):
-            row = {"image_id": image["image_id"], **{name: place[name] for name in PLACE[:4]}}
-            row |= {"split": image["split"], "label": int(image["label"]), "klass": image["klass"]}
-            row |= {"group": image["group"], **{name: place[name] for name in PLACE[4:]}}
-            rows.index.append(row)
+            grid, content = ({name: place[name] for name in names} for names in (PLACE[:4], PLACE[4:]))
+            rows.index.append({"image_id": image["image_id"], **grid, **known, **content})
             rows.previous.append(NEW if first == NEW else first + number)
     return rows
 
 
 def _results(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Iterator[tuple[CutResult, int]]:
     """What each image gave, in this build or in the previous version, and its first row there (or ``NEW``)."""
-    places: list[dict[str, Any]] = []
+    places: list[Any] = []
     if record.folder is not None:
-        table = pd.read_parquet(record.folder / "index.parquet", columns=list(PLACE))
-        places = table.to_dict("records")  # type: ignore[assignment]
+        places = pd.read_parquet(record.folder / "index.parquet", columns=list(PLACE)).to_dict("records")
     fresh = iter(cuts.results)
     for image in manifest:
         match record.sources.get(source_key(image)):
@@ -177,19 +171,6 @@ def _facts(form: Form, lesions: Sequence[str], cuts: Cuts, previous: Record | No
     return {**facts, "channels": channels.pop()}
 
 
-def _shapes(count: int, facts: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all arrays of ``count`` tiles."""
-    shapes = {"pixels": (count, facts["channels"], TILE, TILE), "validity": (count, TILE, TILE)}
-    return shapes | ({"lesions": (count, len(facts["lesions"]), TILE, TILE)} if facts["lesions"] else {})
-
-
 def _cut_rows(cuts: Cuts, place: NDArray[np.intp], rows: NDArray[np.intp]) -> dict[str, NDArray[np.uint8]]:
     """New ``rows`` of the arrays; ``place`` numbers the new rows among all rows."""
     return cuts.rows(int(place[rows[0]]), int(place[rows[-1]]) + 1)
-
-
-def _write_tables(content: Path, rows: Rows) -> None:
-    index = pd.DataFrame([{"tile": number, **row} for number, row in enumerate(rows.index)]).astype({"label": "int8"})
-    index.to_parquet(content / "index.parquet", index=False)
-    quarantine = pd.DataFrame(rows.refused, columns=["path", "reason"], dtype=str)
-    quarantine.to_parquet(content / "quarantine.parquet", index=False)

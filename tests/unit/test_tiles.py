@@ -17,8 +17,7 @@ from pipeline.forms.form import NO_DATA, SCORED, SEEN, SlotTile, TileTransform
 from pipeline.store.shards import open_array, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles import cutting as cutting_module
-from pipeline.tiles.checks import tile_coverage, tile_values
-from pipeline.tiles.contact_sheet import tile_sheet
+from pipeline.tiles.checks import tile_coverage, tile_sheet, tile_values
 from pipeline.tiles.loading import read_index
 from pipeline.tiles.tiles import TilesConfig, build_tiles
 from tests.unit.drawn_tiles import NEUTRAL, Corners, Eyes, build, list_images, make_inputs

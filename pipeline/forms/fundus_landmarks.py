@@ -1,4 +1,4 @@
-"""Find the round field of view of a fundus image and cut a square canvas around it.
+"""Landmarks of a fundus image: the round field of view, with a square canvas around it, and the optic disc on it.
 
 The side of the square is the width of the field. A lesion therefore has the same size on the canvas for every camera
 resolution, even if the camera cuts off the top and the bottom of the field.
@@ -13,17 +13,23 @@ from numpy.typing import NDArray
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, SEEN
 
-CANVAS = 768
-"""Side of the canvas in pixels: three tiles."""
-
-RIM = 4
-"""Width in canvas pixels of the rim that is SEEN but not SCORED."""
-
+CANVAS = 768  # px, side of the canvas: three tiles
+RIM = 4  # canvas px, width of the rim that is SEEN but not SCORED
 SMALLEST = 64  # px; narrower fields cannot show a lesion
 DARKEST = 24  # least brightness (0..255) of the field's brightest percent
 SHARE = 0.05  # least share of the image area that the field fills
-COARSE = 720  # px, longer side at which the field is searched
+SEARCHED = 720  # px, longer side at which the field is searched
 SUBPIXEL = 4  # fractional bits of polygon corners
+
+REFERENCE = (376.0, 186.0)
+"""Row and column (canvas px) of the disc's usual place in an eye whose disc is left; offsets are relative to it."""
+COARSE = 4  # canvas px per pixel of the search for the disc
+DISC = 52.0  # canvas px, radius of the bright template
+FOVEA = 48.0  # canvas px, radius of the dark template
+FOVEA_AT = (24, 272)  # canvas px, rows and columns from disc to fovea
+FOVEA_WEIGHT = 0.7
+SPREAD = (60.0, 80.0)  # canvas px, width of the position prior in rows and columns
+PRIOR_WEIGHT = 0.2  # of the position prior; its tails are heavy because some photographs are centred on the disc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +76,7 @@ class Field:
 
     def cut_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A lesion mask (H, W) on the canvas: True where at least half of the area is covered."""
-        covered = self.cut(mask.astype(np.float32)) >= 0.5
-        found: NDArray[np.bool_] = covered & (self.validity() > NO_DATA)
-        return found
+        return np.asarray((self.cut(mask.astype(np.float32)) >= 0.5) & (self.validity() > NO_DATA), np.bool_)
 
 
 def find_field(image: NDArray[np.uint8]) -> Field:
@@ -84,7 +88,7 @@ def find_field(image: NDArray[np.uint8]) -> Field:
     height, width = image.shape[:2]
     if min(height, width) < SMALLEST:
         raise UnusableImage(f"fundus image of {height}x{width} px: at least {SMALLEST}x{SMALLEST} are needed")
-    factor = max(1.0, max(height, width) / COARSE)
+    factor = max(1.0, max(height, width) / SEARCHED)
     size = (round(width / factor), round(height / factor))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     bright = cv2.GaussianBlur(small.max(axis=2) if small.ndim == 3 else small, (0, 0), 1.0)
@@ -96,8 +100,14 @@ def find_field(image: NDArray[np.uint8]) -> Field:
         raise UnusableImage(f"no field of view: the largest bright region fills {region.mean():.1%} of the image")
     contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(contours, key=cv2.contourArea)[:, 0].astype(np.float32)
-    ratio = np.array([width / size[0], height / size[1]], np.float32)
-    return _field((outline + 0.5) * ratio - 0.5, ratio, height, width)
+    pixel = np.array([width / size[0], height / size[1]], np.float32)  # image px
+    outline = (outline + 0.5) * pixel - 0.5
+    low, high = outline.min(axis=0) - pixel / 2 + 0.5, outline.max(axis=0) + pixel / 2 + 0.5
+    side = round(float(high[0] - low[0]))
+    if side < SMALLEST:
+        raise UnusableImage(f"field of view of {side} px width: at least {SMALLEST} are needed")
+    left, top = round(float(low[0])), round(float(low[1] + high[1]) / 2 - side / 2)
+    return Field(height=height, width=width, left=left, top=top, side=side, outline=outline)
 
 
 def _largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -110,13 +120,57 @@ def _largest(bright: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(labels == 1 + int(np.argmax(table[1:, cv2.CC_STAT_AREA])), np.uint8)
 
 
-def _field(outline: NDArray[np.float32], pixel: NDArray[np.float32], height: int, width: int) -> Field:
-    """The square around an outline (image px) that was found on a coarser grid of ``pixel`` image px."""
-    low, high = outline.min(axis=0) - pixel / 2 + 0.5, outline.max(axis=0) + pixel / 2 + 0.5
-    side = round(float(high[0] - low[0]))
-    if side < SMALLEST:
-        raise UnusableImage(f"field of view of {side} px width: at least {SMALLEST} are needed")
-    middle = float(low[1] + high[1]) / 2
-    return Field(
-        height=height, width=width, left=round(float(low[0])), top=round(middle - side / 2), side=side, outline=outline
-    )
+@dataclass(frozen=True, kw_only=True)
+class Disc:
+    """The disc's centre on the canvas *after* mirroring, and how well it fits."""
+
+    row: float  # canvas px
+    col: float
+    mirrored: bool
+    fit: float  # correlation and prior; below about 0.3 the place is mostly that of the prior
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """Rows and columns (canvas px) from the reference to this disc."""
+        return self.row - REFERENCE[0], self.col - REFERENCE[1]
+
+
+def find_disc(flat: NDArray[np.float32]) -> Disc:
+    """The better of both mirrorings of a flattened canvas (H, W), zero where there is no data.
+
+    A bright round template, drawn and not learned, is correlated with the canvas, and a dark one at the fovea's usual
+    distance. The second makes both mirrorings differ even if the disc lies in the middle.
+    """
+    height, width = flat.shape
+    small = cv2.resize(flat, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
+    clipped = np.clip(small, -0.6, 0.6).astype(np.float32)
+    candidates = _best(clipped, False), _best(np.ascontiguousarray(clipped[:, ::-1]), True)
+    return max(candidates, key=lambda disc: disc.fit)
+
+
+def _best(small: NDArray[np.float32], mirrored: bool) -> Disc:
+    """The highest place of correlation and prior for an eye whose disc is left."""
+    bright = _correlate(small, DISC / COARSE)
+    dark = cv2.GaussianBlur(-_correlate(small, FOVEA / COARSE), (0, 0), 3.0)
+    rows, cols = FOVEA_AT[0] // COARSE, FOVEA_AT[1] // COARSE
+    fovea = np.zeros_like(dark)
+    fovea[: dark.shape[0] - rows, : dark.shape[1] - cols] = dark[rows:, cols:]
+    y, x = np.mgrid[: small.shape[0], : small.shape[1]].astype(np.float32) * COARSE + (COARSE - 1) / 2
+    away = ((y - REFERENCE[0]) / SPREAD[0]) ** 2 + ((x - REFERENCE[1]) / SPREAD[1]) ** 2
+    fit = bright + FOVEA_WEIGHT * fovea - PRIOR_WEIGHT * np.log1p(away / 2)
+    row, col = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    return Disc(row=float(y[row, col]), col=float(x[row, col]), mirrored=mirrored, fit=float(fit[row, col]))
+
+
+def _correlate(small: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+    """Correlation -1..1 of every place with a soft bright disc inside a ring of the same area and more."""
+    reach = round(1.7 * radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    template = (1 / (1 + np.exp((np.hypot(y, x) - radius) / 1.5))).astype(np.float32)
+    framed = cv2.copyMakeBorder(small, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
+    covariance = cv2.matchTemplate(framed, template, cv2.TM_CCOEFF)
+    box = (2 * reach + 1, 2 * reach + 1)
+    mean, square = cv2.blur(framed, box), cv2.sqrBoxFilter(framed, cv2.CV_32F, box)
+    spread = np.sqrt(np.maximum(square - mean**2, 0))[reach:-reach, reach:-reach]
+    floor = 0.03  # spread of a featureless retina, log units: keeps noise from correlating
+    return np.asarray(covariance / (template.size * template.std() * (spread + floor)), np.float32)
