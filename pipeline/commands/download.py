@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
-from pipeline.data.archives import damage, unpack
 from pipeline.data.datasets import DATASETS
 from pipeline.data.download.fetch import (
     UNPACKED,
@@ -23,9 +22,11 @@ from pipeline.data.download.fetch import (
     record,
     recorded,
     recorded_checksum,
+    unpack,
 )
 from pipeline.data.download.presence import Presence, archives_in, look
 from pipeline.data.download.sources import SOURCES
+from pipeline.data.raw import damage
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 

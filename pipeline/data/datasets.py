@@ -1,7 +1,4 @@
-"""The built-in data sets, one row each. A new data set is a new row, with a layout if its folders are new.
-
-The official counts name only the parts that the lanes use; a subset of the images is enough to run.
-"""
+"""The built-in data sets, one row each; official counts name only the parts that the lanes use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

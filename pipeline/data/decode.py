@@ -1,7 +1,6 @@
 """From image files to pixels: PNG, JPEG, BMP, multi-page TIFF, DICOM, NIfTI, and lesion masks.
 
-Files are decoded to the last byte, so that a truncated one is found here. The content identifies the format, except for
-NIfTI, where the suffix does: a ``.jpg`` may hold a PNG with an alpha channel, a mask may be a palette TIFF or RGBA.
+The content identifies the format, except for NIfTI, where the suffix does: a ``.jpg`` may hold a PNG with alpha.
 """
 
 import io
@@ -47,10 +46,7 @@ class Frame:
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The given files, and all image files below the given folders, sorted; hidden files are skipped.
-
-    Raises ``FileNotFoundError`` where a path does not exist.
-    """
+    """The given files, and all images below the given folders, sorted; ``FileNotFoundError`` if one is missing."""
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"no such file or folder: {path}")
@@ -215,10 +211,7 @@ def _dicom(data: bytes) -> Iterator[Pixels | UnusableImage]:
 
 
 def _windowed(values: NDArray[Any], header: Any) -> tuple[NDArray[Any], float, float]:
-    """Values after the file's window, and the values of black and white.
-
-    Without a window, 8 bits stay as they are, as in any picture file; more bits are stretched over their own range.
-    """
+    """Values after the file's window, and black and white; without one 8 bits stay, more bits are stretched."""
     from pydicom.pixels import apply_voi_lut, apply_windowing
 
     if "WindowCenter" in header:

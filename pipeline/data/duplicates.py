@@ -1,7 +1,6 @@
 """Duplicate groups: files that show the same slice, whether flipped, sharpened, brightened, cropped or re-encoded.
 
-Plain correlation misses sharpened copies and perceptual hashes miss crops, so any of three signs is enough. A split by
-these groups keeps copies of training images out of the test set.
+Plain correlation misses sharpened copies and perceptual hashes miss crops, so any of three signs is enough.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,13 +31,8 @@ class DuplicateRule:
     sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass subtracts
 
 
-@dataclass(frozen=True)
-class Prints:
-    """What images are compared by: unit vectors (n, 64·64) and (n, 32·32), hash bits ±1 (n, 64)."""
-
-    high: NDArray[np.float32]
-    plain: NDArray[np.float32]
-    bits: NDArray[np.float32]
+Prints = tuple[NDArray[np.float32], ...]
+"""What images are compared by: unit vectors (n, 64·64) and (n, 32·32), hash bits ±1 (n, 64)."""
 
 
 def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
@@ -75,10 +69,10 @@ def near_duplicates(
     for flip in tqdm(FLIPS, desc="duplicate groups", disable=not progress, leave=False):
         right = left if flip == (1, 1) else _prints(images, flip, rule)
         for start in range(0, len(images), rows):
-            chosen = slice(start, start + rows)
-            alike = (left.bits.shape[1] - left.bits[chosen] @ right.bits.T) / 2 <= rule.hash_bits + 0.5
-            alike |= left.high[chosen] @ right.high.T > rule.high_pass
-            alike |= left.plain[chosen] @ right.plain.T > rule.plain
+            high, plain, bits = (
+                mine[start : start + rows] @ theirs.T for mine, theirs in zip(left, right, strict=True)
+            )
+            alike = (high > rule.high_pass) | (plain > rule.plain) | ((64 - bits) / 2 <= rule.hash_bits + 0.5)
             yield from ((start + int(i), int(j)) for i, j in np.argwhere(alike))
 
 
@@ -91,7 +85,7 @@ def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) 
         plain.append(_unit(_resized(crop, 32)))
         bits.append(np.where(imagehash.phash(Image.fromarray(crop)).hash.ravel(), 1, -1))
     sized = zip((high, plain, bits), (64 * 64, 32 * 32, 64), strict=True)
-    return Prints(*(np.array(part, np.float32).reshape(len(images), size) for part, size in sized))
+    return tuple(np.array(part, np.float32).reshape(len(images), size) for part, size in sized)
 
 
 def _content(image: Gray) -> Gray:

@@ -1,7 +1,4 @@
-"""Layouts of the official downloads: from a list of files to candidate images, before any pixel is read.
-
-A file is identified by the folders above it, as downloads from Kaggle are all named ``archive.zip``.
-"""
+"""Layouts of the official downloads: candidate images by the folders above a file, before any pixel is read."""
 
 import csv
 import io
@@ -91,10 +88,7 @@ def scan_oct(raw: RawFolder) -> list[Candidate]:
 
 
 def scan_idrid(raw: RawFolder) -> list[Candidate]:
-    """Images of part A with their masks, and those of part B with grade 0.
-
-    Both parts use the same names for different images, so the ground truths beside the images tell the part.
-    """
+    """Images of part A with masks and of part B with grade 0; the ground truths beside them tell the part."""
     masks: dict[tuple[str, str, str], dict[str, str]] = {}
     labels: dict[tuple[str, str], dict[str, int]] = {}
     for path in raw.paths():
@@ -125,10 +119,7 @@ def scan_idrid(raw: RawFolder) -> list[Candidate]:
 
 
 def read_grades(raw: RawFolder, path: str) -> dict[str, int]:
-    """Grade (0 to 4) by image name, from a CSV file with blanks in its header and empty columns at its end.
-
-    Raises ``DatasetUnusable`` for a missing column or a grade that is no number.
-    """
+    """Grade (0 to 4) by image name; ``DatasetUnusable`` for a missing column or a grade that is no number."""
     try:
         text = raw.read(path).decode("utf-8-sig")
     except (UnusableImage, UnicodeDecodeError) as error:
@@ -151,10 +142,7 @@ def read_grades(raw: RawFolder, path: str) -> dict[str, int]:
 
 
 def _first_copies(raw: RawFolder, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Candidates ordered by path; of copies of the same official file, say unpacked and packed, only the first.
-
-    A file of the same name with other content is another image and stays.
-    """
+    """Candidates ordered by path; of copies of one official file (equal names and contents) only the first."""
     kept: dict[str, list[Candidate]] = {}
     for item in sorted(candidates, key=lambda item: ("!/" in item.path, item.path)):
         twins = [twin for twin in kept.get(item.key, []) if raw.sizes[twin.path] == raw.sizes[item.path]]

@@ -1,7 +1,6 @@
 """From a download to ``<dataset>/images``: every image read once to its end, identified by its content, in one split.
 
-A file that cannot be used goes to the quarantine with the reason; only a data set without any usable image stops the
-lane.
+A file that cannot be used goes to the quarantine with the reason.
 """
 
 import hashlib
@@ -28,12 +27,12 @@ from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
 from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig
 from pipeline.errors import DatasetUnusable, UnusableImage
-from pipeline.store.versions import Store, Version, fingerprint, write_file
+from pipeline.store.files import write_file
+from pipeline.store.versions import Store, Version, fingerprint
 
 VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
-Problem = tuple[str, str]
-"""Path of a file that cannot be used, and the reason."""
+Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
 FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need
 
 IMAGES = pa.DataFrameSchema(
@@ -89,8 +88,7 @@ def build_manifest(
 ) -> Version:
     """Publish ``<dataset>/images``: images.parquet, quarantine.parquet and counts.json; ``meta`` holds the counts.
 
-    ``source_version`` is the fingerprint of the raw folder, computed if not given. Raises ``DatasetUnusable`` where
-    no normal or no abnormal image is usable.
+    Raises ``DatasetUnusable`` where no normal or no abnormal image is usable.
     """
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)

@@ -1,8 +1,7 @@
 """Splits by patient or by duplicate group, never by file.
 
-``train`` normals are learned from; ``val`` normals stop the training early and give statistics and thresholds;
-``holdout`` normals of the training source are used for nothing else and serve as second negatives; ``test`` is
-reported; ``unused`` stays in the table and out of every figure.
+``train`` normals are learned from; ``val`` normals stop the training and give statistics and thresholds; ``holdout``
+normals are second negatives; ``test`` is reported; ``unused`` stays out of every figure.
 """
 
 import hashlib
@@ -54,9 +53,8 @@ SplitRule = Callable[[pd.DataFrame, ImagesConfig, Sequence[float], Alike], pd.Da
 def by_patient_block(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
     """OCT: the official test split is the test; training normals are split into contiguous blocks of patients.
 
-    Where names carry patient ids, groups are patients, and training normals of a test patient are unused. Where names
-    carry only a number, groups are runs of ``BLOCK`` numbers, and each cut moves to the widest nearby gap in the
-    numbering, where it is least likely to divide a patient.
+    Training normals of a test patient are unused. Where names have no patient, groups are runs of ``BLOCK`` numbers and
+    each cut moves to the widest nearby gap in the numbering, where it is least likely to divide a patient.
     """
     group = "file-" + table["path"].map(lambda path: hashlib.sha256(path.encode()).hexdigest()[:12])
     known = table["patient"] != ""
@@ -94,8 +92,7 @@ def by_duplicate_group(
 ) -> pd.DataFrame:
     """Brain MRI: groups of near-duplicate normals are split at random; in the test one image represents its group.
 
-    Tumours are all test, grouped for the bootstrap. With ``paper_random`` single normals are split at random, so that
-    a group can be in several splits: that protocol leaks.
+    Tumours are all test. With ``paper_random`` single normals are split, so a group can be in several: it leaks.
     """
     normal = table["label"] == 0
     placed = pd.DataFrame({"group": _duplicate_groups(table, alike), "split": "test"}, index=table.index)
@@ -113,10 +110,7 @@ def by_duplicate_group(
 
 
 def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """User data sets with patients in their names: patients are split at random, each with all of its images.
-
-    Abnormal images are the test, and so are the normals of a patient who has one.
-    """
+    """User data: patients are split at random; abnormal images, and normals of their patients, are the test."""
     placed = pd.DataFrame({"group": _patient_groups(table, alike), "split": "test"}, index=table.index)
     normal = table["label"] == 0
     training = normal & ~placed["group"].isin(placed["group"][~normal])
@@ -125,10 +119,7 @@ def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float
 
 
 def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """User data sets that give the split of each normal by its folder (``official``); abnormal images are the test.
-
-    Where no image has ``val`` or ``holdout``, these are split off ``train`` by group.
-    """
+    """User data: ``official`` is a normal's split; a missing ``val`` or ``holdout`` is split off ``train``."""
     given = table["official"].where(table["label"] == 0, "test")
     placed = pd.DataFrame({"group": _patient_groups(table, alike), "split": given}, index=table.index)
     # Of a group in several splits only the images of the last one are used, so nothing is learned from tested groups.

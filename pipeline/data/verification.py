@@ -16,8 +16,7 @@ from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.lineage import Chain, Node
-from pipeline.store.provenance import RawInput
-from pipeline.store.versions import Store, fingerprint
+from pipeline.store.versions import RawInput, Store, fingerprint
 
 Row = Mapping[str, Any]
 

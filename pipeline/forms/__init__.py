@@ -9,5 +9,4 @@ _FUNDUS = [FundusForm(flat=flat, rgb=rgb) for flat in (True, False) for rgb in (
 _ALL: tuple[Form, ...] = (BruchMembraneForm(), *_FUNDUS, InnerHeadForm(), PlainForm())
 FORMS = {form.name: form for form in _ALL}
 """Name → form. ``plain`` and ``field_of_view`` are those of the paper, without a canonical form."""
-GRAY_FORMS = frozenset({"bruch_membrane", "inner_head"})
-"""Forms of grayscale modalities (OCT, MRI)."""
+GRAY_FORMS = frozenset({"bruch_membrane", "inner_head"})  # forms of grayscale modalities (OCT, MRI)

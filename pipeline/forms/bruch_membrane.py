@@ -1,7 +1,6 @@
 """Find Bruch's membrane in an OCT B-scan: a coarse layer by RANSAC, a shortest path, and a fit that ignores drusen.
 
-Legend: (H, W) grayscale B-scan at native scale; row 0 is on top, so "above" is towards the vitreous. Positions are
-pixel centres, lengths are px. Padding is excluded by a validity mask. The same image always gives the same membrane.
+Legend: (H, W) grayscale at native scale, row 0 on top, towards the vitreous; positions are pixel centres, lengths px.
 """
 
 from functools import partial
@@ -123,10 +122,7 @@ def _ransac_quadratic(columns: NDArray[np.intp], rows: NDArray[np.float64], widt
 def _shortest_border(
     signal: Floats, valid: Mask, coarse: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Strongest bright-over-dark border near ``coarse``: rows (W,) and weights 0/1 (W,).
-
-    The path moves at most one row a column against the coarse layer.
-    """
+    """Strongest bright-over-dark border near ``coarse``, at most one row a column off: rows and weights 0/1 (W,)."""
     up, down = BORDER
     grey = smooth(signal, valid, BORDER_SMOOTH)
     band, seen = _about(coarse, BAND[0] - up, BAND[1] + down, grey, valid)

@@ -1,8 +1,7 @@
 """Tiles in slots, the transform that brings a tile's heat map back to the image, and the plain form of the paper.
 
-An image becomes one or more *canvases*. A canvas is a grid of 256x256 tiles, and each place in that grid is a *slot*,
-which has the same meaning in every image. OCT has the canvases ``wide`` and ``tight`` of one tile each, IDRiD the
-canvas ``field`` of 3x3 tiles, brain MRI the canvas ``head`` of one tile.
+An image becomes one or more *canvases*: ``wide`` and ``tight`` for OCT, ``field`` for IDRiD, ``head`` for brain MRI. A
+canvas is a grid of 256x256 tiles, and each place in it is a *slot*, which has the same meaning in every image.
 """
 
 import json

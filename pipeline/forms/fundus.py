@@ -1,7 +1,7 @@
 """Fundus photographs in nine slots: the field of view on a 768x768 canvas, flat-fielded or as photographed.
 
-A flat-field form takes the log of each channel minus the log of its background and mirrors the eye so that its disc is
-left. It stores where the disc lies, so that statistics of normal eyes can be shifted to it; pixels are never shifted.
+A flat-field form takes the log of each channel minus that of its background and mirrors the eye so that its disc is
+left. Its tiles hold the disc's offset, by which statistics of normal eyes, never pixels, are shifted.
 """
 
 from collections.abc import Mapping
@@ -50,10 +50,7 @@ def _residual(log: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[
 
 
 def _background(log: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Median, then Gaussian, at half resolution; outside the field its nearest value is used.
-
-    The median runs on 256 steps between the darkest and the brightest value of the field; the Gaussian smooths them.
-    """
+    """Median of 256 steps, then Gaussian, at half resolution; outside the field its nearest value is used."""
     half = (log.shape[1] // COARSE, log.shape[0] // COARSE)
     small = cv2.resize(log, half, interpolation=cv2.INTER_AREA)
     field = cv2.resize(inside.astype(np.float32), half, interpolation=cv2.INTER_AREA) > 0.99

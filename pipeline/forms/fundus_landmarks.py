@@ -1,7 +1,6 @@
 """Landmarks of a fundus image: the round field of view, with a square canvas around it, and the optic disc on it.
 
-The side of the square is the width of the field. A lesion therefore has the same size on the canvas for every camera
-resolution, even if the camera cuts off the top and the bottom of the field.
+The square is as wide as the field, so that a lesion has the same size on the canvas for every camera resolution.
 """
 
 from dataclasses import dataclass

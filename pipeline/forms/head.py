@@ -1,7 +1,6 @@
 """The inner head: one tile in which brains have the same place and scale, whatever the file's size, frame or window.
 
-The intensity unit is the spread *inside* the brain. Scalp and skull, which are brightest and differ most between
-sources, affect neither the scale nor the score. Everything outside the head becomes one constant.
+The intensity unit is the spread inside the brain, so that scalp and skull affect neither the scale nor the score.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
 """The OCT form: a B-scan flattened on Bruch's membrane, in a wide and a tight slot.
 
-Where a B-scan holds no image (white wedges, rows or columns beyond the file) a tile has NO_DATA. Rows are counted from
-the membrane and columns from the middle of the file, so a tile reveals neither the size of its file nor its padding.
-Lengths are px of the B-scan at native scale.
+Rows are counted from the membrane and columns from the middle of the file, so a tile reveals neither the size of its
+file nor its padding, which is NO_DATA. Lengths are px of the B-scan at native scale.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
-"""Checks of stored tiles and proxies, and pictures of random ones with their validity or their proxies.
+"""Checks of stored tiles and proxies (passed, figures), and pictures of random ones.
 
-A check returns whether it passed, and figures to show with it. In a picture red is not imaged and blue imaged but not
-scored; the bar above a tile is green for a normal image, orange for an abnormal one.
+Red is not imaged, blue imaged but not scored; the bar above a tile is green for normal, orange for abnormal.
 """
 
 from collections.abc import Callable

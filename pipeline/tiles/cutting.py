@@ -1,7 +1,6 @@
 """First pass of a tiles build: cut images, batch by batch, into part files.
 
-A part holds the tiles of a few images, and a head that says what each image gave. Its name is a hash of the content of
-its images, so a build that resumes with other images to cut never confuses two parts.
+A part holds the tiles of a few images and what each image gave; its name is a hash of the content of its images.
 """
 
 import hashlib
@@ -20,8 +19,9 @@ from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.raw import RawFolder
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, TILE, Form, SlotTile, slots
+from pipeline.store.files import write_file
 from pipeline.store.shards import run_tasks
-from pipeline.store.versions import fingerprint, write_file
+from pipeline.store.versions import fingerprint
 
 BATCH = 8  # images cut by one task: the work lost if it is killed; does not affect the result
 PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")

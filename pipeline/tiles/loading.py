@@ -43,10 +43,9 @@ def load_tiles(
 ) -> TileSet:
     """Tiles of ``splits`` (and of one ``canvas``) in the store's order, downsampled to ``size`` (h, w).
 
-    A pixel is the area mean of the valid pixels it covers. It is SCORED if at least half of its area is, else SEEN if
-    at least half of its area was imaged, else NO_DATA with the store's neutral value.
-    ``more`` are further tiles at full size to append; only allowed without ``proxies``. Raises ``ValueError`` if no
-    tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
+    A pixel is the area mean of the valid pixels it covers: SCORED if half of its area is, else SEEN if half was imaged,
+    else NO_DATA with the neutral value. ``more`` are tiles at full size to append, without ``proxies``. Raises
+    ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
     """
     if not all(1 <= side <= TILE for side in size):
         raise ValueError(f"size: expected rows and columns from 1 to {TILE}, got {size}")
@@ -120,9 +119,8 @@ def shrink(
 def canvases(values: NDArray[np.generic], index: pd.DataFrame, canvas: str) -> tuple[pd.DataFrame, NDArray[np.generic]]:
     """Stitch tiles ``values`` (n, …, h, w), one per row of ``index``, to the canvases of their images.
 
-    Returns a table with one row per image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and
-    S columns. Offsets in the table are canvas px at full size. Raises ``ValueError`` if index and values differ in
-    length or an image does not have every place of the grid exactly once.
+    Returns one row per image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and S columns.
+    Raises ``ValueError`` if index and values differ in length or a grid does not have every place once.
     """
     if len(values) != len(index):
         raise ValueError(f"{canvas}: expected one value per row of the index ({len(index)}), got {len(values)}")

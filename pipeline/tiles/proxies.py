@@ -1,7 +1,6 @@
 """Proxy images of all tiles, row by row: what stage 1 learns to predict (paper, III-B).
 
-Legend: N tiles, C channels of a tile, K channels of its proxy. A proxies store holds ``pixels`` (N, K, 256, 256) uint8,
-with the tiles' neutral value wherever the tile has NO_DATA.
+A store holds ``pixels`` (N, K, 256, 256) uint8, with the tiles' neutral value wherever the tile has NO_DATA.
 """
 
 import logging
@@ -35,9 +34,8 @@ def build_proxies(
 ) -> Version:
     """Compute the proxy of every tile, one task per shard, and publish ``asset`` (default: ``<dataset>/proxies``).
 
-    Proxies of tiles that the current version holds are copied. Runs on dask threads (``workers``; None: one per core)
-    or on the dask cluster at ``scheduler_address``, whose workers must see the store's folder; the result is the
-    same. Finished shards survive a kill.
+    Proxies of known tiles are copied; finished shards survive a kill. Runs on ``workers`` threads (None: one per core)
+    or on the cluster at ``scheduler_address``, whose workers must see the store's folder; the result is the same.
     """
     asset = asset or f"{tiles.asset.rpartition('/')[0]}/proxies"
     about = config.to_json()
@@ -92,10 +90,7 @@ def make_proxies(rows: NDArray[np.integer], *, tiles: Path, config: ProxyConfig)
 def proxy_at(
     pixels: NDArray[np.uint8], validity: NDArray[np.uint8], neutral: int, config: ProxyConfig, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Proxy (K, 256, 256) of a tile (C, 256, 256), made at ``size`` and enlarged by repeating pixels.
-
-    ``load_tiles`` at that size gives back exactly the proxy that was made.
-    """
+    """Proxy (K, 256, 256) of a tile (C, 256, 256), made at ``size``; ``load_tiles`` at that size gives it back."""
     if size == validity.shape:
         return proxy_of(pixels, validity != NO_DATA, neutral, config)
     codes, small = shrink(validity[None], [pixels[None]], size, neutral)

@@ -79,8 +79,7 @@ class ProxyConfig:
 def superpixel_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
     """Each pixel replaced by the mean of its SLIC superpixel, taken over the superpixel's valid pixels (Eq. 1).
 
-    Superpixels without a valid pixel keep the tile's values. Colours are compared in RGB, not in Lab, so that
-    compactness has the same meaning for one and three channels.
+    Colours are compared in RGB, so that compactness has the same meaning for one and three channels.
     """
     how = {"n_segments": config.segments, "compactness": config.compactness, "max_num_iter": config.iterations}
     axis = None if tile.ndim == 2 else -1
@@ -145,5 +144,4 @@ PROXIES: Mapping[str, ProxyKind] = {
     "edge_patches": ProxyKind(_after_edges(patch_image), (*_EDGE, "cell"), "edge + smooth patches"),
 }
 """All kinds of the paper's Table III."""
-TITLES = {kind: proxy.title for kind, proxy in PROXIES.items()}
-"""Kind → name in reports."""
+TITLES = {kind: proxy.title for kind, proxy in PROXIES.items()}  # kind → name in reports

@@ -1,13 +1,11 @@
 """Cut the images of a manifest into 256x256 tiles of a canonical form: sharded zarr arrays and an index table.
 
-Legend: N tiles, C channels, L lesion kinds. A tiles store holds ``pixels`` (N, C, 256, 256), ``validity``
-(N, 256, 256; codes NO_DATA, SEEN, SCORED), ``lesions`` (N, L, 256, 256; 0 or 1; absent if L is 0), all uint8,
-``index.parquet`` (one row per tile), ``quarantine.parquet`` (path and reason of refused images), and ``carry.json``
-(see ``store.increments``).
+A tiles store holds ``pixels`` (N, C, 256, 256), ``validity`` (N, 256, 256; codes NO_DATA, SEEN, SCORED), ``lesions``
+(N, L, 256, 256; 0 or 1; absent if L is 0), all uint8, ``index.parquet`` (one row per tile), ``quarantine.parquet``
+(path and reason of refused images), and ``carry.json`` (see ``store.increments``).
 
-Row numbers are known only after every image has been tried, so a build has two passes. The first cuts the images that
-the current version does not hold into part files. The second writes all rows, shard by shard, from the parts and the
-current version. Both run on dask threads in bounded memory and resume after a kill.
+Row numbers are known only after every image has been tried. So a build first cuts new images into part files, then
+writes all rows, shard by shard, from the parts and the current version. It resumes after a kill.
 """
 
 import logging
@@ -32,6 +30,8 @@ from pipeline.tiles.cutting import PLACE, CutResult, Cuts, Cutter, source_key
 
 VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 _log = logging.getLogger(__name__)
+Table = list[dict[str, Any]]
+Sources = dict[str, tuple[int, int] | str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +49,6 @@ class TilesConfig:
             raise ConfigError(f"level: expected a zstd level from 1 to 22, got {self.level}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """All rows of the new version, in manifest and slot order."""
-
-    index: list[dict[str, Any]]
-    previous: list[int]  # row number in the previous version, or NEW
-    refused: list[dict[str, str]]  # path and reason
-    sources: dict[str, tuple[int, int] | str]  # for the record of the new version
-
-
 def build_tiles(
     images: Version,
     raw: RawFolder,
@@ -72,9 +62,8 @@ def build_tiles(
 ) -> Version:
     """Cut the images of the manifest, in its order, and publish ``<dataset>/tiles``.
 
-    Images whose content the current version holds are not cut again. Images that cannot be read or that the form
-    refuses go to the quarantine table. Raises ``DatasetUnusable`` if no image is left or a file differs from the
-    manifest, ``ConfigError`` if ``form`` is not the configured one. ``workers`` is the number of threads.
+    Images whose content the current version holds are not cut again; unreadable and refused ones go to the quarantine.
+    Raises ``DatasetUnusable`` if no image is left or a file differs from the manifest, ``ConfigError`` for wrong forms.
     """
     if form.name != config.form:
         raise ConfigError(f"form: expected {config.form!r} as configured, got {form.name!r}")
@@ -94,53 +83,54 @@ def build_tiles(
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
         cutter = Cutter(raw=raw, form=form, lesions=lesions, parts=work / "parts")
         cuts = cutter.cut(unknown, title=title, workers=workers)
-        rows = _rows(manifest, record, cuts)
-        if not rows.index:
-            reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in rows.refused[:3])
+        index, previous, refused, sources = _rows(manifest, record, cuts)
+        if not index:
+            reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in refused[:3])
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
-        facts = _facts(form, lesions, cuts, record if any(row != NEW for row in rows.previous) else None)
+        facts = _facts(form, lesions, cuts, record if any(row != NEW for row in previous) else None)
         leads = {"pixels": (facts["channels"],), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
         digests = build_arrays(
             work,
-            {name: (len(rows.index), *lead, TILE, TILE) for name, lead in leads.items()},
+            {name: (len(index), *lead, TILE, TILE) for name, lead in leads.items()},
             facts,
             shard=config.shard,
             level=config.level,
             record=record,
-            previous=rows.previous,
-            make=partial(_cut_rows, cuts, np.cumsum(np.equal(rows.previous, NEW)) - 1),
+            previous=previous,
+            make=partial(_cut_rows, cuts, np.cumsum(np.equal(previous, NEW)) - 1),
             title=f"{asset}: store",
             workers=workers,
         )
-        index = pd.DataFrame(rows.index).astype({"label": "int8"})
-        index.insert(0, "tile", range(len(index)))
-        index.to_parquet(work / "content" / "index.parquet", index=False)
-        quarantine = pd.DataFrame(rows.refused, columns=["path", "reason"], dtype=str)
+        tiles = pd.DataFrame(index).astype({"label": "int8"})
+        tiles.insert(0, "tile", range(len(index)))
+        tiles.to_parquet(work / "content" / "index.parquet", index=False)
+        quarantine = pd.DataFrame(refused, columns=["path", "reason"], dtype=str)
         quarantine.to_parquet(work / "content" / "quarantine.parquet", index=False)
-        Record(recipe=record.recipe, sources=rows.sources, digests=digests).write(work / "content")
-        data_version = content_version([row[-1] for row in digests], facts, rows.index, rows.refused)
-        counts = {"tiles": len(digests), "images": len({row["image_id"] for row in rows.index})}
-        meta = {**counts, "quarantined": len(rows.refused), "form": form.name, "form_version": form.version}
+        Record(recipe=record.recipe, sources=sources, digests=digests).write(work / "content")
+        data_version = content_version([row[-1] for row in digests], facts, index, refused)
+        counts = {"tiles": len(digests), "images": len({row["image_id"] for row in index})}
+        meta = {**counts, "quarantined": len(refused), "form": form.name, "form_version": form.version}
         return store.publish(asset, work / "content", data_version, meta)
 
 
-def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Rows:
-    """Rows of all images: places of known images from the previous index, of the others as they were cut."""
-    rows = Rows(index=[], previous=[], refused=[], sources={})
+def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> tuple[Table, list[int], Table, Sources]:
+    """Rows of all images in manifest and slot order, their numbers in the previous version (or ``NEW``), the path and
+    reason of refused images, and what the record of the new version says of each source."""
+    index, previous, refused, sources = Table(), list[int](), Table(), Sources()
     for image, (result, first) in zip(manifest, _results(manifest, record, cuts), strict=True):
         source = source_key(image)
         if result.reason:
-            rows.refused.append({"path": image["path"], "reason": result.reason})
+            refused.append({"path": image["path"], "reason": result.reason})
             if result.lasting:
-                rows.sources[source] = result.reason
+                sources[source] = result.reason
             continue
-        rows.sources[source] = (len(rows.index), len(result.places))
+        sources[source] = (len(index), len(result.places))
         known = {name: image[name] for name in ("split", "label", "klass", "group")}
         for number, place in enumerate(result.places):
             grid, content = ({name: place[name] for name in names} for names in (PLACE[:4], PLACE[4:]))
-            rows.index.append({"image_id": image["image_id"], **grid, **known, **content})
-            rows.previous.append(NEW if first == NEW else first + number)
-    return rows
+            index.append({"image_id": image["image_id"], **grid, **known, **content})
+            previous.append(NEW if first == NEW else first + number)
+    return index, previous, refused, sources
 
 
 def _results(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Iterator[tuple[CutResult, int]]:

@@ -1,13 +1,15 @@
-"""Download one archive: into a hidden folder, checked, then moved into place and recorded.
+"""Download one archive: into a hidden folder, checked, then moved into place and recorded. Unpack it if asked.
 
-``checksums.json`` in a data set's folder records each archive when it first arrives. From then on an archive that
-differs is an error, whether it was downloaded or placed by hand.
+From its first record in ``checksums.json`` on, an archive that differs is an error, downloaded or placed by hand.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,15 +20,14 @@ from urllib.parse import quote
 import pooch
 import requests
 
-from pipeline.data.archives import damage
 from pipeline.data.download.sources import RemoteFile
+from pipeline.data.raw import ARCHIVES, BROKEN, damage
 from pipeline.errors import ContentDiffers, TransferFailed
+from pipeline.store.files import write_file
 from pipeline.store.locks import locked
-from pipeline.store.versions import write_file
 
 CHECKSUMS = "checksums.json"
-UNPACKED = ".archives"
-"""Folder of archives that were unpacked; hidden, so that no image counts twice."""
+UNPACKED = ".archives"  # folder of archives that were unpacked; hidden, so that no image counts twice
 STAGING = ".download"
 HEADERS = {"User-Agent": "proxyano (research pipeline)", "Accept-Encoding": "identity"}
 SOURCES_FILE = "pipeline/data/download/sources.py"
@@ -35,8 +36,7 @@ _TIMEOUT = 20.0  # seconds
 _BLOCK = 1 << 16  # bytes
 _AGAIN = "it was removed; run the same command again, as it may have been damaged on the way"
 
-Checksums = dict[str, str]
-"""Checksums that one file must have, as ``algorithm:hex``, by who published or recorded them."""
+Checksums = dict[str, str]  # checksums that one file must have, as ``algorithm:hex``, by who published or recorded them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,7 @@ def address(file: RemoteFile, dataset: str, mirror: str = "") -> str:
 
 
 def published(url: str) -> dict[str, str]:
-    """Checksums (``algorithm:hex``) by file name, from the file list that Zenodo or Mendeley Data publish at ``url``.
-
-    Raises ``TransferFailed`` where the list cannot be fetched or has an unknown format.
-    """
+    """Checksums (``algorithm:hex``) by file name, from the list that Zenodo or Mendeley Data publish at ``url``."""
     try:
         with requests.get(url, headers=HEADERS, timeout=_TIMEOUT) as response:
             response.raise_for_status()
@@ -148,11 +145,7 @@ def fetch(
 
 
 def _download(file: RemoteFile, staging: Path, url: str, checksums: Checksums, progress: bool) -> Path:
-    """The complete and checked file in the staging folder.
-
-    pooch downloads and retries. Its downloader appends to a part file, so that a cut download resumes. If the file
-    changed on the server in between, its checksums or the archive's own checksums fail and it is downloaded again.
-    """
+    """The complete and checked file in the staging folder; a part file stays, so that a cut download resumes."""
     part = staging / f"{file.name}.part"
     need, free = file.size - _size(part), shutil.disk_usage(staging).free
     if need > free:
@@ -196,3 +189,42 @@ def _resume(part: Path, progress: bool, url: str, target: str, _pooch: object) -
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack an archive into a new folder below ``folder`` and return it: its single top folder, or one of its name.
+
+    The archive stays. Raises ``ContentDiffers``, and leaves nothing new, where it is damaged, has members, links or
+    devices outside the folder, or where the new folder exists.
+    """
+    stem = next(archive.name[: -len(end)] for end in ARCHIVES if archive.name.lower().endswith(end))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as beside:
+        made = Path(beside, stem)
+        made.mkdir()
+        try:
+            _extract(archive, made)
+        except BROKEN as error:
+            reason = f"cannot be unpacked: {error}; if it is damaged, download it again"
+            raise ContentDiffers(f"{archive}: {reason}") from error
+        shutil.rmtree(made / "__MACOSX", ignore_errors=True)  # added by macOS, as are files ._*
+        for path in list(made.rglob("._*")):
+            path.unlink()
+        tops = list(made.iterdir())
+        made = tops[0] if len(tops) == 1 and tops[0].is_dir() else made
+        target = folder / made.name
+        if target.exists():
+            raise ContentDiffers(f"{target}: expected no such folder yet; remove or rename it to unpack {archive.name}")
+        made.rename(target)
+    return target
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    extract: Callable[[Path], None]
+    with zipfile.ZipFile(archive) if archive.suffix.lower() == ".zip" else tarfile.open(archive) as packed:
+        if isinstance(packed, zipfile.ZipFile):
+            need, extract = sum(item.file_size for item in packed.infolist()), packed.extractall
+        else:
+            need, extract = sum(item.size for item in packed), partial(packed.extractall, filter="data")
+        if need > (free := shutil.disk_usage(folder).free):
+            raise ContentDiffers(f"{archive}: expected room for {need} bytes, got {free}; free some space")
+        extract(folder)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.data.archives import SUFFIXES, Archive, inflated_copy
 from pipeline.data.datasets import Dataset
-from pipeline.data.raw import RawFolder
+from pipeline.data.raw import ARCHIVES, Archive, RawFolder, inflated_copy
 from pipeline.errors import DatasetUnusable, UnusableImage
 
 
@@ -74,5 +73,5 @@ def look(dataset: Dataset, folder: Path, *, cache: Path | None = None, quick: bo
 
 def archives_in(folder: Path) -> list[Path]:
     """Archives in the folder and below it except hidden ones, sorted."""
-    found = [path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file()]
+    found = [path for path in folder.rglob("*") if path.name.lower().endswith(ARCHIVES) and path.is_file()]
     return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))

@@ -1,7 +1,4 @@
-"""Drawn anatomy: simple normals of three kinds that suit the canonical forms, and lesions planted in them.
-
-Nothing here imitates a patient. Every image is uint8 and depends on its generator alone.
-"""
+"""Drawn anatomy: simple normals of three kinds, and lesions planted in them; uint8, from a generator alone."""
 
 from typing import Literal
 

@@ -1,8 +1,4 @@
-"""The built-in sample: small fake downloads in the three official layouts, drawn from a seed.
-
-They go through the same code as real data, so they have the same defects: near-duplicates, one byte-identical copy and
-one truncated file in each data set, white wedges, palette and RGBA masks, a CSV with empty columns.
-"""
+"""The built-in sample: small fake downloads in the three official layouts, drawn from a seed, with real defects."""
 
 import io
 import json
@@ -27,9 +23,9 @@ Files = Iterator[tuple[str, bytes]]
 
 
 def write_sample(root: Path, seed: int = 0) -> None:
-    """Write ``brain_mri``, ``oct`` and ``idrid`` into ``root``; an existing sample of this seed stays.
+    """Write ``brain_mri``, ``oct`` and ``idrid`` into ``root``, the same bytes for a seed, unless they are there.
 
-    The same seed gives the same bytes. Raises ``FileExistsError`` where ``root`` holds other files.
+    Raises ``FileExistsError`` where ``root`` holds other files.
     """
     wanted = {"seed": seed, "version": VERSION}
     marker = root / MARKER

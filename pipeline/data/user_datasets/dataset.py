@@ -1,7 +1,6 @@
 """The user's data sets: from the description to links to the folders, to candidates, and to a row of ``DATASETS``.
 
-The raw folder of such a data set is a folder of links, rebuilt when it is opened. Everything that reads raw files
-follows links, so it need not know that the files are elsewhere (decision 16).
+The raw folder is a folder of links, which everything that reads raw files follows (decision 16).
 """
 
 import os
@@ -164,7 +163,7 @@ def _roots(
 def link(folder: Path, targets: Mapping[str, Path]) -> Path:
     """Make ``folder`` hold exactly one link for each target (name, may contain slashes → folder), and return it.
 
-    Raises ``DatasetUnusable`` where a target is no folder. The targets themselves are never changed.
+    Raises ``DatasetUnusable`` where a target is no folder.
     """
     for name, target in targets.items():
         if not target.is_dir():
@@ -188,10 +187,7 @@ def link(folder: Path, targets: Mapping[str, Path]) -> Path:
 
 
 def scan(raw: RawFolder, *, roots: Sequence[Root], split: Split, mask_suffix: str) -> list[Candidate]:
-    """Every image of the folders; one without a patient's id, or with two masks of a lesion, is a refused candidate.
-
-    A mask is at the same path below its folder as the image, or below a folder of the image's class there.
-    """
+    """Every image of the folders; one without a patient's id, or with two masks of a lesion, is a refused candidate."""
     masks = find_masks(raw, roots, mask_suffix)
     found = []
     for root in (root for root in roots if root.klass):

@@ -1,7 +1,6 @@
 """The description of a user's data set: a YAML file of a few lines, checked field by field.
 
-Folders are absolute, begin with ``~``, or are relative to the YAML file. An error names file, field, what was expected
-and what was got.
+Folders are absolute, begin with ``~``, or are relative to the YAML file.
 """
 
 import re
@@ -16,8 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.forms import FORMS
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names of classes and lesions, which become folder names
-DEALT = ("val", "holdout")
-"""Splits that ``by: folder`` may omit; they are then split off the training folder."""
+DEALT = ("val", "holdout")  # splits that ``by: folder`` may omit; they are then split off the training folder
 
 
 def _named(default: str) -> BeforeValidator:

@@ -29,7 +29,8 @@ from pipeline.detectors.scorers import residual_parts, score_canvas, stitched
 from pipeline.detectors.similar import SimilarNormals
 from pipeline.errors import StoreCorrupt
 from pipeline.forms import FORMS
-from pipeline.store.versions import Store, Version, fingerprint, write_file
+from pipeline.store.files import write_file
+from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import TileSet, read_index, read_rows
 
 FORMAT = 4
