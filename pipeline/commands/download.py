@@ -9,11 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
-from pipeline.data.datasets import DATASETS
+from pipeline.data.datasets import DATASETS, Presence, look
 from pipeline.data.download.fetch import (
     UNPACKED,
     Fetched,
     address,
+    archives_in,
     compare,
     fetch,
     find_archive,
@@ -24,7 +25,6 @@ from pipeline.data.download.fetch import (
     recorded_checksum,
     unpack,
 )
-from pipeline.data.download.presence import Presence, archives_in, look
 from pipeline.data.download.sources import SOURCES
 from pipeline.data.raw import damage
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from pipeline.commands.terminal import console_of, stop
-from pipeline.data.verification import Finding, raw_files
-from pipeline.data.verification import verify as verify_chain
+from pipeline.data.checks import Finding, raw_files
+from pipeline.data.checks import verify as verify_chain
 from pipeline.errors import ProxyAnoError
 from pipeline.store.lineage import Chain, Node, VersionId, chain, named, unknown
 from pipeline.store.versions import RawInput, Store

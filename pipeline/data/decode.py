@@ -62,7 +62,12 @@ def read_frames(path: Path) -> Iterator[Frame]:
     """The images of a file one by one; an unusable one has its reason, and the next follow."""
     number = -1
     try:
-        for number, image in enumerate(_images(path)):
+        if path.name.lower().endswith(NIFTI):
+            pages = _nifti(path)
+        else:
+            data = path.read_bytes()
+            pages = _dicom(data) if data[128:132] == b"DICM" else _pages(data)
+        for number, image in enumerate(pages):
             yield Frame(path, number, *((None, str(image)) if isinstance(image, UnusableImage) else (image, "")))
         if number < 0:
             yield Frame(path, 0, None, "the file holds no image")
@@ -180,13 +185,6 @@ def _eight_bits(image: Image.Image) -> Pixels:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
     return _one_channel(np.asarray(image.convert("RGB")))
-
-
-def _images(path: Path) -> Iterator[Pixels | UnusableImage]:
-    if path.name.lower().endswith(NIFTI):
-        return _nifti(path)
-    data = path.read_bytes()
-    return _dicom(data) if data[128:132] == b"DICM" else _pages(data)
 
 
 def _dicom(data: bytes) -> Iterator[Pixels | UnusableImage]:

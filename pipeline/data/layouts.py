@@ -23,11 +23,10 @@ or the same inside archives (A. Segmentation.zip, B. Disease Grading.zip)"""
 LESIONS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
 """Name of a lesion in IDRiD → folder of its masks."""
 
-_SARTAJ = re.compile(
-    r"(?:^|/)(?P<part>Training|Testing)/(?P<klass>no|glioma|meningioma|pituitary)_tumor/(?P<name>[^/]+\.(?:jpe?g|png))$"
-)
+_FILE = r"(?P<name>[^/]+\.(?:jpe?g|png))$"
+_SARTAJ = re.compile(rf"(?:^|/)(?P<part>Training|Testing)/(?P<klass>no|glioma|meningioma|pituitary)_tumor/{_FILE}")
 _BR35H = re.compile(r"(?:^|/)no/(?P<name>[Nn]o ?\d+\.(?:jpe?g|png))$")
-_OCT = re.compile(r"(?:^|/)(?P<split>train|test)/(?P<klass>NORMAL|CNV|DME|DRUSEN)/(?P<name>[^/]+\.(?:jpe?g|png))$")
+_OCT = re.compile(rf"(?:^|/)(?P<split>train|test)/(?P<klass>NORMAL|CNV|DME|DRUSEN)/{_FILE}")
 _PATIENT = re.compile(r"(?:NORMAL|CNV|DME|DRUSEN)-(\d+)-\d+\.")
 _ORDER = re.compile(r"normal_train_(\d+)\.")
 _IMAGE = re.compile(

@@ -86,10 +86,7 @@ def build_manifest(
     code_version: str = "1",
     progress: bool = False,
 ) -> Version:
-    """Publish ``<dataset>/images``: images.parquet, quarantine.parquet and counts.json; ``meta`` holds the counts.
-
-    Raises ``DatasetUnusable`` where no normal or no abnormal image is usable.
-    """
+    """Publish ``<dataset>/images``; raises ``DatasetUnusable`` where no normal or no abnormal image is usable."""
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)
     key = fingerprint(source, config, list(dataset.decides), code_version)

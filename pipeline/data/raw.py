@@ -186,10 +186,7 @@ class RawFolder:
 
 
 def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
-    """Hash (16 hex digits) of all names and contents in the folder, archives as whole files.
-
-    Content hashes are remembered in the folder ``cache`` by path, size and times.
-    """
+    """Hash (16 hex digits) of all names and contents in the folder; ``cache`` remembers those of unchanged files."""
     name_of_root = hashlib.sha256(str(raw.root.resolve()).encode()).hexdigest()[:16]
     record = None if cache is None else cache / f"{name_of_root}.json"
     known: dict[str, list[str]] = json.loads(record.read_text()) if record is not None and record.is_file() else {}

@@ -42,22 +42,14 @@ def find_membrane(image: Floats, valid: Mask) -> NDArray[np.float64]:
     signal = np.where(valid, np.maximum(image - black, 0), 0).astype(np.float32)
     if bright - black < 4:
         raise UnusableImage("no layer found: the B-scan is blank (99th percentile within 4 gray values of the 20th)")
-    coarse = _coarse_layer(signal, valid)
-    path, weight = _shortest_border(signal, valid, coarse)
-    membrane = _fit_below(path, weight)
-    if (contrast := _contrast(signal, valid, membrane)) < LEAST_CONTRAST:
+    membrane = _fit_below(*_shortest_border(signal, valid, _coarse_layer(signal, valid)))
+    values, weight = _about(membrane, -BORDER[0], BORDER[1], signal, valid)
+    above, below = (values[rows][weight[rows]] for rows in (slice(BORDER[0]), slice(-BORDER[1], None)))
+    # The mean fall of brightness across the membrane, in sd of the B-scan, is about 0 in noise.
+    contrast = float((above.mean() - below.mean()) / signal[valid].std()) if above.size and below.size else 0.0
+    if contrast < LEAST_CONTRAST:
         raise UnusableImage(f"no layer found: contrast {contrast:.2f} sd at the best fit, {LEAST_CONTRAST} expected")
     return membrane
-
-
-def _contrast(signal: Floats, valid: Mask, membrane: NDArray[np.float64]) -> float:
-    """Mean fall of brightness across the membrane, in sd of the B-scan's valid pixels; about 0 in noise."""
-    up, down = BORDER
-    values, weight = _about(membrane, -up, down, signal, valid)
-    if not (weight[:up].any() and weight[-down:].any()):
-        return 0.0
-    fall = values[:up][weight[:up]].mean() - values[-down:][weight[-down:]].mean()
-    return float(fall / signal[valid].std())
 
 
 def _about(curve: NDArray[np.float64], first: int, last: int, values: Floats, valid: Mask) -> tuple[Floats, Mask]:

@@ -56,10 +56,7 @@ class TileTransform:
         return (np.asarray(ys, float) - self.y0 - self.shift(x)) / self.dy, (x - self.x0) / self.dx
 
     def paint(self, tile_map: NDArray[np.floating], shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """A (TILE, TILE) map in the original image: (height, width), NaN outside the tile.
-
-        ``shape`` gives the whole image on a coarser grid of that many rows and columns.
-        """
+        """A (TILE, TILE) map in the image, (height, width) or a coarser ``shape`` of it; NaN outside the tile."""
         height, width = shape or (self.height, self.width)
         down, right = self.height / height, self.width / width
         y, x = (np.arange(height) + 0.5) * down - 0.5, (np.arange(width) + 0.5) * right - 0.5

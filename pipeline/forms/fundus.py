@@ -36,10 +36,7 @@ def flat_field(plane: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArr
 
 
 def flattened(canvas: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Subtract the background again from a flat-field canvas (C, H, W) in [0, 1] that something was added to.
-
-    An addition larger than the background's window then fades as it would have in a photograph.
-    """
+    """Subtract the background again from a flat-field canvas (C, H, W) in [0, 1] that something was added to."""
     again = np.stack([_residual(log, validity) for log in (canvas - 0.5) * 2 * RANGE])
     return np.asarray(np.clip(0.5 + again / (2 * RANGE), 0, 1), np.float32)
 

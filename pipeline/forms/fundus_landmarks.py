@@ -48,10 +48,7 @@ class Field:
         return self.side / CANVAS
 
     def cut(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Area means of (H, W) or (H, W, C) on the canvas: (CANVAS, CANVAS) or (CANVAS, CANVAS, C).
-
-        Rows and columns beyond the image repeat its border; ``validity`` marks them as NO_DATA.
-        """
+        """Area means of (H, W) or (H, W, C) on the canvas; beyond the image, which is NO_DATA, its border repeats."""
         y0, y1 = max(self.top, 0), min(self.top + self.side, self.height)
         x0, x1 = max(self.left, 0), min(self.left + self.side, self.width)
         beyond = (y0 - self.top, self.top + self.side - y1, x0 - self.left, self.left + self.side - x1)
@@ -79,11 +76,7 @@ class Field:
 
 
 def find_field(image: NDArray[np.uint8]) -> Field:
-    """The largest connected bright region of (H, W) or (H, W, 3), its holes filled.
-
-    Bright is a third of the way to Otsu's threshold of the brightest channel. Raises ``UnusableImage`` if the image
-    is dark throughout or the region is too small to be a field of view.
-    """
+    """The largest bright region of (H, W) or (H, W, 3), filled; ``UnusableImage`` if it is dark or too small."""
     height, width = image.shape[:2]
     if min(height, width) < SMALLEST:
         raise UnusableImage(f"fundus image of {height}x{width} px: at least {SMALLEST}x{SMALLEST} are needed")
@@ -135,11 +128,7 @@ class Disc:
 
 
 def find_disc(flat: NDArray[np.float32]) -> Disc:
-    """The better of both mirrorings of a flattened canvas (H, W), zero where there is no data.
-
-    A bright round template, drawn and not learned, is correlated with the canvas, and a dark one at the fovea's usual
-    distance. The second makes both mirrorings differ even if the disc lies in the middle.
-    """
+    """The better of both mirrorings of a flattened canvas (H, W), by bright disc, dark fovea and their usual places."""
     height, width = flat.shape
     small = cv2.resize(flat, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
     clipped = np.clip(small, -0.6, 0.6).astype(np.float32)

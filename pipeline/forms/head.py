@@ -77,7 +77,11 @@ def find_head(gray: Gray) -> Mask:
     smooth = np.sqrt(ndimage.gaussian_filter(small.astype(np.float32), FINDER_SIGMA))
     if smooth.max() - smooth.min() < 1.0:  # in square roots of gray values: a uniform image
         raise UnusableImage(f"blank image: gray values {gray.min()}…{gray.max()}, expected a head on a dark background")
-    region = filled_largest(smooth > OTSU_SHARE * threshold_otsu(smooth))
+    labels, _ = ndimage.label(smooth > OTSU_SHARE * threshold_otsu(smooth))
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSING + 1, 2 * CLOSING + 1))
+    closed = cv2.morphologyEx(np.pad(largest.astype(np.uint8), CLOSING), cv2.MORPH_CLOSE, disc)
+    region = ndimage.binary_fill_holes(closed[CLOSING:-CLOSING, CLOSING:-CLOSING])
     if region.mean() < SMALLEST_HEAD:
         raise UnusableImage(f"no head: largest bright region is {region.mean():.1%} of the image")
     head = np.zeros(gray.shape, bool)
@@ -99,15 +103,6 @@ def inside_border_lines(gray: Gray) -> Box:
         for line in (np.median(gray, axis=axis) > BORDER_LEVEL for axis in (1, 0))
     )
     return rows, cols
-
-
-def filled_largest(mask: Mask) -> Mask:
-    """Largest component, closed by a disc of radius ``CLOSING`` and without holes."""
-    labels, _ = ndimage.label(mask)
-    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSING + 1, 2 * CLOSING + 1))
-    closed = cv2.morphologyEx(np.pad(largest.astype(np.uint8), CLOSING), cv2.MORPH_CLOSE, disc)
-    return np.asarray(ndimage.binary_fill_holes(closed[CLOSING:-CLOSING, CLOSING:-CLOSING]), np.bool_)
 
 
 def to_tile(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:

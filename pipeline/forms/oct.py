@@ -89,10 +89,7 @@ def padding(gray: Floats) -> Mask:
 def resample(
     values: Floats, valid: Mask, membrane: NDArray[np.float64], rows: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """A tile (TILE, TILE) of ``rows`` about the membrane: mean over valid pixels, and the valid share of each cell.
-
-    Cells of at least one row are exact area means; smaller cells are interpolated between pixel centres.
-    """
+    """A tile (TILE, TILE) of ``rows`` about the membrane: mean over valid pixels, and each cell's valid share."""
     weight = valid.astype(np.float32)
     step = (rows[1] - rows[0]) / TILE
     take = _area_means if step >= 1 else _interpolated

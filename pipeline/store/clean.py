@@ -48,10 +48,7 @@ class Plan:
 
 
 def clean(store: Store, *, keep: int, registered: Collection[VersionId] = (), delete: bool = False) -> Plan:
-    """Find what can be removed and, with ``delete``, remove it together with folders that become empty.
-
-    Raises ``ValueError`` unless ``keep`` is at least 1.
-    """
+    """Find what can be removed and, with ``delete``, remove it; ``ValueError`` unless ``keep`` is at least 1."""
     if keep < 1:
         raise ValueError(f"keep: expected at least 1, the current version, got {keep}")
     every = _assets(store)

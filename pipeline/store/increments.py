@@ -83,10 +83,7 @@ class Block:
 
 
 def previous_record(store: Store, asset: str, *parts: object) -> Record:
-    """Record of the asset's current version; empty if there is none, it is damaged, or its recipe differs.
-
-    ``parts`` are everything but the sources that decides a row: JSON values and dataclasses.
-    """
+    """Record of the current version; empty without one, if damaged, or if ``parts``, which decide a row, differ."""
     nothing, record = Record(recipe=fingerprint(_FORMAT, *parts)), None
     try:
         store.verify(version := store.current(asset))

@@ -1,5 +1,6 @@
 """The chain of versions behind a version: report, evaluation, checkpoints, proxies, tiles, images, raw files."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ VersionId = tuple[str, str]  # asset and data version
 REPORT = "evaluation_report"
 REPORTS = (REPORT, "benchmark_report", "ablation_report")
 SHORTEST = 6  # hex digits that identify a version
+_PREFIX = re.compile(rf"[0-9a-f]{{{SHORTEST},}}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def named(store: Store, name: str) -> list[VersionId]:
     wanted, at, prefix = name.rpartition("@")
     if at and wanted not in assets:
         raise LookupError(f"the store holds no version of {wanted!r}; {_listed(assets)}")
-    if (at and prefix) or _is_hex(prefix):
+    if (at and prefix) or _PREFIX.fullmatch(prefix):
         return _with_prefix(store, [wanted] if at else assets, prefix, required=bool(at))
     return _of_file(store, Path(name)) if Path(name).exists() else []
 
@@ -137,13 +139,9 @@ def _listed(assets: Sequence[str]) -> str:
     return f"there are {', '.join(assets)}" if assets else "the store is empty, run: proxyano run"
 
 
-def _is_hex(text: str) -> bool:
-    return len(text) >= SHORTEST and set(text) <= set("0123456789abcdef")
-
-
 def _with_prefix(store: Store, assets: Sequence[str], prefix: str, *, required: bool) -> list[VersionId]:
     """The version that begins with ``prefix``."""
-    if not _is_hex(prefix):
+    if not _PREFIX.fullmatch(prefix):
         raise LookupError(f"expected at least {SHORTEST} hex digits of a version, got {prefix!r}")
     every = [(asset, version.data_version) for asset in assets for version in store.versions(asset)]
     found = [id for id in every if id[1].startswith(prefix)]

@@ -48,10 +48,7 @@ def locked(path: Path, asset: str) -> Iterator[None]:
 
 @contextmanager
 def all_locked(folder: Path, *, create: bool) -> Iterator[bool]:
-    """Hold every lock of a folder and yield True, or yield False if another process holds one of them.
-
-    ``create`` makes a missing ``run.lock``, so that no build can begin. Without it no file changes.
-    """
+    """Hold every lock of a folder, with ``create`` a new run.lock too; yields False if another process holds one."""
     with ExitStack() as stack:
         for path in sorted({*folder.glob("*.lock"), *([folder / RUN] if create else [])}):
             lock = FileLock(path, thread_local=False)

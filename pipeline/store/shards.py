@@ -1,7 +1,4 @@
-"""Rows of sharded zarr arrays, and tasks that write them in parallel.
-
-A shard is one file. Tasks that write parts of the same shard overwrite each other, so a task writes whole shards only.
-"""
+"""Rows of sharded zarr arrays, and parallel tasks that write them, each whole shards (one file each) only."""
 
 import hashlib
 import json
@@ -84,10 +81,7 @@ def content_version(digests: Sequence[str], *facts: Any) -> str:
 
 
 def copy_shard(name: str, source: Path, first: int, target: Path, start: int) -> None:
-    """Copy the shard of an array that begins with row ``first`` to where the shard of row ``start`` belongs.
-
-    ``source`` and ``target`` are groups. The arrays must have the ``same_layout``, the shards equal numbers of rows.
-    """
+    """Copy the shard from row ``first`` on to where that of row ``start`` belongs; groups of the ``same_layout``."""
     old, new = _shard_file(source, name, first), _shard_file(target, name, start)
     new.unlink(missing_ok=True)
     if old.is_file():  # zarr writes no file for a shard of zeros

@@ -44,10 +44,7 @@ class RawInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How a version was made.
-
-    Different inputs may give the same content, so a version can have several records; the last one counts.
-    """
+    """How a version was made; of several records, by which different inputs gave it, the last one counts."""
 
     inputs: dict[str, str]  # asset → data version
     raw: RawInput | None = None  # for a manifest, whose inputs lie outside the store
@@ -104,10 +101,7 @@ class Store:
         return self.get(asset, record["data_version"]) if complete else None
 
     def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
-        """Turn a work folder, or a folder inside it, into a version, and remove the rest of the work folder.
-
-        If a complete version with this data version exists, it stays unchanged, including its ``meta``.
-        """
+        """Turn a work folder, or one inside it, into a version unless it exists, and remove the rest of it."""
         target = self.folder(asset, data_version)
         builds = self._path("work", asset)
         build = builds / work.relative_to(builds).parts[0] if work.is_relative_to(builds) else None
@@ -115,28 +109,23 @@ class Store:
             if (target / MARKER).is_file():
                 shutil.rmtree(work)
             else:
-                self._move(asset, work, data_version, meta)
+                for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
+                    leftover.unlink()
+                if not (files := hash_folder(work)):
+                    raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
+                about = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files}
+                text = json.dumps({**about, "created": _now()}, indent=1)  # first, as ``meta`` may be no JSON
+                if target.exists():  # a run was killed between the rename and the marker
+                    shutil.rmtree(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                work.rename(target)
+                sync(target.parent)
+                write_file(target / MARKER, text.encode())
             if build is not None:
                 _write_json(self._json("built", asset, build.name), {"data_version": data_version})
                 if build.exists():
                     shutil.rmtree(build)
         return self.get(asset, data_version)
-
-    def _move(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> None:
-        """Hash the files of ``work``, move it to its place and write the marker."""
-        target = self.folder(asset, data_version)
-        for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
-            leftover.unlink()
-        if not (files := hash_folder(work)):
-            raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
-        content = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files, "created": _now()}
-        text = json.dumps(content, indent=1)  # before anything moves, as ``meta`` may be no JSON
-        if target.exists():  # a run was killed between the rename and the marker
-            shutil.rmtree(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work.rename(target)
-        sync(target.parent)
-        write_file(target / MARKER, text.encode())
 
     def point(self, version: Version) -> None:
         """Make a complete version the one that readers get, in one atomic step."""
@@ -180,9 +169,8 @@ class Store:
 
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store facts about a version's build (minutes, memory) unless there are some; returns what is stored."""
-        path = self._json("notes", version.asset, version.data_version)
-        if not path.is_file():
-            _write_json(path, dict(values))
+        if not self.noted(version):
+            _write_json(self._json("notes", version.asset, version.data_version), dict(values))
         return self.noted(version)
 
     def noted(self, version: Version) -> dict[str, Any]:

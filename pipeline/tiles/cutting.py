@@ -1,7 +1,4 @@
-"""First pass of a tiles build: cut images, batch by batch, into part files.
-
-A part holds the tiles of a few images and what each image gave; its name is a hash of the content of its images.
-"""
+"""First pass of a tiles build: cut images, batch by batch, into part files named by the images' content."""
 
 import hashlib
 import io
@@ -131,10 +128,7 @@ class Cutter:
         return tiles
 
     def _read(self, image: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
-        """Bytes of an image and of its masks; raises ``DatasetUnusable`` if they differ from the manifest.
-
-        Later builds reuse rows by the manifest's hashes, so tiles of other content must not be stored under them.
-        """
+        """Bytes of an image and its masks; ``DatasetUnusable`` unless they are those of the manifest's hashes."""
         data = self.raw.read(image["path"])
         masks = {lesion: self.raw.read(path) for lesion, path in _masks(image).items()}
         marked = hashlib.sha256(b"".join(hashlib.sha256(mask).digest() for mask in masks.values())).hexdigest()

@@ -1,7 +1,4 @@
-"""Load tiles into memory, downsample them to the training size, and stitch grids of tiles to canvases.
-
-Legend: n tiles, C channels, h and w rows and columns after downsampling.
-"""
+"""Load tiles into memory, downsample them to the training size (h, w), stitch grids of tiles to canvases."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass

@@ -46,7 +46,8 @@ def build_proxies(
         source, neutral = open_array(tiles.path, "pixels"), read_neutral(tiles.path)
         shape = (source.shape[0], config.channels(source.shape[1]), TILE, TILE)
         record = previous_record(store, asset, about, neutral, code_version)
-        keys = tile_keys(tiles)
+        cut = Record.read(tiles.path)
+        keys = [] if cut is None else [row[1] for row in cut.digests]  # pixels and validity, which decide a proxy
         previous = [record.first_row(tile) for tile in keys] or [NEW] * source.shape[0]
         title = f"{asset}: {previous.count(NEW)} of {len(previous)} tiles"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
@@ -68,12 +69,6 @@ def build_proxies(
             Record(recipe=record.recipe, sources=sources, digests=digests).write(work / "content")
         data_version = content_version([row[-1] for row in digests], about, list(shape))
         return store.publish(asset, work / "content", data_version, {"tiles": len(digests), **about})
-
-
-def tile_keys(tiles: Version) -> list[str]:
-    """Hash of pixels and validity of every tile, which decide its proxy; empty for a version without a record."""
-    record = Record.read(tiles.path)
-    return [] if record is None else [row[1] for row in record.digests]
 
 
 def make_proxies(rows: NDArray[np.integer], *, tiles: Path, config: ProxyConfig) -> dict[str, NDArray[np.uint8]]:

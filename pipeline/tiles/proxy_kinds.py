@@ -77,10 +77,7 @@ class ProxyConfig:
 
 
 def superpixel_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """Each pixel replaced by the mean of its SLIC superpixel, taken over the superpixel's valid pixels (Eq. 1).
-
-    Colours are compared in RGB, so that compactness has the same meaning for one and three channels.
-    """
+    """Each pixel replaced by the mean of its SLIC superpixel's valid pixels (Eq. 1); colours are compared in RGB."""
     how = {"n_segments": config.segments, "compactness": config.compactness, "max_num_iter": config.iterations}
     axis = None if tile.ndim == 2 else -1
     labels = slic(tile, **how, enforce_connectivity=True, convert2lab=False, start_label=0, channel_axis=axis)

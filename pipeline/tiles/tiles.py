@@ -11,13 +11,11 @@ writes all rows, shard by shard, from the parts and the current version. It resu
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
-from numpy.typing import NDArray
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.raw import RawFolder
@@ -89,6 +87,7 @@ def build_tiles(
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
         facts = _facts(form, lesions, cuts, record if any(row != NEW for row in previous) else None)
         leads = {"pixels": (facts["channels"],), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
+        place = np.cumsum(np.equal(previous, NEW)) - 1  # of a new row among all new rows
         digests = build_arrays(
             work,
             {name: (len(index), *lead, TILE, TILE) for name, lead in leads.items()},
@@ -97,7 +96,7 @@ def build_tiles(
             level=config.level,
             record=record,
             previous=previous,
-            make=partial(_cut_rows, cuts, np.cumsum(np.equal(previous, NEW)) - 1),
+            make=lambda rows: cuts.rows(int(place[rows[0]]), int(place[rows[-1]]) + 1),
             title=f"{asset}: store",
             workers=workers,
         )
@@ -159,8 +158,3 @@ def _facts(form: Form, lesions: Sequence[str], cuts: Cuts, previous: Record | No
     facts = {"form": form.name, "form_version": form.version, "neutral": form.neutral, "lesions": list(lesions)}
     facts["canvases"] = {name: list(grid) for name, grid in form.canvases.items()}
     return {**facts, "channels": channels.pop()}
-
-
-def _cut_rows(cuts: Cuts, place: NDArray[np.intp], rows: NDArray[np.intp]) -> dict[str, NDArray[np.uint8]]:
-    """New ``rows`` of the arrays; ``place`` numbers the new rows among all rows."""
-    return cuts.rows(int(place[rows[0]]), int(place[rows[-1]]) + 1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pipeline.data.checks import raw_files, verify
 
 from pipeline.data.raw import RawFolder, fingerprint
-from pipeline.data.verification import raw_files, verify
 from pipeline.store.lineage import chain, closure, named, unknown
 from pipeline.store.versions import MARKER, Provenance, RawInput, Store, Version
 from pipeline.store.versions import fingerprint as content_fingerprint

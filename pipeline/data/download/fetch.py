@@ -115,6 +115,12 @@ def find_archive(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / UNPACKED / name) if path.is_file()), None)
 
 
+def archives_in(folder: Path) -> list[Path]:
+    """Archives in the folder and below it except hidden ones, sorted."""
+    found = [path for path in folder.rglob("*") if path.name.lower().endswith(ARCHIVES) and path.is_file()]
+    return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+
+
 def fetch(
     file: RemoteFile, folder: Path, url: str, *, site: Mapping[str, str] | None = None, progress: bool = False
 ) -> Fetched:

@@ -30,11 +30,6 @@ def eight_bits(values: NDArray[np.floating], highest: int = 255) -> Image:
     return np.asarray(np.clip(values, 0, highest), np.uint8)
 
 
-def bump(ys: Field, xs: Field, y: float, x: float, ry: float, rx: float) -> Field:
-    """Gaussian of height 1 around (y, x) with radii in px."""
-    return np.asarray(np.exp(-0.5 * (((ys - y) / ry) ** 2 + ((xs - x) / rx) ** 2)), np.float32)
-
-
 def disc(ys: Field, xs: Field, y: float, x: float, ry: float, rx: float, soft: float = 0.15) -> Field:
     """1 inside an ellipse, 0 outside, with a rim that is ``soft`` of the radius wide."""
     distance = np.sqrt(((ys - y) / ry) ** 2 + ((xs - x) / rx) ** 2)
@@ -108,7 +103,8 @@ def fundus(rng: np.random.Generator) -> Image:
     image = shade[..., None] * colour * (1 + 0.01 * noise(rng, FUNDUS, 3)[..., None])
     side = 1 if rng.random() < 0.5 else -1
     dy, dx = cy + rng.uniform(-25, 25), cx + side * rng.uniform(225, 260)
-    image *= 1 - 0.5 * bump(ys, xs, cy + 15, cx - side * 10, 52, 52)[..., None]
+    fovea = np.exp(-0.5 * (((ys - (cy + 15)) / 52) ** 2 + ((xs - (cx - side * 10)) / 52) ** 2))
+    image *= 1 - 0.5 * fovea[..., None]
     head = disc(ys, xs, dy, dx, 80, 74, 0.5)[..., None]
     image = image * (1 - head) + head * np.array([242, 190, 110], np.float32) * shade[..., None]
     vessels = _vessels(rng, (dy, dx), -side, (cy, cx))[..., None]

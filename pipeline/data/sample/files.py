@@ -23,10 +23,7 @@ Files = Iterator[tuple[str, bytes]]
 
 
 def write_sample(root: Path, seed: int = 0) -> None:
-    """Write ``brain_mri``, ``oct`` and ``idrid`` into ``root``, the same bytes for a seed, unless they are there.
-
-    Raises ``FileExistsError`` where ``root`` holds other files.
-    """
+    """Write the data sets into ``root`` unless they are there; ``FileExistsError`` where it holds other files."""
     wanted = {"seed": seed, "version": VERSION}
     marker = root / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == wanted:

@@ -73,19 +73,20 @@ class Own:
     def roots(self) -> tuple[Root, ...]:
         """The user's folders."""
         about, base = self.description, self.file.parent
-        found: list[Root] = []
+        groups: list[tuple[str, Sequence[Path], Path, dict[str, str]]]  # link, folders, their base, fields of a root
+        groups = [("normal", about.normal, base, {"klass": "normal"})]
         if about.split.by == "folder":
-            above = base / about.normal[0].expanduser()
-            for split, folders in about.split.folders.items():
-                found += _roots(f"normal/{split}", folders, above, klass="normal", split=split)
-        else:
-            found += _roots("normal", about.normal, base, klass="normal")
+            above, splits = base / about.normal[0].expanduser(), about.split.folders.items()
+            groups = [(f"normal/{split}", some, above, {"klass": "normal", "split": split}) for split, some in splits]
         unnamed = set(about.abnormal) == {"abnormal"}
         for klass, folders in about.abnormal.items():
-            found += _roots("abnormal" if unnamed else f"abnormal/{klass}", folders, base, klass=klass)
-        for lesion, folders in about.masks.items():
-            found += _roots(f"masks/{lesion}", folders, base, lesion=lesion)
-        return tuple(found)
+            groups.append(("abnormal" if unnamed else f"abnormal/{klass}", folders, base, {"klass": klass}))
+        groups += [(f"masks/{lesion}", folders, base, {"lesion": lesion}) for lesion, folders in about.masks.items()]
+        return tuple(
+            Root(link=link if len(folders) == 1 else f"{link}/{number}", folder=start / folder.expanduser(), **fields)
+            for link, folders, start, fields in groups
+            for number, folder in enumerate(folders, start=1)  # several folders are numbered below the link's name
+        )
 
     @property
     def row(self) -> Dataset:
@@ -151,20 +152,8 @@ def own_datasets(folder: Path) -> list[Own]:
     return [read_own(file) for file in own_files(folder)]
 
 
-def _roots(
-    link: str, folders: Sequence[Path], base: Path, *, klass: str = "", split: str = "", lesion: str = ""
-) -> Iterator[Root]:
-    """A single folder has the link's name; several are numbered below it."""
-    for number, folder in enumerate(folders, start=1):
-        name = link if len(folders) == 1 else f"{link}/{number}"
-        yield Root(link=name, folder=base / folder.expanduser(), klass=klass, split=split, lesion=lesion)
-
-
 def link(folder: Path, targets: Mapping[str, Path]) -> Path:
-    """Make ``folder`` hold exactly one link for each target (name, may contain slashes → folder), and return it.
-
-    Raises ``DatasetUnusable`` where a target is no folder.
-    """
+    """Make ``folder`` hold one link for each target (name → folder); ``DatasetUnusable`` where one is no folder."""
     for name, target in targets.items():
         if not target.is_dir():
             got = f"got nothing there; bring it back, or change {folder.with_suffix('.yaml')}"

@@ -1,7 +1,4 @@
-"""The description of a user's data set: a YAML file of a few lines, checked field by field.
-
-Folders are absolute, begin with ``~``, or are relative to the YAML file.
-"""
+"""The description of a user's data set: a YAML file with folders that are absolute or relative to it."""
 
 import re
 from pathlib import Path
