@@ -68,7 +68,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
             data = path.read_bytes()
             pages = _dicom(data) if data[128:132] == b"DICM" else _pages(data)
         for number, image in enumerate(pages):
-            yield Frame(path, number, *((None, str(image)) if isinstance(image, UnusableImage) else (image, "")))
+            reason = str(image) if isinstance(image, UnusableImage) else ""
+            yield Frame(path, number, None if isinstance(image, UnusableImage) else image, reason)
         if number < 0:
             yield Frame(path, 0, None, "the file holds no image")
     except (UnusableImage, OSError) as error:

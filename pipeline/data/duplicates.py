@@ -57,12 +57,9 @@ def duplicate_groups(
 
 
 def near_duplicates(
-    images: Sequence[Gray],
-    progress: bool = False,
-    rule: DuplicateRule | None = None,
-    rows: int = 512,  # images compared at a time: bounds the memory
+    images: Sequence[Gray], progress: bool = False, rule: DuplicateRule | None = None, rows: int = 512
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of indices of images that show the same thing; each image pairs with itself."""
+    """Pairs of indices of images that show the same thing, itself included; ``rows`` at a time bound the memory."""
     rule = rule or DuplicateRule()
     left = _prints(images, (1, 1), rule)
     # Only one side is flipped: a flip of both changes neither correlation.

@@ -145,7 +145,5 @@ class Slot:
 def slots(canvases: Mapping[str, tuple[int, int]]) -> Iterator[Slot]:
     """The slots of a form in tile order: canvas by canvas, row by row."""
     for canvas, (rows, cols) in canvases.items():
-        for row in range(rows):
-            for col in range(cols):
-                name = canvas if rows * cols == 1 else f"{canvas}/{row}{col}"
-                yield Slot(name, canvas, row, col)
+        for row, col in np.ndindex(rows, cols):
+            yield Slot(canvas if rows * cols == 1 else f"{canvas}/{row}{col}", canvas, row, col)

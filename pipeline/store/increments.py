@@ -47,8 +47,7 @@ class Record:
     """What later builds can reuse of a version."""
 
     recipe: str
-    sources: Mapping[str, tuple[int, int] | str] = field(default_factory=dict)
-    """Key → first row and number of rows, or why the source was refused."""
+    sources: Mapping[str, tuple[int, int] | str] = field(default_factory=dict)  # key → first row, number; or why not
     digests: Sequence[RowDigests] = ()  # of every row
     folder: Path | None = field(default=None, compare=False)  # of the version; None: there is nothing to reuse
 
@@ -121,13 +120,9 @@ def build_arrays(
         for name, shape in shapes.items():
             create(group, name, shape, shard=shard, level=level)
         write_file(work / "laid-out", b"")
-    digests = run_tasks(
-        partial(_fill, source=record.folder, content=content, records=work / "shards", names=names, make=make),
-        _blocks(previous, record, content, names, shard),
-        title=title,
-        workers=workers,
-        scheduler_address=scheduler_address,
-    )
+    fill = partial(_fill, source=record.folder, content=content, records=work / "shards", names=names, make=make)
+    blocks = _blocks(previous, record, content, names, shard)
+    digests = run_tasks(fill, blocks, title=title, workers=workers, scheduler_address=scheduler_address)
     return [row for block in digests for row in block]
 
 
