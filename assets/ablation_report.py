@@ -14,7 +14,7 @@ from pipeline.experiments.ablations import changes, seedless
 from pipeline.reports.ablations.experiments import DataSet, Experiment
 from pipeline.reports.ablations.report import ASSET, draft
 from pipeline.store.versions import Store, Version
-from pipeline.tiles.contact_sheet import kinds_sheet
+from pipeline.tiles.checks import kinds_sheet
 
 REPORT = ASSET
 

@@ -10,7 +10,7 @@ from assets.charts import split_chart
 from assets.materialize import picture
 from assets.stage import Check, Task
 from assets.tables import tabled
-from pipeline.data import manifest_checks as checks
+from pipeline.data import checks
 from pipeline.data.manifest import build_manifest
 from pipeline.store.versions import Version
 from pipeline.wiring.tracking import StageRun

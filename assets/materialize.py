@@ -7,8 +7,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.evaluation import checks as result_checks
-from pipeline.store.provenance import Provenance, RawInput
-from pipeline.store.versions import Store, Version
+from pipeline.store.versions import Provenance, RawInput, Store, Version
 from pipeline.wiring.commit import git_commit
 from pipeline.wiring.meter import metered
 from pipeline.wiring.tracking import Origin, StageRun, Tracker

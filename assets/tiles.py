@@ -8,7 +8,7 @@ from assets.tables import tabled
 from pipeline.forms import FORMS
 from pipeline.store.versions import Version
 from pipeline.tiles import checks
-from pipeline.tiles.contact_sheet import proxy_sheet, tile_sheet
+from pipeline.tiles.checks import proxy_sheet, tile_sheet
 from pipeline.tiles.loading import read_index
 from pipeline.tiles.normals import build_normals, proxies_of
 from pipeline.tiles.proxies import build_proxies

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import ndimage
 
 from pipeline import load_detector
-from pipeline.data.read.frames import read_frames
+from pipeline.data.decode import read_frames
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.domain import LIMIT
 from pipeline.errors import UnusableImage

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.datasets import DATASETS
+from pipeline.data.decode import decode_image
 from pipeline.data.manifest import build_manifest
-from pipeline.data.raw import RawFolder, read_image
+from pipeline.data.raw import RawFolder
 from pipeline.data.sample import drawings as phantoms
 from pipeline.data.sample.files import jpeg
 from pipeline.data.splits import ImagesConfig
@@ -62,7 +63,7 @@ def change_one(folder: Path) -> None:
     """Mirror the middle one of the training normals."""
     files = sorted(path for path in folder.rglob("*.jp*g") if path.parent.name == "NORMAL" and "train" in path.parts)
     chosen = files[len(files) // 2]
-    pixels = read_image(RawFolder(chosen.parent), chosen.name)
+    pixels = decode_image(RawFolder(chosen.parent).read(chosen.name))
     chosen.write_bytes(jpeg(np.ascontiguousarray(pixels[:, ::-1])))
 
 

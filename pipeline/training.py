@@ -19,8 +19,9 @@ from models.source import TensorSource
 from models.trainer import TrainResult, fit
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.forms.form import SCORED
+from pipeline.store.files import write_file
 from pipeline.store.shards import open_array
-from pipeline.store.versions import Store, Version, fingerprint, write_file
+from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import load_tiles, read_neutral
 
 Log = Callable[[int, dict[str, float]], None]

@@ -34,8 +34,8 @@ def clean(
 
 def _tell(plan: Plan, *, registered: int, deleted: bool) -> None:
     console = console_of()
-    for item in plan.skipped:
-        console.print(f"[yellow]{item.asset}: left alone, {escape(item.why)}[/]", highlight=False, soft_wrap=True)
+    for asset, why in plan.skipped.items():
+        console.print(f"[yellow]{asset}: left alone, {escape(why)}[/]", highlight=False, soft_wrap=True)
     if registered:
         console.print(f"Registered models refer to {registered} versions; they stay, with all they were made from.")
     if not plan.removals:

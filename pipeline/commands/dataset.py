@@ -17,11 +17,10 @@ from pipeline.commands.dataset_preview import print_counts, print_groups, print_
 from pipeline.data.manifest import make_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SPLITS, ImagesConfig
-from pipeline.data.user_datasets.dataset import Own, checked, own_files, read_own, refused
+from pipeline.data.user_datasets.dataset import Own, checked, link, own_files, read_own, refused
 from pipeline.data.user_datasets.description import DEALT, described
-from pipeline.data.user_datasets.links import link
 from pipeline.errors import ConfigError, ProxyAnoError
-from pipeline.store.versions import write_file
+from pipeline.store.files import write_file
 from pipeline.wiring.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)

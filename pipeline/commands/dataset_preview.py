@@ -9,8 +9,7 @@ from rich.table import Table
 
 from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SPLITS, UNUSED
-from pipeline.data.user_datasets.dataset import Own
-from pipeline.data.user_datasets.scan import find_masks
+from pipeline.data.user_datasets.dataset import Own, find_masks
 from pipeline.errors import DatasetUnusable
 
 FEW = 5  # unusable files that are listed

@@ -9,21 +9,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
-from pipeline.data.archives import damage
-from pipeline.data.datasets import DATASETS
-from pipeline.data.download.checksums import (
+from pipeline.data.datasets import DATASETS, Presence, look
+from pipeline.data.download.fetch import (
     UNPACKED,
+    Fetched,
+    address,
+    archives_in,
     compare,
+    fetch,
+    find_archive,
     original_name,
     published,
     record,
     recorded,
     recorded_checksum,
+    unpack,
 )
-from pipeline.data.download.fetch import Fetched, address, fetch, find_archive
-from pipeline.data.download.presence import Presence, archives_in, look
 from pipeline.data.download.sources import SOURCES
-from pipeline.data.download.unpack import unpack
+from pipeline.data.raw import damage
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 

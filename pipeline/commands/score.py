@@ -37,7 +37,7 @@ def score(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
-    from pipeline.data.read.frames import find_files
+    from pipeline.data.decode import find_files
     from pipeline.detectors.folder.output import FORMATS, UNUSABLE, ScoreFolder
     from pipeline.detectors.folder.stream import stream
 

@@ -1,7 +1,6 @@
 """Duplicate groups: files that show the same slice, whether flipped, sharpened, brightened, cropped or re-encoded.
 
-Plain correlation misses sharpened copies and perceptual hashes miss crops, so any of three signs is enough. A split by
-these groups keeps copies of training images out of the test set.
+Plain correlation misses sharpened copies and perceptual hashes miss crops, so any of three signs is enough.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 Gray = NDArray[np.uint8]
-FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Steps along rows and columns: unchanged, mirrored, upside down, both."""
+FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # steps along rows and columns: unchanged, mirrored, upside down, both
 LONGEST = 512  # px, longest side of the copies that are compared
 DARK = 0.15  # share of the brightness range below which a row or column is frame
 
@@ -33,13 +31,8 @@ class DuplicateRule:
     sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass subtracts
 
 
-@dataclass(frozen=True)
-class Prints:
-    """What images are compared by: unit vectors (n, 64·64) and (n, 32·32), hash bits ±1 (n, 64)."""
-
-    high: NDArray[np.float32]
-    plain: NDArray[np.float32]
-    bits: NDArray[np.float32]
+Prints = tuple[NDArray[np.float32], ...]
+"""What images are compared by: unit vectors (n, 64·64) and (n, 32·32), hash bits ±1 (n, 64)."""
 
 
 def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
@@ -47,9 +40,8 @@ def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
     rows, cols = (round(side * (1 - middle) / 2) for side in pixels.shape[:2])
     pixels = pixels[rows : pixels.shape[0] - rows, cols : pixels.shape[1] - cols]
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    scale = LONGEST / max(gray.shape)
-    if scale < 1:
-        size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
+    if (scale := LONGEST / max(gray.shape)) < 1:
+        size = [max(1, round(side * scale)) for side in gray.shape[::-1]]
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     return np.asarray(gray, np.uint8)
 
@@ -59,37 +51,26 @@ def duplicate_groups(
 ) -> NDArray[np.int64]:
     """Label of the duplicate group of each uint8 (H, W) image, counted from 0."""
     pairs = np.array(list(near_duplicates(images, progress, rule)), np.int64).reshape(-1, 2)
-    n = len(images)
-    graph = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    graph = sparse.coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(images), len(images)))
     # Groups are connected components: two images that do not match directly may both match a third.
-    labels: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
-    return labels
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def near_duplicates(
-    images: Sequence[Gray],
-    progress: bool = False,
-    rule: DuplicateRule | None = None,
-    rows: int = 512,  # images compared at a time: bounds the memory
+    images: Sequence[Gray], progress: bool = False, rule: DuplicateRule | None = None, rows: int = 512
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of indices of images that show the same thing; each image pairs with itself."""
+    """Pairs of indices of images that show the same thing, itself included; ``rows`` at a time bound the memory."""
     rule = rule or DuplicateRule()
     left = _prints(images, (1, 1), rule)
     # Only one side is flipped: a flip of both changes neither correlation.
     for flip in tqdm(FLIPS, desc="duplicate groups", disable=not progress, leave=False):
         right = left if flip == (1, 1) else _prints(images, flip, rule)
         for start in range(0, len(images), rows):
-            for i, j in np.argwhere(_alike(left, slice(start, start + rows), right, rule)):
-                yield start + int(i), int(j)
-
-
-def _alike(left: Prints, chosen: slice, right: Prints, rule: DuplicateRule) -> NDArray[np.bool_]:
-    """Which of the chosen rows of ``left`` look like which of ``right``, as matrix products."""
-    differing = (left.bits.shape[1] - left.bits[chosen] @ right.bits.T) / 2
-    found: NDArray[np.bool_] = differing <= rule.hash_bits + 0.5
-    found |= left.high[chosen] @ right.high.T > rule.high_pass
-    found |= left.plain[chosen] @ right.plain.T > rule.plain
-    return found
+            high, plain, bits = (
+                mine[start : start + rows] @ theirs.T for mine, theirs in zip(left, right, strict=True)
+            )
+            alike = (high > rule.high_pass) | (plain > rule.plain) | ((64 - bits) / 2 <= rule.hash_bits + 0.5)
+            yield from ((start + int(i), int(j)) for i, j in np.argwhere(alike))
 
 
 def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) -> Prints:
@@ -101,7 +82,7 @@ def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) 
         plain.append(_unit(_resized(crop, 32)))
         bits.append(np.where(imagehash.phash(Image.fromarray(crop)).hash.ravel(), 1, -1))
     sized = zip((high, plain, bits), (64 * 64, 32 * 32, 64), strict=True)
-    return Prints(*(np.array(part, np.float32).reshape(len(images), size) for part, size in sized))
+    return tuple(np.array(part, np.float32).reshape(len(images), size) for part, size in sized)
 
 
 def _content(image: Gray) -> Gray:
@@ -121,7 +102,6 @@ def _resized(image: Gray, side: int) -> NDArray[np.float32]:
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Flat vector of mean 0 and length 1, so that a product is a correlation; a flat image becomes zeros."""
-    centred: NDArray[np.float32] = (values - values.mean()).ravel()
+    centred = (values - values.mean()).ravel()
     length = float(np.linalg.norm(centred))
-    scaled: NDArray[np.float32] = centred / length if length > 1e-3 else np.zeros_like(centred)
-    return scaled
+    return np.asarray(centred / length if length > 1e-3 else np.zeros_like(centred), np.float32)

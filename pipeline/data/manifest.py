@@ -1,7 +1,6 @@
 """From a download to ``<dataset>/images``: every image read once to its end, identified by its content, in one split.
 
-A file that cannot be used goes to the quarantine with the reason; only a data set without any usable image stops the
-lane.
+A file that cannot be used goes to the quarantine with the reason.
 """
 
 import hashlib
@@ -11,29 +10,62 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
+from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.duplicates import Gray, duplicate_groups, small_gray
-from pipeline.data.layouts.candidate import Candidate
-from pipeline.data.raw import RawFolder, read_mask
+from pipeline.data.layouts import Candidate
+from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
-from pipeline.data.read.decode import decode_image
-from pipeline.data.schema import IMAGES, QUARANTINE
-from pipeline.data.splits import UNUSED, ImagesConfig
+from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig
 from pipeline.errors import DatasetUnusable, UnusableImage
-from pipeline.store.versions import Store, Version, fingerprint, write_file
+from pipeline.store.files import write_file
+from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
-Problem = tuple[str, str]
-"""Path of a file that cannot be used, and the reason."""
+Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
+FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need
+
+IMAGES = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, pa.Check.str_matches(r"^[0-9a-f]{16}$"), unique=True),
+        "path": pa.Column(str, unique=True),
+        "sha256": pa.Column(str, pa.Check.str_matches(r"^[0-9a-f]{64}$"), unique=True),
+        "label": pa.Column("int8", pa.Check.isin([0, 1])),
+        "klass": pa.Column(str),
+        "group": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "split": pa.Column(str, pa.Check.isin([*SPLITS, UNUSED])),
+        "width": pa.Column("int32", pa.Check.gt(0)),  # px
+        "height": pa.Column("int32", pa.Check.gt(0)),  # px
+        "bytes": pa.Column("int64", pa.Check.gt(0)),
+        "source": pa.Column(str),
+        "masks": pa.Column(str),  # JSON: lesion name → path
+        "masks_sha256": pa.Column(str),  # of the masks' contents in that order; empty where there are none
+    },
+    checks=[
+        pa.Check(lambda t: (t["label"] == 0) == (t["klass"] == "normal"), error="label 0 is exactly the class normal"),
+        pa.Check(lambda t: t["image_id"] == t["sha256"].str[:16], error="image_id is the start of sha256"),
+        pa.Check(
+            lambda t: (t["label"] == 0) | t.split.isin(["test", UNUSED]), error="abnormal images are only in test"
+        ),
+    ],
+    coerce=True,
+    strict=True,
+    ordered=True,
+)
+"""One row for each image, sorted by split and path."""
+
+QUARANTINE = pa.DataFrameSchema({"path": pa.Column(str), "reason": pa.Column(str)}, strict=True, ordered=True)
+"""One row for each unusable file, with the reason; an image with an unusable mask is listed beside its mask."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +86,7 @@ def build_manifest(
     code_version: str = "1",
     progress: bool = False,
 ) -> Version:
-    """Publish ``<dataset>/images``: images.parquet, quarantine.parquet and counts.json; ``meta`` holds the counts.
-
-    ``source_version`` is the fingerprint of the raw folder, computed if not given. Raises ``DatasetUnusable`` where
-    no normal or no abnormal image is usable.
-    """
+    """Publish ``<dataset>/images``; raises ``DatasetUnusable`` where no normal or no abnormal image is usable."""
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)
     key = fingerprint(source, config, list(dataset.decides), code_version)
@@ -84,42 +112,34 @@ def make_manifest(
         raise DatasetUnusable(
             f"{dataset.name}: no image of {dataset.title} found in {raw.root}, got {got}{broken}\n{dataset.wanted}"
         )
-    readings, problems = _read_all(raw, dataset, candidates, progress)
-    readings, repeated = _unique(readings)
-    problems = [*raw.broken.items(), *problems, *repeated]
-    _require_both_labels(dataset, raw, readings, problems)
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:  # decoding releases the interpreter lock
+        each, title = pool.map(partial(_read, raw, dataset), candidates), f"{dataset.name}: reading"
+        results = list(tqdm(each, total=len(candidates), desc=title, disable=not progress))
+    readings, repeated = _unique([result for result in results if isinstance(result, Reading)])
+    unusable = [problem for result in results if not isinstance(result, Reading) for problem in result]
+    problems = [*raw.broken.items(), *unusable, *repeated]
+    labels = {reading.row["label"] for reading in readings}
+    for label, kind in ((0, "normal"), (1, "abnormal")):
+        if label not in labels:
+            reasons = "".join(f"\n  {path}: {reason}" for path, reason in problems[:5])
+            raise DatasetUnusable(
+                f"{dataset.name}: no usable {kind} image in {raw.root}; {len(readings)} others are usable, "
+                f"{len(problems)} files are not{':' if reasons else ''}{reasons}\n{dataset.wanted}"
+            )
 
     def alike(places: Sequence[int]) -> NDArray[np.int64]:
-        if dataset.duplicates is None or not places:
-            return np.arange(len(places))
         smalls = [small for place in places if (small := readings[place].small) is not None]
+        if not smalls:
+            return np.arange(len(places))
         return duplicate_groups(smalls, progress=progress, rule=dataset.duplicates)
 
     rows = pd.DataFrame([reading.row for reading in readings])
     placed = dataset.split(rows, config, config.shares or dataset.shares, alike)
     rows = rows.assign(group=placed["group"], split=placed["split"])
     images = rows[list(IMAGES.columns)].sort_values(["split", "path"], ignore_index=True)
-    images = images.astype({"label": "int8", "width": "int32", "height": "int32", "bytes": "int64"})
     quarantine = pd.DataFrame(sorted(problems), columns=["path", "reason"], dtype=str)
     counts = _count(dataset, config, candidates, rows, len(quarantine))
     return IMAGES.validate(images), QUARANTINE.validate(quarantine), counts
-
-
-def _read_all(
-    raw: RawFolder, dataset: Dataset, candidates: Sequence[Candidate], progress: bool
-) -> tuple[list[Reading], list[Problem]]:
-    """Readings in the order of the candidates; threads decode, as decoding releases the interpreter lock."""
-    readings: list[Reading] = []
-    problems: list[Problem] = []
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        results = pool.map(lambda candidate: _read(raw, dataset, candidate), candidates)
-        title = f"{dataset.name}: reading"
-        for result in tqdm(results, total=len(candidates), desc=title, disable=not progress):
-            if isinstance(result, Reading):
-                readings.append(result)
-            else:
-                problems += result
-    return readings, problems
 
 
 def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading | list[Problem]:
@@ -139,31 +159,19 @@ def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading | l
     problems = []
     for mask in candidate.masks.values():
         try:
-            read_mask(raw, mask, (height, width))
-            mask_hash.update(hashlib.sha256(raw.read(mask)).digest())
+            marks = raw.read(mask)
+            decode_mask(marks, (height, width))
+            mask_hash.update(hashlib.sha256(marks).digest())
         except UnusableImage as error:
             problems.append((mask, str(error)))
     if problems:
         reason = f"its mask {problems[0][0]} cannot be used, and a missing lesion would count as normal"
         return [*problems, (path, reason)]
     digest = hashlib.sha256(data).hexdigest()
-    row = {
-        "image_id": digest[:16],
-        "path": path,
-        "sha256": digest,
-        "label": label,
-        "klass": candidate.klass,
-        "width": width,
-        "height": height,
-        "bytes": len(data),
-        "source": candidate.source,
-        "masks": json.dumps(dict(candidate.masks)),
-        "masks_sha256": mask_hash.hexdigest() if candidate.masks else "",
-        "part": candidate.part,
-        "official": candidate.official,
-        "patient": candidate.patient,
-        "order": candidate.order,
-    }
+    row = {"image_id": digest[:16], "sha256": digest, "label": label, "width": width, "height": height}
+    row |= {name: getattr(candidate, name) for name in ("path", "klass", "source", *FOR_SPLITS)}
+    row |= {"bytes": len(data), "masks": json.dumps(dict(candidate.masks))}
+    row |= {"masks_sha256": mask_hash.hexdigest() if candidate.masks else ""}
     return Reading(row, None if dataset.duplicates is None else small_gray(pixels, dataset.middle))
 
 
@@ -182,19 +190,6 @@ def _unique(readings: list[Reading]) -> tuple[list[Reading], list[Problem]]:
             kept.append(same[0])
             problems += [(path, f"same content as {paths[0]}") for path in paths[1:]]
     return kept, problems
-
-
-def _require_both_labels(
-    dataset: Dataset, raw: RawFolder, readings: Sequence[Reading], problems: Sequence[Problem]
-) -> None:
-    labels = {reading.row["label"] for reading in readings}
-    for label, kind in ((0, "normal"), (1, "abnormal")):
-        if label not in labels:
-            reasons = "".join(f"\n  {path}: {reason}" for path, reason in problems[:5])
-            raise DatasetUnusable(
-                f"{dataset.name}: no usable {kind} image in {raw.root}; {len(readings)} others are usable, "
-                f"{len(problems)} files are not{':' if reasons else ''}{reasons}\n{dataset.wanted}"
-            )
 
 
 def _count(

@@ -1,30 +1,130 @@
 """A folder of downloads as one list of files, whether unpacked or inside .zip and .tar.gz archives.
 
-A path is relative to the folder, in posix form; a file in an archive is ``archive.zip!/inner/path``. Nothing is
-unpacked into the folder, and only listed paths can be read, so a member named ``../x`` is harmless.
+A path is relative to the folder, in posix form; a file in an archive is ``archive.zip!/inner/path``. Only listed paths
+can be read, so a member named ``../x`` is harmless.
 """
 
+import gzip
 import hashlib
 import json
 import os
+import shutil
+import tarfile
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+import weakref
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.data.archives import SUFFIXES as ARCHIVES
-from pipeline.data.archives import Archive
-from pipeline.data.read.decode import decode_image, decode_mask
 from pipeline.errors import DatasetUnusable, UnusableImage
-from pipeline.store.versions import write_file
+from pipeline.store.files import write_file
 
 KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv")
 """Suffixes of the files of a data set; all others (licences, thumbnails) are skipped."""
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+"""What zipfile, tarfile and gzip raise for a damaged, encrypted or unknown archive."""
+MAX_MEMBER = 1 << 30  # bytes of a member that is read, at most: protects against archive bombs
 _SETTLED = 2.0  # seconds: a file changed more recently could change again within the resolution of its time stamp
+
+
+class Archive:
+    """An open archive, identified by its suffix; ``sizes`` are the bytes of its regular files by inner path.
+
+    A gzip stream can only be read from its start, so a .tar.gz is inflated once: into the folder ``cache``, or into a
+    temporary file without one. Raises ``UnusableImage`` for a truncated or unknown file.
+    """
+
+    def __init__(self, path: Path, cache: Path | None) -> None:
+        self._lock = threading.Lock()
+        self._read: Callable[[str], bytes]
+        try:
+            if path.suffix.lower() == ".zip":
+                packed = zipfile.ZipFile(path)
+                self.sizes = {item.filename: item.file_size for item in packed.infolist() if not item.is_dir()}
+                self._read = packed.read
+            else:
+                file = _plain_tar(path, cache)
+                weakref.finalize(self, file.close)
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    places = {
+                        item.name.removeprefix("./"): (item.size, item.offset_data) for item in tar if item.isreg()
+                    }
+                self.sizes = {name: size for name, (size, _) in places.items()}
+                self._read = lambda name: os.pread(file.fileno(), *places[name])
+        except BROKEN as error:
+            raise UnusableImage(f"the archive cannot be opened: {error}; download it again") from error
+
+    def read(self, name: str) -> bytes:
+        """Content of one member; raises ``UnusableImage`` where it is damaged, encrypted or too large."""
+        size = self.sizes[name]
+        if size > MAX_MEMBER:
+            raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")
+        try:
+            with self._lock:
+                data = self._read(name)
+        except BROKEN as error:
+            raise UnusableImage(f"cannot be read from the archive: {error}") from error
+        if len(data) != size:
+            raise UnusableImage(f"the archive ends inside it: expected {size} bytes, got {len(data)}")
+        return data
+
+
+def damage(path: Path) -> str:
+    """Why an archive cannot be read to its end, by its own checksums; empty if it can. A plain .tar has none."""
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as packed:
+                bad = packed.testzip()
+            return f"its member {bad!r} is damaged" if bad else ""
+        if path.suffix.lower() in (".gz", ".tgz"):
+            with gzip.open(path) as stream:
+                while stream.read(1 << 20):
+                    pass
+    except BROKEN as error:
+        return f"it cannot be read to its end: {error}"
+    return ""
+
+
+def inflated_copy(path: Path, cache: Path) -> Path:
+    """Path of the plain .tar of a .tar.gz in the cache; another one for a changed file of the same name."""
+    status = path.stat()
+    state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return cache / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.tar"
+
+
+def _plain_tar(path: Path, cache: Path | None) -> BinaryIO:
+    if path.suffix.lower() == ".tar":
+        return path.open("rb")
+    if cache is None:
+        unnamed = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as the archive
+        try:
+            _inflate(path, unnamed)
+        except BaseException:
+            unnamed.close()
+            raise
+        unnamed.seek(0)
+        return unnamed
+    cache.mkdir(parents=True, exist_ok=True)
+    target = inflated_copy(path, cache)
+    if not target.is_file():
+        with tempfile.TemporaryDirectory(dir=cache) as work:
+            part = Path(work, target.name)
+            with part.open("wb") as plain:
+                _inflate(path, plain)
+            os.replace(part, target)
+    return target.open("rb")
+
+
+def _inflate(path: Path, plain: BinaryIO) -> None:
+    with gzip.open(path) as packed:
+        shutil.copyfileobj(packed, plain, 1 << 20)
 
 
 class RawFolder:
@@ -85,22 +185,8 @@ class RawFolder:
         return hashlib.sha256(self.read(path)).hexdigest()
 
 
-def read_image(raw: RawFolder, path: str) -> NDArray[np.uint8]:
-    """Pixels of an image, uint8 (H, W) or (H, W, 3); raises ``UnusableImage`` (see ``decode_image``)."""
-    return decode_image(raw.read(path))
-
-
-def read_mask(raw: RawFolder, path: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Marked pixels (H, W) of a mask whose image has ``shape`` (H, W, …); raises ``UnusableImage``."""
-    return decode_mask(raw.read(path), (shape[0], shape[1]))
-
-
 def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
-    """Hash (16 hex digits) of all names and contents in the folder, archives as whole files.
-
-    Content hashes are remembered in the folder ``cache`` by path, size and times, so a second call reads no file that
-    has not changed.
-    """
+    """Hash (16 hex digits) of all names and contents in the folder; ``cache`` remembers those of unchanged files."""
     name_of_root = hashlib.sha256(str(raw.root.resolve()).encode()).hexdigest()[:16]
     record = None if cache is None else cache / f"{name_of_root}.json"
     known: dict[str, list[str]] = json.loads(record.read_text()) if record is not None and record.is_file() else {}
@@ -123,17 +209,13 @@ def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     """(relative posix path, path) of the files that count, sorted; links are followed, hidden files skipped."""
-    found = {}
+    found = []
     for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(folder, file) for file in files):
-            name = path.relative_to(root).as_posix()
-            if _listed(name, KINDS + ARCHIVES) and path.is_file():
-                found[name] = path
-    yield from sorted(found.items())
+        found += [(path.relative_to(root).as_posix(), path) for path in (Path(folder, file) for file in files)]
+    yield from ((name, path) for name, path in sorted(found) if _listed(name, KINDS + ARCHIVES) and path.is_file())
 
 
 def _listed(path: str, suffixes: tuple[str, ...]) -> bool:
-    parts = path.split("/")
-    hidden = any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in parts)
+    hidden = any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in path.split("/"))
     return not hidden and path.lower().endswith(suffixes)

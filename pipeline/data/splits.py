@@ -1,8 +1,7 @@
 """Splits by patient or by duplicate group, never by file.
 
-``train`` normals are learned from; ``val`` normals stop the training early and give statistics and thresholds;
-``holdout`` normals of the training source are used for nothing else and serve as second negatives; ``test`` is
-reported; ``unused`` stays in the table and out of every figure.
+``train`` normals are learned from; ``val`` normals stop the training and give statistics and thresholds; ``holdout``
+normals are second negatives; ``test`` is reported; ``unused`` stays out of every figure.
 """
 
 import hashlib
@@ -54,15 +53,13 @@ SplitRule = Callable[[pd.DataFrame, ImagesConfig, Sequence[float], Alike], pd.Da
 def by_patient_block(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
     """OCT: the official test split is the test; training normals are split into contiguous blocks of patients.
 
-    Where names carry patient ids, groups are patients, and training normals of a test patient are unused. Where names
-    carry only a number, groups are runs of ``BLOCK`` numbers, and each cut moves to the widest nearby gap in the
-    numbering, where it is least likely to divide a patient.
+    Training normals of a test patient are unused. Where names have no patient, groups are runs of ``BLOCK`` numbers and
+    each cut moves to the widest nearby gap in the numbering, where it is least likely to divide a patient.
     """
     group = "file-" + table["path"].map(lambda path: hashlib.sha256(path.encode()).hexdigest()[:12])
     known = table["patient"] != ""
-    group[known] = "patient-" + table["patient"][known]
-    numbered = ~known & (table["order"] >= 0)
-    group[numbered] = table["order"][numbered].map(lambda n: f"order-{n // BLOCK * BLOCK}")
+    group = group.where(table["order"] < 0, table["order"].map(lambda n: f"order-{n // BLOCK * BLOCK}"))
+    group = group.where(~known, "patient-" + table["patient"])
     test = table["official"] == "test"
     training = ~test & (table["label"] == 0) & ~group.isin(group[test])
     rank = np.where(known, pd.to_numeric(table["patient"], errors="coerce").fillna(-1), table["order"])
@@ -95,8 +92,7 @@ def by_duplicate_group(
 ) -> pd.DataFrame:
     """Brain MRI: groups of near-duplicate normals are split at random; in the test one image represents its group.
 
-    Tumours are all test, grouped for the bootstrap. With ``paper_random`` single normals are split at random, so that
-    a group can be in several splits: that protocol leaks.
+    Tumours are all test. With ``paper_random`` single normals are split, so a group can be in several: it leaks.
     """
     normal = table["label"] == 0
     placed = pd.DataFrame({"group": _duplicate_groups(table, alike), "split": "test"}, index=table.index)
@@ -114,10 +110,7 @@ def by_duplicate_group(
 
 
 def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """User data sets with patients in their names: patients are split at random, each with all of its images.
-
-    Abnormal images are the test, and so are the normals of a patient who has one.
-    """
+    """User data: patients are split at random; abnormal images, and normals of their patients, are the test."""
     placed = pd.DataFrame({"group": _patient_groups(table, alike), "split": "test"}, index=table.index)
     normal = table["label"] == 0
     training = normal & ~placed["group"].isin(placed["group"][~normal])
@@ -126,17 +119,13 @@ def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float
 
 
 def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
-    """User data sets that give the split of each normal by its folder (``official``); abnormal images are the test.
-
-    Where no image has ``val`` or ``holdout``, these are split off ``train`` by group.
-    """
+    """User data: ``official`` is a normal's split; a missing ``val`` or ``holdout`` is split off ``train``."""
     given = table["official"].where(table["label"] == 0, "test")
     placed = pd.DataFrame({"group": _patient_groups(table, alike), "split": given}, index=table.index)
     # Of a group in several splits only the images of the last one are used, so nothing is learned from tested groups.
     rank = given.map({split: number for number, split in enumerate(SPLITS)})
     placed.loc[rank < rank.groupby(placed["group"]).transform("max"), "split"] = UNUSED
-    missing = [split for split in ("val", "holdout") if not (given == split).any()]
-    if missing:
+    if missing := [split for split in ("val", "holdout") if not (given == split).any()]:
         training = placed["split"] == "train"
         wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *missing)}
         placed.loc[training, "split"] = _split_at_random(placed["group"][training], wanted, config)
@@ -157,28 +146,24 @@ def _split_at_random(groups: pd.Series, shares: Mapping[str, float], config: Ima
 def _allocated(
     sizes: pd.Series,
     shares: Mapping[str, float],
-    *,
     gaps: NDArray[np.float64] | None = None,
-    least: Mapping[str, int] | None = None,
+    least: Mapping[str, int] = {},
 ) -> dict[str, str]:
     """Split of each group: contiguous in the given order, near the shares, with the ``least`` groups (1) in each.
 
     ``gaps`` (one less than groups) lets a cut move by 2 % of the images to the widest gap.
     """
-    if min(shares.values()) <= 0:
-        got = tuple(shares.values())
-        raise ConfigError(f"shares: expected a share above 0 for each of {', '.join(shares)}, got {got}")
-    need = [(least or {}).get(split, 1) for split in shares]
+    given = tuple(shares.values())
+    if min(given) <= 0:
+        raise ConfigError(f"shares: expected a share above 0 for each of {', '.join(shares)}, got {given}")
+    need = [least.get(split, 1) for split in shares]
     if len(sizes) < sum(need):
-        raise DatasetUnusable(
-            f"expected normals of at least {sum(need)} patients or groups, for {len(need)} splits, got {len(sizes)}; "
-            "add normals"
-        )
+        wanted = f"normals of at least {sum(need)} patients or groups, for {len(need)} splits"
+        raise DatasetUnusable(f"expected {wanted}, got {len(sizes)}; add normals")
     ends = sizes.to_numpy().cumsum()
     middles = ends - sizes.to_numpy() / 2
-    normalised = [float(share) / sum(shares.values()) for share in shares.values()]
     cuts = [0]
-    for place, share in enumerate(np.cumsum(normalised)[:-1], start=1):
+    for place, share in enumerate(np.cumsum([float(share) / sum(given) for share in given])[:-1], start=1):
         cut = int(np.searchsorted(middles, share * ends[-1]))
         if gaps is not None:
             near = np.flatnonzero(np.abs(ends[:-1] - share * ends[-1]) <= 0.02 * ends[-1])

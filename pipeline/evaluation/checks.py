@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from models.files import read_tensors
-from pipeline.data.manifest_checks import FEW, Outcome
+from pipeline.data.checks import FEW, Outcome
 from pipeline.evaluation.reconstruction import LEVEL, VALIDATION
 from pipeline.evaluation.records import find, score_columns
 from pipeline.evaluation.saved import load_evaluation

@@ -1,8 +1,9 @@
 """Find Bruch's membrane in an OCT B-scan: a coarse layer by RANSAC, a shortest path, and a fit that ignores drusen.
 
-Legend: (H, W) grayscale B-scan at native scale; row 0 is on top, so "above" is towards the vitreous. Positions are
-pixel centres, lengths are px. Padding is excluded by a validity mask. The same image always gives the same membrane.
+Legend: (H, W) grayscale at native scale, row 0 on top, towards the vitreous; positions are pixel centres, lengths px.
 """
+
+from functools import partial
 
 import cv2
 import numpy as np
@@ -41,58 +42,46 @@ def find_membrane(image: Floats, valid: Mask) -> NDArray[np.float64]:
     signal = np.where(valid, np.maximum(image - black, 0), 0).astype(np.float32)
     if bright - black < 4:
         raise UnusableImage("no layer found: the B-scan is blank (99th percentile within 4 gray values of the 20th)")
-    coarse = _coarse_layer(signal, valid)
-    path, weight = _shortest_border(signal, valid, coarse)
-    membrane = _fit_below(path, weight)
-    contrast = _contrast(signal, valid, membrane)
+    membrane = _fit_below(*_shortest_border(signal, valid, _coarse_layer(signal, valid)))
+    values, weight = _about(membrane, -BORDER[0], BORDER[1], signal, valid)
+    above, below = (values[rows][weight[rows]] for rows in (slice(BORDER[0]), slice(-BORDER[1], None)))
+    # The mean fall of brightness across the membrane, in sd of the B-scan, is about 0 in noise.
+    contrast = float((above.mean() - below.mean()) / signal[valid].std()) if above.size and below.size else 0.0
     if contrast < LEAST_CONTRAST:
         raise UnusableImage(f"no layer found: contrast {contrast:.2f} sd at the best fit, {LEAST_CONTRAST} expected")
     return membrane
 
 
-def _contrast(signal: Floats, valid: Mask, membrane: NDArray[np.float64]) -> float:
-    """Mean fall of brightness across the membrane, in sd of the B-scan's valid pixels; about 0 in noise."""
-    up, down = BORDER
-    rows = np.rint(membrane).astype(int) + np.arange(-up, down + 1)[:, None]
-    inside = (rows >= 0) & (rows < len(signal))
-    place = np.clip(rows, 0, len(signal) - 1), np.arange(signal.shape[1])[None, :]
-    values, weight = signal[place], valid[place] & inside
-    if not (weight[:up].any() and weight[-down:].any()):
-        return 0.0
-    fall = values[:up][weight[:up]].mean() - values[-down:][weight[-down:]].mean()
-    return float(fall / signal[valid].std())
+def _about(curve: NDArray[np.float64], first: int, last: int, values: Floats, valid: Mask) -> tuple[Floats, Mask]:
+    """Values and validity in rows first…last (both included) about a curve; rows beyond the file are invalid."""
+    rows = np.rint(curve).astype(int) + np.arange(first, last + 1)[:, None]
+    clipped = np.clip(rows, 0, len(values) - 1)
+    place = clipped, np.arange(values.shape[1])
+    return values[place], valid[place] & (clipped == rows)
 
 
 def smooth(image: Floats, valid: Mask, sigma: tuple[float, float]) -> Floats:
     """Gaussian (axial, lateral) over valid pixels only, zero elsewhere."""
     weight = valid.astype(np.float32)
-    axial, lateral = sigma
-    total, share = (
-        cv2.GaussianBlur(part, (0, 0), sigmaX=lateral, sigmaY=axial, borderType=cv2.BORDER_CONSTANT)
-        for part in (image * weight, weight)
-    )
+    blur = partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma[1], sigmaY=sigma[0], borderType=cv2.BORDER_CONSTANT)
+    total, share = blur(image * weight), blur(weight)
     return np.asarray(total / np.maximum(share, 1e-6) * weight, np.float32)
 
 
 def _window_mean(values: Floats, weight: Floats, first: int, last: int) -> Floats:
     """Mean of the valid pixels in rows y+first…y+last (both included) of each column; 0 if there are none."""
-    reach = max(abs(first), abs(last))
-    size = (1, last - first + 1)
-    framed = [cv2.copyMakeBorder(part, reach, reach, 0, 0, cv2.BORDER_CONSTANT) for part in (values * weight, weight)]
+    reach, size = max(abs(first), abs(last)), (1, last - first + 1)
     rows = slice(reach + first, reach + first + len(values))
-    total, count = (
-        cv2.boxFilter(part, -1, size, anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)[rows]
-        for part in framed
-    )
+    sums = partial(cv2.boxFilter, ddepth=-1, ksize=size, anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    framed = [cv2.copyMakeBorder(part, reach, reach, 0, 0, cv2.BORDER_CONSTANT) for part in (values * weight, weight)]
+    total, count = (sums(part)[rows] for part in framed)
     return np.asarray(total / np.maximum(count, 1), np.float32)
 
 
 def _coarse_layer(signal: Floats, valid: Mask) -> NDArray[np.float64]:
     """Robust quadratic (W,) through each column's layer: bright, with bright retina above and dark choroid below."""
     layers = smooth(signal, valid, LAYER_SMOOTH)
-    weight = valid.astype(np.float32)
-    far, near, gain = ABOVE
-    start, stop, loss = BELOW
+    weight, (far, near, gain), (start, stop, loss) = valid.astype(np.float32), ABOVE, BELOW
     score = layers + gain * _window_mean(layers, weight, -far, -near) - loss * _window_mean(layers, weight, start, stop)
     score[~valid] = -np.inf
     columns = np.flatnonzero(valid.mean(axis=0) > 0.2)
@@ -125,26 +114,19 @@ def _ransac_quadratic(columns: NDArray[np.intp], rows: NDArray[np.float64], widt
 def _shortest_border(
     signal: Floats, valid: Mask, coarse: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Strongest bright-over-dark border near ``coarse``: rows (W,) and weights 0/1 (W,).
-
-    The path moves at most one row a column against the coarse layer.
-    """
-    height, width = signal.shape
+    """Strongest bright-over-dark border near ``coarse``, at most one row a column off: rows and weights 0/1 (W,)."""
     up, down = BORDER
     grey = smooth(signal, valid, BORDER_SMOOTH)
-    top = np.rint(coarse).astype(int) + BAND[0]
-    rows = top[None, :] + np.arange(-up, BAND[1] - BAND[0] + down + 1)[:, None]
-    inside = (rows >= 0) & (rows < height)
-    clipped = np.clip(rows, 0, height - 1), np.arange(width)[None, :]
-    band, weight = grey[clipped], (valid[clipped] & inside).astype(np.float32)
+    band, seen = _about(coarse, BAND[0] - up, BAND[1] + down, grey, valid)
+    weight = seen.astype(np.float32)
     above, below = _window_mean(band, weight, -up, -1), _window_mean(band, weight, 1, down)
     whole = _window_mean(weight, np.ones_like(weight), -up, down) > 0.99
     edge = np.where(whole, above - below, 0)[up:-down]
     path = _best_path(np.ascontiguousarray(edge.T))
-    seen = edge[path, np.arange(width)] > 0
-    if seen.mean() < LEAST_COLUMNS:
-        raise UnusableImage(f"no layer found: a border in only {seen.mean():.0%} of the columns")
-    return (top + path).astype(np.float64), seen.astype(np.float64)
+    found = edge[path, np.arange(len(path))] > 0
+    if found.mean() < LEAST_COLUMNS:
+        raise UnusableImage(f"no layer found: a border in only {found.mean():.0%} of the columns")
+    return np.rint(coarse) + BAND[0] + path, found.astype(np.float64)
 
 
 def _best_path(gain: Floats) -> NDArray[np.intp]:
@@ -157,10 +139,8 @@ def _best_path(gain: Floats) -> NDArray[np.intp]:
     best[1:-1] = gain[0]
     for column in range(1, width):
         stay, left, right = best[1:-1], best[:-2], best[2:]
-        step = np.where(left > stay, -1, 0)
         peak = np.maximum(stay, left)
-        step[right > peak] = 1
-        steps[column] = step
+        steps[column] = np.where(right > peak, 1, np.where(left > stay, -1, 0))
         best[1:-1] = np.maximum(peak, right) + gain[column]
     path = np.empty(width, np.intp)
     path[-1] = int(best[1:-1].argmax())
@@ -172,10 +152,8 @@ def _best_path(gain: Floats) -> NDArray[np.intp]:
 def _fit_below(path: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Legendre polynomial (W,) through the borders, hardly lifted by those above it."""
     seen = np.flatnonzero(weight)
-    x = np.arange(len(path)) / len(path) * 2 - 1
-    design = np.polynomial.legendre.legvander(x, ORDER)
-    below, above = TRUST
-    trust = weight
+    design = np.polynomial.legendre.legvander(np.arange(len(path)) / len(path) * 2 - 1, ORDER)
+    (below, above), trust = TRUST, weight
     # Robust least squares with an asymmetric weight: a border below the curve may be the membrane itself, but one above
     # it is probably a druse. So borders above count less from the start and lose weight sooner as they move away.
     for _ in range(FIT_STEPS):

@@ -1,8 +1,7 @@
-"""Tiles in slots, and the transform that brings a tile's heat map back to the image.
+"""Tiles in slots, the transform that brings a tile's heat map back to the image, and the plain form of the paper.
 
-An image becomes one or more *canvases*. A canvas is a grid of 256x256 tiles, and each place in that grid is a *slot*,
-which has the same meaning in every image. OCT has the canvases ``wide`` and ``tight`` of one tile each, IDRiD the
-canvas ``field`` of 3x3 tiles, brain MRI the canvas ``head`` of one tile.
+An image becomes one or more *canvases*: ``wide`` and ``tight`` for OCT, ``field`` for IDRiD, ``head`` for brain MRI. A
+canvas is a grid of 256x256 tiles, and each place in it is a *slot*, which has the same meaning in every image.
 """
 
 import json
@@ -10,20 +9,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-TILE = 256
-"""Side of a tile in pixels (paper, IV-A)."""
+from pipeline.errors import UnusableImage
 
+TILE = 256  # px, side of a tile (paper, IV-A)
 NO_DATA, SEEN, SCORED = 0, 1, 2
 """Validity codes: not imaged; imaged but not scored (rim, scalp); imaged and scored."""
 
 Places = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TileTransform:
     """Map between tile pixel centres (row, col) and image pixel centres (y, x).
 
@@ -42,9 +42,8 @@ class TileTransform:
 
     def shift(self, x: Places) -> Places:
         """Vertical shift of the curve at image columns ``x``, px."""
-        if not self.curve:
-            return np.zeros_like(x)
-        return np.interp(x, self.curve_x0 + np.arange(len(self.curve)), self.curve)
+        places = self.curve_x0 + np.arange(len(self.curve))
+        return np.interp(x, places, self.curve) if self.curve else np.zeros_like(x)
 
     def to_image(self, rows: Places, cols: Places) -> tuple[Places, Places]:
         """(y, x) in the image of tile positions (rows, cols)."""
@@ -57,10 +56,7 @@ class TileTransform:
         return (np.asarray(ys, float) - self.y0 - self.shift(x)) / self.dy, (x - self.x0) / self.dx
 
     def paint(self, tile_map: NDArray[np.floating], shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """A (TILE, TILE) map in the original image: (height, width), NaN outside the tile.
-
-        ``shape`` gives the whole image on a coarser grid of that many rows and columns.
-        """
+        """A (TILE, TILE) map in the image, (height, width) or a coarser ``shape`` of it; NaN outside the tile."""
         height, width = shape or (self.height, self.width)
         down, right = self.height / height, self.width / width
         y, x = (np.arange(height) + 0.5) * down - 0.5, (np.arange(width) + 0.5) * right - 0.5
@@ -82,7 +78,7 @@ class TileTransform:
         return cls(**{**fields, "curve": tuple(fields["curve"])})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SlotTile:
     """One tile of one image in its slot."""
 
@@ -111,7 +107,32 @@ class Form(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+class PlainForm:
+    """No canonical form: the whole image stretched to one tile, intensities in [0, 1] as stored (paper, IV-A)."""
+
+    name = "plain"
+    version = 1
+    canvases: Mapping[str, tuple[int, int]] = {"image": (1, 1)}
+    neutral = 0
+
+    def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
+        """One tile of a (H, W) or (H, W, 3) image; lesion masks by area fraction of one half."""
+        gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        height, width = gray.shape
+        if min(height, width) < 16:
+            raise UnusableImage(f"image is {width}x{height} px, expected at least 16 px a side")
+        shrink = cv2.INTER_AREA if min(height, width) >= TILE else cv2.INTER_LINEAR
+        pixels, *marks = (
+            cv2.resize(plane, (TILE, TILE), interpolation=shrink)
+            for plane in (gray, *(mask.astype(np.float32) for mask in masks.values()))
+        )
+        lesions = np.array([mark >= 0.5 for mark in marks], bool).reshape(len(marks), TILE, TILE)
+        dx, dy = width / TILE, height / TILE
+        transform = TileTransform(height, width, x0=dx / 2 - 0.5, dx=dx, y0=dy / 2 - 0.5, dy=dy)
+        return (SlotTile("image", pixels[None], np.full((TILE, TILE), SCORED, np.uint8), lesions, transform),)
+
+
+@dataclass(frozen=True)
 class Slot:
     """A place with the same meaning in every image."""
 
@@ -124,7 +145,5 @@ class Slot:
 def slots(canvases: Mapping[str, tuple[int, int]]) -> Iterator[Slot]:
     """The slots of a form in tile order: canvas by canvas, row by row."""
     for canvas, (rows, cols) in canvases.items():
-        for row in range(rows):
-            for col in range(cols):
-                name = canvas if rows * cols == 1 else f"{canvas}/{row}{col}"
-                yield Slot(name=name, canvas=canvas, row=row, col=col)
+        for row, col in np.ndindex(rows, cols):
+            yield Slot(canvas if rows * cols == 1 else f"{canvas}/{row}{col}", canvas, row, col)

@@ -1,7 +1,7 @@
 """Fundus photographs in nine slots: the field of view on a 768x768 canvas, flat-fielded or as photographed.
 
-A flat-field form takes the log of each channel minus the log of its background and mirrors the eye so that its disc is
-left. It stores where the disc lies, so that statistics of normal eyes can be shifted to it; pixels are never shifted.
+A flat-field form takes the log of each channel minus that of its background and mirrors the eye so that its disc is
+left. Its tiles hold the disc's offset, by which statistics of normal eyes, never pixels, are shifted.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.forms.field_of_view import CANVAS, Field, find_field
 from pipeline.forms.form import NO_DATA, SCORED, TILE, SlotTile, TileTransform, slots
-from pipeline.forms.optic_disc import Disc, find_disc
+from pipeline.forms.fundus_landmarks import CANVAS, find_disc, find_field
 
 T = TypeVar("T", bound=np.generic)
-GRID = 3
-"""Tiles along a side of the canvas."""
-CANVASES: Mapping[str, tuple[int, int]] = {"field": (GRID, GRID)}
-RANGE = 0.9
-"""Largest log residual (either sign) that a tile can hold; a code is 0.007, a faint lesion about 0.05."""
-
+GRID = 3  # tiles along a side of the canvas
+RANGE = 0.9  # largest log residual (either sign) that a tile can hold; a code is 0.007, a faint lesion about 0.05
 BACKGROUND = 164  # canvas px, window of the background's median
 SMOOTHING = 20.0  # canvas px, sd of the Gaussian after the median
 COARSE = 2  # canvas px per pixel of the background
@@ -41,10 +36,7 @@ def flat_field(plane: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArr
 
 
 def flattened(canvas: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Subtract the background again from a flat-field canvas (C, H, W) in [0, 1] that something was added to.
-
-    An addition larger than the background's window then fades as it would have in a photograph.
-    """
+    """Subtract the background again from a flat-field canvas (C, H, W) in [0, 1] that something was added to."""
     again = np.stack([_residual(log, validity) for log in (canvas - 0.5) * 2 * RANGE])
     return np.asarray(np.clip(0.5 + again / (2 * RANGE), 0, 1), np.float32)
 
@@ -55,10 +47,7 @@ def _residual(log: NDArray[np.float32], validity: NDArray[np.uint8]) -> NDArray[
 
 
 def _background(log: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Median, then Gaussian, at half resolution; outside the field its nearest value is used.
-
-    The median runs on 256 steps between the darkest and the brightest value of the field; the Gaussian smooths them.
-    """
+    """Median of 256 steps, then Gaussian, at half resolution; outside the field its nearest value is used."""
     half = (log.shape[1] // COARSE, log.shape[0] // COARSE)
     small = cv2.resize(log, half, interpolation=cv2.INTER_AREA)
     field = cv2.resize(inside.astype(np.float32), half, interpolation=cv2.INTER_AREA) > 0.99
@@ -79,7 +68,7 @@ class FundusForm:
     """Green channel, or all three, flat-fielded with the disc left (``flat``) or as photographed."""
 
     version = 1
-    canvases = CANVASES
+    canvases: Mapping[str, tuple[int, int]] = {"field": (GRID, GRID)}
 
     def __init__(self, *, flat: bool, rgb: bool) -> None:
         self.name = ("flat_field" if flat else "field_of_view") + ("_rgb" if rgb else "")
@@ -91,70 +80,36 @@ class FundusForm:
         """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` if there is no field of view."""
         field = find_field(image)
         validity = field.validity()
-        planes = _planes(image, field, self.rgb)
+        channels = (0, 1, 2) if self.rgb else (GREEN,)  # a gray image is used for every channel
+        planes = [image if image.ndim == 2 else image[..., channel] for channel in channels]
+        canvas = np.stack([field.cut(plane.astype(np.float32)) for plane in planes])
+        mirrored, offset = False, (0.0, 0.0)
         if self.flat:
-            residual = np.stack([flat_field(plane, validity) for plane in planes])
+            residual = np.stack([flat_field(plane, validity) for plane in canvas])
             disc = find_disc(residual[GREEN if self.rgb else 0])
+            mirrored, offset = disc.mirrored, disc.offset
             codes = encode(residual)
         else:
-            disc = None
-            codes = np.clip(np.round(planes), 0, 255).astype(np.uint8)
-        return _tiles(field, np.where(validity > NO_DATA, codes, np.uint8(self.neutral)), validity, masks, disc)
-
-
-def _planes(image: NDArray[np.uint8], field: Field, rgb: bool) -> NDArray[np.float32]:
-    """Channels (C, CANVAS, CANVAS), 0..255; a gray image is used for every channel."""
-    chosen = (0, 1, 2) if rgb else (GREEN,)
-    planes = [image if image.ndim == 2 else image[..., channel] for channel in chosen]
-    return np.stack([field.cut(plane.astype(np.float32)) for plane in planes])
-
-
-def _tiles(
-    field: Field,
-    pixels: NDArray[np.uint8],
-    validity: NDArray[np.uint8],
-    masks: Mapping[str, NDArray[np.bool_]],
-    disc: Disc | None,
-) -> tuple[SlotTile, ...]:
-    """Tiles of a canvas (C, CANVAS, CANVAS), mirrored if the disc lies right."""
-    lesions = np.zeros((len(masks), CANVAS, CANVAS), np.bool_)
-    for at, mask in enumerate(masks.values()):
-        if mask.any():
-            lesions[at] = field.cut_mask(mask)
-    mirrored = disc is not None and disc.mirrored
-    turn = slice(None, None, -1 if mirrored else 1)
-    parts = zip(slots(CANVASES), *(cut_grid(part[..., turn]) for part in (pixels, validity, lesions)), strict=True)
-    return tuple(
-        SlotTile(
-            slot=slot.name,
-            pixels=tile,
-            validity=valid,
-            lesions=lesion,
-            transform=_transform(field, slot.row, slot.col, mirrored),
-            offset=(0.0, 0.0) if disc is None else disc.offset,
-        )
-        for slot, tile, valid, lesion in parts
-    )
+            codes = np.clip(np.round(canvas), 0, 255).astype(np.uint8)
+        lesions = np.zeros((len(masks), CANVAS, CANVAS), np.bool_)
+        for at, mask in enumerate(masks.values()):
+            if mask.any():
+                lesions[at] = field.cut_mask(mask)
+        parts = (np.where(validity > NO_DATA, codes, np.uint8(self.neutral)), validity, lesions)
+        grids = (cut_grid(part[..., ::-1] if mirrored else part) for part in parts)
+        tiles, scale = [], field.scale
+        for slot, pixels, valid, lesion in zip(slots(self.canvases), *grids, strict=True):
+            column = CANVAS - 1 - TILE * slot.col if mirrored else TILE * slot.col
+            x0, y0 = field.left + (column + 0.5) * scale - 0.5, field.top + (TILE * slot.row + 0.5) * scale - 0.5
+            transform = TileTransform(
+                field.height, field.width, x0=x0, dx=-scale if mirrored else scale, y0=y0, dy=scale
+            )
+            tiles.append(SlotTile(slot.name, pixels, valid, lesion, transform, offset))
+        return tuple(tiles)
 
 
 def cut_grid(canvas: NDArray[T]) -> NDArray[T]:
     """Tiles (9, ..., TILE, TILE) of a canvas (..., 3 TILE, 3 TILE), row by row, without overlap or gap."""
     lead = canvas.shape[:-2]
-    split = canvas.reshape(*lead, GRID, TILE, GRID, TILE)
-    moved = np.moveaxis(split, (-4, -2), (0, 1))
-    return np.ascontiguousarray(moved).reshape(GRID * GRID, *lead, TILE, TILE)
-
-
-def _transform(field: Field, row: int, col: int, mirrored: bool) -> TileTransform:
-    """Transform of the tile in grid row ``row`` and column ``col``."""
-    first = TILE * col
-    column = CANVAS - 1 - first if mirrored else first
-    scale = field.scale
-    return TileTransform(
-        height=field.height,
-        width=field.width,
-        x0=field.left + (column + 0.5) * scale - 0.5,
-        dx=-scale if mirrored else scale,
-        y0=field.top + (TILE * row + 0.5) * scale - 0.5,
-        dy=scale,
-    )
+    split = np.moveaxis(canvas.reshape(*lead, GRID, TILE, GRID, TILE), (-4, -2), (0, 1))
+    return np.ascontiguousarray(split).reshape(GRID * GRID, *lead, TILE, TILE)

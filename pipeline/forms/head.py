@@ -1,7 +1,6 @@
 """The inner head: one tile in which brains have the same place and scale, whatever the file's size, frame or window.
 
-The intensity unit is the spread *inside* the brain. Scalp and skull, which are brightest and differ most between
-sources, affect neither the scale nor the score. Everything outside the head becomes one constant.
+The intensity unit is the spread inside the brain, so that scalp and skull affect neither the scale nor the score.
 """
 
 from collections.abc import Mapping
@@ -17,8 +16,7 @@ from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, SlotTile, TileTrans
 
 Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice]
-"""Rows and columns of the original image."""
+Box = tuple[slice, slice]  # rows and columns of the original image
 
 FINDER_SIDE = 192  # px, longer side at which the head is searched
 FINDER_SIGMA = 1.5  # px at that side
@@ -60,21 +58,10 @@ class InnerHeadForm:
         validity = np.where(inner, SCORED, np.where(tile_head, SEEN, NO_DATA)).astype(np.uint8)
         lesions = [to_tile(mask.astype(np.float32), box) >= 0.5 for mask in masks.values()]
         dy, dx = height / TILE, width / TILE
-        tile = SlotTile(
-            slot="head",
-            pixels=pixels.astype(np.uint8)[None],
-            validity=validity,
-            lesions=np.array(lesions, bool).reshape(len(lesions), TILE, TILE),
-            transform=TileTransform(
-                height=gray.shape[0],
-                width=gray.shape[1],
-                x0=box[1].start + dx / 2 - 0.5,
-                dx=dx,
-                y0=box[0].start + dy / 2 - 0.5,
-                dy=dy,
-            ),
-        )
-        return (tile,)
+        y0, x0 = (side.start + step / 2 - 0.5 for side, step in zip(box, (dy, dx), strict=True))
+        marked = np.array(lesions, bool).reshape(len(lesions), TILE, TILE)
+        transform = TileTransform(gray.shape[0], gray.shape[1], x0=x0, dx=dx, y0=y0, dy=dy)
+        return (SlotTile("head", pixels.astype(np.uint8)[None], validity, marked, transform),)
 
 
 def find_head(gray: Gray) -> Mask:
@@ -85,17 +72,20 @@ def find_head(gray: Gray) -> Mask:
     frame = inside_border_lines(gray)
     content = gray[frame]
     scale = FINDER_SIDE / max(content.shape)
-    size = (max(1, round(content.shape[1] * scale)), max(1, round(content.shape[0] * scale)))
+    size = [max(1, round(side * scale)) for side in content.shape[::-1]]
     small = cv2.resize(content, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     smooth = np.sqrt(ndimage.gaussian_filter(small.astype(np.float32), FINDER_SIGMA))
     if smooth.max() - smooth.min() < 1.0:  # in square roots of gray values: a uniform image
         raise UnusableImage(f"blank image: gray values {gray.min()}…{gray.max()}, expected a head on a dark background")
-    region = filled_largest(smooth > OTSU_SHARE * threshold_otsu(smooth))
+    labels, _ = ndimage.label(smooth > OTSU_SHARE * threshold_otsu(smooth))
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSING + 1, 2 * CLOSING + 1))
+    closed = cv2.morphologyEx(np.pad(largest.astype(np.uint8), CLOSING), cv2.MORPH_CLOSE, disc)
+    region = ndimage.binary_fill_holes(closed[CLOSING:-CLOSING, CLOSING:-CLOSING])
     if region.mean() < SMALLEST_HEAD:
         raise UnusableImage(f"no head: largest bright region is {region.mean():.1%} of the image")
     head = np.zeros(gray.shape, bool)
-    back = cv2.resize(region.astype(np.float32), content.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    head[frame] = back >= 0.5
+    head[frame] = cv2.resize(region.astype(np.float32), content.shape[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
     return head
 
 
@@ -108,24 +98,11 @@ def inside_border_lines(gray: Gray) -> Box:
         # lines that are bright to the full depth are anatomy or a bright background, which stripping would not remove
         return 0 if found.size in (0, depth) else int(found[-1]) + 1
 
-    rows, cols = np.median(gray, axis=1) > BORDER_LEVEL, np.median(gray, axis=0) > BORDER_LEVEL
-    return (
-        slice(bright(rows), len(rows) - bright(rows[::-1])),
-        slice(bright(cols), len(cols) - bright(cols[::-1])),
+    rows, cols = (
+        slice(bright(line), len(line) - bright(line[::-1]))
+        for line in (np.median(gray, axis=axis) > BORDER_LEVEL for axis in (1, 0))
     )
-
-
-def filled_largest(mask: Mask) -> Mask:
-    """Largest component, closed by a disc of radius ``CLOSING`` and without holes."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSING + 1, 2 * CLOSING + 1))
-    padded = np.pad(largest.astype(np.uint8), CLOSING)
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)[CLOSING:-CLOSING, CLOSING:-CLOSING]
-    filled: Mask = ndimage.binary_fill_holes(closed)
-    return filled
+    return rows, cols
 
 
 def to_tile(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
@@ -145,5 +122,4 @@ def robust_units(values: NDArray[np.float32], inner: Mask) -> NDArray[np.float32
     spread = 1.4826 * float(np.median(np.abs(inside - median)))
     if spread < 0.5:  # gray values, less than one quantisation step
         raise UnusableImage(f"flat head: median absolute deviation {spread / 1.4826:.2f} gray values")
-    scaled: NDArray[np.float32] = ((values - median) / spread).astype(np.float32)
-    return scaled
+    return np.asarray((values - median) / spread, np.float32)

@@ -1,8 +1,7 @@
 """The OCT form: a B-scan flattened on Bruch's membrane, in a wide and a tight slot.
 
-Where a B-scan holds no image (white wedges, rows or columns beyond the file) a tile has NO_DATA. Rows are counted from
-the membrane and columns from the middle of the file, so a tile reveals neither the size of its file nor its padding.
-Lengths are px of the B-scan at native scale.
+Rows are counted from the membrane and columns from the middle of the file, so a tile reveals neither the size of its
+file nor its padding, which is NO_DATA. Lengths are px of the B-scan at native scale.
 """
 
 from collections.abc import Mapping
@@ -49,30 +48,18 @@ class BruchMembraneForm:
         """Tiles wide and tight of a B-scan (H, W) or (H, W, 3); raises ``UnusableImage`` if no layer is found."""
         scan = read_scan(image)
         membrane = find_membrane(scan.gray, scan.valid)
-        lesions = [_centre(_halve(mask.astype(np.float32), scan.halved))[0] for mask in masks.values()]
-        return tuple(self._tile(slot, rows, scan, membrane, lesions, image.shape[:2]) for slot, rows in SLOTS.items())
-
-    def _tile(
-        self,
-        slot: str,
-        rows: tuple[int, int],
-        scan: BScan,
-        membrane: NDArray[np.float64],
-        lesions: list[Floats],
-        shape: tuple[int, int],
-    ) -> SlotTile:
-        gray, share = resample(scan.gray, scan.valid, membrane, rows)
-        valid = share >= 0.5
-        if valid.mean() < LEAST_SCORED:
-            raise UnusableImage(f"slot {slot}: only {valid.mean():.0%} of the tile lies in the image")
-        marked = [resample(lesion, scan.valid, membrane, rows)[0] >= 0.5 for lesion in lesions]
-        return SlotTile(
-            slot=slot,
-            pixels=standardised(gray, valid, self.neutral)[None],
-            validity=np.where(valid, SCORED, NO_DATA).astype(np.uint8),
-            lesions=np.stack(marked) & valid if marked else np.zeros((0, TILE, TILE), np.bool_),
-            transform=_transform(scan, membrane, rows, shape),
-        )
+        planes = [_centre(_halve(mask.astype(np.float32), scan.halved))[0] for mask in masks.values()]
+        tiles = []
+        for slot, rows in SLOTS.items():
+            gray, share = resample(scan.gray, scan.valid, membrane, rows)
+            valid = share >= 0.5
+            if valid.mean() < LEAST_SCORED:
+                raise UnusableImage(f"slot {slot}: only {valid.mean():.0%} of the tile lies in the image")
+            marked = [resample(plane, scan.valid, membrane, rows)[0] >= 0.5 for plane in planes]
+            lesions = np.array(marked, np.bool_).reshape(len(marked), TILE, TILE) & valid
+            pixels, codes = standardised(gray, valid, self.neutral), np.where(valid, SCORED, NO_DATA).astype(np.uint8)
+            tiles.append(SlotTile(slot, pixels[None], codes, lesions, _transform(scan, membrane, rows, image)))
+        return tuple(tiles)
 
 
 def read_scan(image: NDArray[np.uint8]) -> BScan:
@@ -82,8 +69,8 @@ def read_scan(image: NDArray[np.uint8]) -> BScan:
     gray = _halve(gray, halved)
     height, width = gray.shape
     if height < SMALLEST[0] or width < SMALLEST[1]:
-        least = f"{SMALLEST[0]}x{SMALLEST[1]}"
-        raise UnusableImage(f"a B-scan of {height}x{width} px is too small, at least {least} (height x width) expected")
+        least = f"at least {SMALLEST[0]}x{SMALLEST[1]} (height x width) expected"
+        raise UnusableImage(f"a B-scan of {height}x{width} px is too small, {least}")
     centre, inside = _centre(gray)
     valid, _ = _centre((~padding(gray)).astype(np.float32))
     return BScan(gray=centre, valid=inside & (valid > 0), left=(width - COLUMNS) // 2, halved=halved)
@@ -95,18 +82,14 @@ def padding(gray: Floats) -> Mask:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(white, connectivity=8)
     at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     large = [label for label in at_border if label and stats[label, cv2.CC_STAT_AREA] > PADDING]
-    side = 2 * RIM + 1
-    region = np.isin(labels, large).astype(np.uint8)
-    return np.asarray(cv2.dilate(region, np.ones((side, side), np.uint8)) > 0)
+    near = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
+    return np.asarray(cv2.dilate(np.isin(labels, large).astype(np.uint8), near) > 0)
 
 
 def resample(
     values: Floats, valid: Mask, membrane: NDArray[np.float64], rows: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """A tile (TILE, TILE) of ``rows`` about the membrane: mean over valid pixels, and the valid share of each cell.
-
-    Cells of at least one row are exact area means; smaller cells are interpolated between pixel centres.
-    """
+    """A tile (TILE, TILE) of ``rows`` about the membrane: mean over valid pixels, and each cell's valid share."""
     weight = valid.astype(np.float32)
     step = (rows[1] - rows[0]) / TILE
     take = _area_means if step >= 1 else _interpolated
@@ -134,13 +117,11 @@ def _interpolated(values: Floats, top: NDArray[np.float64], step: float) -> Floa
 
 def _linear(table: NDArray[np.floating], rows: NDArray[np.float64]) -> NDArray[np.floating]:
     """Each column of ``table`` (R, W) linearly interpolated at ``rows`` (n, W) within 0…R-1."""
-    width = table.shape[1]
+    width, flat = table.shape[1], table.ravel()
     low = np.minimum(rows.astype(np.intp), len(table) - 2)
     place = low * width + np.arange(width)
-    flat = table.ravel()
     start = flat.take(place)
-    between: NDArray[np.floating] = start + (rows - low) * (flat.take(place + width) - start)
-    return between
+    return np.asarray(start + (rows - low) * (flat.take(place + width) - start))
 
 
 def standardised(gray: Floats, valid: Mask, neutral: int) -> NDArray[np.uint8]:
@@ -157,8 +138,7 @@ def standardised(gray: Floats, valid: Mask, neutral: int) -> NDArray[np.uint8]:
 def _halve(values: Floats, factor: int) -> Floats:
     """Mean of ``factor`` neighbouring columns; a last odd column is dropped."""
     width = values.shape[1] // factor
-    whole = values[:, : width * factor].reshape(len(values), width, factor)
-    return values if factor == 1 else np.asarray(whole.mean(axis=2), np.float32)
+    return np.asarray(values[:, : width * factor].reshape(len(values), width, factor).mean(axis=2), np.float32)
 
 
 def _centre(values: Floats) -> tuple[Floats, Mask]:
@@ -173,22 +153,12 @@ def _centre(values: Floats) -> tuple[Floats, Mask]:
 
 
 def _transform(
-    scan: BScan, membrane: NDArray[np.float64], rows: tuple[int, int], shape: tuple[int, int]
+    scan: BScan, membrane: NDArray[np.float64], rows: tuple[int, int], image: NDArray[np.uint8]
 ) -> TileTransform:
     """Tile to file: pixel centre c of a halved file lies at 2c + 0.5, and the curve is the membrane itself."""
-    dx = len(membrane) / TILE
-    step = (rows[1] - rows[0]) / TILE
-    to_file = scan.halved
-    first, count = scan.left * to_file, len(membrane) * to_file
-    native = (np.arange(count) + 0.5) / to_file - 0.5
-    curve = np.interp(native, np.arange(len(membrane)), membrane)
-    return TileTransform(
-        height=shape[0],
-        width=shape[1],
-        x0=first + to_file * dx / 2 - 0.5,
-        dx=to_file * dx,
-        y0=rows[0] + step / 2,
-        dy=step,
-        curve=tuple(float(y) for y in np.round(curve, 3)),
-        curve_x0=float(first),
-    )
+    dx, dy = scan.halved * len(membrane) / TILE, (rows[1] - rows[0]) / TILE
+    first, count = scan.left * scan.halved, len(membrane) * scan.halved
+    native = (np.arange(count) + 0.5) / scan.halved - 0.5
+    curve = np.round(np.interp(native, np.arange(len(membrane)), membrane), 3)
+    x0, y0 = first + dx / 2 - 0.5, rows[0] + dy / 2
+    return TileTransform(image.shape[0], image.shape[1], x0, dx, y0, dy, tuple(curve.tolist()), float(first))

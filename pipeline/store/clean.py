@@ -8,22 +8,19 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.store import locks
-from pipeline.store.file_hashes import sync_folder
+from pipeline.store.files import sync
 from pipeline.store.lineage import VersionId, closure
 from pipeline.store.versions import HEX, MARKER, Store
 
-GOING = ".going-"
-"""Prefix of a work folder whose removal has begun, so that no build uses what is left of it."""
+GOING = ".going-"  # prefix of a work folder whose removal has begun, so that no build uses what is left of it
 LOCK_FILES = "lock files"
-KINDS = ("versions", "work", "built", "current", "notes", "origins", "locks")
-"""Top folders of a store; nothing else in it is touched."""
-RECORDS = ("built", "notes", "origins")
-"""Top folders with one JSON file per version or build."""
+KINDS = ("versions", "work", "built", "current", "notes", "origins", "locks")  # nothing else in a store is touched
+RECORDS = ("built", "notes", "origins")  # with one JSON file per version or build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +35,11 @@ class Removal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped:
-    """An asset that is not touched, and the process that builds it."""
-
-    asset: str
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What can be removed, in order, and what was skipped."""
 
     removals: tuple[Removal, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: Mapping[str, str]  # asset → which process builds it
 
     @property
     def size(self) -> int:
@@ -59,23 +48,19 @@ class Plan:
 
 
 def clean(store: Store, *, keep: int, registered: Collection[VersionId] = (), delete: bool = False) -> Plan:
-    """Find what can be removed and, with ``delete``, remove it together with folders that become empty.
-
-    Raises ``ValueError`` unless ``keep`` is at least 1. If a call is killed, the next one finishes its work.
-    """
+    """Find what can be removed and, with ``delete``, remove it; ``ValueError`` unless ``keep`` is at least 1."""
     if keep < 1:
         raise ValueError(f"keep: expected at least 1, the current version, got {keep}")
     every = _assets(store)
     needed = _needed(store, every, registered)
     removals: list[Removal] = []
-    skipped = []
+    skipped: dict[str, str] = {}
     for asset in every:
         folder = store.lock_folder(asset)
         lock_files = list(_removal(asset, LOCK_FILES, "nobody holds them", _files(folder)))  # before we make our own
         with locks.all_locked(folder, create=delete) as free:
             if not free:
-                holder = locks.describe_holder(locks.read_holder(folder))
-                skipped.append(Skipped(asset=asset, why=f"in use by {holder}"))
+                skipped[asset] = f"in use by {locks.describe_holder(locks.read_holder(folder))}"
                 continue
             found = [*_removals(store, asset, keep, needed), *lock_files]
             removals += found
@@ -84,7 +69,7 @@ def clean(store: Store, *, keep: int, registered: Collection[VersionId] = (), de
                     _remove(path)
                 (folder / locks.RUN).unlink(missing_ok=True)  # last of all: from here on others may build
                 _remove_empty(store, asset)
-    return Plan(removals=tuple(removals), skipped=tuple(skipped))
+    return Plan(removals=tuple(removals), skipped=skipped)
 
 
 def _assets(store: Store) -> list[str]:
@@ -130,7 +115,8 @@ def _removals(store: Store, asset: str, keep: int, needed: set[VersionId]) -> It
     kept = (complete - {version.data_version for version in old}) | {current}
     for kind in RECORDS:
         files = [path for path in _files(store.root / kind / asset) if path.suffix == ".json"]
-        gone = [path for path in files if _version_of(path, kind) not in kept]
+        made = {path: json.loads(path.read_text())["data_version"] if kind == "built" else path.stem for path in files}
+        gone = [path for path, version in made.items() if version not in kept]
         yield from _removal(asset, kind, "their version is gone", gone)
     temporary = [path for kind in RECORDS for path in _files(store.root / kind / asset) if path.name.endswith(".tmp")]
     pointer = store.root / "current" / asset
@@ -139,8 +125,10 @@ def _removals(store: Store, asset: str, keep: int, needed: set[VersionId]) -> It
 
 
 def _removal(asset: str, what: str, why: str, paths: list[Path]) -> Iterator[Removal]:
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
     if paths:
-        yield Removal(asset=asset, what=what, why=why, paths=tuple(paths), size=sum(map(_size, paths)))
+        size = sum(file.stat().st_size for file in files)
+        yield Removal(asset=asset, what=what, why=why, paths=tuple(paths), size=size)
 
 
 def _remove(path: Path) -> None:
@@ -149,7 +137,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     elif (path / MARKER).is_file():
         (path / MARKER).unlink()
-        sync_folder(path)
+        sync(path)
         shutil.rmtree(path)
     else:
         shutil.rmtree(path if path.name.startswith(GOING) else path.rename(path.with_name(f"{GOING}{path.name}")))
@@ -166,23 +154,11 @@ def _remove_empty(store: Store, asset: str) -> None:
                     path.rmdir()
 
 
-def _version_of(record: Path, kind: str) -> str:
-    """The version that a JSON file belongs to."""
-    return str(json.loads(record.read_text())["data_version"]) if kind == "built" else record.stem
-
-
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
 def _folders(folder: Path) -> list[Path]:
     """Folders of versions or builds; not those of assets with longer names."""
-    if not folder.is_dir():
-        return []
-    named = [path for path in folder.iterdir() if HEX.fullmatch(path.name) or path.name.startswith(GOING)]
-    return sorted(path for path in named if path.is_dir())
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    every = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return sorted(path for path in every if HEX.fullmatch(path.name) or path.name.startswith(GOING))

@@ -1,9 +1,8 @@
 """Incremental builds of zarr arrays: rows of unchanged sources are copied from the previous version.
 
-A *source* is what rows are made from: an image with its masks for tiles, a tile for proxies. Its key is a content
-hash. Every version holds a record, ``carry.json``: the *recipe* (a hash of everything else that decides a row), the
-rows of each source or the reason why it was refused, and the digests of all rows. A build copies the rows of known
-sources from the current version if their recipes are equal, and makes the others. Otherwise it makes all rows.
+A *source* (an image with its masks, or a tile) is named by a content hash. Every version has a record, ``carry.json``:
+the *recipe* (a hash of everything else that decides a row), the rows of each source or why it was refused, and the
+digests of all rows. A build copies the rows of known sources if the recipes are equal.
 """
 
 import json
@@ -19,6 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.store.files import write_file
 from pipeline.store.shards import (
     RowDigests,
     copy_shard,
@@ -31,11 +31,10 @@ from pipeline.store.shards import (
     same_layout,
     write_rows,
 )
-from pipeline.store.versions import Store, fingerprint, write_file
+from pipeline.store.versions import Store, fingerprint
 
 FILE = "carry.json"
-NEW = -1
-"""Stands for the number of the previous row where a row has to be made."""
+NEW = -1  # stands for the number of the previous row where a row has to be made
 _FORMAT = 1  # of the file, part of every recipe
 _log = logging.getLogger(__name__)
 
@@ -48,8 +47,7 @@ class Record:
     """What later builds can reuse of a version."""
 
     recipe: str
-    sources: Mapping[str, tuple[int, int] | str] = field(default_factory=dict)
-    """Key → first row and number of rows, or why the source was refused."""
+    sources: Mapping[str, tuple[int, int] | str] = field(default_factory=dict)  # key → first row, number; or why not
     digests: Sequence[RowDigests] = ()  # of every row
     folder: Path | None = field(default=None, compare=False)  # of the version; None: there is nothing to reuse
 
@@ -75,31 +73,25 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Rows ``start`` to ``stop`` of the new version, which are one shard."""
+    """One shard of the new version, from row ``start`` on."""
 
     start: int
-    stop: int
     previous: tuple[int, ...]  # row numbers in the previous version, or NEW
     digests: tuple[RowDigests, ...]  # known digests; empty for new rows
     copied: bool  # the rows are one whole shard of the previous version, stored in the same layout
 
 
 def previous_record(store: Store, asset: str, *parts: object) -> Record:
-    """Record of the asset's current version; empty if there is none, it is damaged, or its recipe differs.
-
-    ``parts`` are everything but the sources that decides a row: JSON values and dataclasses.
-    """
-    nothing = Record(recipe=fingerprint(_FORMAT, *parts))
+    """Record of the current version; empty without one, if damaged, or if ``parts``, which decide a row, differ."""
+    nothing, record = Record(recipe=fingerprint(_FORMAT, *parts)), None
     try:
-        version = store.current(asset)
-        store.verify(version)
+        store.verify(version := store.current(asset))
+        record = Record.read(version.path)
     except NeverMaterialized:
-        return nothing
+        pass
     except StoreCorrupt as error:
         _log.warning("%s: rebuilding all rows because the current version is damaged: %s", asset, error)
-        return nothing
-    record = Record.read(version.path)
-    return nothing if record is None or record.recipe != nothing.recipe else record
+    return record if record is not None and record.recipe == nothing.recipe else nothing
 
 
 def build_arrays(
@@ -128,13 +120,9 @@ def build_arrays(
         for name, shape in shapes.items():
             create(group, name, shape, shard=shard, level=level)
         write_file(work / "laid-out", b"")
-    digests = run_tasks(
-        partial(_fill, source=record.folder, content=content, records=work / "shards", names=names, make=make),
-        _blocks(previous, record, content, names, shard),
-        title=title,
-        workers=workers,
-        scheduler_address=scheduler_address,
-    )
+    fill = partial(_fill, source=record.folder, content=content, records=work / "shards", names=names, make=make)
+    blocks = _blocks(previous, record, content, names, shard)
+    digests = run_tasks(fill, blocks, title=title, workers=workers, scheduler_address=scheduler_address)
     return [row for block in digests for row in block]
 
 
@@ -148,7 +136,7 @@ def _blocks(previous: Sequence[int], record: Record, content: Path, names: Seque
         rows = tuple(previous[start:stop])
         whole = ends.get(rows[0]) == rows[0] + len(rows) and rows == tuple(range(rows[0], rows[0] + len(rows)))
         digests = tuple([] if row == NEW else record.digests[row] for row in rows)
-        blocks.append(Block(start=start, stop=stop, previous=rows, digests=digests, copied=alike and whole))
+        blocks.append(Block(start=start, previous=rows, digests=digests, copied=alike and whole))
     return blocks
 
 
@@ -157,8 +145,11 @@ def _fill(
 ) -> list[RowDigests]:
     """Write one shard of every array and record it; digests of its rows."""
     finished = records / f"{block.start:09d}.json"
-    if (kept := _kept(finished, block, content)) is not None:
-        return kept
+    if finished.is_file():  # in an interrupted run
+        done, rows = json.loads(finished.read_text()), slice(block.start, block.start + len(block.previous))
+        there = [np.asarray(open_array(content, name)[rows], np.uint8) for name in done["arrays"]]
+        if (digests := row_digests(*there)) == done["digests"]:
+            return digests
     if source is not None and block.copied:
         digests = list(block.digests)
         for name in names:
@@ -175,16 +166,6 @@ def _fill(
     return digests
 
 
-def _kept(finished: Path, block: Block, content: Path) -> list[RowDigests] | None:
-    """Row digests of a shard that an interrupted run finished; None if there is none or its content differs."""
-    if not finished.is_file():
-        return None
-    done = json.loads(finished.read_text())
-    digests: list[RowDigests] = done["digests"]
-    arrays = [np.asarray(open_array(content, name)[block.start : block.stop], np.uint8) for name in done["arrays"]]
-    return digests if row_digests(*arrays) == digests else None
-
-
 def _rows(block: Block, source: Path | None, names: Sequence[str], make: Make) -> list[NDArray[np.uint8]]:
     """The rows of a block, made or read from the previous version, one array per name."""
     rows = np.asarray(block.previous)
@@ -197,7 +178,6 @@ def _rows(block: Block, source: Path | None, names: Sequence[str], make: Make) -
         previous = open_array(source, name)
         array = np.empty((len(new), *previous.shape[1:]), np.uint8)
         array[~new] = rows_at(previous, rows[~new])
-        if made:
-            array[new] = made[name]
+        array[new] = made.get(name, 0)
         arrays.append(array)
     return arrays

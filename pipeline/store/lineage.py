@@ -1,5 +1,6 @@
 """The chain of versions behind a version: report, evaluation, checkpoints, proxies, tiles, images, raw files."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -9,30 +10,29 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import StoreCorrupt
-from pipeline.store.file_hashes import hash_file
-from pipeline.store.provenance import Provenance, RawInput
-from pipeline.store.versions import Store, Version
+from pipeline.store.files import hash_file
+from pipeline.store.versions import Provenance, RawInput, Store, Version
 
-VersionId = tuple[str, str]
-"""Asset and data version."""
+VersionId = tuple[str, str]  # asset and data version
 REPORT = "evaluation_report"
 REPORTS = (REPORT, "benchmark_report", "ablation_report")
 SHORTEST = 6  # hex digits that identify a version
+_PREFIX = re.compile(rf"[0-9a-f]{{{SHORTEST},}}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Node:
     """A version and what it was made from; ``version`` is None, and ``problem`` says why, if it cannot be read."""
 
     asset: str
     data_version: str
     version: Version | None
-    problem: str = ""
+    problem: str
     provenance: Provenance | None  # None: there is no record of it
-    published: str = ""
-    minutes: float | None = None
-    inputs: tuple[VersionId, ...] = ()  # longest chain first
-    depth: int = 0  # length of the longest chain below it
+    published: str
+    minutes: float | None
+    inputs: tuple[VersionId, ...]  # longest chain first
+    depth: int  # length of the longest chain below it
 
     @property
     def id(self) -> VersionId:
@@ -58,14 +58,9 @@ class Node:
 
     def as_json(self) -> dict[str, Any]:
         """All facts about the version, without its contents."""
-        return {
-            "asset": self.asset,
-            "data_version": self.data_version,
-            "minutes": self.minutes,
-            "path": str(self.version.path) if self.version else None,
-            "published": self.published,
-            "origin": asdict(self.provenance) if self.provenance else None,
-        }
+        about = {name: getattr(self, name) for name in ("asset", "data_version", "minutes", "published")}
+        about["path"] = str(self.version.path) if self.version else None
+        return {**about, "origin": asdict(self.provenance) if self.provenance else None}
 
 
 @dataclass(frozen=True)
@@ -108,25 +103,19 @@ def _follow(store: Store, id: VersionId, nodes: dict[VersionId, Node]) -> Node:
     provenance = store.provenance(*id)
     inputs = [_follow(store, item, nodes) for item in (provenance.inputs.items() if provenance else ())]
     inputs.sort(key=lambda node: -node.depth)
-    nodes[id] = Node(
-        asset=id[0],
-        data_version=id[1],
-        version=version,
-        problem=problem,
-        provenance=provenance,
-        published=store.marker(version)["created"] if version else "",
-        minutes=store.noted(version).get("minutes") if version else None,
-        inputs=tuple(node.id for node in inputs),
-        depth=1 + inputs[0].depth if inputs else 0,
-    )
-    return nodes[id]
+    published = store.marker(version)["created"] if version else ""
+    minutes = store.noted(version).get("minutes") if version else None
+    depth = 1 + inputs[0].depth if inputs else 0
+    node = Node(*id, version, problem, provenance, published, minutes, tuple(node.id for node in inputs), depth)
+    nodes[id] = node
+    return node
 
 
 def named(store: Store, name: str) -> list[VersionId]:
     """Versions that ``name`` stands for; empty if it is no name in the store.
 
-    A name is an asset (its current version), ``report``, ``asset@version``, a version or the unique beginning of one,
-    or a report's file or folder. Raises ``LookupError`` if it is ambiguous or matches nothing.
+    A name is an asset, ``report``, ``asset@version``, a version or its beginning, or a report's file or folder. Raises
+    ``LookupError`` if it is ambiguous or matches nothing.
     """
     assets = store.assets()
     asset = REPORT if name == "report" else name
@@ -135,7 +124,7 @@ def named(store: Store, name: str) -> list[VersionId]:
     wanted, at, prefix = name.rpartition("@")
     if at and wanted not in assets:
         raise LookupError(f"the store holds no version of {wanted!r}; {_listed(assets)}")
-    if (at and prefix) or _is_hex(prefix):
+    if (at and prefix) or _PREFIX.fullmatch(prefix):
         return _with_prefix(store, [wanted] if at else assets, prefix, required=bool(at))
     return _of_file(store, Path(name)) if Path(name).exists() else []
 
@@ -150,13 +139,9 @@ def _listed(assets: Sequence[str]) -> str:
     return f"there are {', '.join(assets)}" if assets else "the store is empty, run: proxyano run"
 
 
-def _is_hex(text: str) -> bool:
-    return len(text) >= SHORTEST and set(text) <= set("0123456789abcdef")
-
-
 def _with_prefix(store: Store, assets: Sequence[str], prefix: str, *, required: bool) -> list[VersionId]:
     """The version that begins with ``prefix``."""
-    if not _is_hex(prefix):
+    if not _PREFIX.fullmatch(prefix):
         raise LookupError(f"expected at least {SHORTEST} hex digits of a version, got {prefix!r}")
     every = [(asset, version.data_version) for asset in assets for version in store.versions(asset)]
     found = [id for id in every if id[1].startswith(prefix)]

@@ -1,6 +1,6 @@
-"""Locks between processes: kernel locks on files below ``locks/``, which the kernel frees when their holder dies.
+"""Locks between processes: kernel locks on files, which the kernel frees when their holder dies.
 
-Whoever holds a lock may remove its file. A waiting process then notices that the file is gone and starts over.
+Whoever holds a lock may remove its file. A waiting process then notices that and starts over.
 """
 
 import contextlib
@@ -48,10 +48,7 @@ def locked(path: Path, asset: str) -> Iterator[None]:
 
 @contextmanager
 def all_locked(folder: Path, *, create: bool) -> Iterator[bool]:
-    """Hold every lock of a folder and yield True, or yield False if another process holds one of them.
-
-    ``create`` makes a missing ``run.lock``, so that no build can begin. Without it no file changes.
-    """
+    """Hold every lock of a folder, with ``create`` a new run.lock too; yields False if another process holds one."""
     with ExitStack() as stack:
         for path in sorted({*folder.glob("*.lock"), *([folder / RUN] if create else [])}):
             lock = FileLock(path, thread_local=False)
@@ -65,8 +62,8 @@ def all_locked(folder: Path, *, create: bool) -> Iterator[bool]:
 def acquire(root: Path, folder: Path, holder: Mapping[str, Any], *, warn: Warn, every: float) -> None:
     """Hold ``folder``/run.lock until this thread acquires another lock below ``root``, releases it, or ends.
 
-    While another process holds the lock, its ``holder`` is shown through ``warn``, at once and then every ``every``
-    seconds. The thread's previous lock is released first, so that no two processes wait for each other.
+    While another process holds it, its ``holder`` is shown through ``warn`` every ``every`` seconds. The thread's last
+    lock is released first, so that no two processes wait for each other.
     """
     if root not in _held.locks or _held.locks[root][0] != folder:
         release(root)
@@ -93,8 +90,7 @@ def release(root: Path) -> None:
 def read_holder(folder: Path) -> dict[str, Any]:
     """What the last holder of ``folder``/run.lock wrote about itself; empty if nothing yet."""
     with contextlib.suppress(FileNotFoundError):
-        about: dict[str, Any] = json.loads((folder / HOLDER).read_text())
-        return about
+        return dict(json.loads((folder / HOLDER).read_text()))
     return {}
 
 

@@ -1,8 +1,4 @@
-"""Rows of sharded zarr arrays, and tasks that write them in parallel.
-
-A zarr shard is one file. Two tasks that write parts of the same shard overwrite each other without an error, so a task
-writes whole shards only (the last one may be short). ``write_rows`` checks this.
-"""
+"""Rows of sharded zarr arrays, and parallel tasks that write them, each whole shards (one file each) only."""
 
 import hashlib
 import json
@@ -21,8 +17,7 @@ from tqdm import tqdm
 from tqdm.dask import TqdmCallback
 from zarr.codecs import ZstdCodec
 
-RowDigests = list[str]
-"""Hashes of one row: of its first array, its first two arrays, … , all of them."""
+RowDigests = list[str]  # hashes of one row: of its first array, its first two arrays, … , all of them
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -44,14 +39,9 @@ def shards_of(array: zarr.Array[Any]) -> list[tuple[int, int]]:
 
 def create(group: zarr.Group, name: str, shape: tuple[int, ...], *, shard: int, level: int) -> None:
     """Create a uint8 array of ``shape`` (N, …) with one row per chunk and ``shard`` rows per shard, zstd ``level``."""
-    group.create_array(
-        name,
-        shape=shape,
-        dtype="uint8",
-        chunks=(1, *shape[1:]),
-        shards=(shard, *shape[1:]),
-        compressors=ZstdCodec(level=level),
-    )
+    chunks, shards = (1, *shape[1:]), (shard, *shape[1:])
+    zstd = ZstdCodec(level=level)
+    group.create_array(name, shape=shape, dtype="uint8", chunks=chunks, shards=shards, compressors=zstd)
 
 
 def open_array(folder: Path, name: str, mode: str = "r") -> zarr.Array[Any]:
@@ -86,17 +76,12 @@ def row_digests(*blocks: NDArray[np.uint8]) -> list[RowDigests]:
 
 def content_version(digests: Sequence[str], *facts: Any) -> str:
     """Data version: first 32 hex digits of the SHA-256 of row digests, in order, and JSON values."""
-    state = hashlib.sha256("".join(digests).encode())
-    state.update(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode())
-    return state.hexdigest()[:32]
+    text = "".join(digests) + json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def copy_shard(name: str, source: Path, first: int, target: Path, start: int) -> None:
-    """Copy the shard of an array that begins with row ``first`` to where the shard of row ``start`` belongs.
-
-    ``source`` and ``target`` are the folders of the groups. The arrays must have the ``same_layout`` and the shards
-    equal numbers of rows.
-    """
+    """Copy the shard from row ``first`` on to where that of row ``start`` belongs; groups of the ``same_layout``."""
     old, new = _shard_file(source, name, first), _shard_file(target, name, start)
     new.unlink(missing_ok=True)
     if old.is_file():  # zarr writes no file for a shard of zeros

@@ -14,10 +14,8 @@ Layout below ``root``, for an asset such as ``oct/tiles``:
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,14 +25,42 @@ from typing import Any
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.store import locks
-from pipeline.store.file_hashes import file_names, hash_file, hash_folder, sync_folder
-from pipeline.store.provenance import Provenance, read_records, with_record
+from pipeline.store.files import file_names, hash_file, hash_folder, sync, write_file
 
 MARKER = "COMPLETE.json"
 _ASSET = re.compile(r"[A-Za-z0-9_\-]+(/[A-Za-z0-9_\-]+)*")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
-HEX = re.compile(r"[0-9a-f]{16,64}")
-"""Pattern of data versions and of the keys of builds."""
+HEX = re.compile(r"[0-9a-f]{16,64}")  # data versions and keys of builds
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawInput:
+    """The downloads behind a manifest."""
+
+    dataset: str
+    root: str  # folder
+    fingerprint: str  # of the names and contents of all its files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How a version was made; of several records, by which different inputs gave it, the last one counts."""
+
+    inputs: dict[str, str]  # asset → data version
+    raw: RawInput | None = None  # for a manifest, whose inputs lie outside the store
+    code_version: str
+    git_commit: str  # with "+changes" if the work tree differed, "unknown" outside a checkout
+    dagster_run: str
+    mlflow_run: str
+    preset: str
+    seed: int
+    published: str = ""  # when the version's files were written; set by the store
+    created: str = ""  # when this record was first written; set by the store
+
+    @property
+    def cause(self) -> tuple[Any, ...]:
+        """Two records with equal causes are the same one; runs and dates do not count."""
+        return self.inputs, self.raw, self.code_version, self.preset, self.seed, self.published
 
 
 @dataclass(frozen=True)
@@ -70,17 +96,12 @@ class Store:
 
     def built(self, asset: str, key: str) -> Version | None:
         """The version that an equal build gave; None if there was none or its version was removed."""
-        record = self._path("built", asset) / f"{_checked(key, _NAME)}.json"
-        if not record.is_file():
-            return None
-        data_version = json.loads(record.read_text())["data_version"]
-        return self.get(asset, data_version) if (self.folder(asset, data_version) / MARKER).is_file() else None
+        record = _read_json(self._json("built", asset, key))
+        complete = record and (self.folder(asset, record["data_version"]) / MARKER).is_file()
+        return self.get(asset, record["data_version"]) if complete else None
 
     def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
-        """Turn a work folder, or a folder inside it, into a version, and remove the rest of the work folder.
-
-        If a complete version with this data version exists, it stays unchanged, including its ``meta``.
-        """
+        """Turn a work folder, or one inside it, into a version unless it exists, and remove the rest of it."""
         target = self.folder(asset, data_version)
         builds = self._path("work", asset)
         build = builds / work.relative_to(builds).parts[0] if work.is_relative_to(builds) else None
@@ -88,47 +109,40 @@ class Store:
             if (target / MARKER).is_file():
                 shutil.rmtree(work)
             else:
-                self._move(asset, work, data_version, meta)
+                for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
+                    leftover.unlink()
+                if not (files := hash_folder(work)):
+                    raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
+                about = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files}
+                text = json.dumps({**about, "created": _now()}, indent=1)  # first, as ``meta`` may be no JSON
+                if target.exists():  # a run was killed between the rename and the marker
+                    shutil.rmtree(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                work.rename(target)
+                sync(target.parent)
+                write_file(target / MARKER, text.encode())
             if build is not None:
-                _write_json(self._path("built", asset) / f"{build.name}.json", {"data_version": data_version})
+                _write_json(self._json("built", asset, build.name), {"data_version": data_version})
                 if build.exists():
                     shutil.rmtree(build)
         return self.get(asset, data_version)
 
-    def _move(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> None:
-        """Hash the files of ``work``, move it to its place and write the marker."""
-        target = self.folder(asset, data_version)
-        for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
-            leftover.unlink()
-        files = hash_folder(work)
-        if not files:
-            raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
-        content = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files, "created": _now()}
-        text = json.dumps(content, indent=1)
-        if target.exists():  # a run was killed between the rename and the marker
-            shutil.rmtree(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work.rename(target)
-        sync_folder(target.parent)
-        write_file(target / MARKER, text.encode())
-
     def point(self, version: Version) -> None:
         """Make a complete version the one that readers get, in one atomic step."""
         complete = self.get(version.asset, version.data_version)
-        _write_json(self.root / "current" / f"{version.asset}.json", {"data_version": complete.data_version})
+        _write_json(self._path("current", version.asset).with_suffix(".json"), {"data_version": complete.data_version})
 
     def current(self, asset: str) -> Version:
         """The version that readers get; raises ``NeverMaterialized`` if there is none."""
-        pointed = self.pointed(asset)
-        if pointed is None:
+        if (pointed := self.pointed(asset)) is None:
             line = "dagster asset materialize --select '*evaluation_report'"
             raise NeverMaterialized(f"{asset} has never been materialized; run: {line}")
         return self.get(asset, pointed)
 
     def pointed(self, asset: str) -> str | None:
         """Data version of the current version, even if its files were removed; None if there is none."""
-        pointer = self._path("current", asset).with_suffix(".json")
-        return str(json.loads(pointer.read_text())["data_version"]) if pointer.is_file() else None
+        pointer = _read_json(self._path("current", asset).with_suffix(".json"))
+        return str(pointer["data_version"]) if pointer else None
 
     def get(self, asset: str, data_version: str) -> Version:
         """A version by its hash; raises ``StoreCorrupt`` if it has no completion marker."""
@@ -136,7 +150,7 @@ class Store:
         if not (folder / MARKER).is_file():
             what = f"{asset} {data_version}: expected {folder / MARKER}, got none"
             raise StoreCorrupt(f"{what}; materialize {asset} again")
-        return Version(asset=asset, path=folder, data_version=data_version, meta=_read_marker(folder)["meta"])
+        return Version(asset, folder, data_version, _read_marker(folder)["meta"])
 
     def assets(self) -> list[str]:
         """Every asset that has a complete version."""
@@ -155,57 +169,49 @@ class Store:
 
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store facts about a version's build (minutes, memory) unless there are some; returns what is stored."""
-        path = self._path("notes", version.asset) / f"{version.data_version}.json"
-        if not path.is_file():
-            _write_json(path, values)
+        if not self.noted(version):
+            _write_json(self._json("notes", version.asset, version.data_version), dict(values))
         return self.noted(version)
 
     def noted(self, version: Version) -> dict[str, Any]:
         """The notes of a version; empty if there are none."""
-        path = self._path("notes", version.asset) / f"{version.data_version}.json"
-        noted: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        return noted
+        return dict(_read_json(self._json("notes", version.asset, version.data_version)) or {})
 
     def record_provenance(self, version: Version, provenance: Provenance) -> None:
-        """Record how a version was made; an equal record that exists becomes the newest again."""
-        path = self._provenance_file(version.asset, version.data_version)
+        """Record how a version was made; an equal record that exists becomes the newest, with its runs and dates."""
         new = replace(provenance, published=self.marker(version)["created"], created=_now())
         with locks.locked(self.lock_folder(version.asset) / f"origin-{version.data_version}.lock", version.asset):
-            before = read_records(path)
-            if (after := with_record(before, new)) != before:
-                write_file(path, json.dumps([dataclasses.asdict(record) for record in after], indent=1).encode())
+            before = self._records(version.asset, version.data_version)
+            equal = [record for record in before if record.cause == new.cause] or [new]
+            after = [*(record for record in before if record.cause != new.cause), *equal]
+            if after != before:
+                path = self._json("origins", version.asset, version.data_version)
+                _write_json(path, [dataclasses.asdict(record) for record in after])
 
     def provenance(self, asset: str, data_version: str) -> Provenance | None:
         """The newest provenance record of a version; None if there is none."""
-        records = read_records(self._provenance_file(asset, data_version))
+        records = self._records(asset, data_version)
         return records[-1] if records else None
 
-    def differences(
-        self, version: Version, progress: Callable[[int], object] = lambda size: None
-    ) -> dict[str, tuple[Any, Any]]:
-        """Hash every file again: file → (expected, got) for each that differs from the marker; None for no file.
-
-        ``progress`` gets the size of every block of bytes read.
-        """
-        expected = self.marker(version)["files"]
-        got = {name: hash_file(version.path / name, progress) for name in file_names(version.path) if name != MARKER}
-        names = sorted(expected.keys() | got.keys())
-        return {name: (expected.get(name), got.get(name)) for name in names if expected.get(name) != got.get(name)}
+    def differences(self, version: Version, progress: Callable[[int], object] | None = None) -> dict[str, Any]:
+        """Hash every file: name → (expected, got) for each that differs; ``progress`` gets the bytes of each file."""
+        expected, got = self.marker(version)["files"], {}
+        for name in set(file_names(version.path)) - {MARKER}:
+            got[name] = hash_file(version.path / name)
+            if progress is not None:
+                progress(got[name]["bytes"])
+        pairs = {name: (expected.get(name), got.get(name)) for name in sorted(expected.keys() | got.keys())}
+        return {name: (before, now) for name, (before, now) in pairs.items() if before != now}
 
     def verify(self, version: Version) -> None:
         """Hash every file again; raises ``StoreCorrupt`` with the files that differ from the marker."""
-        wrong = self.differences(version)
-        if wrong:
+        if wrong := self.differences(version):
             what = ", ".join(f"{name}: expected {want}, got {got}" for name, (want, got) in list(wrong.items())[:3])
             where = f"{version.asset} {version.data_version} in {version.path}"
             raise StoreCorrupt(f"{where}: {len(wrong)} files differ ({what}); delete the folder and materialize again")
 
     def lock(self, asset: str, holder: Mapping[str, Any], *, warn: locks.Warn, every: float = 60) -> None:
-        """Take the asset's build lock; held until this thread locks another asset, calls ``release`` or ends.
-
-        A waiting process shows ``holder`` through its ``warn`` every ``every`` seconds. The lock outlasts the build
-        itself: it covers the pointer that the IO manager moves and the event that Dagster stores.
-        """
+        """Take the asset's build lock (``locks.acquire``); it outlasts the build, for the pointer and the event."""
         locks.acquire(self.root.resolve(), self.lock_folder(asset), {"asset": asset, **holder}, warn=warn, every=every)
 
     def release(self) -> None:
@@ -220,8 +226,12 @@ class Store:
         """Folder of a version, whether it exists or not."""
         return self._path("versions", asset) / _checked(data_version, HEX)
 
-    def _provenance_file(self, asset: str, data_version: str) -> Path:
-        return self._path("origins", asset) / f"{_checked(data_version, HEX)}.json"
+    def _records(self, asset: str, data_version: str) -> list[Provenance]:
+        rows = _read_json(self._json("origins", asset, data_version)) or []
+        return [Provenance(**row | {"raw": RawInput(**row["raw"]) if row["raw"] else None}) for row in rows]
+
+    def _json(self, kind: str, asset: str, name: str) -> Path:
+        return self._path(kind, asset) / f"{_checked(name, _NAME)}.json"
 
     def _path(self, kind: str, asset: str) -> Path:
         return self.root / kind / _checked(asset, _ASSET)
@@ -241,28 +251,16 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_file(path, json.dumps(dict(content)).encode())
+def _write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
+    write_file(path, json.dumps(content, indent=1).encode())
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically: temporary sibling, fsync, replace. Readers see the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def _plain(value: Any) -> Any:

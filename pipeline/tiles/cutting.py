@@ -1,8 +1,4 @@
-"""First pass of a tiles build: cut images, batch by batch, into part files.
-
-A part holds the tiles of a few images, and a head that says what each image gave. Its name is a hash of the content of
-its images, so a build that resumes with other images to cut never confuses two parts.
-"""
+"""First pass of a tiles build: cut images, batch by batch, into part files named by the images' content."""
 
 import hashlib
 import io
@@ -16,22 +12,24 @@ import numpy as np
 from numcodecs import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.raw import RawFolder
-from pipeline.data.read.decode import decode_image, decode_mask
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, TILE, Form, SlotTile, slots
+from pipeline.store.files import write_file
 from pipeline.store.shards import run_tasks
-from pipeline.store.versions import fingerprint, write_file
+from pipeline.store.versions import fingerprint
 
-BATCH = 8
-"""Images cut by one task: the work lost if it is killed. Does not affect the result."""
+BATCH = 8  # images cut by one task: the work lost if it is killed; does not affect the result
+PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")
+"""Columns of the index that depend on the image's content; all others but ``tile`` come from the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutResult:
     """What one image gave: the places of its tiles, or the reason why it was refused."""
 
-    places: Sequence[dict[str, Any]] = ()  # columns of the index that depend on the image's content
+    places: Sequence[dict[str, Any]] = ()  # PLACE → value
     reason: str = ""
     lasting: bool = True  # False if a file could not be read: trying again may give another result
 
@@ -101,9 +99,14 @@ class Cutter:
                 results.append({"places": self._places(tiles)})
                 cut += tiles
         head = {"images": results, "channels": sorted({tile.pixels.shape[0] for tile in cut})}
-        buffer = io.BytesIO()
-        arrays = _stack(cut, len(self.lesions), self.form.neutral)
-        np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        arrays = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
+        if cut:
+            validity = np.stack([tile.validity for tile in cut]).astype(np.uint8)
+            pixels, missing = np.stack([tile.pixels for tile in cut]), (validity == NO_DATA)[:, None]
+            arrays |= {"pixels": np.where(missing, np.uint8(self.form.neutral), pixels), "validity": validity}
+            if self.lesions:
+                arrays["lesions"] = np.stack([tile.lesions for tile in cut]).astype(np.uint8)
+        np.savez(buffer := io.BytesIO(), **arrays)  # type: ignore[arg-type]
         write_file(path, bytes(Zstd(level=1).encode(buffer.getvalue())))
         return head
 
@@ -111,14 +114,11 @@ class Cutter:
         """Tiles of one image in slot order; raises ``UnusableImage``, ``ValueError`` for tiles of another layout."""
         pixels = decode_image(data)
         shape = (pixels.shape[0], pixels.shape[1])
-        marked = {
-            lesion: decode_mask(masks[lesion], shape) if lesion in masks else np.zeros(shape, bool)
-            for lesion in self.lesions
-        }
-        tiles = self.form.cut(pixels, marked)
-        expected = [slot.name for slot in slots(self.form.canvases)]
-        if [tile.slot for tile in tiles] != expected:
-            raise ValueError(f"{self.form.name}: expected slots {expected}, got {[tile.slot for tile in tiles]}")
+        given = {lesion: decode_mask(mask, shape) for lesion, mask in masks.items() if lesion in self.lesions}
+        tiles = self.form.cut(pixels, {lesion: given.get(lesion, np.zeros(shape, bool)) for lesion in self.lesions})
+        names, expected = [tile.slot for tile in tiles], [slot.name for slot in slots(self.form.canvases)]
+        if names != expected:
+            raise ValueError(f"{self.form.name}: expected slots {expected}, got {names}")
         expected_shapes = ((TILE, TILE), (TILE, TILE), (len(self.lesions), TILE, TILE))
         for tile in tiles:
             shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
@@ -128,10 +128,7 @@ class Cutter:
         return tiles
 
     def _read(self, image: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
-        """Bytes of an image and of its masks; raises ``DatasetUnusable`` if they differ from the manifest.
-
-        Later builds reuse rows by the manifest's hashes, so tiles of other content must not be stored under them.
-        """
+        """Bytes of an image and its masks; ``DatasetUnusable`` unless they are those of the manifest's hashes."""
         data = self.raw.read(image["path"])
         masks = {lesion: self.raw.read(path) for lesion, path in _masks(image).items()}
         marked = hashlib.sha256(b"".join(hashlib.sha256(mask).digest() for mask in masks.values())).hexdigest()
@@ -144,10 +141,9 @@ class Cutter:
     def _places(self, tiles: tuple[SlotTile, ...]) -> list[dict[str, Any]]:
         places = []
         for slot, tile in zip(slots(self.form.canvases), tiles, strict=True):
-            place = {"slot": slot.name, "canvas": slot.canvas, "canvas_row": slot.row, "canvas_col": slot.col}
-            place |= {"transform": tile.transform.to_json(), "offset_row": float(tile.offset[0])}
-            place |= {"offset_col": float(tile.offset[1]), "scored_fraction": float((tile.validity == SCORED).mean())}
-            places.append(place)
+            row, col = (float(value) for value in tile.offset)
+            where = (slot.name, slot.canvas, slot.row, slot.col, tile.transform.to_json(), row, col)
+            places.append(dict(zip(PLACE, (*where, float((tile.validity == SCORED).mean())), strict=True)))
         return places
 
 
@@ -160,18 +156,6 @@ def source_key(image: dict[str, Any]) -> str:
 def _masks(image: dict[str, Any]) -> dict[str, str]:
     masks: dict[str, str] = json.loads(image["masks"]) if image["masks"] else {}
     return masks
-
-
-def _stack(cut: list[SlotTile], lesions: int, neutral: int) -> dict[str, NDArray[np.uint8]]:
-    """Arrays of a part, none without tiles; NO_DATA pixels are set to ``neutral``."""
-    if not cut:
-        return {}
-    validity = np.stack([tile.validity for tile in cut]).astype(np.uint8)
-    pixels = np.stack([tile.pixels for tile in cut])
-    arrays = {"pixels": np.where((validity == NO_DATA)[:, None], np.uint8(neutral), pixels), "validity": validity}
-    if lesions:
-        arrays["lesions"] = np.stack([tile.lesions for tile in cut]).astype(np.uint8)
-    return arrays
 
 
 def _unpack(part: Path) -> dict[str, NDArray[np.uint8]]:

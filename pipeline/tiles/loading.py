@@ -1,7 +1,4 @@
-"""Load tiles into memory, downsample them to the training size, and stitch grids of tiles to canvases.
-
-Legend: n tiles, C channels, h and w rows and columns after downsampling.
-"""
+"""Load tiles into memory, downsample them to the training size (h, w), stitch grids of tiles to canvases."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -57,38 +54,32 @@ def load_tiles(
 ) -> TileSet:
     """Tiles of ``splits`` (and of one ``canvas``) in the store's order, downsampled to ``size`` (h, w).
 
-    A pixel is the area mean of the valid pixels it covers. It is SCORED if at least half of its area is, else SEEN if
-    at least half of its area was imaged, else NO_DATA with the store's neutral value.
-    ``more`` are further tiles at full size to append; only allowed without ``proxies``.
-    Raises ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
+    A pixel is the area mean of the valid pixels it covers: SCORED if half of its area is, else SEEN if half was imaged,
+    else NO_DATA with the neutral value. ``more`` are tiles at full size to append, without ``proxies``. Raises
+    ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
     """
     if not all(1 <= side <= TILE for side in size):
         raise ValueError(f"size: expected rows and columns from 1 to {TILE}, got {size}")
     if proxies is not None and more is not None:
         raise ValueError("more: expected no further tiles with proxies, as they have none")
     index = read_index(tiles)
-    chosen = index["split"].isin(list(splits)) & (True if canvas is None else index["canvas"] == canvas)
+    chosen = index["split"].isin(list(splits)) & (canvas is None or index["canvas"] == canvas)
     index = index[chosen].reset_index(drop=True)
     if index.empty:
         raise ValueError(f"{tiles.asset} {tiles.data_version}: no tile of splits {sorted(splits)}, canvas {canvas}")
     neutral = read_neutral(tiles.path)
     arrays = [open_array(tiles.path, "validity"), open_array(tiles.path, "pixels")]
-    if proxies is not None:
-        arrays.append(open_array(proxies.path, "pixels"))
+    arrays += [] if proxies is None else [open_array(proxies.path, "pixels")]
     loaded = [np.empty((len(index), *array.shape[1:-2], *size), np.uint8) for array in arrays]
     for rows, (codes, *values) in _shard_blocks(arrays, index["tile"].to_numpy()):
         for target, block in zip(loaded, shrink(codes, values, size, neutral), strict=True):
             target[rows] = block
-    validity, pixels, painted = *loaded[:2], loaded[2] if proxies is not None else None
-    if more is None:
-        return TileSet(pixels=pixels, proxies=painted, validity=validity, index=index)
-    extra = at_size(more, size, neutral)
-    return TileSet(
-        pixels=np.concatenate([pixels, extra.pixels]),
-        proxies=None,
-        validity=np.concatenate([validity, extra.validity]),
-        index=pd.concat([index, more.index], ignore_index=True),
-    )
+    validity, pixels = loaded[:2]
+    if more is not None:
+        extra = at_size(more, size, neutral)
+        pixels, validity = np.concatenate([pixels, extra.pixels]), np.concatenate([validity, extra.validity])
+        index = pd.concat([index, more.index], ignore_index=True)
+    return TileSet(pixels, None if proxies is None else loaded[2], validity, index)
 
 
 def tile_blocks(
@@ -155,8 +146,7 @@ def shrink(
     outs = [np.empty((*value.shape[:2], *size), np.uint8) for value in values]
     for row, code in enumerate(validity):
         seen = (code != NO_DATA).astype(np.float32)
-        weight = _area_mean(seen, size)
-        scored = _area_mean((code == SCORED).astype(np.float32), size)
+        weight, scored = _area_mean(seen, size), _area_mean((code == SCORED).astype(np.float32), size)
         codes[row] = np.where(scored >= HALF, SCORED, np.where(weight >= HALF, SEEN, NO_DATA))
         for value, out in zip(values, outs, strict=True):
             for channel, plane in enumerate(value[row]):
@@ -168,9 +158,8 @@ def shrink(
 def canvases(values: NDArray[np.generic], index: pd.DataFrame, canvas: str) -> tuple[pd.DataFrame, NDArray[np.generic]]:
     """Stitch tiles ``values`` (n, …, h, w), one per row of ``index``, to the canvases of their images.
 
-    Returns a table with one row per image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and
-    S columns. Offsets in the table are canvas px at full size. Raises ``ValueError`` if index and values differ in
-    length or an image does not have every place of the grid exactly once.
+    Returns one row per image, in order of first appearance, and (m, …, R·h, S·w) for a grid of R rows and S columns.
+    Raises ``ValueError`` if index and values differ in length or a grid does not have every place once.
     """
     if len(values) != len(index):
         raise ValueError(f"{canvas}: expected one value per row of the index ({len(index)}), got {len(values)}")
@@ -188,17 +177,15 @@ def canvases(values: NDArray[np.generic], index: pd.DataFrame, canvas: str) -> t
         raise ValueError(f"{canvas}: expected each of {rows}x{cols} places once an image, got otherwise for {odd}")
     grid = values[where[np.argsort(place)]].reshape(count, rows, cols, *values.shape[1:])
     grid = np.moveaxis(grid, (1, 2), (-4, -2))  # (m, …, R, h, S, w)
-    stitched = grid.reshape(*grid.shape[:-4], rows * values.shape[-2], cols * values.shape[-1])
     table = part.drop_duplicates("image_id")[IMAGE_COLUMNS].reset_index(drop=True)
-    return table, stitched
+    return table, grid.reshape(*grid.shape[:-4], rows * values.shape[-2], cols * values.shape[-1])
 
 
 def _shard_blocks(
     arrays: list[zarr.Array[Any]], rows: NDArray[np.integer]
 ) -> Iterator[tuple[slice, list[NDArray[np.uint8]]]]:
     """Shard by shard: which of ``rows`` (ascending) it holds, and those rows of every array."""
-    counts = {array.shape[0] for array in arrays}
-    if len(counts) != 1:
+    if len(counts := {array.shape[0] for array in arrays}) != 1:
         raise ValueError(f"tiles and proxies: expected equal numbers of rows, got {sorted(counts)}")
     for start, stop in shards_of(arrays[0]):
         low, high = (int(edge) for edge in np.searchsorted(rows, [start, stop]))

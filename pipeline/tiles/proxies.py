@@ -1,7 +1,6 @@
 """Proxy images of all tiles, row by row: what stage 1 learns to predict (paper, III-B).
 
-Legend: N tiles, C channels of a tile, K channels of its proxy. A proxies store holds ``pixels`` (N, K, 256, 256) uint8,
-with the tiles' neutral value wherever the tile has NO_DATA.
+A store holds ``pixels`` (N, K, 256, 256) uint8, with the tiles' neutral value wherever the tile has NO_DATA.
 """
 
 import logging
@@ -19,8 +18,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import read_neutral, shrink
 from pipeline.tiles.proxy_kinds import PROXIES, ProxyConfig
 
-VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 _log = logging.getLogger(__name__)
 
 
@@ -36,9 +34,8 @@ def build_proxies(
 ) -> Version:
     """Compute the proxy of every tile, one task per shard, and publish ``asset`` (default: ``<dataset>/proxies``).
 
-    Proxies of tiles that the current version holds are copied. Runs on dask threads (``workers``; None: one per core)
-    or on the dask cluster at ``scheduler_address``, whose workers must see the store's folder; the result is the
-    same. Finished shards survive a kill.
+    Proxies of known tiles are copied; finished shards survive a kill. Runs on ``workers`` threads (None: one per core)
+    or on the cluster at ``scheduler_address``, whose workers must see the store's folder; the result is the same.
     """
     asset = asset or f"{tiles.asset.rpartition('/')[0]}/proxies"
     about = config.to_json()
@@ -49,7 +46,8 @@ def build_proxies(
         source, neutral = open_array(tiles.path, "pixels"), read_neutral(tiles.path)
         shape = (source.shape[0], config.channels(source.shape[1]), TILE, TILE)
         record = previous_record(store, asset, about, neutral, code_version)
-        keys = tile_keys(tiles)
+        cut = Record.read(tiles.path)
+        keys = [] if cut is None else [row[1] for row in cut.digests]  # pixels and validity, which decide a proxy
         previous = [record.first_row(tile) for tile in keys] or [NEW] * source.shape[0]
         title = f"{asset}: {previous.count(NEW)} of {len(previous)} tiles"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
@@ -73,36 +71,21 @@ def build_proxies(
         return store.publish(asset, work / "content", data_version, {"tiles": len(digests), **about})
 
 
-def tile_keys(tiles: Version) -> list[str]:
-    """Hash of pixels and validity of every tile, which decide its proxy; empty for a version without a record."""
-    record = Record.read(tiles.path)
-    return [] if record is None else [row[1] for row in record.digests]
-
-
 def make_proxies(rows: NDArray[np.integer], *, tiles: Path, config: ProxyConfig) -> dict[str, NDArray[np.uint8]]:
     """Proxies of ``rows`` of the tiles store in folder ``tiles``."""
-    pixels = rows_at(open_array(tiles, "pixels"), rows)
-    validity = rows_at(open_array(tiles, "validity"), rows)
-    neutral = read_neutral(tiles)
-    made = zip(pixels, validity, _sizes(tiles, rows, config), strict=True)
+    pixels, validity = (rows_at(open_array(tiles, name), rows) for name in ("pixels", "validity"))
+    neutral, sizes = read_neutral(tiles), [(TILE, TILE)] * len(rows)
+    if config.sizes:
+        canvases = pd.read_parquet(tiles / "index.parquet", columns=["canvas"])["canvas"].to_numpy()[rows]
+        sizes = [config.sizes.get(str(canvas), (TILE, TILE)) for canvas in canvases]
+    made = zip(pixels, validity, sizes, strict=True)
     return {"pixels": np.stack([proxy_at(tile, valid, neutral, config, size) for tile, valid, size in made])}
-
-
-def _sizes(tiles: Path, rows: NDArray[np.integer], config: ProxyConfig) -> list[tuple[int, int]]:
-    """Rows and columns at which the proxy of each tile is made."""
-    if not config.sizes:
-        return [(TILE, TILE)] * len(rows)
-    canvases = pd.read_parquet(tiles / "index.parquet", columns=["canvas"])["canvas"]
-    return [config.sizes.get(str(canvas), (TILE, TILE)) for canvas in canvases.to_numpy()[rows]]
 
 
 def proxy_at(
     pixels: NDArray[np.uint8], validity: NDArray[np.uint8], neutral: int, config: ProxyConfig, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Proxy (K, 256, 256) of a tile (C, 256, 256), made at ``size`` and enlarged by repeating pixels.
-
-    ``load_tiles`` at that size gives back exactly the proxy that was made.
-    """
+    """Proxy (K, 256, 256) of a tile (C, 256, 256), made at ``size``; ``load_tiles`` at that size gives it back."""
     if size == validity.shape:
         return proxy_of(pixels, validity != NO_DATA, neutral, config)
     codes, small = shrink(validity[None], [pixels[None]], size, neutral)
@@ -119,7 +102,5 @@ def proxy_of(
         return np.full((config.channels(len(pixels)), *valid.shape), neutral, np.uint8)
     tile = np.where(valid, pixels, np.uint8(neutral)).astype(np.float32) / 255
     picture = tile[0] if len(tile) == 1 else np.ascontiguousarray(np.moveaxis(tile, 0, -1))
-    proxy = PROXIES[config.kind].make(picture, valid, config)
-    proxy = proxy[None] if proxy.ndim == 2 else np.moveaxis(proxy, -1, 0)
-    levels = np.rint(np.clip(proxy, 0, 1) * 255).astype(np.uint8)
-    return np.where(valid, levels, np.uint8(neutral))
+    proxy = np.rint(np.clip(PROXIES[config.kind].make(picture, valid, config), 0, 1) * 255).astype(np.uint8)
+    return np.where(valid, proxy[None] if proxy.ndim == 2 else np.moveaxis(proxy, -1, 0), np.uint8(neutral))

@@ -6,6 +6,7 @@ Edges are always one channel; in a concatenation they come first.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.errors import ConfigError
 
 Plane = NDArray[np.floating]
 Valid = NDArray[np.bool_]
+Make = Callable[[Plane, Valid, "ProxyConfig"], Plane]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,61 +77,38 @@ class ProxyConfig:
 
 
 def superpixel_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """Each pixel replaced by the mean of its SLIC superpixel, taken over the superpixel's valid pixels (Eq. 1).
-
-    Superpixels without a valid pixel keep the tile's values. Colours are compared in RGB, not in Lab, so that
-    compactness has the same meaning for one and three channels.
-    """
-    labels = slic(
-        tile,
-        n_segments=config.segments,
-        compactness=config.compactness,
-        max_num_iter=config.iterations,
-        enforce_connectivity=True,
-        convert2lab=False,
-        start_label=0,
-        channel_axis=None if tile.ndim == 2 else -1,
-    )
+    """Each pixel replaced by the mean of its SLIC superpixel's valid pixels (Eq. 1); colours are compared in RGB."""
+    how = {"n_segments": config.segments, "compactness": config.compactness, "max_num_iter": config.iterations}
+    axis = None if tile.ndim == 2 else -1
+    labels = slic(tile, **how, enforce_connectivity=True, convert2lab=False, start_label=0, channel_axis=axis)
     return segment_means(tile, labels, valid)
 
 
 def segment_means(tile: Plane, labels: NDArray[np.integer], valid: Valid) -> Plane:
     """Each segment filled with the mean of its valid pixels; ``labels`` (H, W) count from 0."""
-    flat = labels.ravel()
-    inside = valid.ravel()
+    flat, inside = labels.ravel(), valid.ravel()
     counts = np.bincount(flat[inside], minlength=int(flat.max()) + 1)
     channels = tile.reshape(flat.size, -1)
-    painted = channels.copy()
-    held = counts[flat] > 0
+    painted, held = channels.copy(), counts[flat] > 0
     for channel in range(channels.shape[1]):
         sums = np.bincount(flat[inside], weights=channels[inside, channel], minlength=len(counts))
-        means = sums / np.maximum(counts, 1)
-        painted[held, channel] = means[flat[held]]
+        painted[held, channel] = (sums / np.maximum(counts, 1))[flat[held]]
     return painted.reshape(tile.shape)
 
 
 def edge_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
     """1 on the Canny edges of the mean channel, 0 elsewhere. The border of the valid pixels is no edge."""
     gray = tile if tile.ndim == 2 else tile.mean(axis=-1)
-    found: NDArray[np.bool_] = canny(
-        gray,
-        sigma=config.edge_sigma,
-        low_threshold=config.edge_low,
-        high_threshold=config.edge_high,
-        mask=None if valid.all() else valid,
-    )
-    return found.astype(tile.dtype)
+    seen = None if valid.all() else valid
+    return np.asarray(canny(gray, config.edge_sigma, config.edge_low, config.edge_high, mask=seen), tile.dtype)
 
 
 def smooth_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
     """The tile smoothed by a Gaussian over valid pixels only."""
-    inside = valid.astype(tile.dtype)
-    weight = gaussian(inside, sigma=config.smooth_sigma, mode="nearest")
-    weighted = tile * (inside if tile.ndim == 2 else inside[..., None])
-    blurred = gaussian(weighted, sigma=config.smooth_sigma, mode="nearest", channel_axis=None if tile.ndim == 2 else -1)
-    share = np.maximum(weight, np.finfo(weight.dtype).tiny)
-    mean: Plane = blurred / (share if tile.ndim == 2 else share[..., None])
-    return mean
+    planes, inside = np.atleast_3d(tile), valid.astype(tile.dtype)[..., None]
+    blur = partial(gaussian, sigma=config.smooth_sigma, mode="nearest", channel_axis=-1)
+    weight = blur(inside)
+    return np.asarray(blur(planes * inside) / np.maximum(weight, np.finfo(weight.dtype).tiny)).reshape(tile.shape)
 
 
 def patch_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
@@ -138,21 +117,16 @@ def patch_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
     return segment_means(tile, rows[:, None] * (cols[-1] + 1) + cols[None, :], valid)
 
 
-def edge_smooth_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """Edges and the smooth tile, concatenated (edge ⊕ smooth)."""
-    return np.dstack([edge_image(tile, valid, config), smooth_image(tile, valid, config)])
-
-
-def edge_patch_image(tile: Plane, valid: Valid, config: ProxyConfig) -> Plane:
-    """Edges and the tile of patches, concatenated (edge ⊕ smooth patches)."""
-    return np.dstack([edge_image(tile, valid, config), patch_image(tile, valid, config)])
+def _after_edges(other: Make) -> Make:
+    """Edges and another proxy, concatenated (⊕ in Table III)."""
+    return lambda tile, valid, config: np.dstack([edge_image(tile, valid, config), other(tile, valid, config)])
 
 
 @dataclass(frozen=True)
 class ProxyKind:
     """A function, the fields of ``ProxyConfig`` that it uses, and its name in reports."""
 
-    make: Callable[[Plane, Valid, ProxyConfig], Plane]
+    make: Make
     parameters: tuple[str, ...]
     title: str
 
@@ -163,9 +137,8 @@ PROXIES: Mapping[str, ProxyKind] = {
     "edge": ProxyKind(edge_image, _EDGE, "edge"),
     "smooth": ProxyKind(smooth_image, ("smooth_sigma",), "smooth image"),
     "patches": ProxyKind(patch_image, ("cell",), "smooth patches"),
-    "edge_smooth": ProxyKind(edge_smooth_image, (*_EDGE, "smooth_sigma"), "edge + smooth image"),
-    "edge_patches": ProxyKind(edge_patch_image, (*_EDGE, "cell"), "edge + smooth patches"),
+    "edge_smooth": ProxyKind(_after_edges(smooth_image), (*_EDGE, "smooth_sigma"), "edge + smooth image"),
+    "edge_patches": ProxyKind(_after_edges(patch_image), (*_EDGE, "cell"), "edge + smooth patches"),
 }
 """All kinds of the paper's Table III."""
-TITLES = {kind: proxy.title for kind, proxy in PROXIES.items()}
-"""Kind → name in reports."""
+TITLES = {kind: proxy.title for kind, proxy in PROXIES.items()}  # kind → name in reports

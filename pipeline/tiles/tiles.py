@@ -1,26 +1,21 @@
 """Cut the images of a manifest into 256x256 tiles of a canonical form: sharded zarr arrays and an index table.
 
-Legend: N tiles, C channels, L lesion kinds. A tiles store holds ``pixels`` (N, C, 256, 256), ``validity``
-(N, 256, 256; codes NO_DATA, SEEN, SCORED), ``lesions`` (N, L, 256, 256; 0 or 1; absent if L is 0), all uint8,
-``index.parquet`` (one row per tile), ``quarantine.parquet`` (path and reason of refused images), and ``carry.json``
-(see ``store.increments``).
+A tiles store holds ``pixels`` (N, C, 256, 256), ``validity`` (N, 256, 256; codes NO_DATA, SEEN, SCORED), ``lesions``
+(N, L, 256, 256; 0 or 1; absent if L is 0), all uint8, ``index.parquet`` (one row per tile), ``quarantine.parquet``
+(path and reason of refused images), and ``carry.json`` (see ``store.increments``).
 
-Row numbers are known only after every image has been tried, so a build has two passes. The first cuts the images that
-the current version does not hold into part files. The second writes all rows, shard by shard, from the parts and the
-current version. Both run on dask threads in bounded memory and resume after a kill.
+Row numbers are known only after every image has been tried. So a build first cuts new images into part files, then
+writes all rows, shard by shard, from the parts and the current version. It resumes after a kill.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
-from numpy.typing import NDArray
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.raw import RawFolder
@@ -29,13 +24,12 @@ from pipeline.forms.form import TILE, Form
 from pipeline.store.increments import NEW, Record, build_arrays, previous_record
 from pipeline.store.shards import content_version
 from pipeline.store.versions import Store, Version, fingerprint
-from pipeline.tiles.cutting import CutResult, Cuts, Cutter, source_key
+from pipeline.tiles.cutting import PLACE, CutResult, Cuts, Cutter, source_key
 
-PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")
-"""Columns of the index that depend on the image's content; all others but ``tile`` come from the manifest."""
-VERSION = "1"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 _log = logging.getLogger(__name__)
+Table = list[dict[str, Any]]
+Sources = dict[str, tuple[int, int] | str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +47,6 @@ class TilesConfig:
             raise ConfigError(f"level: expected a zstd level from 1 to 22, got {self.level}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """All rows of the new version, in manifest and slot order."""
-
-    index: list[dict[str, Any]]
-    previous: list[int]  # row number in the previous version, or NEW
-    refused: list[dict[str, str]]  # path and reason
-    sources: dict[str, tuple[int, int] | str]  # for the record of the new version
-
-
 def build_tiles(
     images: Version,
     raw: RawFolder,
@@ -76,9 +60,8 @@ def build_tiles(
 ) -> Version:
     """Cut the images of the manifest, in its order, and publish ``<dataset>/tiles``.
 
-    Images whose content the current version holds are not cut again. Images that cannot be read or that the form
-    refuses go to the quarantine table. Raises ``DatasetUnusable`` if no image is left or a file differs from the
-    manifest, ``ConfigError`` if ``form`` is not the configured one. ``workers`` is the number of threads.
+    Images whose content the current version holds are not cut again; unreadable and refused ones go to the quarantine.
+    Raises ``DatasetUnusable`` if no image is left or a file differs from the manifest, ``ConfigError`` for wrong forms.
     """
     if form.name != config.form:
         raise ConfigError(f"form: expected {config.form!r} as configured, got {form.name!r}")
@@ -87,73 +70,73 @@ def build_tiles(
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        manifest = _image_rows(images)
+        table = pd.read_parquet(images.path / "images.parquet")
+        if twice := table.loc[table["image_id"].duplicated(keep=False), "path"].tolist():
+            what = f"expected each image once, got twice: {twice[:4]}"
+            raise ValueError(f"{images.asset} {images.data_version}: {what}")
+        manifest = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         record = previous_record(store, asset, form.name, form.version, form.neutral, lesions, code_version)
         unknown = [image for image in manifest if source_key(image) not in record.sources]
         title = f"{asset}: cut {len(unknown)} of {len(manifest)} images"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
         cutter = Cutter(raw=raw, form=form, lesions=lesions, parts=work / "parts")
         cuts = cutter.cut(unknown, title=title, workers=workers)
-        rows = _rows(manifest, record, cuts)
-        if not rows.index:
-            reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in rows.refused[:3])
+        index, previous, refused, sources = _rows(manifest, record, cuts)
+        if not index:
+            reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in refused[:3])
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
-        facts = _facts(form, lesions, cuts, record if any(row != NEW for row in rows.previous) else None)
+        facts = _facts(form, lesions, cuts, record if any(row != NEW for row in previous) else None)
+        leads = {"pixels": (facts["channels"],), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
+        place = np.cumsum(np.equal(previous, NEW)) - 1  # of a new row among all new rows
         digests = build_arrays(
             work,
-            _shapes(len(rows.index), facts),
+            {name: (len(index), *lead, TILE, TILE) for name, lead in leads.items()},
             facts,
             shard=config.shard,
             level=config.level,
             record=record,
-            previous=rows.previous,
-            make=partial(_cut_rows, cuts, np.cumsum(np.equal(rows.previous, NEW)) - 1),
+            previous=previous,
+            make=lambda rows: cuts.rows(int(place[rows[0]]), int(place[rows[-1]]) + 1),
             title=f"{asset}: store",
             workers=workers,
         )
-        _write_tables(work / "content", rows)
-        Record(recipe=record.recipe, sources=rows.sources, digests=digests).write(work / "content")
-        data_version = content_version([row[-1] for row in digests], facts, rows.index, rows.refused)
-        counts = {"tiles": len(digests), "images": len({row["image_id"] for row in rows.index})}
-        meta = {**counts, "quarantined": len(rows.refused), "form": form.name, "form_version": form.version}
+        tiles = pd.DataFrame(index).astype({"label": "int8"})
+        tiles.insert(0, "tile", range(len(index)))
+        tiles.to_parquet(work / "content" / "index.parquet", index=False)
+        quarantine = pd.DataFrame(refused, columns=["path", "reason"], dtype=str)
+        quarantine.to_parquet(work / "content" / "quarantine.parquet", index=False)
+        Record(recipe=record.recipe, sources=sources, digests=digests).write(work / "content")
+        data_version = content_version([row[-1] for row in digests], facts, index, refused)
+        counts = {"tiles": len(digests), "images": len({row["image_id"] for row in index})}
+        meta = {**counts, "quarantined": len(refused), "form": form.name, "form_version": form.version}
         return store.publish(asset, work / "content", data_version, meta)
 
 
-def _image_rows(images: Version) -> list[dict[str, Any]]:
-    """Rows of the manifest in its order; raises ``ValueError`` if it lists an image twice."""
-    table = pd.read_parquet(images.path / "images.parquet")
-    twice = table.loc[table["image_id"].duplicated(keep=False), "path"].tolist()
-    if twice:
-        raise ValueError(f"{images.asset} {images.data_version}: expected each image once, got twice: {twice[:4]}")
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Rows:
-    """Rows of all images: places of known images from the previous index, of the others as they were cut."""
-    rows = Rows(index=[], previous=[], refused=[], sources={})
+def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> tuple[Table, list[int], Table, Sources]:
+    """Rows of all images in manifest and slot order, their numbers in the previous version (or ``NEW``), the path and
+    reason of refused images, and what the record of the new version says of each source."""
+    index, previous, refused, sources = Table(), list[int](), Table(), Sources()
     for image, (result, first) in zip(manifest, _results(manifest, record, cuts), strict=True):
         source = source_key(image)
         if result.reason:
-            rows.refused.append({"path": image["path"], "reason": result.reason})
+            refused.append({"path": image["path"], "reason": result.reason})
             if result.lasting:
-                rows.sources[source] = result.reason
+                sources[source] = result.reason
             continue
-        rows.sources[source] = (len(rows.index), len(result.places))
+        sources[source] = (len(index), len(result.places))
+        known = {name: image[name] for name in ("split", "label", "klass", "group")}
         for number, place in enumerate(result.places):
-            row = {"image_id": image["image_id"], **{name: place[name] for name in PLACE[:4]}}
-            row |= {"split": image["split"], "label": int(image["label"]), "klass": image["klass"]}
-            row |= {"group": image["group"], **{name: place[name] for name in PLACE[4:]}}
-            rows.index.append(row)
-            rows.previous.append(NEW if first == NEW else first + number)
-    return rows
+            grid, content = ({name: place[name] for name in names} for names in (PLACE[:4], PLACE[4:]))
+            index.append({"image_id": image["image_id"], **grid, **known, **content})
+            previous.append(NEW if first == NEW else first + number)
+    return index, previous, refused, sources
 
 
 def _results(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Iterator[tuple[CutResult, int]]:
     """What each image gave, in this build or in the previous version, and its first row there (or ``NEW``)."""
-    places: list[dict[str, Any]] = []
+    places: list[Any] = []
     if record.folder is not None:
-        table = pd.read_parquet(record.folder / "index.parquet", columns=list(PLACE))
-        places = table.to_dict("records")  # type: ignore[assignment]
+        places = pd.read_parquet(record.folder / "index.parquet", columns=list(PLACE)).to_dict("records")
     fresh = iter(cuts.results)
     for image in manifest:
         match record.sources.get(source_key(image)):
@@ -175,21 +158,3 @@ def _facts(form: Form, lesions: Sequence[str], cuts: Cuts, previous: Record | No
     facts = {"form": form.name, "form_version": form.version, "neutral": form.neutral, "lesions": list(lesions)}
     facts["canvases"] = {name: list(grid) for name, grid in form.canvases.items()}
     return {**facts, "channels": channels.pop()}
-
-
-def _shapes(count: int, facts: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all arrays of ``count`` tiles."""
-    shapes = {"pixels": (count, facts["channels"], TILE, TILE), "validity": (count, TILE, TILE)}
-    return shapes | ({"lesions": (count, len(facts["lesions"]), TILE, TILE)} if facts["lesions"] else {})
-
-
-def _cut_rows(cuts: Cuts, place: NDArray[np.intp], rows: NDArray[np.intp]) -> dict[str, NDArray[np.uint8]]:
-    """New ``rows`` of the arrays; ``place`` numbers the new rows among all rows."""
-    return cuts.rows(int(place[rows[0]]), int(place[rows[-1]]) + 1)
-
-
-def _write_tables(content: Path, rows: Rows) -> None:
-    index = pd.DataFrame([{"tile": number, **row} for number, row in enumerate(rows.index)]).astype({"label": "int8"})
-    index.to_parquet(content / "index.parquet", index=False)
-    quarantine = pd.DataFrame(rows.refused, columns=["path", "reason"], dtype=str)
-    quarantine.to_parquet(content / "quarantine.parquet", index=False)

@@ -19,8 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.data.datasets import Dataset
-from pipeline.data.download.presence import Presence, look
+from pipeline.data.datasets import Dataset, Presence, look
 
 PACKAGE = "proxyano"
 State = Literal["ok", "warn", "problem"]

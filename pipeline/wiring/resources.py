@@ -9,8 +9,7 @@ from pydantic import Field, PrivateAttr
 from pipeline.data.datasets import DATASETS
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.data.sample.files import write_sample
-from pipeline.data.user_datasets.dataset import Own
-from pipeline.data.user_datasets.links import link
+from pipeline.data.user_datasets.dataset import Own, link
 from pipeline.errors import DatasetUnusable
 from pipeline.store.versions import Store
 from pipeline.wiring.io_manager import VersionIOManager

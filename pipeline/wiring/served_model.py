@@ -14,7 +14,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipeline.data.read.frames import Frame, read_frames
+from pipeline.data.decode import Frame, read_frames
 from pipeline.detectors.folder.output import UNUSABLE
 from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 from pipeline.detectors.frozen.detector import Detector

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from models.metrics import label_free_threshold
 from pipeline.cli import app
-from pipeline.data.read.frames import read_frames
+from pipeline.data.decode import read_frames
 from pipeline.detectors.frozen.freeze import ARRAYS, DESCRIPTION, read_detector
 from pipeline.errors import ConfigError, StoreCorrupt
 from pipeline.evaluation.saved import load_evaluation

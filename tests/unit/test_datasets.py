@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.datasets import DATASETS
-from pipeline.data.layouts.idrid import read_grades
+from pipeline.data.layouts import read_grades
 from pipeline.data.raw import RawFolder
 from pipeline.errors import DatasetUnusable
 

@@ -8,8 +8,7 @@ from assets.benchmark import due
 from assets.lane import ABLATIONS, BENCHMARK, LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
-from pipeline.store.provenance import Provenance
-from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.store.versions import Provenance, Store, Version, fingerprint
 
 READS = {"baselines": ("tiles", "proxies"), "baseline_evaluations": ("images", "tiles", "proxies", "baselines")}
 READS[ABLATIONS] = ("images", "tiles", "proxies")

@@ -8,10 +8,9 @@ import pytest
 
 from pipeline.errors import UnusableImage
 from pipeline.forms import FORMS
-from pipeline.forms.field_of_view import CANVAS, RIM, find_field
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE, Form, SlotTile, slots
 from pipeline.forms.fundus import GRID, RANGE, encode
-from pipeline.forms.optic_disc import REFERENCE
+from pipeline.forms.fundus_landmarks import CANVAS, REFERENCE, RIM, find_field
 
 HEIGHT, WIDTH = 712, 1072
 FLAT, AS_PHOTOGRAPHED = FORMS["flat_field"], FORMS["field_of_view"]

@@ -8,8 +8,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from pipeline.data.read.decode import decode_image
-from pipeline.data.read.frames import find_files, read_frames
+from pipeline.data.decode import decode_image, find_files, read_frames
 
 RAMP = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
 

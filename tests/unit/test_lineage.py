@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pipeline.data.checks import raw_files, verify
 
 from pipeline.data.raw import RawFolder, fingerprint
-from pipeline.data.verification import raw_files, verify
 from pipeline.store.lineage import chain, closure, named, unknown
-from pipeline.store.provenance import Provenance, RawInput
-from pipeline.store.versions import MARKER, Store, Version
+from pipeline.store.versions import MARKER, Provenance, RawInput, Store, Version
 from pipeline.store.versions import fingerprint as content_fingerprint
 
 TILES, STAGE1, REPORT = "a1" * 16, "b2" * 8, "c3" * 8

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.data import manifest_checks as checks
+from pipeline.data import checks
 from pipeline.data.datasets import DATASETS
 from pipeline.data.manifest import build_manifest, make_manifest, read_manifest
 from pipeline.data.raw import RawFolder

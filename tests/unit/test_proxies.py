@@ -18,8 +18,7 @@ from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles import proxies as proxies_module
-from pipeline.tiles.checks import proxy_values
-from pipeline.tiles.contact_sheet import LARGE, TITLE, kinds_sheet, proxy_sheet
+from pipeline.tiles.checks import LARGE, TITLE, kinds_sheet, proxy_sheet, proxy_values
 from pipeline.tiles.loading import load_tiles
 from pipeline.tiles.proxies import build_proxies, proxy_of
 from pipeline.tiles.proxy_kinds import PROXIES, ProxyConfig

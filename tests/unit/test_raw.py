@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.raw import RawFolder, fingerprint, read_image, read_mask
-from pipeline.data.read.decode import decode_image, decode_mask
+from pipeline.data.decode import decode_image, decode_mask
+from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.errors import DatasetUnusable, UnusableImage
 
 
@@ -135,13 +135,13 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path, gray: np.ndarray) -> None:
     data = encoded(gray, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(UnusableImage, match="truncated"):
-        read_image(RawFolder(tmp_path), "cut.jpg")
+        decode_image(RawFolder(tmp_path).read("cut.jpg"))
 
 
 def test_a_zero_byte_tiff_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mask.tif").write_bytes(b"")
     with pytest.raises(UnusableImage, match="0 bytes"):
-        read_mask(RawFolder(tmp_path), "mask.tif", (40, 60))
+        decode_mask(RawFolder(tmp_path).read("mask.tif"), (40, 60))
 
 
 @pytest.mark.parametrize("kind", ["palette", "gray", "rgba", "rgb", "transparent", "bilevel"])

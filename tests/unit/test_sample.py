@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import manifest_checks as checks
+from pipeline.data import checks
 from pipeline.data.datasets import DATASETS
 from pipeline.data.manifest import make_manifest
 from pipeline.data.raw import RawFolder, fingerprint

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.store.versions import MARKER, Store, Version, fingerprint, write_file
+from pipeline.store.files import write_file
+from pipeline.store.versions import MARKER, Store, Version, fingerprint
 
 FIRST, SECOND = "a" * 16, "b" * 16
 
@@ -196,7 +197,7 @@ def test_write_file_leaves_the_old_content_when_it_fails(tmp_path: Path, monkeyp
     def refuse(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipeline.store.versions.os.replace", refuse)
+    monkeypatch.setattr("pipeline.store.files.os.replace", refuse)
     with pytest.raises(OSError, match="disk full"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"

@@ -10,14 +10,14 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.data.raw import RawFolder, read_image
+from pipeline.data.decode import decode_image
+from pipeline.data.raw import RawFolder
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, SlotTile, TileTransform
 from pipeline.store.shards import open_array, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles import cutting as cutting_module
-from pipeline.tiles.checks import tile_coverage, tile_values
-from pipeline.tiles.contact_sheet import tile_sheet
+from pipeline.tiles.checks import tile_coverage, tile_sheet, tile_values
 from pipeline.tiles.loading import read_index
 from pipeline.tiles.tiles import TilesConfig, build_tiles
 from tests.unit.drawn_tiles import NEUTRAL, Corners, Eyes, build, list_images, make_inputs
@@ -47,7 +47,7 @@ def test_rows_hold_the_tiles_in_manifest_and_slot_order(lane: tuple[Path, Versio
     raw = RawFolder(root / "raw")
     for row in (0, 10, 28, 56):
         path = f"{index['image_id'][row][2:]}.png"
-        image = read_image(raw, path)
+        image = decode_image(raw.read(path))
         masks = {name: np.zeros(image.shape, bool) for name in ("MA", "HE")}
         if index["label"][row]:
             masks["HE"] = image > 128

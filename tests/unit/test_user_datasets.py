@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.data import manifest_checks as checks
+from pipeline.data import checks
 from pipeline.data.manifest import make_manifest
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.data.sample.files import jpeg, tiff

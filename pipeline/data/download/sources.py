@@ -1,7 +1,6 @@
 """Where each data set can be downloaded: its files, where their checksums are published, and the steps by hand.
 
-Addresses and checksums come from public sources, and each row says from where; the project's tests run without these
-sites. A file without a known checksum is recorded when it is first downloaded.
+Addresses and checksums come from public sources that each row names; a file without one is recorded when it comes.
 """
 
 from dataclasses import dataclass

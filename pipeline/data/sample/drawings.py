@@ -1,8 +1,4 @@
-"""Drawn anatomy: smooth normals of three kinds that suit the canonical forms, and lesions planted in them.
-
-Nothing here imitates a patient. Shapes are simple, so that small networks learn them in a minute. Every image is uint8
-and depends on its generator alone.
-"""
+"""Drawn anatomy: simple normals of three kinds, and lesions planted in them; uint8, from a generator alone."""
 
 from typing import Literal
 
@@ -16,15 +12,7 @@ OctKind = Literal["normal", "CNV", "DME", "DRUSEN"]
 
 OCT_HEIGHT = 496  # px
 FUNDUS = (712, 1072)  # height, width in px: a quarter of the official 2848×4288
-LAYERS: tuple[tuple[float, int, int], ...] = (
-    (-178.0, 9, 150),
-    (-140.0, 22, 95),
-    (-104.0, 10, 55),
-    (-90.0, 9, 85),
-    (-30.0, 4, 110),
-    (-11.0, 7, 205),
-    (30.0, 26, 80),
-)
+LAYERS = ((-178, 9, 150), (-140, 22, 95), (-104, 10, 55), (-90, 9, 85), (-30, 4, 110), (-11, 7, 205), (30, 26, 80))
 """Retinal layers: rows above (−) or below Bruch's membrane, half thickness (px), brightness (0-255)."""
 
 
@@ -40,11 +28,6 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Fie
 def eight_bits(values: NDArray[np.floating], highest: int = 255) -> Image:
     """Values cut to 0…``highest`` and stored as uint8."""
     return np.asarray(np.clip(values, 0, highest), np.uint8)
-
-
-def bump(ys: Field, xs: Field, y: float, x: float, ry: float, rx: float) -> Field:
-    """Gaussian of height 1 around (y, x) with radii in px."""
-    return np.asarray(np.exp(-0.5 * (((ys - y) / ry) ** 2 + ((xs - x) / rx) ** 2)), np.float32)
 
 
 def disc(ys: Field, xs: Field, y: float, x: float, ry: float, rx: float, soft: float = 0.15) -> Field:
@@ -120,7 +103,8 @@ def fundus(rng: np.random.Generator) -> Image:
     image = shade[..., None] * colour * (1 + 0.01 * noise(rng, FUNDUS, 3)[..., None])
     side = 1 if rng.random() < 0.5 else -1
     dy, dx = cy + rng.uniform(-25, 25), cx + side * rng.uniform(225, 260)
-    image *= 1 - 0.5 * bump(ys, xs, cy + 15, cx - side * 10, 52, 52)[..., None]
+    fovea = np.exp(-0.5 * (((ys - (cy + 15)) / 52) ** 2 + ((xs - (cx - side * 10)) / 52) ** 2))
+    image *= 1 - 0.5 * fovea[..., None]
     head = disc(ys, xs, dy, dx, 80, 74, 0.5)[..., None]
     image = image * (1 - head) + head * np.array([242, 190, 110], np.float32) * shade[..., None]
     vessels = _vessels(rng, (dy, dx), -side, (cy, cx))[..., None]

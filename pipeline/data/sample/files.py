@@ -1,8 +1,4 @@
-"""The built-in sample: small fake downloads in the three official layouts, drawn from a seed.
-
-They go through the same code as real data, so they have the same defects: near-duplicates, one byte-identical copy and
-one truncated file in each data set, white wedges, palette and RGBA masks, a CSV with empty columns.
-"""
+"""The built-in sample: small fake downloads in the three official layouts, drawn from a seed, with real defects."""
 
 import io
 import json
@@ -15,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.layouts.idrid import LESIONS
+from pipeline.data.layouts import LESIONS
 from pipeline.data.sample import drawings
 
-VERSION = 2
-"""Raise it when the drawn files change."""
+VERSION = 2  # raise it when the drawn files change
 MARKER = "SAMPLE.json"
 TUMOURS = ("glioma", "meningioma", "pituitary")
 OCT_ABNORMAL: tuple[drawings.OctKind, ...] = ("CNV", "DME", "DRUSEN")
@@ -28,10 +23,7 @@ Files = Iterator[tuple[str, bytes]]
 
 
 def write_sample(root: Path, seed: int = 0) -> None:
-    """Write ``brain_mri``, ``oct`` and ``idrid`` into ``root``; an existing sample of this seed stays.
-
-    The same seed gives the same bytes. Raises ``FileExistsError`` where ``root`` holds other files.
-    """
+    """Write the data sets into ``root`` unless they are there; ``FileExistsError`` where it holds other files."""
     wanted = {"seed": seed, "version": VERSION}
     marker = root / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == wanted:
@@ -39,8 +31,8 @@ def write_sample(root: Path, seed: int = 0) -> None:
     if root.exists() and any(root.iterdir()) and not marker.is_file():
         raise FileExistsError(f"{root} holds other files than a sample; choose an empty folder for the sample")
     root.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
-    try:
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as beside:
+        building = Path(beside, root.name)
         for name, data in sample_files(seed):
             path = building / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,11 +40,7 @@ def write_sample(root: Path, seed: int = 0) -> None:
         (building / MARKER).write_text(json.dumps(wanted))
         if root.exists():
             shutil.rmtree(root)
-        building.chmod(0o755)
         building.rename(root)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def sample_files(seed: int) -> Files:
@@ -68,14 +56,10 @@ def _brain_mri(rng: np.random.Generator) -> Files:
     drawn = [drawings.head_slice(rng, _odd_size(rng)) for _ in range(34)]
     brighter = [np.clip(image * 1.12 + 4, 0, 255).astype(np.uint8) for image in drawn[3:6]]
     normals = [*drawn, *(np.ascontiguousarray(image[:, ::-1]) for image in drawn[:3]), *brighter]
-    for i, image in enumerate(normals):
-        if i < 16:
-            name = f"sartaj/Training/no_tumor/image({i + 1}).jpg"
-        elif i < 22:
-            name = f"sartaj/Testing/no_tumor/image({i - 15}).jpg"
-        else:
-            name = f"br35h/no/no{i - 21}.jpg"
-        yield name, jpeg(image)
+    names = [f"sartaj/Training/no_tumor/image({i}).jpg" for i in range(1, 17)]
+    names += [f"sartaj/Testing/no_tumor/image({i}).jpg" for i in range(1, 7)]
+    names += [f"br35h/no/no{i}.jpg" for i in range(1, 19)]
+    yield from zip(names, map(jpeg, normals), strict=True)
     for kind in TUMOURS:
         for i in range(4):
             part = "Training" if i < 2 else "Testing"
@@ -106,15 +90,14 @@ def _oct(rng: np.random.Generator) -> Files:
 
 def _idrid(rng: np.random.Generator) -> Files:
     """14 normals, one copy, one truncated file; 4 annotated images, one with RGBA masks, some without soft exudates."""
-    top = "B. Disease Grading"
-    folder = f"{top}/1. Original Images/a. Training Set"
+    folder = "B. Disease Grading/1. Original Images/a. Training Set"
     lines = ["Image name,Retinopathy grade,Risk of macular edema ,,,,,,,,,"]
     normals = [jpeg(drawings.fundus(rng)) for _ in range(15)]
     for i, data in enumerate([*normals[:14], cut(normals[14]), normals[0]]):
         yield f"{folder}/IDRiD_{200 + i}.jpg", data
         lines.append(f"IDRiD_{200 + i},0,0,,,,,,,,,")
     lines += [f"IDRiD_{i:03d},{i % 4 + 1},1,,,,,,,,," for i in range(1, 9)]
-    labels = f"{top}/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"
+    labels = "B. Disease Grading/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"
     yield labels, ("\r\n".join(lines) + "\r\n").encode()
     for i in range(1, 5):
         present = tuple(lesion for lesion in LESIONS if lesion != "SE" or i % 2)
@@ -127,22 +110,20 @@ def _idrid(rng: np.random.Generator) -> Files:
 
 def jpeg(image: NDArray[np.uint8]) -> bytes:
     """JPEG file of a gray or colour image."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=92)
+    Image.fromarray(image).save(buffer := io.BytesIO(), "JPEG", quality=92)
     return buffer.getvalue()
 
 
 def tiff(mask: NDArray[np.bool_], rgba: bool = False) -> bytes:
     """Mask like the official files: a palette TIFF of {0, 1}, or RGBA with an opaque alpha plane."""
-    buffer = io.BytesIO()
     if rgba:
         pixels = np.zeros((*mask.shape, 4), np.uint8)
         pixels[..., 0], pixels[..., 3] = 255 * mask, 255
-        Image.fromarray(pixels).save(buffer, "TIFF", compression="tiff_lzw")
+        image = Image.fromarray(pixels)
     else:
         image = Image.fromarray(mask.astype(np.uint8)).convert("P")
         image.putpalette([0, 0, 0, 255, 0, 0])
-        image.save(buffer, "TIFF", compression="tiff_lzw")
+    image.save(buffer := io.BytesIO(), "TIFF", compression="tiff_lzw")
     return buffer.getvalue()
 
 

@@ -1,25 +1,55 @@
-"""From a description to a row like those of ``DATASETS``, and all descriptions of a home."""
+"""The user's data sets: from the description to links to the folders, to candidates, and to a row of ``DATASETS``.
 
+The raw folder is a folder of links, which everything that reads raw files follows (decision 16).
+"""
+
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.duplicates import DuplicateRule
+from pipeline.data.layouts import Candidate
+from pipeline.data.raw import KINDS, RawFolder
 from pipeline.data.splits import SplitRule, by_duplicate_group, by_folder, by_patient
-from pipeline.data.user_datasets.description import Description, read_description
-from pipeline.data.user_datasets.links import link
-from pipeline.data.user_datasets.scan import Root, scan
-from pipeline.errors import ConfigError
+from pipeline.data.user_datasets.description import Description, Split, read_description
+from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.store.versions import fingerprint
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST = 40  # letters of a name: it is part of folder names, tables and pages
-TAKEN = ("reports", "evaluation_report", "benchmark_report", "benchmark")
-"""Names of other things in the graph and in MLflow."""
+TAKEN = ("reports", "evaluation_report", "benchmark_report", "benchmark")  # in the graph and in MLflow
 RULES: Mapping[str, SplitRule] = {"duplicates": by_duplicate_group, "patient": by_patient, "folder": by_folder}
+IMAGES = tuple(kind for kind in KINDS if kind != ".csv")
+Masks = dict[str, list[str]]
+"""Paths of the masks of one lesion by name: the path below the mask folder without suffixes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """One of the user's folders: of a class, or of the masks of a lesion."""
+
+    link: str  # its name below the raw folder: "normal", "abnormal/cyst", "masks/lesion"
+    folder: Path  # where it really is
+    klass: str = ""
+    split: str = ""  # of normals, if the user gives it by folder
+    lesion: str = ""
+
+    def inside(self, others: "Sequence[Root]") -> list[str]:
+        """The others that are below this one, as relative paths: their files do not belong to this one."""
+        here, folders = self.folder.resolve(), [root.folder.resolve() for root in others if root.link != self.link]
+        return sorted(folder.relative_to(here).as_posix() for folder in folders if here in folder.parents)
+
+    def files(self, raw: RawFolder, others: "Sequence[Root]") -> Iterator[tuple[str, str]]:
+        """(path as in ``raw``, path below the folder) of every image in it that is in no other folder below it."""
+        inner = tuple(f"{self.link}/{name}/" for name in self.inside(others))
+        for path in raw.paths():
+            if path.startswith(f"{self.link}/") and path.lower().endswith(IMAGES) and not path.startswith(inner):
+                yield path, path.removeprefix(f"{self.link}/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +73,20 @@ class Own:
     def roots(self) -> tuple[Root, ...]:
         """The user's folders."""
         about, base = self.description, self.file.parent
-        found: list[Root] = []
+        groups: list[tuple[str, Sequence[Path], Path, dict[str, str]]]  # link, folders, their base, fields of a root
+        groups = [("normal", about.normal, base, {"klass": "normal"})]
         if about.split.by == "folder":
-            above = base / about.normal[0].expanduser()
-            for split, folders in about.split.folders.items():
-                found += _roots(f"normal/{split}", folders, above, klass="normal", split=split)
-        else:
-            found += _roots("normal", about.normal, base, klass="normal")
+            above, splits = base / about.normal[0].expanduser(), about.split.folders.items()
+            groups = [(f"normal/{split}", some, above, {"klass": "normal", "split": split}) for split, some in splits]
         unnamed = set(about.abnormal) == {"abnormal"}
         for klass, folders in about.abnormal.items():
-            found += _roots("abnormal" if unnamed else f"abnormal/{klass}", folders, base, klass=klass)
-        for lesion, folders in about.masks.items():
-            found += _roots(f"masks/{lesion}", folders, base, lesion=lesion)
-        return tuple(found)
+            groups.append(("abnormal" if unnamed else f"abnormal/{klass}", folders, base, {"klass": klass}))
+        groups += [(f"masks/{lesion}", folders, base, {"lesion": lesion}) for lesion, folders in about.masks.items()]
+        return tuple(
+            Root(link=link if len(folders) == 1 else f"{link}/{number}", folder=start / folder.expanduser(), **fields)
+            for link, folders, start, fields in groups
+            for number, folder in enumerate(folders, start=1)  # several folders are numbered below the link's name
+        )
 
     @property
     def row(self) -> Dataset:
@@ -85,10 +116,8 @@ class Own:
 def refused(name: str) -> str:
     """Why a data set cannot have this name; empty if it can."""
     if not NAME.fullmatch(name) or len(name) > LONGEST:
-        return (
-            f"expected a name of at most {LONGEST} small letters, digits and single underscores that begins with a "
-            f"letter and does not end with '_', got {name!r}"
-        )
+        allowed = f"at most {LONGEST} small letters, digits and single underscores"
+        return f"expected a name of {allowed} that begins with a letter and does not end with '_', got {name!r}"
     if name in DATASETS or name in {f"{other}_plain" for other in DATASETS}:
         return f"expected a name other than those of the built-in lanes, got {name!r}"
     if name in TAKEN:
@@ -123,10 +152,60 @@ def own_datasets(folder: Path) -> list[Own]:
     return [read_own(file) for file in own_files(folder)]
 
 
-def _roots(
-    link: str, folders: Sequence[Path], base: Path, *, klass: str = "", split: str = "", lesion: str = ""
-) -> Iterator[Root]:
-    """A single folder has the link's name; several are numbered below it."""
-    for number, folder in enumerate(folders, start=1):
-        name = link if len(folders) == 1 else f"{link}/{number}"
-        yield Root(link=name, folder=base / folder.expanduser(), klass=klass, split=split, lesion=lesion)
+def link(folder: Path, targets: Mapping[str, Path]) -> Path:
+    """Make ``folder`` hold one link for each target (name → folder); ``DatasetUnusable`` where one is no folder."""
+    for name, target in targets.items():
+        if not target.is_dir():
+            got = f"got nothing there; bring it back, or change {folder.with_suffix('.yaml')}"
+            raise DatasetUnusable(f"{folder.name}: {name}: expected a folder of images at {target}, {got}")
+    paths = [Path(above, name) for above, folders, files in os.walk(folder) for name in [*folders, *files]]
+    there = [path for path in paths if path.is_symlink() or not path.is_dir()]  # a file that is no link has no target
+    linked = {path.relative_to(folder).as_posix(): path.is_symlink() and os.readlink(path) for path in there}
+    if linked == {name: str(target.resolve()) for name, target in targets.items()}:
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+        fresh = Path(beside, "fresh")
+        for name, target in targets.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).symlink_to(target.resolve(), target_is_directory=True)
+        if folder.exists():
+            folder.rename(Path(beside, "old"))
+        fresh.rename(folder)
+    return folder
+
+
+def scan(raw: RawFolder, *, roots: Sequence[Root], split: Split, mask_suffix: str) -> list[Candidate]:
+    """Every image of the folders; one without a patient's id, or with two masks of a lesion, is a refused candidate."""
+    masks = find_masks(raw, roots, mask_suffix)
+    found = []
+    for root in (root for root in roots if root.klass):
+        for path, inner in root.files(raw, roots):
+            match = re.search(split.patient, inner) if split.patient else None
+            patient, name = match[1] or "" if match else "", _stem(inner)
+            wanted = f"expected a path that fits {split.patient}, got {inner}"
+            refused = f"no patient's id: {wanted}" if split.patient and not patient else ""
+            maps = {} if root.klass == "normal" else masks
+            own = {lesion: each.get(name) or each.get(f"{root.klass}/{name}") or [] for lesion, each in maps.items()}
+            if several := next((paths for paths in own.values() if len(paths) > 1), None):
+                refused = f"expected one mask of a lesion, got {' and '.join(several)}"
+            first = {lesion: paths[0] for lesion, paths in own.items() if paths}
+            origin = (root.klass, root.link, root.link, root.split)
+            found.append(Candidate(path, path, *origin, patient=patient, masks=first, refused=refused))
+    return sorted(found, key=lambda item: item.path)
+
+
+def find_masks(raw: RawFolder, roots: Sequence[Root], suffix: str) -> dict[str, Masks]:
+    """Masks by lesion; a file whose name lacks the suffix is no mask."""
+    found: dict[str, Masks] = {}
+    for root in (root for root in roots if root.lesion):
+        masks = found.setdefault(root.lesion, {})
+        for path, inner in root.files(raw, roots):
+            if (name := _stem(inner)).endswith(suffix):
+                masks.setdefault(name.removesuffix(suffix), []).append(path)
+    return found
+
+
+def _stem(inner: str) -> str:
+    """Path without the suffix and without the archive."""
+    return PurePosixPath(inner.rpartition("!/")[2]).with_suffix("").as_posix()

@@ -1,8 +1,4 @@
-"""The description of a user's data set: a YAML file of a few lines, checked field by field.
-
-Folders are absolute, begin with ``~``, or are relative to the YAML file. An error names file, field, what was expected
-and what was got.
-"""
+"""The description of a user's data set: a YAML file with folders that are absolute or relative to it."""
 
 import re
 from pathlib import Path
@@ -15,13 +11,8 @@ from pipeline.data.splits import ImagesConfig
 from pipeline.errors import ConfigError
 from pipeline.forms import FORMS
 
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""Names of classes and lesions, which become folder names."""
-DEALT = ("val", "holdout")
-"""Splits that ``by: folder`` may omit; they are then split off the training folder."""
-
-
-_as_list = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names of classes and lesions, which become folder names
+DEALT = ("val", "holdout")  # splits that ``by: folder`` may omit; they are then split off the training folder
 
 
 def _named(default: str) -> BeforeValidator:
@@ -29,6 +20,7 @@ def _named(default: str) -> BeforeValidator:
     return BeforeValidator(lambda value: value if isinstance(value, dict) else {default: value})
 
 
+_as_list = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
 Folders = Annotated[tuple[Path, ...], _as_list, Field(min_length=1)]
 Classes = Annotated[dict[str, Folders], _named("abnormal"), Field(min_length=1)]
 Lesions = Annotated[dict[str, Folders], _named("lesion")]
@@ -103,8 +95,7 @@ class Description(_Part):
     @field_validator("abnormal", "masks")
     @classmethod
     def _labels(cls, value: dict[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
-        wrong = [name for name in value if not LABEL.fullmatch(name) or name == "normal"]
-        if wrong:
+        if wrong := [name for name in value if not LABEL.fullmatch(name) or name == "normal"]:
             raise ValueError(f"expected names of letters, digits, '_', '.' and '-' other than 'normal', not {wrong}")
         return value
 

@@ -16,7 +16,7 @@ from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.heat import Region
 from pipeline.errors import ConfigError
-from pipeline.store.versions import write_file
+from pipeline.store.files import write_file
 
 COLUMNS = {
     "scores": [

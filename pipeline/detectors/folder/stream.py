@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pipeline.data.read.frames import Frame, read_frames
+from pipeline.data.decode import Frame, read_frames
 from pipeline.detectors.frozen.detector import Detector, ScoredImage
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import SlotTile
-from pipeline.store.file_hashes import hash_file
+from pipeline.store.files import hash_file
 
 BATCH = 16  # images scored at once
 BATCH_BYTES = 100_000_000  # pixels of a batch; limits batches of large images, which stay in memory for their overlays

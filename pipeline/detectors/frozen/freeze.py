@@ -31,8 +31,8 @@ from pipeline.detectors.standardise import CanvasScorer, Standardiser
 from pipeline.detectors.state import arrays_of, restored
 from pipeline.errors import StoreCorrupt
 from pipeline.forms import FORMS
-from pipeline.store.file_hashes import hash_file
-from pipeline.store.versions import Store, Version, fingerprint, write_file
+from pipeline.store.files import hash_file, write_file
+from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import read_index, tiles_of
 
 FORMAT = 5

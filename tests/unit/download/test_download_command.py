@@ -10,9 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.data.datasets import DATASETS
-from pipeline.data.download.checksums import CHECKSUMS, UNPACKED
-from pipeline.data.download.presence import look
+from pipeline.data.datasets import DATASETS, look
+from pipeline.data.download.fetch import CHECKSUMS, UNPACKED
 from pipeline.data.download.sources import BRAIN_MRI, IDRID, SOURCES, RemoteFile
 
 TRAIN, CSV = "a. Training Set", "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"

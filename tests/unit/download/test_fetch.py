@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.datasets import DATASETS
-from pipeline.data.download.checksums import CHECKSUMS, UNPACKED, published, recorded
-from pipeline.data.download.fetch import RETRIES, STAGING, address, fetch
+from pipeline.data.download.fetch import CHECKSUMS, RETRIES, STAGING, UNPACKED, address, fetch, published, recorded
 from pipeline.data.download.sources import SOURCES, RemoteFile
 from pipeline.errors import ContentDiffers, TransferFailed
 

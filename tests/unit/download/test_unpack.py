@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.data.download.unpack import unpack
+from pipeline.data.download.fetch import unpack
 from pipeline.errors import ContentDiffers
 
 
@@ -100,7 +100,7 @@ def test_a_link_in_a_zip_is_no_link_afterwards(tmp_path):
 
 
 def test_more_than_fits_on_the_disk_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.data.download.unpack.shutil.disk_usage", lambda path: SimpleNamespace(free=150_000))
+    monkeypatch.setattr("pipeline.data.download.fetch.shutil.disk_usage", lambda path: SimpleNamespace(free=150_000))
     with pytest.raises(ContentDiffers, match="expected room for 200000 bytes, got 150000"):
         unpack(zipped(tmp_path / "x.zip", {"a.jpg": bytes(100_000), "b.jpg": bytes(100_000)}), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]

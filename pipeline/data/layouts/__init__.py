@@ -1,1 +1,0 @@
-"""Layouts of the official downloads: from a list of files to candidate images."""

@@ -1,1 +1,0 @@
-"""Decode image files and stacks."""

@@ -1,0 +1,54 @@
+"""Files on disk: atomic writes, and sizes and SHA-256 hashes as a version's marker records them."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+FileHashes = dict[str, dict[str, Any]]  # relative POSIX path → ``{"bytes", "sha256"}``
+
+
+def hash_folder(folder: Path) -> FileHashes:
+    """Hash every file below a folder, and sync files and folders to disk."""
+    for path in [folder, *(path for path in folder.rglob("*") if path.exists())]:
+        sync(path)
+    return {name: hash_file(folder / name) for name in file_names(folder)}
+
+
+def hash_file(path: Path) -> dict[str, Any]:
+    """Size (bytes) and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    return {"bytes": size, "sha256": digest}
+
+
+def sync(path: Path) -> None:
+    """Sync a file, or the entries of a folder, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_names(folder: Path) -> list[str]:
+    """Every file below a folder, relative and sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically: temporary sibling, fsync, replace. Readers see the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync(path.parent)
