@@ -18,11 +18,10 @@ from torch.optim import Adam
 from tqdm import tqdm
 
 from models.arithmetic import bfloat16_on_cpu, deterministic, warn_if_not_reproducible
-from models.augmentation import varied
-from models.files import content_hash
+from models.checkpoint import content_hash
 from models.method import Batch, Method, Phase, Stage
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
-from models.source import Order, TensorSource
+from models.source import Order, TensorSource, varied
 from models.training_state import Progress, TrainingState
 from models.validation import calibrate, validation_losses
 

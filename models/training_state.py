@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from models.files import read_tensors, write_tensors
+from models.checkpoint import read_tensors, write_tensors
 from models.method import Method
 
 STATE_FILE = "training_state.safetensors"

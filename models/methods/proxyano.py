@@ -18,7 +18,7 @@ from models.methods.papc import SIDE, pseudo_abnormal
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.nets.encoder_decoder import EncoderDecoder, MemoryEncoderDecoder, coarse
 from models.nets.memory import Lookup, Memory
-from models.nets.patchgan import PatchGAN
+from models.nets.translation import PatchGAN
 
 LAMBDA_ADVERSARIAL = 0.01
 """λ_g of Eq. 8-10 (stated)."""

@@ -1,39 +1,41 @@
-"""Base classes of methods that rebuild the image: scores from the residual, and training in one stage."""
+"""Base classes of methods that rebuild the image: scores from the residual, one stage, with or without a judge."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from models import losses as terms
-from models.card import left_open, stated
-from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
-from models.nets.vector_pyramid import pyramid_widths
+from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage, left_open, stated
+from models.nets.batch_statistics import batch_statistics
+from models.nets.pyramids import pyramid_widths
+
+BETAS = (0.5, 0.999)
+"""Of Adam in all adversarial phases: DCGAN's, kept by GANomaly, pix2pix and Cycle-GAN."""
+_SIDE = 16  # px of the shorter side that the energy distance sees: shape and brightness count, grain does not
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig(MethodConfig):
     """Configuration of methods made of ProxyAno's encoder and decoder."""
 
-    widths: tuple[int, ...] = field(
-        default=(64, 128, 256, 512), metadata=left_open("as ProxyAno; the size is halved between two widths", least=1)
+    widths: tuple[int, ...] = left_open(
+        (64, 128, 256, 512), "as ProxyAno; the size is halved between two widths", least=1
     )
-    latent_dim: int = field(default=64, metadata=stated("channels of the latent: ProxyAno's d", least=1))
+    latent_dim: int = stated(64, "channels of the latent: ProxyAno's d", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorConfig(MethodConfig):
     """Configuration of methods that describe a whole image by one vector."""
 
-    size: tuple[int, int] = field(
-        default=(64, 64), metadata=left_open("rows and columns of the images; training sets it")
-    )
-    width: int = field(
-        default=64, metadata=stated("channels next to the image, doubled with each halving of the size", least=1)
-    )
-    widest: int = field(default=512, metadata=left_open("most channels; reached at 64 px", least=1))
-    latent_dim: int = field(default=100, metadata=left_open("values of the vector z", least=1))
+    size: tuple[int, int] = left_open((64, 64), "rows and columns of the images; training sets it")
+    width: int = stated(64, "channels next to the image, doubled with each halving of the size", least=1)
+    widest: int = left_open(512, "most channels; reached at 64 px", least=1)
+    latent_dim: int = left_open(100, "values of the vector z", least=1)
 
     def __post_init__(self) -> None:
         """Check the limits, and that the size can be halved down to one vector."""
@@ -55,10 +57,7 @@ class ResidualMethod(Method):
     """A method with a reconstruction Î of the image, scored by the residual I − Î."""
 
     def scores(self, batch: Batch, rebuilt: Tensor, own: Tensor | None = None) -> Scores:
-        """Scores of a filled batch from its reconstruction and the method's own score (B,).
-
-        The default of the latter is the mean of |I − Î| over scored pixels.
-        """
+        """Scores of a filled batch; the method's own (B,) is the mean of |I − Î| over scored pixels by default."""
         if own is None:
             own = terms.image_mean((batch.image - rebuilt).abs(), batch.score_mask())
         residual = (batch.image - rebuilt) * batch.valid
@@ -77,5 +76,57 @@ class ReconstructionMethod(ResidualMethod):
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """The training losses without chance."""
-        del stage
         return self._reconstruct(batch, None)
+
+
+def adversarial_stage(judges: tuple[str, ...], makers: tuple[str, ...]) -> Stage:
+    """A stage that trains the modules `judges` and then the modules `makers` in each step."""
+    phases = Phase(name="judge", modules=judges, betas=BETAS), Phase(name="generate", modules=makers, betas=BETAS)
+    return Stage(name="stage1", phases=phases)
+
+
+class AdversarialMethod(ResidualMethod):
+    """A `generator` against a `discriminator`; a subclass adds the phase `generate`."""
+
+    paper_rate: ClassVar[float | None] = 2e-4
+    stages = (adversarial_stage(("discriminator",), ("generator",)),)
+    generator: nn.Module
+    discriminator: nn.Module
+
+    @abstractmethod
+    def _fake(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] that the generator makes."""
+
+    def _logits(self, batch: Batch, image: Tensor) -> Tensor:
+        """Logits of images in [0, 1]; `batch` is what they belong to."""
+        logits: Tensor = self.discriminator(signed(image))
+        return logits
+
+    def _judge(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy of real and generated images."""
+        with torch.no_grad(), batch_statistics(self.generator):
+            fake = self._fake(batch, generator)
+        real, made = self._logits(batch, batch.image), self._logits(batch, fake)
+        return {"judge": terms.discriminator_adversarial(real, made)}
+
+    def _fooled(self, batch: Batch, fake: Tensor) -> Tensor:
+        """The non-saturating −E[log D(fake)], with the discriminator normalised by this batch."""
+        with batch_statistics(self.discriminator):
+            return terms.generator_adversarial(self._logits(batch, fake), saturating=False)
+
+
+def energy_distance(real: Tensor, made: Tensor) -> Tensor:
+    """Energy distance (), ≥ 0, of two sets of images (B, C, H, W), in units of a pixel's value.
+
+    Székely and Rizzo's 2E‖x − g‖ − E‖x − x'‖ − E‖g − g'‖, the validation loss of GAN stages: 0 only for equal
+    distributions, so it detects dissimilar and too uniform images. Nothing is drawn; steps can be compared.
+    """
+    factor = max(min(real.shape[-2:]) // _SIDE, 1)
+    first, second = (functional.avg_pool2d(images.float(), factor).flatten(1) for images in (real, made))
+
+    def mean(one: Tensor, other: Tensor) -> Tensor:
+        distances = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+        found: Tensor = distances.mean() / float(one.shape[1]) ** 0.5
+        return found
+
+    return 2 * mean(first, second) - mean(first, first) - mean(second, second)

@@ -4,7 +4,7 @@ As the discriminative network of DRAEM (Zavrtanik et al., ICCV 2021) without its
 those of `models.methods.makers`, drawn anew in every batch; no real lesion is involved.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models import losses as terms
-from models.card import left_open
-from models.method import Batch, MethodConfig, Scores
+from models.method import Batch, MethodConfig, Scores, left_open
 from models.methods.makers import MakerConfig, make_anomalies
 from models.methods.reconstruction import ReconstructionMethod
 from models.nets.encoder_decoder import EncoderDecoder
@@ -28,15 +27,11 @@ COUNT = (0, 3)
 class SegmentationConfig(MethodConfig):
     """Configuration of `Segmentation`."""
 
-    widths: tuple[int, ...] = field(
-        default=(64, 128, 256, 512), metadata=left_open("as ProxyAno; the size is halved between two widths", least=1)
+    widths: tuple[int, ...] = left_open(
+        (64, 128, 256, 512), "as ProxyAno; the size is halved between two widths", least=1
     )
-    makers: tuple[str, ...] = field(
-        default=("blob", "ring", "dots", "noise"), metadata=left_open("anomaly makers; each lesion draws one")
-    )
-    maker_strength: tuple[float, float] = field(
-        default=(0.05, 0.5), metadata=left_open("largest change of a pixel in [0, 1]")
-    )
+    makers: tuple[str, ...] = left_open(("blob", "ring", "dots", "noise"), "anomaly makers; each lesion draws one")
+    maker_strength: tuple[float, float] = left_open((0.05, 0.5), "largest change of a pixel in [0, 1]")
 
     def __post_init__(self) -> None:
         """Check the limits."""

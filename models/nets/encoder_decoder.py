@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.nets.memory import Lookup, Memory
-from models.nets.soft_memory import Recall, SoftMemory
+from models.nets.memory import Lookup, Memory, Recall, SoftMemory
 
 NORM_EPS = 1e-3
 """Epsilon of batch norm, as in Keras: keeps lagging running statistics from inflating a nearly constant channel."""

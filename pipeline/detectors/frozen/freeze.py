@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.checkpoint import load_method, read_description
-from models.files import content_hash, read_tensors, write_tensors
+from models.checkpoint import content_hash, load_method, read_description, read_tensors, write_tensors
 from models.scoring import NormalStatistics, ScoreConfig, z_score
 from pipeline.data.datasets import Dataset
 from pipeline.detectors.frozen.calibration import Calibration

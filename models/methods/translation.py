@@ -1,56 +1,101 @@
-"""Cycle-GAN between images and proxies; anomalous is what the way image → proxy → image does not bring back.
+"""Image translation: pix2pix from the true proxy to the image, Cycle-GAN from the image to a proxy and back.
 
-Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV 2017; equation
-numbers are the paper's. The networks work in [−1, 1]. A cycle can smuggle lesions through its proxies, so images made
-from the true proxy can be scored as well (`score_from`).
+Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017; Zhu et al., "Unpaired
+Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV 2017; equation numbers are those of each
+method's paper. The networks work in [−1, 1].
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models import losses as terms
-from models.card import left_open, stated
-from models.method import Batch, MethodConfig, Scores
-from models.methods.adversarial import adversarial_stage
-from models.methods.reconstruction import ResidualMethod, signed, unsigned
-from models.nets.image_pool import ImagePool
-from models.nets.patchgan import PatchGAN
-from models.nets.residual_translator import ResidualTranslator
+from models.method import Batch, MethodConfig, Scores, left_open, stated
+from models.methods.reconstruction import AdversarialMethod, ResidualMethod, adversarial_stage, signed, unsigned
+from models.nets.translation import ImagePool, PatchGAN, ResidualTranslator, UNet
 
+LAMBDA_L1 = 100.0
+"""pix2pix: λ of Eq. 4 (stated), weight of |x − x̂| in [−1, 1]."""
 LAMBDA_CYCLE = 10.0
-"""λ of Eq. 3 (stated), both ways, on |·| in [−1, 1]."""
+"""Cycle-GAN: λ of Eq. 3 (stated), both ways, on |·| in [−1, 1]."""
 LAMBDA_IDENTITY = 0.5 * LAMBDA_CYCLE
-"""Weight of the identity loss (Section 5.2; stated)."""
+"""Cycle-GAN: weight of the identity loss (Section 5.2; stated)."""
 POOL = 50
-"""Earlier fakes that a discriminator may see again (stated)."""
+"""Cycle-GAN: earlier fakes that a discriminator may see again (stated)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pix2PixConfig(MethodConfig):
+    """Configuration of `Pix2Pix`; its discriminator's batch norm is, at the paper's batch of 1, instance norm."""
+
+    widths: tuple[int, ...] = stated(
+        (64, 128, 256, 512, 512, 512, 512, 512),
+        "U-Net for 256 px, one size-halving per width; smaller images need fewer",
+        least=1,
+    )
+    discriminator_widths: tuple[int, ...] = stated((64, 128, 256, 512), "PatchGAN that sees 70×70 px", least=1)
+
+
+class Pix2Pix(AdversarialMethod):
+    """G(proxy(x)) against a discriminator of pairs (proxy, image): anomalous is what cannot be told from the proxy.
+
+    Its own score is the mean of |x − G(proxy(x))|.
+    """
+
+    name: ClassVar[str] = "pix2pix"
+    label: ClassVar[str] = "pix2pix"
+    config_type: ClassVar[type[MethodConfig]] = Pix2PixConfig
+    needs_proxy: ClassVar[bool] = True
+
+    def __init__(self, config: Pix2PixConfig) -> None:
+        super().__init__(config)
+        self.generator = UNet(config.channels, config.widths)
+        self.discriminator = PatchGAN(2 * config.channels, config.discriminator_widths, norm="batch")
+
+    def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """−E[log D] + λ·L1 (Eq. 4, not saturating)."""
+        fake = self._fake(batch, generator)
+        return {"adversarial": self._fooled(batch, fake)} | self._error(batch, fake)
+
+    def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
+        """L1 from the true proxy, without dropout."""
+        return self._error(batch, self._fake(batch, None))
+
+    def _score(self, batch: Batch) -> Scores:
+        return replace(self.scores(batch, self._fake(batch, None)), proxy=batch.true_proxy())
+
+    def _error(self, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
+        error = terms.masked_absolute(signed(fake), signed(batch.image), batch.valid)
+        return {"reconstruction": LAMBDA_L1 * error}
+
+    def _fake(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """The generated images; dropout comes from the generator of random numbers, and is off without one."""
+        return self.masked(unsigned(self.generator(signed(batch.true_proxy()), generator)), batch)
+
+    def _logits(self, batch: Batch, image: Tensor) -> Tensor:
+        logits: Tensor = self.discriminator(torch.cat((signed(batch.true_proxy()), signed(image)), dim=1))
+        return logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class CycleGANConfig(MethodConfig):
     """Configuration of `CycleGAN`."""
 
-    size: tuple[int, int] = field(
-        default=(256, 256), metadata=stated("rows and columns of the images, for the pools; training sets it", least=1)
+    size: tuple[int, int] = stated(
+        (256, 256), "rows and columns of the images, for the pools; training sets it", least=1
     )
-    translator_widths: tuple[int, ...] = field(
-        default=(64, 128, 256), metadata=stated("generators: one size-halving between two widths", least=1)
+    translator_widths: tuple[int, ...] = stated(
+        (64, 128, 256), "generators: one size-halving between two widths", least=1
     )
-    blocks: int = field(
-        default=9, metadata=stated("residual blocks of a generator; the paper takes 6 below 256 px", least=0)
-    )
-    discriminator_widths: tuple[int, ...] = field(
-        default=(64, 128, 256, 512), metadata=stated("PatchGANs that see 70×70 px", least=1)
-    )
-    score_from: str = field(
-        default="image",
-        metadata=left_open(
-            "Î is made from the 'image' by both generators, or by the second from its true 'proxy'",
-            choices=("image", "proxy"),
-        ),
+    blocks: int = stated(9, "residual blocks of a generator; the paper takes 6 below 256 px", least=0)
+    discriminator_widths: tuple[int, ...] = stated((64, 128, 256, 512), "PatchGANs that see 70×70 px", least=1)
+    score_from: str = left_open(
+        "image",
+        "Î is made from the 'image' by both generators, or by the second from its true 'proxy'",
+        choices=("image", "proxy"),
     )
 
 
@@ -84,7 +129,10 @@ class _Cycles(NamedTuple):
 
 
 class CycleGAN(ResidualMethod):
-    """A: image → proxy, B: proxy → image; its own score is the mean of |x − B(A(x))|, or of |x − B(p)|."""
+    """A: image → proxy, B: proxy → image; its own score is the mean of |x − B(A(x))|, or of |x − B(p)|.
+
+    A cycle can smuggle lesions through its proxies, so images made from the true proxy can be scored (`score_from`).
+    """
 
     name: ClassVar[str] = "cycle_gan"
     label: ClassVar[str] = "Cycle-GAN"
@@ -113,7 +161,6 @@ class CycleGAN(ResidualMethod):
 
     def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Least squares, cycles and identities (Eq. 3)."""
-        del generator
         cycles = self._cycles(batch)
         named = {
             "adversarial_proxy": (self.judge_proxy(cycles.proxy) - 1).square().mean(),
@@ -129,7 +176,6 @@ class CycleGAN(ResidualMethod):
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """Both cycles' L1; the adversarial terms are left out, as the discriminators change what they measure."""
-        del stage
         return self._cycle_terms(batch, self._cycles(batch))
 
     def _score(self, batch: Batch) -> Scores:
