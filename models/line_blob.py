@@ -41,18 +41,10 @@ def line_blob_maps(residual: Array, inside: NDArray[np.bool_], lengths: Sequence
     The residual is rounded to steps of 1/255, as tiles are stored; ``inside`` (H, W) marks where it is defined. Values
     are at least 0, in units of the residual, and 0 outside.
     """
-    values = np.where(inside, residual + NEUTRAL, NEUTRAL)
-    codes = np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
-    found = [part for length in lengths for part in _black_and_bright(codes, length)]
-    return np.stack(found) * inside
-
-
-def _black_and_bright(codes: NDArray[np.uint8], length: int) -> tuple[Array, Array]:
-    """Black and bright part (H, W) in canvas units for lines of one length."""
-    closed = np.full_like(codes, 255)
-    opened = np.zeros_like(codes)
-    for line in _lines(length):
-        np.minimum(closed, cv2.morphologyEx(codes, cv2.MORPH_CLOSE, line), out=closed)
-        np.maximum(opened, cv2.morphologyEx(codes, cv2.MORPH_OPEN, line), out=opened)
-    unit = np.float32(1 / 255)
-    return (closed - codes).astype(np.float32) * unit, (codes - opened).astype(np.float32) * unit
+    codes = np.floor(np.clip(np.where(inside, residual + NEUTRAL, NEUTRAL), 0, 1) * 255 + 0.5).astype(np.uint8)
+    found: list[NDArray[np.uint8]] = []
+    for length in lengths:
+        closed = np.min([cv2.morphologyEx(codes, cv2.MORPH_CLOSE, line) for line in _lines(length)], axis=0)
+        opened = np.max([cv2.morphologyEx(codes, cv2.MORPH_OPEN, line) for line in _lines(length)], axis=0)
+        found += [closed - codes, codes - opened]
+    return np.stack(found).astype(np.float32) * np.float32(1 / 255) * inside

@@ -41,8 +41,7 @@ def discriminator_adversarial(real: Tensor, fake: Tensor) -> Tensor:
 def frobenius(difference: Tensor, mask: Tensor) -> Tensor:
     """Frobenius norm (B,) of (B, D, h, w) inside a mask or weight (B, 1, h, w) in [0, 1] (Eq. 13).
 
-    It is divided by the root of the mask's mean, so that an image does not look more normal by showing less. That
-    changes nothing where every pixel is scored.
+    Divided by the root of the mask's mean (1 where every pixel is scored), so that showing less looks no more normal.
     """
     total = (difference.float().square() * mask).flatten(1).sum(dim=1)
     return torch.sqrt(total / mask.flatten(1).mean(dim=1).clamp(min=1e-6))
@@ -59,7 +58,5 @@ def marking(odds: Tensor, mask: Tensor, valid: Tensor) -> dict[str, Tensor]:
     cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
     chance = odds.sigmoid() * valid
     both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
-    return {
-        "marked": (cross * valid).sum() / valid.sum().clamp(min=1),
-        "overlap": 0.1 * (1 - (2 * both + 1) / (either + 1)).mean(),
-    }
+    overlap = 0.1 * (1 - (2 * both + 1) / (either + 1)).mean()
+    return {"marked": (cross * valid).sum() / valid.sum().clamp(min=1), "overlap": overlap}

@@ -1,9 +1,8 @@
 """Image-level metrics, their bootstrap intervals, and whether one score is better than another on the same images.
 
-Every metric is a sum over weights, so resamples are one matrix.
 Legend: n images, R resamples, T distinct thresholds in descending order. Label 1 = abnormal, higher = more anomalous.
-A resample is a row of weights (how often each image was drawn): 1000 resamples of 1,250 images are one (R, n) array.
-Undefined values (no abnormal or no normal image) are NaN.
+Every metric is a sum over weights (how often each image was drawn): 1000 resamples of 1,250 images are one (R, n)
+array. Undefined values (no abnormal or no normal image) are NaN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,11 @@ Metric = Callable[[NDArray[np.bool_], Floats, Floats], Floats]
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
     """Quotient; NaN where the whole is zero."""
-    safe = np.where(whole > 0, whole, 1.0)
-    return np.where(whole > 0, part / safe, np.nan)
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)
+
+
+def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_], weights: Floats) -> Floats:
+    return _ratio(weights @ part.astype(float), weights @ whole.astype(float))
 
 
 def roc_area(tp: Floats, fp: Floats) -> Floats:
@@ -60,10 +62,7 @@ def cumulative(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> tu
 
 
 def _ranked(area: Callable[[Floats, Floats], Floats]) -> Metric:
-    def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-        return area(*cumulative(labels, scores, weights))
-
-    return metric
+    return lambda labels, scores, weights: area(*cumulative(labels, scores, weights))
 
 
 METRICS: dict[str, Metric] = {
@@ -77,12 +76,7 @@ METRICS: dict[str, Metric] = {
 
 def accuracy_at(threshold: float) -> Metric:
     """Accuracy when a score above ``threshold`` means abnormal."""
-
-    def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-        right = (scores > threshold) == labels
-        return _ratio(weights @ right.astype(float), weights.sum(1))
-
-    return metric
+    return lambda labels, scores, weights: _share((scores > threshold) == labels, np.ones_like(labels), weights)
 
 
 def f1_at(threshold: float) -> Metric:
@@ -99,12 +93,7 @@ def f1_at(threshold: float) -> Metric:
 
 def false_alarms_at(threshold: float) -> Metric:
     """Share of normal images with a score above ``threshold``."""
-
-    def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-        alarms = (scores > threshold) & ~labels
-        return _ratio(weights @ alarms.astype(float), weights @ (~labels).astype(float))
-
-    return metric
+    return lambda labels, scores, weights: _share((scores > threshold) & ~labels, ~labels, weights)
 
 
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
@@ -113,9 +102,8 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Fl
     if truth.ndim != 1 or truth.shape != values.shape or truth.size == 0:
         raise ValueError(f"labels and scores must be 1-d and equally long, got {truth.shape} and {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(
-            f"{int((~np.isfinite(values)).sum())} of {values.size} scores are not finite: score them again"
-        )
+        wrong = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{wrong} of {values.size} scores are not finite: score them again")
     return truth, values
 
 
@@ -191,12 +179,9 @@ def of_resamples(value: float, first: ArrayLike, second: ArrayLike) -> Differenc
     if one.shape != other.shape or one.ndim != 1:
         raise ValueError(f"paired resamples must be equally long, got {one.shape} and {other.shape}")
     drawn: Floats = other - one
-    low, high = percentiles(drawn)
     defined = drawn[np.isfinite(drawn)]
-    if not defined.size:
-        return Difference(value, low, high, float("nan"))
     side = (1 + min(int((defined <= 0).sum()), int((defined >= 0).sum()))) / (1 + defined.size)
-    return Difference(value, low, high, min(1.0, 2 * side))
+    return Difference(value, *percentiles(drawn), min(1.0, 2 * side) if defined.size else float("nan"))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

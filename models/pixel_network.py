@@ -23,7 +23,6 @@ PASSES = 8
 BATCH_SIZE = 2048
 """Largest batch; it shrinks until a pass has ``LEAST_STEPS`` steps."""
 LEAST_STEPS = 20
-"""Minimum optimiser steps per pass; shrinks the batch when there are few pixels."""
 RATE = 2e-3
 """Highest learning rate of the one-cycle schedule."""
 DECAY = 1e-3
@@ -53,8 +52,7 @@ class PixelNetwork:
     def log_odds(self, samples: Array) -> Array:
         """Log-odds (n,) of pixels with features ``samples`` (n, F)."""
         inputs = self._standardised(samples)
-        found: Array = torch.stack([network(inputs)[:, 0] for network in self.networks]).mean(dim=0).numpy()
-        return found
+        return np.asarray(torch.stack([network(inputs)[:, 0] for network in self.networks]).mean(dim=0))
 
     def _standardised(self, samples: Array) -> Tensor:
         scaled = np.clip((samples - self.mean) / self.sd, -FARTHEST, FARTHEST)
@@ -62,10 +60,8 @@ class PixelNetwork:
 
 
 def _trained(inputs: Tensor, truth: Tensor) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, width in pairwise((inputs.shape[1], *WIDTHS)):
-        layers += [nn.Linear(before, width), nn.GELU()]
-    network = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 1))
+    hidden = [layer for sizes in pairwise((inputs.shape[1], *WIDTHS)) for layer in (nn.Linear(*sizes), nn.GELU())]
+    network = nn.Sequential(*hidden, nn.Linear(WIDTHS[-1], 1))
     batch_size = max(1, min(BATCH_SIZE, len(inputs) // LEAST_STEPS))
     batches = len(inputs) // batch_size
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)

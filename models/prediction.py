@@ -3,7 +3,6 @@
 from dataclasses import fields
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from models.arithmetic import warn_if_not_reproducible
@@ -12,13 +11,7 @@ from models.source import TensorSource
 
 
 def predict(
-    method: Method,
-    source: TensorSource,
-    *,
-    batch_size: int = 32,
-    precision: str = "32-true",
-    device: str = "auto",
-    progress: bool = False,
+    method: Method, source: TensorSource, *, batch_size: int = 32, device: str = "auto", progress: bool = False
 ) -> Scores:
     """Scores of every image of the source, in its order, as CPU float32 tensors; the method stays in eval mode.
 
@@ -27,17 +20,15 @@ def predict(
     from lightning_fabric import Fabric  # two seconds to import, and most commands predict nothing
 
     warn_if_not_reproducible()
-    fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator=device, devices=1, precision="32-true")
     method = method.to(fabric.device).eval()
     found: list[Scores] = []
     starts = range(0, len(source), batch_size)
     for start in tqdm(starts, desc="score", unit="batch", disable=not progress, leave=False):
         rows = torch.arange(start, min(start + batch_size, len(source)))
-        batch = source.batch(rows).to(fabric.device)
         with fabric.autocast():
-            found.append(method.score(batch))
-
-    def joined(name: str) -> Tensor:
-        return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
-
-    return Scores(**{field.name: joined(field.name) for field in fields(Scores)})
+            found.append(method.score(source.batch(rows).to(fabric.device)))
+    parts = {one.name: [getattr(scores, one.name) for scores in found] for one in fields(Scores)}
+    return Scores(
+        **{name: torch.cat([part.float().cpu().contiguous() for part in each]) for name, each in parts.items()}
+    )

@@ -64,9 +64,8 @@ def learning_rate(config: TrainConfig, step: int, fall_from: int | None = None) 
         return config.learning_rate
     if config.schedule == "plateau":
         highest = config.learning_rate * min(1.0, (step + 1 if fall_from is None else fall_from) / _WARM)
-        if fall_from is None:
-            return highest
-        return highest * _between(1.0, _END, (step - fall_from) / max(_fall(fall_from) - 1, 1))
+        fallen = 0.0 if fall_from is None else (step - fall_from) / max(_fall(fall_from) - 1, 1)
+        return highest * _between(1.0, _END, fallen)
     rise = _RISE * config.steps
     if step < rise:
         return config.learning_rate * _between(_START, 1.0, step / rise)

@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from models.method import Batch
 
+Bytes = NDArray[np.uint8]
+Mask = Bytes | NDArray[np.bool_]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSource:
@@ -40,11 +43,7 @@ class TensorSource:
 
     @classmethod
     def from_arrays(
-        cls,
-        images: NDArray[np.uint8],
-        proxies: NDArray[np.uint8] | None = None,
-        valid: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
-        scored: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+        cls, images: Bytes, proxies: Bytes | None = None, valid: Mask | None = None, scored: Mask | None = None
     ) -> "TensorSource":
         """Share the memory of numpy arrays if they are contiguous."""
         arrays = {"images": images, "proxies": proxies, "valid": valid, "scored": scored}
@@ -78,21 +77,16 @@ class Order:
         """Rows (batch_size,) of step 0, 1, …; every row comes once before any comes again."""
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = {place // self.count for place in places}
-        shuffled = {epoch: self._permutation(epoch) for epoch in epochs}
+        seeds = {epoch: np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] for epoch in epochs}
+        draws = {epoch: torch.Generator().manual_seed(int(seed) >> 1) for epoch, seed in seeds.items()}
+        shuffled = {epoch: torch.randperm(self.count, generator=draw) for epoch, draw in draws.items()}
         return torch.stack([shuffled[place // self.count][place % self.count] for place in places])
-
-    def _permutation(self, epoch: int) -> Tensor:
-        seed = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
-        return torch.randperm(self.count, generator=torch.Generator().manual_seed(int(seed) >> 1))
 
 
 def varied(batch: Batch, generator: torch.Generator, *, move: float, tone: float) -> Batch:
     """A copy in which every image is moved and toned by its own draw, image and proxy alike; 0 = no change."""
-    if move > 0:
-        batch = _moved(batch, generator, move)
-    if tone > 0:
-        batch = _toned(batch, generator, tone)
-    return batch
+    batch = _moved(batch, generator, move) if move > 0 else batch
+    return _toned(batch, generator, tone) if tone > 0 else batch
 
 
 def _moved(batch: Batch, generator: torch.Generator, move: float) -> Batch:
@@ -101,13 +95,9 @@ def _moved(batch: Batch, generator: torch.Generator, move: float) -> Batch:
     shift, stretch, (turn,) = (move * _symmetric((n, total), generator) for n in (2, 2, 1))
     rows, cols = torch.exp(stretch)
     aspect = height / width
-    theta = torch.stack(
-        (
-            torch.stack((cols * turn.cos(), -rows * turn.sin() * aspect, 2 * shift[0]), dim=-1),
-            torch.stack((cols * turn.sin() / aspect, rows * turn.cos(), 2 * shift[1]), dim=-1),
-        ),
-        dim=1,
-    ).to(batch.image)
+    along = torch.stack((cols * turn.cos(), -rows * turn.sin() * aspect, 2 * shift[0]), dim=-1)
+    down = torch.stack((cols * turn.sin() / aspect, rows * turn.cos(), 2 * shift[1]), dim=-1)
+    theta = torch.stack((along, down), dim=1).to(batch.image)
     grid = functional.affine_grid(theta, [total, 1, height, width], align_corners=False)
 
     def sampled(value: Tensor) -> Tensor:
@@ -125,11 +115,9 @@ def _toned(batch: Batch, generator: torch.Generator, tone: float) -> Batch:
     mean = (batch.image * batch.valid).sum(dim=(1, 2, 3), keepdim=True)
     mean = mean / (batch.valid.sum(dim=(1, 2, 3), keepdim=True) * batch.image.shape[1]).clamp(min=1)
 
-    def toned(value: Tensor) -> Tensor:
-        found: Tensor = (mean + (1 + gain) * (value - mean)).clamp(1e-4, 1).pow(power.exp())
-        return found
-
-    return batch.changed(toned, lambda mask: mask)
+    return batch.changed(
+        lambda value: (mean + (1 + gain) * (value - mean)).clamp(1e-4, 1).pow(power.exp()), lambda mask: mask
+    )
 
 
 def _symmetric(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -1,8 +1,7 @@
 """Synthetic lesions pasted on one normal image, to measure repair and detection without real lesions.
 
 A lesion is a soft shape of random place, size, sign and strength, added to the canonical image inside the scored area.
-`models.methods.makers` draws similar shapes on batches of tensors, for training. Kinds in `HELD_BACK` are reserved for
-measuring: every configuration that trains checks with `require_trainable` that it names none of them.
+`models.methods.makers` draws similar shapes on batches of tensors, for training, which must use none of `HELD_BACK`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -44,8 +43,7 @@ def _noise(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array
     inside = np.hypot(u, v) < 1.2
     if not inside.any():
         return np.zeros_like(u)
-    level = np.quantile(field[inside], 0.5)
-    spread = max(float(field[inside].std()), 1e-9)
+    level, spread = np.quantile(field[inside], 0.5), max(float(field[inside].std()), 1e-9)
     return np.asarray(_soft((field - level) / spread) * _soft(1.2 - np.hypot(u, v)), np.float32)
 
 
@@ -71,15 +69,14 @@ def _square(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Arra
 
 
 HELD_BACK = ("streak", "square")
-"""Kinds that must not be used in training."""
+"""Kinds reserved for measuring: every configuration that trains checks with `require_trainable` that it names none."""
 
 
 def require_trainable(kinds: Iterable[str], where: str) -> None:
     """Raise ``ValueError`` if ``kinds``, those of the training configuration ``where``, contain one held back."""
     if found := [kind for kind in kinds if kind in HELD_BACK]:
-        raise ValueError(
-            f"{where}: {', '.join(found)} held back to measure kinds unseen in training; choose other kinds"
-        )
+        held = f"{', '.join(found)} held back to measure kinds unseen in training"
+        raise ValueError(f"{where}: {held}; choose other kinds")
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -137,7 +134,7 @@ def _colour(channels: int, rng: np.random.Generator) -> Array:
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    return np.exp(rng.uniform(float(np.log(limits[0])), float(np.log(limits[1])), count))
+    return np.exp(rng.uniform(*np.log(limits), count))
 
 
 def _soft(inside: NDArray[np.floating]) -> Array:

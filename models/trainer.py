@@ -74,9 +74,8 @@ def fit(
     warn_if_not_reproducible()
     with torch.random.fork_rng(), deterministic():
         torch.manual_seed(seed)
-        return _Run(method, method.stage(stage), train, validation, config, folder, seed, data).train(
-            log or (lambda step, figures: None), title=title or stage, progress=progress
-        )
+        run = _Run(method, method.stage(stage), train, validation, config, folder, seed, data)
+        return run.train(log or (lambda step, figures: None), title=title or stage, progress=progress)
 
 
 class _Run:
@@ -110,11 +109,12 @@ class _Run:
             "shape": [list(train.images.shape), list(validation.images.shape)],
             "start": content_hash(method.state_dict()),
         }
-        method.to(self.fabric.device)
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.method = method
+        self.method = method.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.active: Phase | None = None  # whose modules are in training mode
-        self.optimisers = {phase.name: self._optimiser(phase) for phase in stage.phases}
+        self.optimisers: dict[str, Adam] = {}
+        for phase in stage.phases:
+            parameters = [value for module in phase.modules for value in method.get_submodule(module).parameters()]
+            self.optimisers[phase.name] = Adam(parameters, lr=config.learning_rate, betas=phase.betas)
         generator = torch.Generator().manual_seed(seed)
         self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
 
@@ -125,8 +125,8 @@ class _Run:
         done = self.state.progress
         self.started = time.perf_counter() - done.seconds
         self.logged_at, self.saved_at = (time.perf_counter(), done.step), time.perf_counter()
-        bar = tqdm(total=self.config.steps, initial=done.step, desc=title, unit="step", disable=not progress)
-        with bar:
+        steps = self.config.steps
+        with tqdm(total=steps, initial=done.step, desc=title, unit="step", disable=not progress) as bar:
             while not done.done:
                 self._step()
                 done.step += 1
@@ -166,46 +166,39 @@ class _Run:
                 for name, value in self._update(phase, batch).items():
                     done.window[name] = done.window.get(name, 0.0) + value * phase.every
         done.window_steps += 1
-        self._average()
+        if self.state.average:
+            self._average()
 
     def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
-        config, optimiser = self.config, self.optimisers[phase.name]
+        optimiser, done = self.optimisers[phase.name], self.state.progress
         if self.active is not phase:
             self.method.activate(phase)
             self.active = phase
-        rate = learning_rate(config, self.state.progress.step, self.state.progress.fall_from)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        (group,) = optimiser.param_groups
+        group["lr"] = rate = learning_rate(self.config, done.step, done.fall_from)
         with self.fabric.autocast():
             named = self.method.losses(self.stage.name, phase.name, batch, self.state.generator)
             total = torch.stack([value.float() for value in named.values()]).sum()
         figures = {name: float(value.detach()) for name, value in named.items()}
         if not math.isfinite(sum(figures.values())):
-            raise TrainingDivergedError(
-                f"{self.method.name} {self.stage.name}/{phase.name}, step {self.state.progress.step + 1}: "
-                f"losses {figures}; lower the learning rate ({rate:.2g}) or set gradient_clip"
-            )
+            where = f"{self.method.name} {self.stage.name}/{phase.name}, step {done.step + 1}"
+            remedy = f"lower the learning rate ({rate:.2g}) or set gradient_clip"
+            raise TrainingDivergedError(f"{where}: losses {figures}; {remedy}")
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        if config.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.gradient_clip)
+        if self.config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_clip)
         optimiser.step()
         return figures
-
-    def _optimiser(self, phase: Phase) -> Adam:
-        parameters = [
-            parameter for module in phase.modules for parameter in self.method.get_submodule(module).parameters()
-        ]
-        return Adam(parameters, lr=self.config.learning_rate, betas=phase.betas)
 
     def _figures(self) -> dict[str, float]:
         """Mean losses since the last log line, learning rate, speed, and the method's diagnostics."""
         done = self.state.progress
         figures = {f"train/{name}": value / done.window_steps for name, value in done.window.items()}
         done.window, done.window_steps = {}, 0
-        now, (before, step) = time.perf_counter(), self.logged_at
-        figures["images_per_second"] = (done.step - step) * self.config.batch_size / max(now - before, 1e-9)
-        self.logged_at = (now, done.step)
+        (before, step), self.logged_at = self.logged_at, (time.perf_counter(), done.step)
+        seconds = max(self.logged_at[0] - before, 1e-9)
+        figures["images_per_second"] = (done.step - step) * self.config.batch_size / seconds
         figures["learning_rate"] = learning_rate(self.config, done.step - 1, done.fall_from)
         return figures | self.method.diagnostics(self.stage.name)
 
@@ -233,7 +226,7 @@ class _Run:
 
     def _average(self) -> None:
         decay = min(self.config.weight_average, (self.state.progress.step + 1) / (self.state.progress.step + 10))
-        own = self._trained() if self.state.average else {}
+        own = self._trained()
         for name, value in self.state.average.items():
             if value.is_floating_point():
                 value.lerp_(own[name], 1 - decay)
@@ -258,9 +251,8 @@ class _Run:
     def _result(self) -> TrainResult:
         done = self.state.progress
         if done.best_value is None:
-            raise ValueError(
-                f"{self.folder} holds a finished training without an evaluation: delete it, then train again"
-            )
+            why = "holds a finished training without an evaluation"
+            raise ValueError(f"{self.folder} {why}: delete it, then train again")
         self._put(self.state.best if self.config.keep_best else self.state.average)
         self.method.eval().requires_grad_(True)
         return TrainResult(

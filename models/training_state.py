@@ -45,14 +45,12 @@ class TrainingState:
 
     def save(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         """Write everything atomically as one file."""
-        tensors = {f"method/{name}": value for name, value in self.method.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.items()}
-        tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        tensors["random/generator"] = self.generator.get_state()
-        tensors["random/global"] = torch.get_rng_state()
+        tensors = {"random/generator": self.generator.get_state(), "random/global": torch.get_rng_state()}
+        for kind, values in (("method", self.method.state_dict()), ("average", self.average), ("best", self.best)):
+            tensors |= {f"{kind}/{name}": value for name, value in values.items()}
         for phase, optimiser in self.optimisers.items():
-            for number, values in optimiser.state_dict()["state"].items():
-                tensors |= {f"adam/{phase}/{number}/{name}": value for name, value in values.items()}
+            for number, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"adam/{phase}/{number}/{name}": value for name, value in moments.items()}
         meta = {"fingerprint": dict(fingerprint), "progress": asdict(self.progress)}
         write_tensors(folder / STATE_FILE, tensors, meta)
 
@@ -64,34 +62,24 @@ class TrainingState:
         tensors, meta = read_tensors(path)
         if meta["fingerprint"] != dict(fingerprint):
             differing = [name for name, value in fingerprint.items() if meta["fingerprint"].get(name) != value]
-            raise ValueError(
-                f"{path} belongs to another training (it differs in {', '.join(differing)}): "
-                "use another folder, or delete this one to start again"
-            )
+            remedy = "use another folder, or delete this one to start again"
+            raise ValueError(f"{path} belongs to another training (it differs in {', '.join(differing)}): {remedy}")
         self.method.load_state_dict(_under(tensors, "method/"))
-        self.average = self._placed(_under(tensors, "average/"))
+        own, held = self.method.state_dict(), _under(tensors, "average/")
+        self.average = {name: torch.empty_like(own[name]).copy_(value) for name, value in held.items()}
         self.best = _under(tensors, "best/")
         self.generator.set_state(tensors["random/generator"])
         torch.set_rng_state(tensors["random/global"])
         for phase, optimiser in self.optimisers.items():
-            _restore(optimiser, _under(tensors, f"adam/{phase}/"))
+            parameters = optimiser.param_groups[0]["params"]
+            for name, value in _under(tensors, f"adam/{phase}/").items():
+                number, key = name.split("/")
+                parameter = parameters[int(number)]  # its moments are laid out in memory like itself
+                placed = value if value.ndim == 0 else torch.empty_like(parameter).detach().copy_(value)
+                optimiser.state[parameter][key] = placed
         self.progress = Progress(**meta["progress"])
         return True
-
-    def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        own = self.method.state_dict()
-        return {name: torch.empty_like(own[name]).copy_(value) for name, value in tensors.items()}
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _restore(optimiser: Adam, tensors: Mapping[str, Tensor]) -> None:
-    """Adam's moments, laid out in memory like the parameters they belong to."""
-    parameters = optimiser.param_groups[0]["params"]
-    for name, value in tensors.items():
-        number, key = name.split("/")
-        parameter = parameters[int(number)]
-        placed = value if value.ndim == 0 else torch.empty_like(parameter).detach().copy_(value)
-        optimiser.state[parameter][key] = placed

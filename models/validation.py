@@ -16,10 +16,10 @@ CALIBRATION = 8
 
 
 def calibrate(method: Method, stage: str, train: TensorSource, batch_size: int, fabric: "Fabric") -> None:
-    """Recompute the running statistics of the stage's batch norms under the current weights.
+    """Recompute the running statistics of the stage's batch norms under the current weights, from evenly spaced images.
 
     Those collected while training lag behind weights that change fast, and validation jumps (Wu and Johnson 2021,
-    https://arxiv.org/abs/2105.07576). The batches are evenly spaced training images as they are.
+    https://arxiv.org/abs/2105.07576).
     """
     count = min(len(train), CALIBRATION * batch_size)
     batches = max(1, min(CALIBRATION, count // 2))

@@ -43,14 +43,12 @@ def ring(ground: Ground, draw: Draw) -> Tensor:
 
 def dots(ground: Ground, draw: Draw) -> Tensor:
     """A cluster of 3 to 10 small discs."""
-    count, total = 10, len(ground.u)
-    angle, away, size = (_uniform(draw, (count, total), ground.u) for _ in range(3))
-    wanted = (3 + 8 * _uniform(draw, (total,), ground.u)).floor()
+    angles, away, sizes = (_uniform(draw, (10, len(ground.u)), ground.u) for _ in range(3))
+    wanted = (3 + 8 * _uniform(draw, (len(ground.u),), ground.u)).floor()
     weight = torch.zeros_like(ground.u)
-    for number in range(count):
-        turn, reach = 2 * torch.pi * angle[number], away[number].sqrt()
+    for number, (turn, reach, size) in enumerate(zip(2 * torch.pi * angles, away.sqrt(), sizes, strict=True)):
         near = torch.hypot(ground.u - _over(reach * turn.cos()), ground.v - _over(reach * turn.sin()))
-        disc = _edge(0.12 + 0.2 * _over(size[number]) - near, 0.5 * ground.soft)
+        disc = _edge(0.12 + 0.2 * _over(size) - near, 0.5 * ground.soft)
         weight = torch.maximum(weight, disc * _over((number < wanted).to(disc.dtype)))
     return weight
 
@@ -150,9 +148,9 @@ def _painted(shape: Weights) -> Maker:
 
 def patch(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     """A rectangle of another normal image, as in the paper; it draws its own place."""
-    low, high = canvas.config.radius
-    sides = (min(2 * low, 1.0), min(2 * high, 1.0))
-    return pseudo_abnormal(canvas.donors, canvas.image, canvas.valid, draw, count=(1, 1), side=sides, other_image=False)
+    low, high = (min(2 * radius, 1.0) for radius in canvas.config.radius)
+    given = canvas.donors, canvas.image, canvas.valid, draw
+    return pseudo_abnormal(*given, count=(1, 1), side=(low, high), other_image=False)
 
 
 def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -192,11 +190,8 @@ def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
 
 LEAST_CHANGE = 0.02
 """Smallest visible change of a pixel in [0, 1] where a layer moved."""
-MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | {
-    "patch": patch,
-    "bump": bump,
-    "mass": mass,
-}
+_OTHERS: Mapping[str, Maker] = {"patch": patch, "bump": bump, "mass": mass}
+MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | dict(_OTHERS)
 
 
 def _ground(places: Tensor, config: MakerConfig, draw: Draw) -> Ground:

@@ -1,4 +1,7 @@
-"""Every choice of ProxyAno that can be changed; `stated` values are the paper's, `left_open` ones are ours."""
+"""Every choice of ProxyAno that can be changed; `stated` values are the paper's, `left_open` ones are ours.
+
+Stage 1 does not depend on the fields marked `stage=2`.
+"""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -32,39 +35,47 @@ class ProxyAnoConfig(MethodConfig):
     proxy_channels: int = ablation(
         0, "channels of the proxy where they differ from the image's; 0 = as the image", least=0
     )
-    reconstruction_skips: bool = left_open(False, "'the same encoder and decoder in both modules' says none")
+    reconstruction_skips: bool = left_open(False, "'the same encoder and decoder in both modules' says none", stage=2)
     reconstruction_widths: tuple[int, ...] = left_open(
-        (), "widths of stage 2 where they differ; empty: those of stage 1, as in the paper"
+        (), "widths of stage 2 where they differ; empty: those of stage 1, as in the paper", stage=2
     )
-    adversarial: bool = stated(True, "discriminator in Eq. 8-10; off saves half the time")
-    lambda_global: float = stated(0.25, "λ_global of Eq. 11, ≥ 0", least=0)
-    lambda_local: float = stated(0.5, "λ_local of Eq. 11, ≥ 0", least=0)
+    adversarial: bool = stated(True, "discriminator in Eq. 8-10; off saves half the time", stage=2)
+    lambda_global: float = stated(0.25, "λ_global of Eq. 11, ≥ 0", least=0, stage=2)
+    lambda_local: float = stated(0.5, "λ_local of Eq. 11, ≥ 0", least=0, stage=2)
     generator_loss: str = stated(
         "minimax",
         "'minimax' is Eq. 8's E[log(1 − D)]; 'non_saturating' is −E[log D]",
         choices=("minimax", "non_saturating"),
+        stage=2,
     )
     discriminator_widths: tuple[int, ...] = left_open(
-        (64, 128, 256, 512), "spectral-norm 4×4 convolutions, then one to a logit map: the authors' other code", least=1
+        (64, 128, 256, 512),
+        "spectral-norm 4×4 convolutions, then one to a logit map: the authors' other code",
+        least=1,
+        stage=2,
     )
     patch_on: str = left_open(
         "true",
         "the 'normal proxy' pasted on: the 'true' SLIC proxy; 'image' = pasted on the image, whose predicted proxy "
         "is P', as when a real lesion is scored",
         choices=("true", "image"),
+        stage=2,
     )
-    patch_count: tuple[int, int] = left_open((1, 3), "patches per image, from and to", least=1)
+    patch_count: tuple[int, int] = left_open((1, 3), "patches per image, from and to", least=1, stage=2)
     makers: tuple[str, ...] = left_open(
-        (), "empty = the paper's patches; else each of patch_count lesions draws one of these makers: an extension"
+        (),
+        "empty = the paper's patches; else each of patch_count lesions draws one of these makers: an extension",
+        stage=2,
     )
     maker_radius: tuple[float, float] = left_open(
-        (0.03, 0.25), "half-axes of the makers' lesions, shares of the shorter side"
+        (0.03, 0.25), "half-axes of the makers' lesions, shares of the shorter side", stage=2
     )
-    maker_strength: tuple[float, float] = left_open((0.05, 0.5), "largest change of a pixel in [0, 1]")
+    maker_strength: tuple[float, float] = left_open((0.05, 0.5), "largest change of a pixel in [0, 1]", stage=2)
     local_mean_over: str = left_open(
         "image",
         "Eq. 10 as a mean over the 'image' keeps the paper's proportion to Eq. 8-9; over the 'patch' weighs it more",
         choices=("image", "patch"),
+        stage=2,
     )
     contrast: float = left_open(
         1.0,
@@ -99,7 +110,7 @@ class ProxyAnoConfig(MethodConfig):
 
     def of_first_stage(self) -> Self:
         """The configuration with the fields of stage 2 at their defaults, and without a discriminator."""
-        defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in SECOND_STAGE}
+        defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.metadata.get("stage") == 2}
         return replace(self, **{**defaults, "adversarial": False})
 
     def lesions(self) -> MakerConfig:
@@ -107,21 +118,3 @@ class ProxyAnoConfig(MethodConfig):
         return MakerConfig(
             makers=self.makers, radius=self.maker_radius, strength=self.maker_strength, count=self.patch_count
         )
-
-
-SECOND_STAGE = (
-    "reconstruction_skips",
-    "reconstruction_widths",
-    "adversarial",
-    "lambda_global",
-    "lambda_local",
-    "generator_loss",
-    "discriminator_widths",
-    "patch_on",
-    "patch_count",
-    "makers",
-    "maker_radius",
-    "maker_strength",
-    "local_mean_over",
-)
-"""Fields that stage 1 does not depend on."""
