@@ -134,7 +134,7 @@ def _colour(channels: int, rng: np.random.Generator) -> Array:
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    return np.exp(rng.uniform(*np.log(limits), count))
+    return np.exp(rng.uniform(float(np.log(limits[0])), float(np.log(limits[1])), count))
 
 
 def _soft(inside: NDArray[np.floating]) -> Array:

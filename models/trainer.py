@@ -109,7 +109,7 @@ class _Run:
             "shape": [list(train.images.shape), list(validation.images.shape)],
             "start": content_hash(method.state_dict()),
         }
-        self.method = method.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method: Method = method.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.active: Phase | None = None  # whose modules are in training mode
         self.optimisers: dict[str, Adam] = {}
         for phase in stage.phases:
@@ -196,9 +196,9 @@ class _Run:
         done = self.state.progress
         figures = {f"train/{name}": value / done.window_steps for name, value in done.window.items()}
         done.window, done.window_steps = {}, 0
-        (before, step), self.logged_at = self.logged_at, (time.perf_counter(), done.step)
-        seconds = max(self.logged_at[0] - before, 1e-9)
-        figures["images_per_second"] = (done.step - step) * self.config.batch_size / seconds
+        now, (before, step) = time.perf_counter(), self.logged_at
+        figures["images_per_second"] = (done.step - step) * self.config.batch_size / max(now - before, 1e-9)
+        self.logged_at = (now, done.step)
         figures["learning_rate"] = learning_rate(self.config, done.step - 1, done.fall_from)
         return figures | self.method.diagnostics(self.stage.name)
 

@@ -93,7 +93,7 @@ class GANomaly(AdversarialMethod):
         return _Pass(latent, rebuilt, self.generator.second(signed(rebuilt)))
 
     def _terms(self, batch: Batch, found: _Pass) -> dict[str, Tensor]:
-        error = terms.masked_absolute(signed(found.rebuilt), signed(batch.image), batch.valid)
+        error = self._error(found.rebuilt, batch.image, batch)
         return {"contextual": LAMBDA_CONTEXTUAL * error, "latent": found.change().mean()}
 
 
@@ -124,11 +124,6 @@ class SparseNetwork(nn.Module):
         latent, features = self.rebuild.encoder.features(image)
         return self.rebuild.decoder(latent, features), self.sparse(latent)
 
-    def head(self, image: Tensor) -> Tensor:
-        """The head h (B, S, h, w) of an image's latent."""
-        value: Tensor = self.sparse(self.rebuild.encoder(image))
-        return value
-
 
 class SparseGAN(AdversarialMethod):
     """An adversarial auto-encoder whose latent, seen through a small head h, is kept sparse.
@@ -149,8 +144,7 @@ class SparseGAN(AdversarialMethod):
 
     def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         rebuilt, head = self.generator(batch.image)
-        logits = self._logits(batch, self.masked(rebuilt, batch))
-        fooled = terms.generator_adversarial(logits, saturating=False)
+        fooled = terms.generator_adversarial(self._logits(batch, self.masked(rebuilt, batch)), saturating=False)
         return self._terms(batch, rebuilt, head) | {"adversarial": LAMBDA_ADVERSARIAL * fooled}
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
@@ -160,9 +154,9 @@ class SparseGAN(AdversarialMethod):
     def _score(self, batch: Batch) -> Scores:
         rebuilt, head = self.generator(batch.image)
         rebuilt = self.masked(rebuilt, batch)
-        change = (head.float() - self.generator.head(rebuilt).float()).abs()
-        weight = coarse(batch.score_mask(), self.generator.rebuild.encoder.factor)
-        return self.scores(batch, rebuilt, terms.image_mean(change, weight))
+        encoder = self.generator.rebuild.encoder
+        change = (head.float() - self.generator.sparse(encoder(rebuilt)).float()).abs()
+        return self.scores(batch, rebuilt, terms.image_mean(change, coarse(batch.score_mask(), encoder.factor)))
 
     def _fake(self, batch: Batch, generator: torch.Generator) -> Tensor:
         return self.masked(self.generator(batch.image)[0], batch)
@@ -175,7 +169,5 @@ class SparseGAN(AdversarialMethod):
     def _terms(self, batch: Batch, rebuilt: Tensor, head: Tensor) -> dict[str, Tensor]:
         weight = coarse(batch.valid, self.generator.rebuild.encoder.factor)
         sparsity = terms.masked_absolute(head, torch.zeros_like(head), weight)
-        return {
-            "reconstruction": terms.masked_absolute(rebuilt, batch.image, batch.valid),
-            "sparsity": LAMBDA_SPARSE * sparsity,
-        }
+        error = terms.masked_absolute(rebuilt, batch.image, batch.valid)
+        return {"reconstruction": error, "sparsity": LAMBDA_SPARSE * sparsity}

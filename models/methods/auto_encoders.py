@@ -43,9 +43,6 @@ class AutoEncoder(ReconstructionMethod):
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {"reconstruction": terms.masked_square(self.network(batch.image), batch.image, batch.valid)}
 
-    def _score(self, batch: Batch) -> Scores:
-        return self.scores(batch, self.masked(self.network(batch.image), batch))
-
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingConfig(ReconstructionConfig):
@@ -73,9 +70,6 @@ class Denoising(ReconstructionMethod):
         noise = coarse_noise(torch.Size((count, *batch.image.shape[1:])), draw)
         rebuilt = self.network(batch.image + noise.to(batch.image.device) * batch.valid)
         return {"reconstruction": terms.masked_square(rebuilt, batch.image, batch.valid)}
-
-    def _score(self, batch: Batch) -> Scores:
-        return self.scores(batch, self.masked(self.network(batch.image), batch))
 
 
 def coarse_noise(shape: torch.Size, generator: torch.Generator, *, cells: int = CELLS) -> Tensor:
@@ -123,8 +117,8 @@ class MemAE(ReconstructionMethod):
                 return Memory(config.memory_items, config.latent_dim)
             return SoftMemory(config.memory_items, config.latent_dim, shrink=SHRINK)
 
-        channels, widths, dim = config.channels, config.widths, config.latent_dim
-        self.network = MemoryEncoderDecoder(channels, channels, widths, dim, memory)
+        channels, widths = config.channels, config.widths
+        self.network = MemoryEncoderDecoder(channels, channels, widths, config.latent_dim, memory)
 
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         rebuilt, found = self.network(batch.image, batch.valid, generator)
@@ -134,7 +128,6 @@ class MemAE(ReconstructionMethod):
         return named | {"entropy": LAMBDA_ENTROPY * found.entropy}
 
     def _score(self, batch: Batch) -> Scores:
-        """Mean (I − Î)² over scored pixels, and the scores that all methods have."""
         rebuilt = self.masked(self.network(batch.image, batch.valid)[0], batch)
         return self.scores(batch, rebuilt, terms.image_mean((batch.image - rebuilt).square(), batch.score_mask()))
 
@@ -184,18 +177,15 @@ class VAE(ReconstructionMethod):
 
     def __init__(self, config: ReconstructionConfig) -> None:
         super().__init__(config)
-        self.network = VariationalNetwork(config)
+        self.network: VariationalNetwork = VariationalNetwork(config)
 
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         rebuilt, posterior = self.network(batch.image, generator)
-        total = self._divergence(posterior, batch.valid).sum()
-        return {
-            "reconstruction": terms.masked_square(rebuilt, batch.image, batch.valid),
-            "divergence": KL_WEIGHT * total / self._values(batch.valid).sum().clamp(min=1),
-        }
+        total, values = self._divergence(posterior, batch.valid).sum(), self._values(batch.valid).sum()
+        error = terms.masked_square(rebuilt, batch.image, batch.valid)
+        return {"reconstruction": error, "divergence": KL_WEIGHT * total / values.clamp(min=1)}
 
     def _score(self, batch: Batch) -> Scores:
-        """The negative evidence bound over scored pixels (up to factor and constant), and the scores of all methods."""
         mask = batch.score_mask()
         rebuilt, posterior = self.network(batch.image, None)
         rebuilt = self.masked(rebuilt, batch)

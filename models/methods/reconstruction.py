@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models import losses as terms
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage, left_open, stated
@@ -15,7 +14,6 @@ from models.nets.pyramids import pyramid_widths
 
 BETAS = (0.5, 0.999)
 """Of Adam in all adversarial phases: DCGAN's, kept by GANomaly, pix2pix and Cycle-GAN."""
-_SIDE = 16  # px of the shorter side that the energy distance sees: shape and brightness count, grain does not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +62,16 @@ class ResidualMethod(Method):
         norm = terms.frobenius(residual, batch.score_mask())
         return Scores(latent=own, image=norm, residual=residual, reconstruction=rebuilt, proxy=rebuilt, map=residual)
 
+    def _error(self, value: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        """Mean absolute error over valid pixels, of images in [0, 1], in units of [−1, 1]."""
+        return terms.masked_absolute(signed(value), signed(target), batch.valid)
+
 
 class ReconstructionMethod(ResidualMethod):
     """A `ResidualMethod` trained in one stage by one optimiser, over all of its sub-module `network`."""
 
     stages = (Stage(name="stage1", phases=(Phase(name="reconstruct", modules=("network",)),)),)
+    network: nn.Module
 
     @abstractmethod
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
@@ -77,6 +80,9 @@ class ReconstructionMethod(ResidualMethod):
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """The training losses without chance."""
         return self._reconstruct(batch, None)
+
+    def _score(self, batch: Batch) -> Scores:
+        return self.scores(batch, self.masked(self.network(batch.image), batch))
 
 
 def adversarial_stage(judges: tuple[str, ...], makers: tuple[str, ...]) -> Stage:
@@ -113,20 +119,3 @@ class AdversarialMethod(ResidualMethod):
         """The non-saturating −E[log D(fake)], with the discriminator normalised by this batch."""
         with batch_statistics(self.discriminator):
             return terms.generator_adversarial(self._logits(batch, fake), saturating=False)
-
-
-def energy_distance(real: Tensor, made: Tensor) -> Tensor:
-    """Energy distance (), ≥ 0, of two sets of images (B, C, H, W), in units of a pixel's value.
-
-    Székely and Rizzo's 2E‖x − g‖ − E‖x − x'‖ − E‖g − g'‖, the validation loss of GAN stages: 0 only for equal
-    distributions, so it detects dissimilar and too uniform images. Nothing is drawn; steps can be compared.
-    """
-    factor = max(min(real.shape[-2:]) // _SIDE, 1)
-    first, second = (functional.avg_pool2d(images.float(), factor).flatten(1) for images in (real, made))
-
-    def mean(one: Tensor, other: Tensor) -> Tensor:
-        distances = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
-        found: Tensor = distances.mean() / float(one.shape[1]) ** 0.5
-        return found
-
-    return 2 * mean(first, second) - mean(first, first) - mean(second, second)

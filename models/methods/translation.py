@@ -7,12 +7,11 @@ method's paper. The networks work in [−1, 1].
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from models import losses as terms
 from models.method import Batch, MethodConfig, Scores, left_open, stated
 from models.methods.reconstruction import AdversarialMethod, ResidualMethod, adversarial_stage, signed, unsigned
 from models.nets.translation import ImagePool, PatchGAN, ResidualTranslator, UNet
@@ -58,18 +57,15 @@ class Pix2Pix(AdversarialMethod):
     def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """−E[log D] + λ·L1 (Eq. 4, not saturating)."""
         fake = self._fake(batch, generator)
-        return {"adversarial": self._fooled(batch, fake)} | self._error(batch, fake)
+        named = {"adversarial": self._fooled(batch, fake)}
+        return named | {"reconstruction": LAMBDA_L1 * self._error(fake, batch.image, batch)}
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """L1 from the true proxy, without dropout."""
-        return self._error(batch, self._fake(batch, None))
+        return {"reconstruction": LAMBDA_L1 * self._error(self._fake(batch, None), batch.image, batch)}
 
     def _score(self, batch: Batch) -> Scores:
         return replace(self.scores(batch, self._fake(batch, None)), proxy=batch.true_proxy())
-
-    def _error(self, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
-        error = terms.masked_absolute(signed(fake), signed(batch.image), batch.valid)
-        return {"reconstruction": LAMBDA_L1 * error}
 
     def _fake(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """The generated images; dropout comes from the generator of random numbers, and is off without one."""
@@ -115,17 +111,7 @@ class Judge(nn.Module):
     def loss(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
         """½·E[(D(real) − 1)²] + ½·E[D(fake)²], fakes partly from the pool."""
         seen = self(self.pool(fake, generator))
-        made: Tensor = ((self(real) - 1).square().mean() + seen.square().mean()) / 2
-        return made
-
-
-class _Cycles(NamedTuple):
-    """Fakes of both domains, and both domains brought back; all in [0, 1]."""
-
-    proxy: Tensor  # A(x)
-    image: Tensor  # B(p)
-    image_again: Tensor  # B(A(x))
-    proxy_again: Tensor  # A(B(p))
+        return torch.add((self(real) - 1).square().mean(), seen.square().mean()) / 2
 
 
 class CycleGAN(ResidualMethod):
@@ -161,43 +147,45 @@ class CycleGAN(ResidualMethod):
 
     def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Least squares, cycles and identities (Eq. 3)."""
-        cycles = self._cycles(batch)
+        proxy, image, cycles = self._cycles(batch)
         named = {
-            "adversarial_proxy": (self.judge_proxy(cycles.proxy) - 1).square().mean(),
-            "adversarial_image": (self.judge_image(cycles.image) - 1).square().mean(),
-        } | self._cycle_terms(batch, cycles)
-        for name, network, target in (
-            ("identity_proxy", self.to_proxy, batch.true_proxy()),
-            ("identity_image", self.to_image, batch.image),
-        ):
-            same = self._translated(network, target, batch)
-            named[name] = LAMBDA_IDENTITY * terms.masked_absolute(signed(same), signed(target), batch.valid)
-        return named
+            "adversarial_proxy": (self.judge_proxy(proxy) - 1).square().mean(),
+            "adversarial_image": (self.judge_image(image) - 1).square().mean(),
+        }
+        same_proxy = self._translated(self.to_proxy, batch.true_proxy(), batch)
+        same_image = self._translated(self.to_image, batch.image, batch)
+        return (
+            named
+            | cycles
+            | {
+                "identity_proxy": LAMBDA_IDENTITY * self._error(same_proxy, batch.true_proxy(), batch),
+                "identity_image": LAMBDA_IDENTITY * self._error(same_image, batch.image, batch),
+            }
+        )
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """Both cycles' L1; the adversarial terms are left out, as the discriminators change what they measure."""
-        return self._cycle_terms(batch, self._cycles(batch))
+        return self._cycles(batch)[2]
 
     def _score(self, batch: Batch) -> Scores:
         """Mean |x − x̂| over scored pixels, and the scores that all methods have; x̂ is made from the scores' proxy."""
-        if self.config.score_from == "proxy":
-            proxy = batch.true_proxy()
-        else:
-            proxy = self._translated(self.to_proxy, batch.image, batch)
+        straight = self.config.score_from == "proxy"
+        proxy = batch.true_proxy() if straight else self._translated(self.to_proxy, batch.image, batch)
         return replace(self.scores(batch, self._translated(self.to_image, proxy, batch)), proxy=proxy)
 
-    def _cycles(self, batch: Batch) -> _Cycles:
+    def _cycles(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """A(x), B(p), and Eq. 2, weighted."""
         proxy = self._translated(self.to_proxy, batch.image, batch)
         image = self._translated(self.to_image, batch.true_proxy(), batch)
-        return _Cycles(
-            proxy, image, self._translated(self.to_image, proxy, batch), self._translated(self.to_proxy, image, batch)
+        again, proxy_again = (
+            self._translated(self.to_image, proxy, batch),
+            self._translated(self.to_proxy, image, batch),
         )
-
-    def _cycle_terms(self, batch: Batch, cycles: _Cycles) -> dict[str, Tensor]:
-        """Eq. 2, weighted."""
-        image = terms.masked_absolute(signed(cycles.image_again), signed(batch.image), batch.valid)
-        proxy = terms.masked_absolute(signed(cycles.proxy_again), signed(batch.true_proxy()), batch.valid)
-        return {"cycle_image": LAMBDA_CYCLE * image, "cycle_proxy": LAMBDA_CYCLE * proxy}
+        cycles = {
+            "cycle_image": LAMBDA_CYCLE * self._error(again, batch.image, batch),
+            "cycle_proxy": LAMBDA_CYCLE * self._error(proxy_again, batch.true_proxy(), batch),
+        }
+        return proxy, image, cycles
 
     def _translated(self, network: ResidualTranslator, value: Tensor, batch: Batch) -> Tensor:
         """A translation of images in [0, 1], with the fill value where the batch holds no data."""

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
+from pipeline.commands.terminal import stop
 from pipeline.data.archives import damage
 from pipeline.data.datasets import DATASETS
 from pipeline.data.download.checksums import (
@@ -20,7 +21,7 @@ from pipeline.data.download.checksums import (
     recorded,
     recorded_checksum,
 )
-from pipeline.data.download.fetch import Fetched, address, fetch, find_archive
+from pipeline.data.download.fetch import address, fetch, find_archive
 from pipeline.data.download.presence import Presence, archives_in, look
 from pipeline.data.download.sources import SOURCES
 from pipeline.data.download.unpack import unpack
@@ -49,9 +50,9 @@ def download(
     """
     raw = into or Settings().raw
     if raw is None:
-        raise _wrong_call("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR")
+        stop("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR", WRONG_CALL)
     if name not in DATASETS and (name or not check):
-        raise _wrong_call(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}")
+        stop(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}", WRONG_CALL)
     codes = []
     for each in [name] if name else list(DATASETS):
         folder = raw.resolve() / each
@@ -76,11 +77,6 @@ def _error(message: str, colour: str = "red") -> None:
     errors.print(f"[{colour}]{escape(message)}[/]")
 
 
-def _wrong_call(message: str) -> typer.Exit:
-    _error(message)
-    return typer.Exit(WRONG_CALL)
-
-
 def _download(name: str, folder: Path, mirror: str) -> None:
     """Download all files, unless a login is needed or every official image is there."""
     source = SOURCES[name]
@@ -98,7 +94,10 @@ def _download(name: str, folder: Path, mirror: str) -> None:
     site = {} if mirror or known else _published(source.record)
     for file in source.files:
         fetched = fetch(file, folder, address(file, name, mirror), site=site, progress=errors.is_terminal)
-        _print_fetched(fetched)
+        news, own = "downloaded" if fetched.downloaded else "was there", size(fetched.path.stat().st_size)
+        agrees = "; ".join(f"{value.partition(':')[0]} agrees with {by}" for by, value in fetched.checked.items())
+        compared = agrees or "seen for the first time, recorded"
+        console.print(f"{fetched.path.name}: {news}, {own}, sha256 {fetched.sha256}; {compared}")
 
 
 def _published(url: str) -> dict[str, str]:
@@ -107,15 +106,6 @@ def _published(url: str) -> dict[str, str]:
     except TransferFailed as error:
         _error(f"The site's checksums are not available: {error}", "yellow")
         return {}
-
-
-def _print_fetched(fetched: Fetched) -> None:
-    news = "downloaded" if fetched.downloaded else "was there"
-    compared = "; ".join(f"{value.partition(':')[0]} agrees with {source}" for source, value in fetched.checked.items())
-    console.print(
-        f"{fetched.path.name}: {news}, {size(fetched.path.stat().st_size)}, sha256 {fetched.sha256}; "
-        f"{compared or 'seen for the first time, recorded'}"
-    )
 
 
 def _record_and_unpack(folder: Path, *, extract: bool) -> None:

@@ -21,7 +21,6 @@ from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 OF = "MLflow run, asset, asset@version, version (or its first 6 digits), `report`, or a report's file or folder"
-_RUN = re.compile(r"[0-9a-f]{32}")
 
 
 def lineage(
@@ -66,7 +65,7 @@ def tree(found: Chain, of: str) -> Tree:
 
 def _of_run(settings: Settings, of: str) -> list[VersionId]:
     """Versions that the MLflow run made; empty if the text is not a run's id."""
-    if not _RUN.fullmatch(of):
+    if not re.fullmatch(r"[0-9a-f]{32}", of):
         return []
     from pipeline.wiring.tracking import open_tracker  # MLflow takes seconds to import
 
@@ -119,7 +118,5 @@ def _tell(console: Console, found: Chain, findings: list[Finding]) -> None:
     for finding in findings:
         line(f"[red]{escape(finding.what)}[/]\n  where     {escape(finding.where)}")
         line(f"  expected  {escape(finding.expected)}\n  got       [red]{escape(finding.got)}[/]")
-    if findings:
-        line(f"[red]{len(findings)} findings[/] in {len(found.nodes)} versions and their raw files")
-    else:
-        line(f"[green]all {len(found.nodes)} versions and {raw_files(found)} raw files match[/]")
+    bad = f"[red]{len(findings)} findings[/] in {len(found.nodes)} versions and their raw files"
+    line(bad if findings else f"[green]all {len(found.nodes)} versions and {raw_files(found)} raw files match[/]")

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from models.method import Batch
 from models.methods import build
 from models.methods.adversarial_auto_encoders import SPARSE_DIM, SparseGANConfig
-from models.methods.anogan import FAnoGANConfig, latent_search
-from models.methods.reconstruction import energy_distance
+from models.methods.anogan import FAnoGANConfig, energy_distance, latent_search
 from models.methods.translation import CycleGANConfig, Pix2PixConfig
 from models.nets.batch_statistics import batch_statistics
 from models.nets.translation import ImagePool, UNet
