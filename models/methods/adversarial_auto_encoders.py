@@ -16,12 +16,9 @@ from models.nets.translation import PatchGAN
 
 LAMBDA_CONTEXTUAL = 50.0
 """GANomaly: weight of |x − x̂| in [−1, 1] (Eq. 2; stated); feature matching (Eq. 1) and latent error (Eq. 3) have 1."""
-SPARSE_DIM = 64
-"""Sparse-GAN: channels of h, the head over the latent (our choice)."""
-LAMBDA_ADVERSARIAL = 0.01
-"""Sparse-GAN: weight of −E[log D] beside 1·L1 in [0, 1] (our choice): ProxyAno's λ_g."""
-LAMBDA_SPARSE = 0.01
-"""Sparse-GAN: weight of the mean |h| beside 1·L1 (our choice); h has variance 1."""
+SPARSE_DIM = 64  # Sparse-GAN: channels of h, the head over the latent (our choice)
+LAMBDA_ADVERSARIAL = 0.01  # Sparse-GAN: weight of −E[log D] beside 1·L1 in [0, 1] (our choice): ProxyAno's λ_g
+LAMBDA_SPARSE = 0.01  # Sparse-GAN: weight of the mean |h| beside 1·L1 (our choice); h has variance 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,18 +20,12 @@ from models.methods.reconstruction import BETAS, AdversarialMethod, ResidualMeth
 from models.nets.batch_statistics import batch_statistics
 from models.nets.pyramids import ResidualEncoder, ResidualGenerator, VectorDecoder, VectorEncoder
 
-SEARCH_RATE = 0.05
-"""Learning rate of the search (our choice): the range of z is crossed in 40 steps."""
-SEARCH_SEED = 0
-"""Draws the one z from which all searches start (our choice); the paper draws one per image."""
-FEATURE_SHARE = 0.1
-"""λ of Eq. 5 (stated): share of the feature matching in loss and score."""
-CRITIC_STEPS = 5
-"""Critic steps for each step of the generator (stated)."""
-GRADIENT_PENALTY = 10.0
-"""λ of WGAN-GP (stated)."""
-KAPPA = 1.0
-"""κ of Eq. 4 (stated): weight of the feature term."""
+SEARCH_RATE = 0.05  # AnoGAN: learning rate of the search (our choice): the range of z is crossed in 40 steps
+SEARCH_SEED = 0  # AnoGAN: draws the one z from which all searches start (our choice); the paper draws one per image
+FEATURE_SHARE = 0.1  # AnoGAN: λ of Eq. 5 (stated): share of the feature matching in loss and score
+CRITIC_STEPS = 5  # f-AnoGAN: critic steps for each step of the generator (stated)
+GRADIENT_PENALTY = 10.0  # f-AnoGAN: λ of WGAN-GP (stated)
+KAPPA = 1.0  # f-AnoGAN: κ of Eq. 4 (stated): weight of the feature term
 _SIDE = 16  # px of the shorter side that the energy distance sees: shape and brightness count, grain does not
 _WGAN_BETAS = (0.0, 0.9)  # of Adam, critic and generator: WGAN-GP's
 _CRITICISE = Phase(name="criticise", modules=("critic",), betas=_WGAN_BETAS)

@@ -13,19 +13,13 @@ from models.methods.reconstruction import ReconstructionConfig, ReconstructionMe
 from models.nets.encoder_decoder import Decoder, Encoder, EncoderDecoder, MemoryEncoderDecoder, coarse
 from models.nets.memory import Lookup, Memory, SoftMemory
 
-DEVIATION = 0.2
-"""Denoising: standard deviation of the coarse noise before it is enlarged (stated)."""
-CELLS = 16
-"""Denoising: square cells of the coarse noise along the shorter side (stated), 8 px at 128."""
+DEVIATION = 0.2  # Denoising: standard deviation of the coarse noise before it is enlarged (stated)
+CELLS = 16  # Denoising: square cells of the coarse noise along the shorter side (stated), 8 px at 128
 _FIXED = 1  # seed of the one noise field of all validation images: losses stay comparable between steps
-SHRINK = 1.0
-"""MemAE: threshold λ on the shares in units of 1/N (stated: 1 to 3; at 3 even shares would all be cut)."""
-LAMBDA_ENTROPY = 2e-4
-"""MemAE: weight α of the shares' entropy (Eq. 9; stated)."""
-COMMITMENT = 0.25
-"""MemAE: weight of the commitment term of the nearest-item memory; ProxyAno's."""
-KL_WEIGHT = 0.01
-"""VAE: 2σ² of the Gaussian decoder (our choice): it expects errors of 0.07 of the value range."""
+SHRINK = 1.0  # MemAE: threshold λ on the shares in units of 1/N (stated: 1 to 3; at 3 even shares would all be cut)
+LAMBDA_ENTROPY = 2e-4  # MemAE: weight α of the shares' entropy (Eq. 9; stated)
+COMMITMENT = 0.25  # MemAE: weight of the commitment term of the nearest-item memory; ProxyAno's
+KL_WEIGHT = 0.01  # VAE: 2σ² of the Gaussian decoder (our choice): it expects errors of 0.07 of the value range
 _LOG_VARIANCE = (-20.0, 10.0)  # range of log σ²_z: its exponential stays finite in half precision
 
 

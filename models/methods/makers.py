@@ -188,8 +188,7 @@ def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     return image + (filled.clamp(0, 1) - image) * weight * dense, weight
 
 
-LEAST_CHANGE = 0.02
-"""Smallest visible change of a pixel in [0, 1] where a layer moved."""
+LEAST_CHANGE = 0.02  # smallest visible change of a pixel in [0, 1] where a layer moved
 _OTHERS: Mapping[str, Maker] = {"patch": patch, "bump": bump, "mass": mass}
 MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | dict(_OTHERS)
 

@@ -12,8 +12,7 @@ from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage, lef
 from models.nets.batch_statistics import batch_statistics
 from models.nets.pyramids import pyramid_widths
 
-BETAS = (0.5, 0.999)
-"""Of Adam in all adversarial phases: DCGAN's, kept by GANomaly, pix2pix and Cycle-GAN."""
+BETAS = (0.5, 0.999)  # of Adam in all adversarial phases: DCGAN's, kept by GANomaly, pix2pix and Cycle-GAN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,8 @@ from models.methods.makers import MakerConfig, make_anomalies
 from models.methods.reconstruction import ReconstructionMethod
 from models.nets.encoder_decoder import EncoderDecoder
 
-NOTHING = -6.0
-"""Log-odds at which a map begins; anything below counts as normal."""
-COUNT = (0, 3)
-"""Range of the number of lesions per image; with 0 the network also sees untouched normals."""
+NOTHING = -6.0  # log-odds at which a map begins; anything below counts as normal
+COUNT = (0, 3)  # range of the number of lesions per image; with 0 the network also sees untouched normals
 
 
 @dataclass(frozen=True, kw_only=True)

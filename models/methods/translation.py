@@ -18,12 +18,9 @@ from models.nets.translation import ImagePool, PatchGAN, ResidualTranslator, UNe
 
 LAMBDA_L1 = 100.0
 """pix2pix: λ of Eq. 4 (stated), weight of |x − x̂| in [−1, 1]."""
-LAMBDA_CYCLE = 10.0
-"""Cycle-GAN: λ of Eq. 3 (stated), both ways, on |·| in [−1, 1]."""
-LAMBDA_IDENTITY = 0.5 * LAMBDA_CYCLE
-"""Cycle-GAN: weight of the identity loss (Section 5.2; stated)."""
-POOL = 50
-"""Cycle-GAN: earlier fakes that a discriminator may see again (stated)."""
+LAMBDA_CYCLE = 10.0  # Cycle-GAN: λ of Eq. 3 (stated), both ways, on |·| in [−1, 1]
+LAMBDA_IDENTITY = 0.5 * LAMBDA_CYCLE  # Cycle-GAN: weight of the identity loss (Section 5.2; stated)
+POOL = 50  # Cycle-GAN: earlier fakes that a discriminator may see again (stated)
 
 
 @dataclass(frozen=True, kw_only=True)

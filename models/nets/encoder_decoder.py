@@ -14,20 +14,19 @@ from torch.nn import functional
 
 from models.nets.memory import Lookup, Memory, Recall, SoftMemory
 
+AnyMemory = Memory | SoftMemory
+Widths = tuple[int, ...]
 NORM_EPS = 1e-3
 """Epsilon of batch norm, as in Keras: keeps lagging running statistics from inflating a nearly constant channel."""
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
     """Two 3×3 convolutions, each with batch norm and ReLU; the size stays."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs, eps=NORM_EPS),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs, eps=NORM_EPS),
-        nn.ReLU(inplace=True),
-    )
+    layers: list[nn.Module] = []
+    for sizes in ((inputs, outputs), (outputs, outputs)):
+        norm = nn.BatchNorm2d(outputs, eps=NORM_EPS)
+        layers += [nn.Conv2d(*sizes, 3, padding=1, bias=False), norm, nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 def coarse(valid: Tensor, factor: int) -> Tensor:
@@ -38,7 +37,7 @@ def coarse(valid: Tensor, factor: int) -> Tensor:
 class Encoder(nn.Module):
     """Image to latent: one double convolution per width, half the size after each but the last."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(self, channels: int, widths: Widths, latent_dim: int) -> None:
         super().__init__()
         self.factor = 2 ** (len(widths) - 1)
         self.blocks = nn.ModuleList(double_conv(*sizes) for sizes in pairwise((channels, *widths)))
@@ -49,17 +48,13 @@ class Encoder(nn.Module):
         """Latent, and the output of every block but the last, finest first (for skips)."""
         height, width = image.shape[-2:]
         if height % self.factor or width % self.factor:
-            raise ValueError(
-                f"Encoder halves the size {len(self.blocks) - 1} times: "
-                f"height and width must be multiples of {self.factor}, got {height}×{width}"
-            )
-        outputs: list[Tensor] = []
-        value = image
+            wanted = f"height and width must be multiples of {self.factor}, got {height}×{width}"
+            raise ValueError(f"Encoder halves the size {len(self.blocks) - 1} times: {wanted}")
+        outputs, value = list[Tensor](), image
         for block in self.blocks:
             value = block(self.pool(value) if outputs else value)
             outputs.append(value)
-        latent: Tensor = self.head(value)
-        return latent, outputs[:-1]
+        return self.head(value), outputs[:-1]
 
     def forward(self, image: Tensor) -> Tensor:
         """Latent of an image."""
@@ -69,7 +64,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent to image; `widths` are the encoder's, finest first."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], latent_dim: int, *, skips: bool = False) -> None:
+    def __init__(self, channels: int, widths: Widths, latent_dim: int, *, skips: bool = False) -> None:
         super().__init__()
         self.skips = skips
         self.entry = double_conv(latent_dim, widths[-1])
@@ -97,9 +92,7 @@ class Decoder(nn.Module):
 class EncoderDecoder(nn.Module):
     """Image to image of the same size; with skips it is a U-Net."""
 
-    def __init__(
-        self, inputs: int, outputs: int, widths: tuple[int, ...], latent_dim: int, *, skips: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, widths: Widths, latent_dim: int, *, skips: bool = False) -> None:
         super().__init__()
         self.encoder = Encoder(inputs, widths, latent_dim)
         self.decoder = Decoder(outputs, widths, latent_dim, skips=skips)
@@ -117,12 +110,7 @@ class MemoryEncoderDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        widths: tuple[int, ...],
-        latent_dim: int,
-        memory: Callable[[], Memory | SoftMemory] | None,
+        self, inputs: int, outputs: int, widths: Widths, latent_dim: int, memory: Callable[[], AnyMemory] | None
     ) -> None:
         super().__init__()
         self.encoder = Encoder(inputs, widths, latent_dim)

@@ -8,15 +8,18 @@ Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, as used
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
+Size = tuple[int, int]
+"""Rows and columns of the images."""
 _LEFT = 4  # px of the shorter side that the last kernel covers; 5 to 7 where the side is no power of two
 
 
 class VectorEncoder(nn.Module):
     """(B, C, H, W) → vector (B, D, 1, 1), no activation after the last kernel."""
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int, widest: int, dim: int) -> None:
+    def __init__(self, channels: int, size: Size, width: int, widest: int, dim: int) -> None:
         super().__init__()
         self.size = size
         widths = pyramid_widths(size, width, widest)
@@ -41,7 +44,7 @@ class VectorEncoder(nn.Module):
 class VectorDecoder(nn.Module):
     """Vector (B, D, 1, 1) → (B, C, H, W), no activation after the last kernel."""
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int, widest: int, dim: int) -> None:
+    def __init__(self, channels: int, size: Size, width: int, widest: int, dim: int) -> None:
         super().__init__()
         widths = pyramid_widths(size, width, widest)[::-1]
         entry = nn.ConvTranspose2d(dim, widths[0], _rest(size), bias=False), *_normed(widths[0])
@@ -58,15 +61,14 @@ class VectorDecoder(nn.Module):
 class ResidualGenerator(nn.Module):
     """Vector (B, D) → image (B, C, H, W) in [−1, 1]; batch norm."""
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int, widest: int, dim: int) -> None:
+    def __init__(self, channels: int, size: Size, width: int, widest: int, dim: int) -> None:
         super().__init__()
         widths = pyramid_widths(size, width, widest)[::-1]
         self.start = (widths[0], *_rest(size))
         self.entry = nn.Linear(dim, math.prod(self.start))
         self.blocks = nn.Sequential(*(_up(*sizes) for sizes in pairwise((widths[0], *widths))))
-        self.head = nn.Sequential(
-            nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Tanh()
-        )
+        last = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.head = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(), last, nn.Tanh())
 
     def forward(self, vector: Tensor) -> Tensor:
         """Image of a vector."""
@@ -81,9 +83,7 @@ class ResidualEncoder(nn.Module):
     the Wasserstein loss does not depend.
     """
 
-    def __init__(
-        self, channels: int, size: tuple[int, int], width: int, widest: int, dim: int, *, critic: bool
-    ) -> None:
+    def __init__(self, channels: int, size: Size, width: int, widest: int, dim: int, *, critic: bool) -> None:
         super().__init__()
         self.size = size
         widths = pyramid_widths(size, width, widest)
@@ -95,8 +95,7 @@ class ResidualEncoder(nn.Module):
         """Input of the last layer (B, width, h, w)."""
         if tuple(image.shape[-2:]) != self.size:
             raise ValueError(f"ResidualEncoder is made for images of {self.size}, got {tuple(image.shape[-2:])}")
-        found: Tensor = self.blocks(self.entry(image)).relu()
-        return found
+        return torch.relu(self.blocks(self.entry(image)))
 
     def forward(self, image: Tensor) -> Tensor:
         """Vector of an image."""
@@ -113,8 +112,7 @@ class _Block(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """Both ways, added."""
-        total: Tensor = self.layers(value) + self.shortcut(value)
-        return total
+        return torch.add(self.layers(value), self.shortcut(value))
 
 
 def _up(inputs: int, outputs: int) -> _Block:
@@ -139,18 +137,16 @@ def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
 
 
-def pyramid_widths(size: tuple[int, int], width: int, widest: int) -> tuple[int, ...]:
+def pyramid_widths(size: Size, width: int, widest: int) -> tuple[int, ...]:
     """Channels after each halving; ValueError for a size without such a pyramid."""
     halvings = (min(size) // _LEFT).bit_length() - 1
     if halvings < 1 or any(side % 2**halvings for side in size):
-        raise ValueError(
-            f"a pyramid halves {size} until {_LEFT} to {2 * _LEFT - 1} px are left of the shorter side: "
-            f"sides are at least {2 * _LEFT} px and multiples of 2^{max(halvings, 1)}"
-        )
+        what = f"a pyramid halves {size} until {_LEFT} to {2 * _LEFT - 1} px are left of the shorter side"
+        raise ValueError(f"{what}: sides are at least {2 * _LEFT} px and multiples of 2^{max(halvings, 1)}")
     return tuple(min(width * 2**level, widest) for level in range(halvings))
 
 
-def _rest(size: tuple[int, int]) -> tuple[int, int]:
+def _rest(size: Size) -> Size:
     """What the halvings leave of a size."""
     halvings = len(pyramid_widths(size, 1, 1))
     return size[0] >> halvings, size[1] >> halvings

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from models.nets.pyramids import normal_start
 
+Norm = Literal["spectral", "batch", "instance"]
 _WITHOUT_DROPOUT = 4  # finest levels and the innermost one have no dropout: three of the paper's eight levels do
 _DROPOUT = 0.5
 
@@ -26,9 +27,7 @@ class PatchGAN(nn.Module):
     in the ProxyAno authors' other code, is on every convolution; torch's own start is kept.
     """
 
-    def __init__(
-        self, channels: int, widths: tuple[int, ...], *, norm: Literal["spectral", "batch", "instance"]
-    ) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], *, norm: Norm) -> None:
         super().__init__()
         spectral = norm == "spectral"
         layers: list[nn.Module] = []
@@ -76,10 +75,8 @@ class UNet(nn.Module):
     def forward(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The translated image; dropout is drawn from the generator, and off without one."""
         if any(side % self.factor for side in image.shape[-2:]):
-            raise ValueError(
-                f"a UNet of {len(self.down)} widths needs sides that are multiples of {self.factor}, "
-                f"got {tuple(image.shape[-2:])}: give fewer widths"
-            )
+            wanted = f"a UNet of {len(self.down)} widths needs sides that are multiples of {self.factor}"
+            raise ValueError(f"{wanted}, got {tuple(image.shape[-2:])}: give fewer widths")
         outputs, value = list[Tensor](), image
         for block in self.down:
             value = block(value)
@@ -140,12 +137,12 @@ class _Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(_inner(width), *_ready(width), _inner(width), nn.InstanceNorm2d(width))
+        first, second = (nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=False) for _ in range(2))
+        self.layers = nn.Sequential(first, *_ready(width), second, nn.InstanceNorm2d(width))
 
     def forward(self, value: Tensor) -> Tensor:
         """Same shape."""
-        changed: Tensor = self.layers(value)
-        return value + changed
+        return torch.add(value, self.layers(value))
 
 
 def _ready(width: int) -> tuple[nn.Module, nn.Module]:
@@ -154,10 +151,6 @@ def _ready(width: int) -> tuple[nn.Module, nn.Module]:
 
 def _edge(inputs: int, outputs: int, *, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 7, padding=3, padding_mode="reflect", bias=bias)
-
-
-def _inner(width: int) -> nn.Conv2d:
-    return nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=False)
 
 
 class ImagePool(nn.Module):
