@@ -41,8 +41,12 @@ def set_environment(variables: MutableMapping[str, str] = os.environ) -> None:
 @cache
 def warn_if_not_reproducible() -> None:
     """Warn once per process if matrix products may differ between runs or with the number of rows."""
-    mode = mkl_mode()
-    if mode is None or mode & _STRICT or mode == _COMPATIBLE:
+    import torch
+
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    query = getattr(ctypes.CDLL(str(library)), "mkl_serv_cbwr_get", None) if library.is_file() else None
+    mode = _COMPATIBLE if query is None else int(query(-1))  # none without MKL, and on systems other than Linux
+    if mode & _STRICT or mode == _COMPATIBLE:
         return
     found = os.environ.get(MKL_MODE, "")
     problem = f"{MKL_MODE} is {found or 'not set'}"
@@ -51,15 +55,6 @@ def warn_if_not_reproducible() -> None:
     why = "equal seeds may give other weights, and a score may depend on its batch"
     remedy = f"Source ./activate, or set {MKL_MODE}={ENVIRONMENT[MKL_MODE]} before Python starts"
     _log.warning("%s: %s. %s", problem, why, remedy)
-
-
-def mkl_mode() -> int | None:
-    """MKL's active reproducibility mode: the branch, plus 0x10000 if strict; None without MKL or beside Linux."""
-    import torch
-
-    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    query = getattr(ctypes.CDLL(str(library)), "mkl_serv_cbwr_get", None) if library.is_file() else None
-    return None if query is None else int(query(-1))
 
 
 @contextmanager

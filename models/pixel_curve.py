@@ -59,13 +59,6 @@ class PixelCurve:
         """Images that show the subset's lesion inside the scored region."""
         return sum(count > 0 for count in self._regions[subset])
 
-    def _binned(self, scores: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Bin of each score, 0 = the most anomalous."""
-        place = np.arcsinh(np.asarray(scores, float) / self.scale) / np.arcsinh(REACH)
-        rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
-        descending: NDArray[np.int64] = self.bins - 1 - np.minimum(rising, self.bins - 1)
-        return descending
-
     def add(
         self, scores: NDArray[np.floating], lesions: NDArray[np.bool_], scored: NDArray[np.bool_], *, group: str
     ) -> None:
@@ -76,7 +69,9 @@ class PixelCurve:
             raise ValueError(f"expected scores and scored (H, W) and {len(self.lesions)} lesion masks, {got}")
         if not np.isfinite(scores[inside]).all():
             raise ValueError(f"scored pixels of group {group!r} hold values that are not finite")
-        bins = self._binned(np.where(inside, scores, 0.0))
+        place = np.arcsinh(np.where(inside, scores, 0.0).astype(float) / self.scale) / np.arcsinh(REACH)
+        rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
+        bins = self.bins - 1 - np.minimum(rising, self.bins - 1)  # 0 = the most anomalous
         union = masks.any(axis=0)
         self.groups.append(group)
         self._negative.append(np.bincount(bins[inside & ~union], minlength=self.bins).astype(np.uint32))

@@ -27,16 +27,6 @@ class LesionConfig:
     kinds: tuple[str, ...] = ("blob", "ring", "noise", "dots")  # keys of SHAPES; every lesion draws one
 
 
-def _blob(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
-    """A filled ellipse with a soft edge."""
-    return _soft(1 - np.hypot(u, v))
-
-
-def _ring(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
-    """The rim of an ellipse."""
-    return _soft(0.25 - np.abs(np.hypot(u, v) - 0.75))
-
-
 def _noise(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
     """Thresholded smooth noise inside an ellipse: an irregular outline, sometimes several pieces."""
     field = ndimage.gaussian_filter(rng.standard_normal(u.shape, np.float32), max(radius / 3, 0.7))
@@ -63,11 +53,6 @@ def _streak(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Arra
     return _soft(np.minimum(0.25 - np.abs(v - bend * (u**2 - 0.5)), 1.2 - np.abs(u)))
 
 
-def _square(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
-    """A rectangle with hard edges."""
-    return np.asarray(np.maximum(np.abs(u), np.abs(v)) < 0.9, np.float32)
-
-
 HELD_BACK = ("streak", "square")
 """Kinds reserved for measuring: every configuration that trains checks with `require_trainable` that it names none."""
 
@@ -80,12 +65,12 @@ def require_trainable(kinds: Iterable[str], where: str) -> None:
 
 
 SHAPES: Mapping[str, Shape] = {
-    "blob": _blob,
-    "ring": _ring,
+    "blob": lambda u, v, *_: _soft(1 - np.hypot(u, v)),  # a filled ellipse with a soft edge
+    "ring": lambda u, v, *_: _soft(0.25 - np.abs(np.hypot(u, v) - 0.75)),  # the rim of an ellipse
     "noise": _noise,
     "dots": _dots,
     "streak": _streak,
-    "square": _square,
+    "square": lambda u, v, *_: np.asarray(np.maximum(np.abs(u), np.abs(v)) < 0.9, np.float32),  # hard edges
 }
 
 

@@ -18,12 +18,11 @@ from torch.optim import Adam
 from tqdm import tqdm
 
 from models.arithmetic import bfloat16_on_cpu, deterministic, warn_if_not_reproducible
-from models.checkpoint import content_hash
+from models.checkpoint import Progress, TrainingState, content_hash
 from models.method import Batch, Method, Phase, Stage
+from models.prediction import calibrate, validation_losses
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource, varied
-from models.training_state import Progress, TrainingState
-from models.validation import calibrate, validation_losses
 
 CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""

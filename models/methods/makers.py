@@ -29,16 +29,7 @@ class Ground:
     v: Tensor
     radius: Tensor  # (B,) px, the shorter half-axis
     soft: Tensor  # (B,) width of the edge, in units of the half-axes
-
-
-def blob(ground: Ground, draw: Draw) -> Tensor:
-    """A filled ellipse."""
-    return _edge(1 - torch.hypot(ground.u, ground.v), ground.soft)
-
-
-def ring(ground: Ground, draw: Draw) -> Tensor:
-    """The rim of an ellipse."""
-    return _edge(0.25 - (torch.hypot(ground.u, ground.v) - 0.75).abs(), ground.soft)
+    far: Tensor  # (B, H, W) distance from the centre, in units of the half-axes
 
 
 def dots(ground: Ground, draw: Draw) -> Tensor:
@@ -57,11 +48,15 @@ def noise(ground: Ground, draw: Draw) -> Tensor:
     """Thresholded smooth noise inside an ellipse: an irregular outline, sometimes several pieces."""
     field = _smooth_noise(ground, draw, cells=6)
     level = _over(0.8 * _uniform(draw, (len(field),), field) - 0.2)
-    inside = 1.3 - torch.hypot(ground.u, ground.v)
-    return _edge(torch.minimum(field - level, inside), ground.soft)
+    return _edge(torch.minimum(field - level, 1.3 - ground.far), ground.soft)
 
 
-SHAPES: Mapping[str, Weights] = {"blob": blob, "ring": ring, "dots": dots, "noise": noise}
+SHAPES: Mapping[str, Weights] = {
+    "blob": lambda ground, _: _edge(1 - ground.far, ground.soft),  # a filled ellipse
+    "ring": lambda ground, _: _edge(0.25 - (ground.far - 0.75).abs(), ground.soft),  # the rim of an ellipse
+    "dots": dots,
+    "noise": noise,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +168,7 @@ def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     """Replace tissue by a more uniform level, with an irregular outline and sometimes a rim of another level."""
     image = canvas.image
     total, channels = image.shape[:2]
-    outline = torch.hypot(ground.u, ground.v) + 0.15 * _smooth_noise(ground, draw, cells=6)
+    outline = ground.far + 0.15 * _smooth_noise(ground, draw, cells=6)
     weight = _edge(1 - outline, 0.5 * ground.soft)[:, None]
     inside = weight.sum(dim=(2, 3)).clamp(min=1e-3)
     mean = (image * weight).sum(dim=(2, 3)) / inside
@@ -206,7 +201,7 @@ def _ground(places: Tensor, config: MakerConfig, draw: Draw) -> Ground:
     turn = torch.pi * _uniform(draw, (total,), places)
     u = (down * _over(turn.cos()) + right * _over(turn.sin())) / _over(axes[0])
     v = (right * _over(turn.cos()) - down * _over(turn.sin())) / _over(axes[1])
-    return Ground(u, v, axes.amin(dim=0), _log_uniform(draw, (0.05, 0.4), (total,), places))
+    return Ground(u, v, axes.amin(dim=0), _log_uniform(draw, (0.05, 0.4), (total,), places), torch.hypot(u, v))
 
 
 def _sign(draw: Draw, shape: tuple[int, ...], like: Tensor, *, share: float) -> Tensor:

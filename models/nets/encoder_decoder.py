@@ -81,8 +81,8 @@ class Decoder(nn.Module):
             if self.skips:
                 if features is None:
                     raise ValueError("a Decoder with skips needs the encoder's features, got None")
-                if value.requires_grad:
-                    value.register_hook(_dense)  # type: ignore[no-untyped-call]
+                if value.requires_grad:  # a slice's gradient in dense memory makes backward six times faster
+                    value.register_hook(lambda slope: slope.clone(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
                 value = torch.cat((value, features[-level]), dim=1)
             value = block(value)
         image: Tensor = self.head(value)
@@ -127,8 +127,3 @@ class MemoryEncoderDecoder(nn.Module):
         inside = coarse(valid, self.encoder.factor).ge(0.5).float()
         found = self.memory(latent, generator=generator, valid=inside)
         return self.decoder(found.latent), found
-
-
-def _dense(gradient: Tensor) -> Tensor:
-    """The gradient of a slice of a concatenation, copied to dense memory: backward is six times faster that way."""
-    return gradient.clone(memory_format=torch.channels_last)

@@ -28,6 +28,7 @@ from pipeline.data.download.unpack import unpack
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 
+MIRROR = "PROXYANO_DOWNLOAD_URL"
 FAILED, WRONG_CALL, DIFFERS, BY_HAND = 1, 2, 3, 4
 """Exit codes: try again; wrong call; a file is not the expected one; something has to be placed by hand."""
 console = Console(soft_wrap=True, highlight=False)
@@ -39,9 +40,7 @@ def download(
     into: Annotated[Path | None, typer.Option(help="Raw folder, instead of PROXYANO_RAW")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check what is there")] = False,
     extract: Annotated[bool, typer.Option("--extract", help="Unpack the archives; the lanes read them packed")] = False,
-    url: Annotated[
-        str, typer.Option(help="Download from URL/<data set>/<file>, a mirror", envvar="PROXYANO_DOWNLOAD_URL")
-    ] = "",
+    url: Annotated[str, typer.Option(help="Download from URL/<data set>/<file>, a mirror", envvar=MIRROR)] = "",
 ) -> None:
     """Download a data set and check it; run the same command again to resume.
 
@@ -91,21 +90,17 @@ def _download(name: str, folder: Path, mirror: str) -> None:
     if source.note and not mirror:
         console.print(source.note)
     known = all(found) and all(file.name in recorded(folder) for file in source.files)
-    site = {} if mirror or known else _published(source.record)
+    site: dict[str, str] = {}
+    try:
+        site = published(source.record) if source.record and not (mirror or known) else {}
+    except TransferFailed as error:
+        _error(f"The site's checksums are not available: {error}", "yellow")
     for file in source.files:
         fetched = fetch(file, folder, address(file, name, mirror), site=site, progress=errors.is_terminal)
         news, own = "downloaded" if fetched.downloaded else "was there", size(fetched.path.stat().st_size)
         agrees = "; ".join(f"{value.partition(':')[0]} agrees with {by}" for by, value in fetched.checked.items())
         compared = agrees or "seen for the first time, recorded"
         console.print(f"{fetched.path.name}: {news}, {own}, sha256 {fetched.sha256}; {compared}")
-
-
-def _published(url: str) -> dict[str, str]:
-    try:
-        return published(url) if url else {}
-    except TransferFailed as error:
-        _error(f"The site's checksums are not available: {error}", "yellow")
-        return {}
 
 
 def _record_and_unpack(folder: Path, *, extract: bool) -> None:

@@ -33,7 +33,11 @@ def lineage(
     settings = Settings()
     store, console = Store(settings.stores), console_of(width=1000)
     try:
-        tops = named(store, of) or _of_run(settings, of)
+        tops = named(store, of)
+        if not tops and re.fullmatch(r"[0-9a-f]{32}", of):  # an MLflow run
+            from pipeline.wiring.tracking import open_tracker  # MLflow takes seconds to import
+
+            tops = open_tracker(settings).made_by(of)
         if not tops:
             raise LookupError(unknown(store, of))
     except (LookupError, ProxyAnoError) as error:
@@ -61,15 +65,6 @@ def tree(found: Chain, of: str) -> Tree:
     for top in sorted(found.tops, key=lambda made: -found.nodes[made].depth):
         whole.add(_branch(found, top, written))
     return whole
-
-
-def _of_run(settings: Settings, of: str) -> list[VersionId]:
-    """Versions that the MLflow run made; empty if the text is not a run's id."""
-    if not re.fullmatch(r"[0-9a-f]{32}", of):
-        return []
-    from pipeline.wiring.tracking import open_tracker  # MLflow takes seconds to import
-
-    return open_tracker(settings).made_by(of)
 
 
 def _branch(found: Chain, made: VersionId, written: set[VersionId]) -> Tree:
