@@ -51,12 +51,3 @@ def image_mean(value: Tensor, mask: Tensor) -> Tensor:
     """Mean (B,) of (B, D, h, w) for each image, inside a mask or weight (B, 1, h, w) in [0, 1]; 0 where it is empty."""
     total = (value.float() * mask).flatten(1).sum(dim=1)
     return total / (mask.flatten(1).sum(dim=1) * value.shape[1]).clamp(min=1e-6)
-
-
-def marking(odds: Tensor, mask: Tensor, valid: Tensor) -> dict[str, Tensor]:
-    """Losses of log-odds (B, 1, H, W) against the mask of altered pixels: cross-entropy, and Dice with weight 0.1."""
-    cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
-    chance = odds.sigmoid() * valid
-    both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
-    overlap = 0.1 * (1 - (2 * both + 1) / (either + 1)).mean()
-    return {"marked": (cross * valid).sum() / valid.sum().clamp(min=1), "overlap": overlap}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 Change = Callable[[Tensor], Tensor]
+Widths = tuple[int, ...]
 
 
 def _explained(paper: str, default: Any, why: str, **limits: Any) -> Any:

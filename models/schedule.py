@@ -37,7 +37,6 @@ class TrainConfig:
     log_every: int = 20  # steps between log lines (means of the steps since the last)
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"TrainConfig.{name} is at least 1, got {getattr(self, name)}")

@@ -17,6 +17,7 @@ from scipy import ndimage
 from models.line_blob import line_blob_maps
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 Offset = tuple[float, float]
 """Rows and columns, in canvas px."""
 LEAST_SD = 1e-4
@@ -119,7 +120,7 @@ class NormalSums:
         return NormalStatistics(np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(sd, np.float32))
 
 
-def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
+def parts(residual: Array, scored: Mask, config: ScoreConfig) -> Array:
     """Smoothed parts (n, P, H, W) of signed residuals (n, H, W); unscored pixels have weight zero."""
     weight = scored.astype(np.float32)
     norm: Array = np.maximum(_blurred(weight, config.sigma), 1e-6)
@@ -167,7 +168,7 @@ def shifted(values: Array, offset: Offset) -> Array:
     return values[..., r[:, None], c[None, :]]
 
 
-def sums(smoothed: Array, scored: NDArray[np.bool_], offset: Offset, config: ScoreConfig) -> NormalSums:
+def sums(smoothed: Array, scored: Mask, offset: Offset, config: ScoreConfig) -> NormalSums:
     """Sums of one normal image: its parts (P, H, W) moved to the reference position, and mirrored if configured."""
     back = (-offset[0], -offset[1])
     value = shifted(smoothed, back).astype(np.float64)
@@ -177,10 +178,7 @@ def sums(smoothed: Array, scored: NDArray[np.bool_], offset: Offset, config: Sco
 
 
 def fit_statistics(
-    smoothed: Iterable[Array],
-    scored: Iterable[NDArray[np.bool_]],
-    offsets: Iterable[NDArray[np.float64]],
-    config: ScoreConfig,
+    smoothed: Iterable[Array], scored: Iterable[Mask], offsets: Iterable[NDArray[np.float64]], config: ScoreConfig
 ) -> NormalStatistics:
     """Statistics of held-out normals: parts (P, H, W), masks (H, W) and offsets (2,) in canvas px, image by image."""
     images = zip(smoothed, scored, offsets, strict=True)
@@ -188,7 +186,7 @@ def fit_statistics(
 
 
 def standardise_one(
-    smoothed: Array, statistics: NormalStatistics, scored: NDArray[np.bool_], offset: Offset, config: ScoreConfig
+    smoothed: Array, statistics: NormalStatistics, scored: Mask, offset: Offset, config: ScoreConfig
 ) -> Array:
     """Pixel scores (H, W) of one image, 0 where it is not scored; statistics are shifted to it.
 
@@ -207,7 +205,7 @@ def standardise_one(
     return largest * scored
 
 
-def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
+def worst_mean(maps: Array, scored: Mask, config: ScoreConfig) -> Array:
     """Image scores (n,): mean of the worst share of scored pixels, minus the mean of the map if configured."""
     scores = np.empty(len(maps), np.float32)
     for i, (values, mask) in enumerate(zip(maps, scored, strict=True)):

@@ -27,7 +27,6 @@ class TensorSource:
     scored: Tensor | None = None  # (N, H, W) the same for image scores; None = wherever there is data
 
     def __post_init__(self) -> None:
-        """Check shapes and types."""
         if self.images.ndim != 4 or self.images.dtype != torch.uint8 or len(self.images) == 0:
             shape, kind = tuple(self.images.shape), self.images.dtype
             raise ValueError(f"TensorSource.images is (N, C, H, W) uint8 with N ≥ 1, got {shape} {kind}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.scoring import Array
+from models.scoring import Array, Mask
 
 Shape = Callable[[Array, Array, float, np.random.Generator], Array]
 """Coordinates (H, W) in units of the half-axes, the shorter half-axis in px, a generator → weight (H, W) in [0, 1]."""
@@ -74,9 +74,7 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def paste_lesions(
-    image: Array, area: NDArray[np.bool_], config: LesionConfig, rng: np.random.Generator
-) -> tuple[Array, NDArray[np.bool_], str]:
+def paste_lesions(image: Array, area: Mask, config: LesionConfig, rng: np.random.Generator) -> tuple[Array, Mask, str]:
     """Paste lesions centred in ``area`` (H, W) on a copy of an image (C, H, W) in [0, 1]: copy, mask, first kind.
 
     A lesion has a random colour if there are several channels, else a random sign. The mask (H, W) marks the pixels of

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models import losses as terms
-from models.method import Batch, MethodConfig, Scores, stated
+from models.method import Batch, MethodConfig, Scores, Widths, stated
 from models.methods.reconstruction import AdversarialMethod, ReconstructionConfig, VectorConfig, signed, unsigned
 from models.nets.batch_statistics import batch_statistics
 from models.nets.encoder_decoder import EncoderDecoder, coarse
@@ -98,7 +98,7 @@ class GANomaly(AdversarialMethod):
 class SparseGANConfig(ReconstructionConfig):
     """Configuration of `SparseGAN`."""
 
-    discriminator_widths: tuple[int, ...] = stated(
+    discriminator_widths: Widths = stated(
         (64, 128, 256, 512), "PatchGAN; here with spectral norm, as for ProxyAno", least=1
     )
 

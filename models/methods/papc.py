@@ -6,19 +6,14 @@ Legend: B images, C channels, H, W pixels; all draws come from the generator, on
 import torch
 from torch import Tensor
 
+Draw = torch.Generator
+Range = tuple[float, float]
 SIDE = (0.0625, 0.25)
 """Range of a patch's height and width as shares of the image's side (our choice for "random size"): 16-64 px at 256."""
 
 
 def pseudo_abnormal(
-    image: Tensor,
-    proxy: Tensor,
-    valid: Tensor,
-    generator: torch.Generator,
-    *,
-    count: tuple[int, int],
-    side: tuple[float, float],
-    other_image: bool,
+    image: Tensor, proxy: Tensor, valid: Tensor, draw: Draw, *, count: tuple[int, int], side: Range, other_image: bool
 ) -> tuple[Tensor, Tensor]:
     """Proxies P' (B, C, H, W) and their paste masks M (B, 1, H, W).
 
@@ -29,22 +24,20 @@ def pseudo_abnormal(
     total, device = len(image), image.device
     source = torch.arange(total)  # index of the image each patch comes from; never the image itself if there is another
     if other_image and total > 1:
-        source = (source + torch.randint(1, total, (total,), generator=generator)) % total
-    draws = torch.rand(count[1], 6, total, generator=generator).to(device)
-    wanted = torch.randint(count[0], count[1] + 1, (total,), generator=generator).to(device)
+        source = (source + torch.randint(1, total, (total,), generator=draw)) % total
+    draws = torch.rand(count[1], 6, total, generator=draw).to(device)
+    wanted = torch.randint(count[0], count[1] + 1, (total,), generator=draw).to(device)
     donor, donor_valid = image[source.to(device)], valid[source.to(device)]
     altered, mask = proxy.clone(), torch.zeros_like(valid)
-    for number, draw in enumerate(draws):
-        patch, where = _patch(donor, donor_valid, valid, draw, side)
+    for number, places in enumerate(draws):
+        patch, where = _patch(donor, donor_valid, valid, places, side)
         where = (where & (number < wanted)[:, None, None, None]).to(valid.dtype)
         altered = torch.where(where > 0, patch.to(altered.dtype), altered)
         mask = torch.maximum(mask, where)
     return altered, mask
 
 
-def _patch(
-    donor: Tensor, donor_valid: Tensor, valid: Tensor, draw: Tensor, side: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
+def _patch(donor: Tensor, donor_valid: Tensor, valid: Tensor, draw: Tensor, side: Range) -> tuple[Tensor, Tensor]:
     """Donor pixels moved to their target (B, C, H, W), and where they land (B, 1, H, W) bool."""
     total, channels, height, width = donor.shape
     low, span = side[0], side[1] - side[0]

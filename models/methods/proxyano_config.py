@@ -6,7 +6,7 @@ Stage 1 does not depend on the fields marked `stage=2`.
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from models.method import MethodConfig, ablation, left_open, stated
+from models.method import MethodConfig, Widths, ablation, left_open, stated
 from models.methods.makers import MakerConfig
 
 
@@ -14,7 +14,7 @@ from models.methods.makers import MakerConfig
 class ProxyAnoConfig(MethodConfig):
     """Configuration of `ProxyAno`."""
 
-    widths: tuple[int, ...] = left_open(
+    widths: Widths = left_open(
         (64, 128, 256, 512),
         "Fig. 5 is lost; widths of the authors' other code, one size-halving between two widths",
         least=1,
@@ -36,7 +36,7 @@ class ProxyAnoConfig(MethodConfig):
         0, "channels of the proxy where they differ from the image's; 0 = as the image", least=0
     )
     reconstruction_skips: bool = left_open(False, "'the same encoder and decoder in both modules' says none", stage=2)
-    reconstruction_widths: tuple[int, ...] = left_open(
+    reconstruction_widths: Widths = left_open(
         (), "widths of stage 2 where they differ; empty: those of stage 1, as in the paper", stage=2
     )
     adversarial: bool = stated(True, "discriminator in Eq. 8-10; off saves half the time", stage=2)
@@ -48,7 +48,7 @@ class ProxyAnoConfig(MethodConfig):
         choices=("minimax", "non_saturating"),
         stage=2,
     )
-    discriminator_widths: tuple[int, ...] = left_open(
+    discriminator_widths: Widths = left_open(
         (64, 128, 256, 512),
         "spectral-norm 4×4 convolutions, then one to a logit map: the authors' other code",
         least=1,
@@ -84,7 +84,6 @@ class ProxyAnoConfig(MethodConfig):
     )
 
     def __post_init__(self) -> None:
-        """Check the limits, and what fields say together."""
         super().__post_init__()
         if not self.memory_decay < 1:
             raise ValueError(f"ProxyAnoConfig.memory_decay is γ in [0, 1), got {self.memory_decay}")

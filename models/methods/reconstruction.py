@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import losses as terms
-from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage, left_open, stated
+from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage, Widths, left_open, stated
 from models.nets.batch_statistics import batch_statistics
 from models.nets.pyramids import pyramid_widths
 
@@ -19,9 +19,7 @@ BETAS = (0.5, 0.999)  # of Adam in all adversarial phases: DCGAN's, kept by GANo
 class ReconstructionConfig(MethodConfig):
     """Configuration of methods made of ProxyAno's encoder and decoder."""
 
-    widths: tuple[int, ...] = left_open(
-        (64, 128, 256, 512), "as ProxyAno; the size is halved between two widths", least=1
-    )
+    widths: Widths = left_open((64, 128, 256, 512), "as ProxyAno; the size is halved between two widths", least=1)
     latent_dim: int = stated(64, "channels of the latent: ProxyAno's d", least=1)
 
 
@@ -35,7 +33,6 @@ class VectorConfig(MethodConfig):
     latent_dim: int = left_open(100, "values of the vector z", least=1)
 
     def __post_init__(self) -> None:
-        """Check the limits, and that the size can be halved down to one vector."""
         super().__post_init__()
         pyramid_widths(self.size, self.width, self.widest)
 

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.method import Batch, MethodConfig, Scores, left_open, stated
+from models.method import Batch, MethodConfig, Scores, Widths, left_open, stated
 from models.methods.reconstruction import AdversarialMethod, ResidualMethod, adversarial_stage, signed, unsigned
+from models.nets.pyramids import Size
 from models.nets.translation import ImagePool, PatchGAN, ResidualTranslator, UNet
 
 LAMBDA_L1 = 100.0
@@ -27,12 +28,12 @@ POOL = 50  # Cycle-GAN: earlier fakes that a discriminator may see again (stated
 class Pix2PixConfig(MethodConfig):
     """Configuration of `Pix2Pix`; its discriminator's batch norm is, at the paper's batch of 1, instance norm."""
 
-    widths: tuple[int, ...] = stated(
+    widths: Widths = stated(
         (64, 128, 256, 512, 512, 512, 512, 512),
         "U-Net for 256 px, one size-halving per width; smaller images need fewer",
         least=1,
     )
-    discriminator_widths: tuple[int, ...] = stated((64, 128, 256, 512), "PatchGAN that sees 70×70 px", least=1)
+    discriminator_widths: Widths = stated((64, 128, 256, 512), "PatchGAN that sees 70×70 px", least=1)
 
 
 class Pix2Pix(AdversarialMethod):
@@ -77,14 +78,10 @@ class Pix2Pix(AdversarialMethod):
 class CycleGANConfig(MethodConfig):
     """Configuration of `CycleGAN`."""
 
-    size: tuple[int, int] = stated(
-        (256, 256), "rows and columns of the images, for the pools; training sets it", least=1
-    )
-    translator_widths: tuple[int, ...] = stated(
-        (64, 128, 256), "generators: one size-halving between two widths", least=1
-    )
+    size: Size = stated((256, 256), "rows and columns of the images, for the pools; training sets it", least=1)
+    translator_widths: Widths = stated((64, 128, 256), "generators: one size-halving between two widths", least=1)
     blocks: int = stated(9, "residual blocks of a generator; the paper takes 6 below 256 px", least=0)
-    discriminator_widths: tuple[int, ...] = stated((64, 128, 256, 512), "PatchGANs that see 70×70 px", least=1)
+    discriminator_widths: Widths = stated((64, 128, 256, 512), "PatchGANs that see 70×70 px", least=1)
     score_from: str = left_open(
         "image",
         "Î is made from the 'image' by both generators, or by the second from its true 'proxy'",

@@ -48,7 +48,7 @@ class Memory(nn.Module):
             batch, dim, height, width = latent.shape
             vectors = latent.float().permute(0, 2, 3, 1).reshape(-1, dim)
             inside = None if valid is None else valid.reshape(-1) > 0
-            if self.training and not bool(self.ready):
+            if self.training and not self.ready:
                 self._start(_kept(vectors.detach(), inside), generator)
             index = self.nearest(vectors.detach())
             found = functional.embedding(index, self.items)
@@ -85,11 +85,10 @@ class Memory(nn.Module):
     def _revive(self, vectors: Tensor, generator: torch.Generator | None) -> None:
         mean = self.counts.mean()
         dead = torch.nonzero(self.counts < self.revive_below * mean).flatten()
-        if len(dead) == 0:
-            return
-        fresh = _draw(vectors, len(dead), generator)
-        start = 2 * self.revive_below * mean  # unused, it is dead again after ln 2 / (1 − γ) batches
-        self.items[dead], self.counts[dead], self.sums[dead] = fresh, start, fresh * start
+        if len(dead):
+            fresh = _draw(vectors, len(dead), generator)
+            start = 2 * self.revive_below * mean  # unused, it is dead again after ln 2 / (1 − γ) batches
+            self.items[dead], self.counts[dead], self.sums[dead] = fresh, start, fresh * start
 
 
 def _kept(values: Tensor, inside: Tensor | None) -> Tensor:

@@ -111,7 +111,6 @@ class _Block(nn.Module):
         self.layers, self.shortcut = layers, shortcut
 
     def forward(self, value: Tensor) -> Tensor:
-        """Both ways, added."""
         return torch.add(self.layers(value), self.shortcut(value))
 
 

@@ -141,7 +141,6 @@ class _Residual(nn.Module):
         self.layers = nn.Sequential(first, *_ready(width), second, nn.InstanceNorm2d(width))
 
     def forward(self, value: Tensor) -> Tensor:
-        """Same shape."""
         return torch.add(value, self.layers(value))
 
 
