@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from models.arithmetic import warn_if_not_reproducible
@@ -36,10 +37,11 @@ def predict(
         rows = torch.arange(start, min(start + batch_size, len(source)))
         with fabric.autocast():
             found.append(method.score(source.batch(rows).to(fabric.device)))
-    parts = {one.name: [getattr(scores, one.name) for scores in found] for one in fields(Scores)}
-    return Scores(
-        **{name: torch.cat([part.float().cpu().contiguous() for part in each]) for name, each in parts.items()}
-    )
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
+
+    return Scores(**{one.name: joined(one.name) for one in fields(Scores)})
 
 
 def calibrate(method: Method, stage: str, train: TensorSource, batch_size: int, fabric: "Fabric") -> None:

@@ -6,8 +6,7 @@ One process, one device. A step draws a batch and runs the stage's phases on it,
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,10 @@ class _Run:
     ) -> None:
         from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
 
-        self.precision = precision_here(config)
+        self.precision = config.precision
+        if config.precision != "32-true" and not (torch.accelerator.is_available() or bfloat16_on_cpu()):
+            self.precision = "32-true"  # emulation is an order of magnitude slower; the weights are float32 anyway
+            _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
         self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # type: ignore[arg-type]
         self.stage, self.config, self.folder = stage, config, folder
         self.train_source, self.validation_source = train, validation
@@ -203,18 +205,18 @@ class _Run:
 
     def _evaluate(self) -> dict[str, float]:
         """Validation losses (with averaged weights where configured); keeps the best weights so far."""
-        done = self.state.progress
-        with self._averaged():
-            self.active = None
-            about = self.method, self.stage.name
-            calibrate(*about, self.train_source, self.config.batch_size, self.fabric)
-            figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
-            value = figures["validation"]
-            if done.best_value is None or value < done.best_value:
-                done.best_value, done.best_step, done.bad = value, done.step, 0
-                self.state.best = {name: tensor.cpu().clone() for name, tensor in self._trained().items()}
-            else:
-                done.bad += 1
+        done, about = self.state.progress, (self.method, self.stage.name)
+        held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
+        self._put(self.state.average)
+        self.active = None
+        calibrate(*about, self.train_source, self.config.batch_size, self.fabric)
+        figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
+        value = figures["validation"]
+        done.bad += 1
+        if done.best_value is None or value < done.best_value:
+            done.best_value, done.best_step, done.bad = value, done.step, 0
+            self.state.best = {name: tensor.cpu().clone() for name, tensor in self._trained().items()}
+        self._put(held)
         done.history.append({"step": float(done.step), **figures})
         return {name if name == "validation" else f"validation/{name}": value for name, value in figures.items()}
 
@@ -231,16 +233,6 @@ class _Run:
                 value.lerp_(own[name], 1 - decay)
             else:
                 value.copy_(own[name])
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Use the averaged weights, if there are any, inside the block."""
-        held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
-        self._put(self.state.average)
-        try:
-            yield
-        finally:
-            self._put(held)
 
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         own = self.method.state_dict()
@@ -264,14 +256,3 @@ class _Run:
             history=done.history,
             precision=self.precision,
         )
-
-
-def precision_here(config: TrainConfig) -> str:
-    """The configured precision, or full precision (with a warning) on a CPU that can only emulate bfloat16.
-
-    Emulation is an order of magnitude slower; the optimiser's weights are float32 in either case.
-    """
-    if config.precision == "32-true" or torch.accelerator.is_available() or bfloat16_on_cpu():
-        return config.precision
-    _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
-    return "32-true"

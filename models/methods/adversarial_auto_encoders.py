@@ -21,7 +21,6 @@ LAMBDA_ADVERSARIAL = 0.01  # Sparse-GAN: weight of −E[log D] beside 1·L1 in [
 LAMBDA_SPARSE = 0.01  # Sparse-GAN: weight of the mean |h| beside 1·L1 (our choice); h has variance 1
 
 
-@dataclass(frozen=True, kw_only=True)
 class GANomalyConfig(VectorConfig):
     """Configuration of `GANomaly`."""
 

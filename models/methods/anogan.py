@@ -30,6 +30,7 @@ _SIDE = 16  # px of the shorter side that the energy distance sees: shape and br
 _WGAN_BETAS = (0.0, 0.9)  # of Adam, critic and generator: WGAN-GP's
 _CRITICISE = Phase(name="criticise", modules=("critic",), betas=_WGAN_BETAS)
 _GENERATE = Phase(name="generate", modules=("generator",), betas=_WGAN_BETAS, every=CRITIC_STEPS)
+_ENCODE = Phase(name="encode", modules=("encoder",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,6 @@ def latent_search(objective: Callable[[Tensor], Tensor], start: Tensor, count: i
     return vectors
 
 
-@dataclass(frozen=True, kw_only=True)
 class FAnoGANConfig(VectorConfig):
     """Configuration of `FAnoGAN`; z ~ N(0, 1), with 128 values in the paper."""
 
@@ -125,10 +125,7 @@ class FAnoGAN(ResidualMethod):
     label: ClassVar[str] = "f-AnoGAN"
     config_type: ClassVar[type[MethodConfig]] = FAnoGANConfig
     paper_rate: ClassVar[float | None] = 1e-4
-    stages = (
-        Stage(name="stage1", phases=(_CRITICISE, _GENERATE)),
-        Stage(name="stage2", phases=(Phase(name="encode", modules=("encoder",)),)),
-    )
+    stages = Stage(name="stage1", phases=(_CRITICISE, _GENERATE)), Stage(name="stage2", phases=(_ENCODE,))
     config: FAnoGANConfig
 
     def __init__(self, config: FAnoGANConfig) -> None:
@@ -158,10 +155,8 @@ class FAnoGAN(ResidualMethod):
     def _encode(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Eq. 4 with G and f frozen: mean squared error of pixels, and of the critic's features."""
         rebuilt = self._made(self.encoder(signed(batch.image)), batch)
-        return {
-            "reconstruction": terms.masked_square(signed(rebuilt), signed(batch.image), batch.valid),
-            "features": KAPPA * self._feature_distance(batch, rebuilt).mean(),
-        }
+        error = terms.masked_square(signed(rebuilt), signed(batch.image), batch.valid)
+        return {"reconstruction": error, "features": KAPPA * self._feature_distance(batch, rebuilt).mean()}
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
         """Stage 1: energy distance between the normal images and images of fixed vectors. Stage 2: Eq. 4."""

@@ -38,7 +38,6 @@ class AutoEncoder(ReconstructionMethod):
         return {"reconstruction": terms.masked_square(self.network(batch.image), batch.image, batch.valid)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class DenoisingConfig(ReconstructionConfig):
     """Configuration of `Denoising`."""
 

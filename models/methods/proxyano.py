@@ -51,10 +51,8 @@ class ProxyAno(Method):
         revival = {"decay": config.memory_decay, "revive_below": config.memory_revive_below}
         memory = partial(Memory, config.memory_items, dim, **revival) if config.memory == "nearest" else None
         self.extraction = MemoryEncoderDecoder(image, proxy, widths, dim, memory)  # F_p: Dec_p(G(Enc_p(I))), Eq. 3
-        widths = config.reconstruction_widths or widths
-        self.reconstruction = EncoderDecoder(  # F_g: Dec_g(Enc_g(P)), Eq. 1
-            proxy, image, widths, dim, skips=config.reconstruction_skips
-        )
+        widths, skips = config.reconstruction_widths or widths, config.reconstruction_skips
+        self.reconstruction = EncoderDecoder(proxy, image, widths, dim, skips=skips)  # F_g: Dec_g(Enc_g(P)), Eq. 1
         self.discriminator = None
         if config.adversarial:
             self.discriminator = PatchGAN(config.channels, config.discriminator_widths, norm="spectral")

@@ -134,10 +134,8 @@ class CycleGAN(ResidualMethod):
         image, proxy = batch.image, batch.true_proxy()
         with torch.no_grad():
             fakes = self._translated(self.to_proxy, image, batch), self._translated(self.to_image, proxy, batch)
-        return {
-            "judge_proxy": self.judge_proxy.loss(proxy, fakes[0], generator),
-            "judge_image": self.judge_image.loss(image, fakes[1], generator),
-        }
+        of_proxy = self.judge_proxy.loss(proxy, fakes[0], generator)
+        return {"judge_proxy": of_proxy, "judge_image": self.judge_image.loss(image, fakes[1], generator)}
 
     def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Least squares, cycles and identities (Eq. 3)."""
@@ -171,10 +169,8 @@ class CycleGAN(ResidualMethod):
         """A(x), B(p), and Eq. 2, weighted."""
         proxy = self._translated(self.to_proxy, batch.image, batch)
         image = self._translated(self.to_image, batch.true_proxy(), batch)
-        again, proxy_again = (
-            self._translated(self.to_image, proxy, batch),
-            self._translated(self.to_proxy, image, batch),
-        )
+        again = self._translated(self.to_image, proxy, batch)
+        proxy_again = self._translated(self.to_proxy, image, batch)
         cycles = {
             "cycle_image": LAMBDA_CYCLE * self._error(again, batch.image, batch),
             "cycle_proxy": LAMBDA_CYCLE * self._error(proxy_again, batch.true_proxy(), batch),
