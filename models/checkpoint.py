@@ -28,10 +28,7 @@ STATE_FILE = "training_state.safetensors"
 
 
 def save_method(method: Method, folder: Path, *, stage: str, extra: Mapping[str, Any] | None = None) -> str:
-    """Write the whole method after a stage, with the modules of all earlier stages; returns the hash.
-
-    `method.json` is written last: if it exists, the weights are complete.
-    """
+    """Write the whole method after a stage, `method.json` last: if it exists, the weights are complete. The hash."""
     version = content_hash(method.state_dict())
     write_tensors(folder / _WEIGHTS, method.state_dict(), {"format": FORMAT})
     described = {
@@ -58,10 +55,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def load_method(folder: Path, changes: Mapping[str, Any] | None = None) -> Method:
-    """The method in eval mode on the CPU; its weights are checked against the recorded hash.
-
-    ``changes`` overrides fields of the configuration that do not affect the weights (one of the method's ``variants``).
-    """
+    """The method in eval mode on the CPU, its hash checked; `changes` to its configuration: one of its `variants`."""
     described = read_description(folder)
     name = described["method"]
     if name not in METHODS:

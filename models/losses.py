@@ -26,10 +26,7 @@ def _log_sigmoid(logits: Tensor) -> Tensor:
 
 
 def generator_adversarial(fake: Tensor, *, saturating: bool) -> Tensor:
-    """Loss of a generator from logits: E[log(1 − D)] as in Eq. 8-10, or the non-saturating −E[log D].
-
-    The other term of the equations, E[log D(I)], does not depend on the generator.
-    """
+    """Loss of a generator from logits: E[log(1 − D)] as in Eq. 8-10 (E[log D(I)] is constant), or −E[log D]."""
     return _log_sigmoid(-fake) if saturating else -_log_sigmoid(fake)
 
 

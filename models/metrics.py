@@ -65,12 +65,8 @@ def _ranked(area: Callable[[Floats, Floats], Floats]) -> Metric:
     return lambda labels, scores, weights: area(*cumulative(labels, scores, weights))
 
 
-METRICS: dict[str, Metric] = {
-    "auroc": _ranked(roc_area),
-    "ap": _ranked(precision_area),
-    "acc_oracle": _ranked(best_accuracy),
-    "f1_oracle": _ranked(best_f1),
-}
+_AREAS = {"auroc": roc_area, "ap": precision_area, "acc_oracle": best_accuracy, "f1_oracle": best_f1}
+METRICS: dict[str, Metric] = {name: _ranked(area) for name, area in _AREAS.items()}
 """Metrics that need no threshold; the two oracles use the best threshold on the images they are measured on."""
 
 

@@ -1,7 +1,4 @@
-"""Small fully connected networks that classify single pixels, by their features, as altered or not.
-
-Legend: n pixels, F features.
-"""
+"""Small fully connected networks that classify single pixels (n) by their features (F), as altered or not."""
 
 from itertools import pairwise
 
@@ -35,10 +32,7 @@ class PixelNetwork:
     """Log-odds of a pixel, averaged over networks on standardised features."""
 
     def __init__(self, samples: Array, altered: NDArray[np.bool_], *, seed: int, count: int | None = None) -> None:
-        """Fit ``count`` networks (default: ``COUNT``) to ``samples`` (n, F) and whether each was ``altered`` (n,).
-
-        ``ValueError`` without both kinds of pixels.
-        """
+        """Fit ``count`` networks (default: ``COUNT``) to ``samples`` (n, F); ValueError if all or none ``altered``."""
         if altered.all() or not altered.any():
             raise ValueError(f"PixelNetwork: expected altered and other pixels, got {altered.sum()} of {len(altered)}")
         warn_if_not_reproducible()

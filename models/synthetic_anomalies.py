@@ -89,7 +89,8 @@ def paste_lesions(image: Array, area: Mask, config: LesionConfig, rng: np.random
         drawn.append(kind)
         centre = places[int(rng.integers(len(places)))]
         box, weight = _weight(kind, centre, _log_uniform(config.radius, rng, 2) * min(area.shape), area.shape, rng)
-        change = _log_uniform(config.strength, rng, 1)[0] * _colour(len(image), rng)
+        strength, colour = _log_uniform(config.strength, rng, 1)[0], rng.standard_normal(len(image))
+        change = strength * np.asarray(colour / np.abs(colour).max(), np.float32)[:, None, None]
         part = altered[:, box[0], box[1]]
         part[:] = np.clip(part + np.where(area[box], change * weight, 0), 0, 1)
         mask[box] |= (weight >= 0.5) & area[box]
@@ -108,12 +109,6 @@ def _weight(
     u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
     v = (dx * np.cos(turn) - dy * np.sin(turn)) / axes[1]
     return (down, along), SHAPES[kind](u, v, float(axes.min()), rng)
-
-
-def _colour(channels: int, rng: np.random.Generator) -> Array:
-    """A random direction (C, 1, 1) whose largest component is 1 or -1."""
-    colour = rng.standard_normal(channels)
-    return np.asarray(colour / np.abs(colour).max(), np.float32)[:, None, None]
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, count: int) -> NDArray[np.float64]:

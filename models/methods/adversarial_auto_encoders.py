@@ -140,7 +140,7 @@ class SparseGAN(AdversarialMethod):
 
     def _generate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         rebuilt, head = self.generator(batch.image)
-        fooled = terms.generator_adversarial(self._logits(batch, self.masked(rebuilt, batch)), saturating=False)
+        fooled = terms.generator_adversarial(self.discriminator(self.masked(rebuilt, batch)), saturating=False)
         return self._terms(batch, rebuilt, head) | {"adversarial": LAMBDA_ADVERSARIAL * fooled}
 
     def _validate(self, stage: str, batch: Batch) -> dict[str, Tensor]:
@@ -157,10 +157,9 @@ class SparseGAN(AdversarialMethod):
     def _fake(self, batch: Batch, generator: torch.Generator) -> Tensor:
         return self.masked(self.generator(batch.image)[0], batch)
 
-    def _logits(self, batch: Batch, image: Tensor) -> Tensor:
-        """Logits of images in [0, 1], the range in which these nets work."""
-        logits: Tensor = self.discriminator(image)
-        return logits
+    def _seen(self, batch: Batch, image: Tensor) -> Tensor:
+        """The image in [0, 1], the range in which these nets work."""
+        return image
 
     def _terms(self, batch: Batch, rebuilt: Tensor, head: Tensor) -> dict[str, Tensor]:
         weight = coarse(batch.valid, self.generator.rebuild.encoder.factor)

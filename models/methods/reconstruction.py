@@ -99,19 +99,18 @@ class AdversarialMethod(ResidualMethod):
     def _fake(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Images (B, C, H, W) in [0, 1] that the generator makes."""
 
-    def _logits(self, batch: Batch, image: Tensor) -> Tensor:
-        """Logits of images in [0, 1]; `batch` is what they belong to."""
-        logits: Tensor = self.discriminator(signed(image))
-        return logits
+    def _seen(self, batch: Batch, image: Tensor) -> Tensor:
+        """What the discriminator sees of images in [0, 1]; `batch` is what they belong to."""
+        return signed(image)
 
     def _judge(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of real and generated images."""
         with torch.no_grad(), batch_statistics(self.generator):
             fake = self._fake(batch, generator)
-        real, made = self._logits(batch, batch.image), self._logits(batch, fake)
+        real, made = (self.discriminator(self._seen(batch, image)) for image in (batch.image, fake))
         return {"judge": terms.discriminator_adversarial(real, made)}
 
     def _fooled(self, batch: Batch, fake: Tensor) -> Tensor:
         """The non-saturating −E[log D(fake)], with the discriminator normalised by this batch."""
         with batch_statistics(self.discriminator):
-            return terms.generator_adversarial(self._logits(batch, fake), saturating=False)
+            return terms.generator_adversarial(self.discriminator(self._seen(batch, fake)), saturating=False)

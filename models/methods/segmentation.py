@@ -1,7 +1,6 @@
 """Segmentation of synthetic anomalies: a U-Net marks the pixels that were altered in normal images.
 
-As the discriminative network of DRAEM (Zavrtanik et al., ICCV 2021) without its reconstruction. The anomalies are
-those of `models.methods.makers`, drawn anew in every batch; no real lesion is involved.
+As the discriminative network of DRAEM (Zavrtanik et al., ICCV 2021) without its reconstruction; no real lesion is seen.
 """
 
 from dataclasses import dataclass, replace

@@ -69,9 +69,8 @@ class Pix2Pix(AdversarialMethod):
         """The generated images; dropout comes from the generator of random numbers, and is off without one."""
         return self.masked(unsigned(self.generator(signed(batch.true_proxy()), generator)), batch)
 
-    def _logits(self, batch: Batch, image: Tensor) -> Tensor:
-        logits: Tensor = self.discriminator(torch.cat((signed(batch.true_proxy()), signed(image)), dim=1))
-        return logits
+    def _seen(self, batch: Batch, image: Tensor) -> Tensor:
+        return torch.cat((signed(batch.true_proxy()), signed(image)), dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,10 +169,7 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def forward(self, fresh: Tensor, generator: torch.Generator) -> Tensor:
-        """For each image of (B, C, H, W): itself, kept while there is room; later, half of the time, an earlier one.
-
-        The fresh image then takes the place of the earlier one in the pool.
-        """
+        """Each image of (B, C, H, W), kept while there is room; later half of the time the earlier one it replaces."""
         count = len(self.images)
         if fresh.shape[1:] != self.images.shape[1:]:
             kept, got = tuple(self.images.shape[1:]), tuple(fresh.shape[1:])

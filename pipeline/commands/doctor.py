@@ -51,7 +51,12 @@ def examine() -> Iterator[Finding]:
             yield Finding(name=str(variable), state="problem", found=found, remedy=f"unset or correct {variable}")
         return
     yield home(settings.home)
-    yield _preset(settings)
+    if settings.preset_name in PRESETS:
+        chosen = "" if settings.preset else " (by default)"
+        yield Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
+    else:
+        remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
+        yield Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
     archives = settings.home / "fingerprints" / "archives"
     for name, dataset in DATASETS.items():
         yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
@@ -60,11 +65,3 @@ def examine() -> Iterator[Finding]:
     yield tracking(settings.tracking_uri)
     if settings.scheduler:
         yield cluster(settings.scheduler)
-
-
-def _preset(settings: Settings) -> Finding:
-    if settings.preset_name not in PRESETS:
-        remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
-        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
-    chosen = "" if settings.preset else " (by default)"
-    return Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")

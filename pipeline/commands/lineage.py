@@ -3,8 +3,9 @@
 import json
 import re
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -107,9 +108,7 @@ def _raw(node: Node, raw: RawInput) -> Tree:
 
 
 def _tell(console: Console, found: Chain, findings: list[Finding]) -> None:
-    def line(text: str) -> Any:
-        return console.print(text, soft_wrap=True, highlight=False)
-
+    line = partial(console.print, soft_wrap=True, highlight=False)
     for finding in findings:
         line(f"[red]{escape(finding.what)}[/]\n  where     {escape(finding.where)}")
         line(f"  expected  {escape(finding.expected)}\n  got       [red]{escape(finding.got)}[/]")
