@@ -11,7 +11,7 @@ from assets.charts import training_chart
 from assets.lane import flat
 from assets.materialize import picture
 from assets.stage import Check, Task
-from models.convergence import last_gain
+from models.schedule import last_gain
 from pipeline.evaluation.checks import weights_finite
 from pipeline.store.versions import Version
 from pipeline.tiles.normals import proxies_of

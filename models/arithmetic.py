@@ -41,41 +41,25 @@ def set_environment(variables: MutableMapping[str, str] = os.environ) -> None:
 @cache
 def warn_if_not_reproducible() -> None:
     """Warn once per process if matrix products may differ between runs or with the number of rows."""
-    mode = mkl_mode()
-    if mode is None or mode & _STRICT or mode == _COMPATIBLE:
-        return
-    found = os.environ.get(MKL_MODE, "")
-    if any(name in found for name in ("STRICT", "COMPATIBLE")):
-        problem = f"{MKL_MODE}={found} was set after the first matrix product, too late to count"
-    else:
-        problem = f"{MKL_MODE} is {found or 'not set'}"
-    _log.warning(
-        "%s: equal seeds may give other weights, and a score may depend on its batch. "
-        "Source ./activate, or set %s=%s before Python starts",
-        problem,
-        MKL_MODE,
-        ENVIRONMENT[MKL_MODE],
-    )
-
-
-def mkl_mode() -> int | None:
-    """MKL's active reproducibility mode: the branch, plus 0x10000 in strict mode.
-
-    None if torch computes without MKL or does not export the query, as on systems other than Linux.
-    """
     import torch
 
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     query = getattr(ctypes.CDLL(str(library)), "mkl_serv_cbwr_get", None) if library.is_file() else None
-    return None if query is None else int(query(-1))
+    mode = _COMPATIBLE if query is None else int(query(-1))  # none without MKL, and on systems other than Linux
+    if mode & _STRICT or mode == _COMPATIBLE:
+        return
+    found = os.environ.get(MKL_MODE, "")
+    problem = f"{MKL_MODE} is {found or 'not set'}"
+    if "STRICT" in found or "COMPATIBLE" in found:
+        problem = f"{MKL_MODE}={found} was set after the first matrix product, too late to count"
+    why = "equal seeds may give other weights, and a score may depend on its batch"
+    remedy = f"Source ./activate, or set {MKL_MODE}={ENVIRONMENT[MKL_MODE]} before Python starts"
+    _log.warning("%s: %s. %s", problem, why, remedy)
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Use deterministic kernels, if available, inside the block.
-
-    New memory is not filled: no kernel here reads it before writing, and filling costs a sixth of a step.
-    """
+    """Use deterministic kernels, if available, inside the block; new memory is not filled: no kernel reads it."""
     import torch
 
     memory: Any = torch.utils.deterministic
@@ -99,10 +83,7 @@ def cpu_name() -> str:
 
 
 def bfloat16_on_cpu() -> bool:
-    """Whether the CPU has bfloat16 instructions that oneDNN may use.
-
-    Emulation by plain AVX-512, at two fifths of the speed of float32, counts as no.
-    """
+    """Whether the CPU has bfloat16 instructions that oneDNN may use; slow emulation by plain AVX-512 counts as no."""
     import torch
 
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -117,9 +98,7 @@ def kernels() -> str:
     """Instruction set of torch on this CPU, bfloat16, and the variables that restrict the kernels."""
     import torch
 
-    parts = [torch.backends.cpu.get_cpu_capability()]
-    if bfloat16_on_cpu():
-        parts.append("bf16")
+    parts = [torch.backends.cpu.get_cpu_capability(), *(["bf16"] if bfloat16_on_cpu() else [])]
     return ", ".join(parts + [f"{name}={os.environ[name]}" for name in _KERNEL_VARIABLES if os.environ.get(name)])
 
 

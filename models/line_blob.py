@@ -1,8 +1,8 @@
 """Line-blob maps: dark or bright spots of a picture or a residual that are not lines, found without training.
 
-A vessel is longer than the line element, so a closing by a line in the vessel's direction leaves it dark, while a blob
-shorter than the line is filled in every direction. Black part: minimum over orientations of the closing by a line,
-minus the image. Bright part: the image minus the maximum of the openings. Legend as in ``models.scoring``.
+A closing by a line in a vessel's direction leaves the vessel dark, while a blob shorter than the line is filled in
+every direction. Black part: minimum over orientations of the closing by a line, minus the image. Bright part: the image
+minus the maximum of the openings. Legend as in ``models.scoring``.
 """
 
 from collections.abc import Sequence
@@ -36,23 +36,14 @@ def _lines(length: int) -> tuple[NDArray[np.uint8], ...]:
 
 
 def line_blob_maps(residual: Array, inside: NDArray[np.bool_], lengths: Sequence[int]) -> Array:
-    """Black and bright map of every length (2 · lengths, H, W) of one signed residual (H, W) in [-0.5, 0.5].
+    """Black and bright maps (2 · lengths, H, W), ≥ 0, of a signed residual (H, W) in [-0.5, 0.5]; 0 where not inside.
 
-    The residual is rounded to steps of 1/255, as tiles are stored; ``inside`` (H, W) marks where it is defined. Values
-    are at least 0, in units of the residual, and 0 outside.
+    The residual is rounded to steps of 1/255, as tiles are stored; the maps have its units.
     """
-    values = np.where(inside, residual + NEUTRAL, NEUTRAL)
-    codes = np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
-    found = [part for length in lengths for part in _black_and_bright(codes, length)]
-    return np.stack(found) * inside
-
-
-def _black_and_bright(codes: NDArray[np.uint8], length: int) -> tuple[Array, Array]:
-    """Black and bright part (H, W) in canvas units for lines of one length."""
-    closed = np.full_like(codes, 255)
-    opened = np.zeros_like(codes)
-    for line in _lines(length):
-        np.minimum(closed, cv2.morphologyEx(codes, cv2.MORPH_CLOSE, line), out=closed)
-        np.maximum(opened, cv2.morphologyEx(codes, cv2.MORPH_OPEN, line), out=opened)
-    unit = np.float32(1 / 255)
-    return (closed - codes).astype(np.float32) * unit, (codes - opened).astype(np.float32) * unit
+    codes = np.floor(np.clip(np.where(inside, residual + NEUTRAL, NEUTRAL), 0, 1) * 255 + 0.5).astype(np.uint8)
+    found: list[NDArray[np.uint8]] = []
+    for length in lengths:
+        closed = np.min([cv2.morphologyEx(codes, cv2.MORPH_CLOSE, line) for line in _lines(length)], axis=0)
+        opened = np.max([cv2.morphologyEx(codes, cv2.MORPH_OPEN, line) for line in _lines(length)], axis=0)
+        found += [closed - codes, codes - opened]
+    return np.stack(found).astype(np.float32) * np.float32(1 / 255) * inside

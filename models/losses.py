@@ -26,10 +26,7 @@ def _log_sigmoid(logits: Tensor) -> Tensor:
 
 
 def generator_adversarial(fake: Tensor, *, saturating: bool) -> Tensor:
-    """Loss of a generator from logits: E[log(1 − D)] as in Eq. 8-10, or the non-saturating −E[log D].
-
-    The other term of the equations, E[log D(I)], does not depend on the generator.
-    """
+    """Loss of a generator from logits: E[log(1 − D)] as in Eq. 8-10 (E[log D(I)] is constant), or −E[log D]."""
     return _log_sigmoid(-fake) if saturating else -_log_sigmoid(fake)
 
 
@@ -41,8 +38,7 @@ def discriminator_adversarial(real: Tensor, fake: Tensor) -> Tensor:
 def frobenius(difference: Tensor, mask: Tensor) -> Tensor:
     """Frobenius norm (B,) of (B, D, h, w) inside a mask or weight (B, 1, h, w) in [0, 1] (Eq. 13).
 
-    It is divided by the root of the mask's mean, so that an image does not look more normal by showing less. That
-    changes nothing where every pixel is scored.
+    Divided by the root of the mask's mean (1 where every pixel is scored), so that showing less looks no more normal.
     """
     total = (difference.float().square() * mask).flatten(1).sum(dim=1)
     return torch.sqrt(total / mask.flatten(1).mean(dim=1).clamp(min=1e-6))
@@ -52,14 +48,3 @@ def image_mean(value: Tensor, mask: Tensor) -> Tensor:
     """Mean (B,) of (B, D, h, w) for each image, inside a mask or weight (B, 1, h, w) in [0, 1]; 0 where it is empty."""
     total = (value.float() * mask).flatten(1).sum(dim=1)
     return total / (mask.flatten(1).sum(dim=1) * value.shape[1]).clamp(min=1e-6)
-
-
-def marking(odds: Tensor, mask: Tensor, valid: Tensor) -> dict[str, Tensor]:
-    """Losses of log-odds (B, 1, H, W) against the mask of altered pixels: cross-entropy, and Dice with weight 0.1."""
-    cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
-    chance = odds.sigmoid() * valid
-    both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
-    return {
-        "marked": (cross * valid).sum() / valid.sum().clamp(min=1),
-        "overlap": 0.1 * (1 - (2 * both + 1) / (either + 1)).mean(),
-    }

@@ -1,4 +1,4 @@
-"""The contract of a method: its stages and phases as data, its losses, its scores.
+"""The contract of a method: its configuration and model card, its stages and phases as data, its losses, its scores.
 
 Legend for the whole package: B images, C channels, K of the proxy, H, W pixels, D latent channels; images are float32
 in [0, 1]; masks are float32 zeros and ones; a higher score is more anomalous.
@@ -7,14 +7,23 @@ in [0, 1]; masks are float32 zeros and ones; a higher score is more anomalous.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from models.card import check, left_open
-
 Change = Callable[[Tensor], Tensor]
+Widths = tuple[int, ...]
+
+
+def _explained(paper: str, default: Any, why: str, **limits: Any) -> Any:
+    return field(default=default, metadata={"paper": paper, "why": why, **limits})
+
+
+stated, left_open, ablation = (partial(_explained, paper) for paper in ("stated", "left open", "ablation"))
+"""A configuration's field whose default the paper states, leaves open, or that removes a part of the method: default,
+reason, and limits: `least` and `most` of every number in it, or the `choices` of its word."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,8 @@ class Batch:
 
     def changed(self, pixels: Change, masks: Change) -> "Batch":
         """A copy with one function applied to image and proxy, and another to the masks."""
-        return Batch(
-            pixels(self.image),
-            None if self.proxy is None else pixels(self.proxy),
-            masks(self.valid),
-            None if self.scored is None else masks(self.scored),
-        )
+        proxy = None if self.proxy is None else pixels(self.proxy)
+        return Batch(pixels(self.image), proxy, masks(self.valid), None if self.scored is None else masks(self.scored))
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, image and proxy in channels-last layout."""
@@ -62,10 +67,9 @@ class Batch:
 
     def mirrored(self, rows: Tensor) -> "Batch":
         """A copy in which the images where `rows` (B,) bool is True are flipped left to right."""
-        pick = rows[:, None, None, None]
 
         def flipped(value: Tensor) -> Tensor:
-            return torch.where(pick, value.flip(-1), value)
+            return torch.where(rows[:, None, None, None], value.flip(-1), value)
 
         return self.changed(flipped, flipped)
 
@@ -102,19 +106,25 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """Root of the methods' configurations; the metadata of a field explains its value (`models.card`)."""
+    """Root of the methods' configurations; every field is `stated`, `left_open` or an `ablation`."""
 
-    channels: int = field(
-        default=1, metadata=left_open("1 = gray (green for fundus), the authors' habit elsewhere; 3 = RGB", least=1)
-    )
-    invalid_fill: float = field(
-        default=0.0,
-        metadata=left_open("value of pixels without data, [0, 1]; they enter no loss and no score", least=0, most=1),
+    channels: int = left_open(1, "1 = gray (green for fundus), the authors' habit elsewhere; 3 = RGB", least=1)
+    invalid_fill: float = left_open(
+        0.0, "value of pixels without data, [0, 1]; they enter no loss and no score", least=0, most=1
     )
 
     def __post_init__(self) -> None:
-        """Check the limits of all fields."""
-        check(self)
+        """ValueError where a field breaks its limits."""
+        for one in fields(self):
+            value, limits = getattr(self, one.name), one.metadata
+            numbers = value if isinstance(value, tuple) else (value,)
+            name = f"{type(self).__name__}.{one.name}"
+            if "least" in limits and not (numbers and min(numbers) >= limits["least"]):
+                raise ValueError(f"{name} is at least {limits['least']}, got {value}")
+            if "most" in limits and not max(numbers) <= limits["most"]:
+                raise ValueError(f"{name} is at most {limits['most']}, got {value}")
+            if "choices" in limits and value not in limits["choices"]:
+                raise ValueError(f"{name} is one of {', '.join(limits['choices'])}, got {value!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, tuples as lists."""
@@ -193,15 +203,14 @@ class Method(nn.Module, ABC):
 
     def diagnostics(self, stage: str) -> dict[str, float]:
         """Figures to log beside the losses, such as the perplexity of a memory."""
-        del stage
         return {}
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
-        for stage in self.stages:
-            if stage.name == name:
-                return stage
-        raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+        named = {stage.name: stage for stage in self.stages}
+        if name not in named:
+            raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(named)}")
+        return named[name]
 
     def modules_of(self, stage: str) -> tuple[str, ...]:
         """Names of the sub-modules that a stage trains."""
@@ -215,6 +224,17 @@ class Method(nn.Module, ABC):
             parameter.requires_grad_(False)
         for module in phase.modules:
             self.get_submodule(module).train().requires_grad_(True)
+
+
+def model_card(config: MethodConfig) -> str:
+    """Markdown table with a row for each field; a value that differs from the default is bold."""
+    rows = ["| choice | value | default | paper | why |", "|---|---|---|---|---|"]
+    for one in fields(config):
+        value = getattr(config, one.name)
+        shown = f"`{value}`" if value == one.default else f"**`{value}`**"
+        paper, why = one.metadata["paper"], one.metadata["why"].replace("|", "∣")
+        rows.append(f"| {one.name} | {shown} | `{one.default}` | {paper} | {why} |")
+    return "\n".join(rows) + "\n"
 
 
 def _listed(value: Any) -> Any:

@@ -1,25 +1,30 @@
-"""Image-level metrics for bootstrap intervals: every metric is a sum over weights, so resamples are one matrix.
+"""Image-level metrics, their bootstrap intervals, and whether one score is better than another on the same images.
 
 Legend: n images, R resamples, T distinct thresholds in descending order. Label 1 = abnormal, higher = more anomalous.
-A resample is a row of weights (how often each image was drawn): 1000 resamples of 1,250 images are one (R, n) array.
-Undefined values (no abnormal or no normal image) are NaN.
+Every metric is a sum over weights (how often each image was drawn): 1000 resamples of 1,250 images are one (R, n)
+array. Undefined values (no abnormal or no normal image) are NaN.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Groups = Sequence[Any] | NDArray[Any]
 Metric = Callable[[NDArray[np.bool_], Floats, Floats], Floats]
 """(labels (n,), scores (n,), weights (R, n)) → one value a resample (R,)."""
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
     """Quotient; NaN where the whole is zero."""
-    safe = np.where(whole > 0, whole, 1.0)
-    return np.where(whole > 0, part / safe, np.nan)
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)
+
+
+def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_], weights: Floats) -> Floats:
+    return _ratio(weights @ part.astype(float), weights @ whole.astype(float))
 
 
 def roc_area(tp: Floats, fp: Floats) -> Floats:
@@ -57,29 +62,17 @@ def cumulative(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> tu
 
 
 def _ranked(area: Callable[[Floats, Floats], Floats]) -> Metric:
-    def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-        return area(*cumulative(labels, scores, weights))
-
-    return metric
+    return lambda labels, scores, weights: area(*cumulative(labels, scores, weights))
 
 
-METRICS: dict[str, Metric] = {
-    "auroc": _ranked(roc_area),
-    "ap": _ranked(precision_area),
-    "acc_oracle": _ranked(best_accuracy),
-    "f1_oracle": _ranked(best_f1),
-}
+_AREAS = {"auroc": roc_area, "ap": precision_area, "acc_oracle": best_accuracy, "f1_oracle": best_f1}
+METRICS: dict[str, Metric] = {name: _ranked(area) for name, area in _AREAS.items()}
 """Metrics that need no threshold; the two oracles use the best threshold on the images they are measured on."""
 
 
 def accuracy_at(threshold: float) -> Metric:
     """Accuracy when a score above ``threshold`` means abnormal."""
-
-    def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-        right = (scores > threshold) == labels
-        return _ratio(weights @ right.astype(float), weights.sum(1))
-
-    return metric
+    return lambda labels, scores, weights: _share((scores > threshold) == labels, np.ones_like(labels), weights)
 
 
 def f1_at(threshold: float) -> Metric:
@@ -96,12 +89,7 @@ def f1_at(threshold: float) -> Metric:
 
 def false_alarms_at(threshold: float) -> Metric:
     """Share of normal images with a score above ``threshold``."""
-
-    def metric(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-        alarms = (scores > threshold) & ~labels
-        return _ratio(weights @ alarms.astype(float), weights @ (~labels).astype(float))
-
-    return metric
+    return lambda labels, scores, weights: _share((scores > threshold) & ~labels, ~labels, weights)
 
 
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
@@ -110,9 +98,8 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Fl
     if truth.ndim != 1 or truth.shape != values.shape or truth.size == 0:
         raise ValueError(f"labels and scores must be 1-d and equally long, got {truth.shape} and {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(
-            f"{int((~np.isfinite(values)).sum())} of {values.size} scores are not finite: score them again"
-        )
+        wrong = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{wrong} of {values.size} scores are not finite: score them again")
     return truth, values
 
 
@@ -135,7 +122,7 @@ def label_free_threshold(normal_validation_scores: ArrayLike, quantile: float = 
     return float(np.quantile(values, quantile))
 
 
-def bootstrap_weights(groups: Sequence[Any] | NDArray[Any], n: int, rng: np.random.Generator) -> Floats:
+def bootstrap_weights(groups: Groups, n: int, rng: np.random.Generator) -> Floats:
     """How often each image is drawn, (n, images): whole groups are drawn with replacement, as many as exist."""
     codes = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
     count = int(codes.max()) + 1
@@ -150,3 +137,54 @@ def percentiles(values: Floats, coverage: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - coverage) / 2, (1 + coverage) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """AUROC of the second score minus that of the first, 95 % interval and two-sided bootstrap p; NaN if undefined.
+
+    DeLong's test does not apply: it assumes independent images, and several come from one patient or duplicate group.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, groups: Groups, *, n: int = 1000, rng: np.random.Generator
+) -> Difference:
+    """AUROC(second) − AUROC(first) on the same n images; every resample draws the same groups for both."""
+    truth, one = checked(labels, first)
+    _, other = checked(labels, second)
+    if len(groups) != truth.size:
+        raise ValueError(f"one group per image expected: {truth.size} images, {len(groups)} groups")
+    auroc = METRICS["auroc"]
+    value = evaluate(auroc, truth, other) - evaluate(auroc, truth, one)
+    weights = bootstrap_weights(groups, n, rng)
+    return of_resamples(value, auroc(truth, one, weights), auroc(truth, other, weights))
+
+
+def of_resamples(value: float, first: ArrayLike, second: ArrayLike) -> Difference:
+    """The difference from paired resampled values (n,) of both scores; ``value`` is that of all images.
+
+    p is twice the smaller share of resamples on either side of zero, and never below 1/(n + 1).
+    """
+    one, other = np.asarray(first, float), np.asarray(second, float)
+    if one.shape != other.shape or one.ndim != 1:
+        raise ValueError(f"paired resamples must be equally long, got {one.shape} and {other.shape}")
+    drawn: Floats = other - one
+    defined = drawn[np.isfinite(drawn)]
+    side = (1 + min(int((defined <= 0).sum()), int((defined >= 0).sum()))) / (1 + defined.size)
+    return Difference(value, *percentiles(drawn), min(1.0, 2 * side) if defined.size else float("nan"))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """p values corrected for their number (Holm 1979); undefined ones are not counted and stay undefined."""
+    order = sorted((p, name) for name, p in p_values.items() if np.isfinite(p))
+    corrected, reached = {name: float("nan") for name in p_values}, 0.0
+    for rank, (p, name) in enumerate(order):
+        reached = max(reached, min(1.0, p * (len(order) - rank)))
+        corrected[name] = reached
+    return corrected

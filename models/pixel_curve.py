@@ -22,18 +22,16 @@ FPR_LIMIT = 0.3
 """False-positive rate up to which AUPRO integrates."""
 
 
-def region_area(overlap: Floats, fp: Floats, limit: float) -> Floats:
-    """AUPRO: mean per-region overlap (..., B) integrated over false-positive rates 0..``limit``, divided by it.
+def region_area(overlap: Floats, fp: Floats) -> Floats:
+    """AUPRO: mean per-region overlap (..., B) integrated over false-positive rates 0..``FPR_LIMIT``, divided by it.
 
     ``overlap`` is cumulative in descending thresholds and ends at 1; ``fp`` holds cumulative false positives.
     """
     fpr = fp / np.maximum(fp[..., -1:], 1e-12)
-    left = np.concatenate([np.zeros_like(fpr[..., :1]), fpr[..., :-1]], axis=-1)
+    step, width = np.diff(fpr, prepend=0.0), np.diff(np.minimum(fpr, FPR_LIMIT), prepend=0.0)
+    share = np.where(step > 0, width / np.where(step > 0, step, 1.0), 0.0)
     low = np.concatenate([np.zeros_like(overlap[..., :1]), overlap[..., :-1]], axis=-1)
-    width = np.clip(fpr, None, limit) - np.clip(left, None, limit)
-    share = np.where(fpr > left, width / np.where(fpr > left, fpr - left, 1.0), 0.0)
-    height = low + share * (overlap - low) / 2
-    area: Floats = (width * height).sum(-1) / limit
+    area: Floats = (width * (low + share * (overlap - low) / 2)).sum(-1) / FPR_LIMIT
     return area
 
 
@@ -44,14 +42,8 @@ class PixelCurve:
     ``scale`` is the typical size of a score (such as the median |score| of validation normals; 1 for z-scores).
     """
 
-    def __init__(
-        self,
-        lesions: Sequence[str],
-        *,
-        scale: float,
-        bins: int = 8192,
-    ) -> None:
-        """Prepare an empty curve for the named lesion types; ValueError for a scale that is not positive."""
+    def __init__(self, lesions: Sequence[str], *, scale: float, bins: int = 8192) -> None:
+        """An empty curve for the named lesion types; ValueError for a scale that is not positive."""
         if not scale > 0 or bins < 2:
             raise ValueError(f"PixelCurve needs a scale above 0 and at least 2 bins, got {scale} and {bins}")
         self.lesions = tuple(lesions)
@@ -63,62 +55,42 @@ class PixelCurve:
         self._overlap: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.subsets}
         self._regions: dict[str, list[int]] = {name: [] for name in self.subsets}
 
-    def __len__(self) -> int:
-        """Images added so far."""
-        return len(self.groups)
-
     def n_images(self, subset: str = "all") -> int:
         """Images that show the subset's lesion inside the scored region."""
         return sum(count > 0 for count in self._regions[subset])
 
-    def binned(self, scores: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Bin of each score, 0 = the most anomalous."""
-        place = np.arcsinh(np.asarray(scores, float) / self.scale) / np.arcsinh(REACH)
-        rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
-        descending: NDArray[np.int64] = self.bins - 1 - np.minimum(rising, self.bins - 1)
-        return descending
-
     def add(
-        self,
-        scores: NDArray[np.floating],
-        lesions: NDArray[np.bool_],
-        scored: NDArray[np.bool_],
-        *,
-        group: str,
+        self, scores: NDArray[np.floating], lesions: NDArray[np.bool_], scored: NDArray[np.bool_], *, group: str
     ) -> None:
         """Add one image: scores (H, W), lesion masks (L, H, W), scored pixels (H, W), patient or image ``group``."""
         inside, masks = np.asarray(scored, bool), np.asarray(lesions, bool)
         if scores.shape != inside.shape or masks.shape != (len(self.lesions), *inside.shape):
-            raise ValueError(
-                f"expected scores and scored (H, W) and {len(self.lesions)} lesion masks, "
-                f"got {scores.shape}, {inside.shape} and {masks.shape}"
-            )
+            got = f"got {scores.shape}, {inside.shape} and {masks.shape}"
+            raise ValueError(f"expected scores and scored (H, W) and {len(self.lesions)} lesion masks, {got}")
         if not np.isfinite(scores[inside]).all():
             raise ValueError(f"scored pixels of group {group!r} hold values that are not finite")
-        bins = self.binned(np.where(inside, scores, 0.0))
+        place = np.arcsinh(np.where(inside, scores, 0.0).astype(float) / self.scale) / np.arcsinh(REACH)
+        rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
+        bins = self.bins - 1 - np.minimum(rising, self.bins - 1)  # 0 = the most anomalous
         union = masks.any(axis=0)
         self.groups.append(group)
         self._negative.append(np.bincount(bins[inside & ~union], minlength=self.bins).astype(np.uint32))
-        for name, mask in zip(self.subsets, (union, *masks), strict=True):
-            self._add_subset(name, bins, mask & inside)
-
-    def _add_subset(self, name: str, bins: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
-        regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        labels, places = regions[mask], bins[mask]
-        share = 1.0 / np.maximum(np.bincount(labels, minlength=count + 1), 1)
-        self._positive[name].append(np.bincount(places, minlength=self.bins).astype(np.uint32))
-        self._overlap[name].append(np.bincount(places, share[labels], minlength=self.bins).astype(np.float32))
-        self._regions[name].append(int(count))
+        for name, mask in zip(self.subsets, (union & inside, *(masks & inside)), strict=True):
+            regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+            labels, places = regions[mask], bins[mask]
+            share = 1.0 / np.maximum(np.bincount(labels, minlength=count + 1), 1)
+            self._positive[name].append(np.bincount(places, minlength=self.bins).astype(np.uint32))
+            self._overlap[name].append(np.bincount(places, share[labels], minlength=self.bins).astype(np.float32))
+            self._regions[name].append(int(count))
 
     def _arrays(self, subset: str) -> tuple[Floats, Floats, Floats, Floats]:
         """Positives, negatives, overlaps (images, used bins) and regions (images,)."""
         if not self.groups:
             raise ValueError("PixelCurve holds no image yet: call add() first")
-        stacked = [np.stack(kept[subset]) for kept in (self._positive, self._overlap)]
-        negative = np.stack(self._negative)
-        used = (stacked[0].sum(0) + negative.sum(0)) > 0
-        positive, overlap = (array[:, used].astype(float) for array in stacked)
-        return positive, negative[:, used].astype(float), overlap, np.asarray(self._regions[subset], float)
+        stacked = [np.stack(kept) for kept in (self._positive[subset], self._negative, self._overlap[subset])]
+        used = (stacked[0].sum(0) + stacked[1].sum(0)) > 0
+        positive, negative, overlap = (array[:, used].astype(float) for array in stacked)
+        return positive, negative, overlap, np.asarray(self._regions[subset], float)
 
     def _values(self, subset: str, weights: Floats) -> dict[str, Floats]:
         """Every metric for every row of image weights (R, images)."""
@@ -126,19 +98,11 @@ class PixelCurve:
         tp, fp = np.cumsum(weights @ positive, axis=1), np.cumsum(weights @ negative, axis=1)
         found = np.cumsum(weights @ overlap, axis=1) / np.maximum(weights @ regions, 1e-12)[:, None]
         defined = (tp[:, -1] > 0) & (fp[:, -1] > 0)
-        pooled = {
-            "auroc": roc_area(tp, fp),
-            "ap": precision_area(tp, fp),
-            "dice_best": best_f1(tp, fp),
-            "aupro": region_area(found, fp, FPR_LIMIT),
-        }
-        single_tp, single_fp = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
-        single = {
-            "auroc_image_mean": roc_area(single_tp, single_fp),
-            "ap_image_mean": precision_area(single_tp, single_fp),
-        }
+        pooled = {"auroc": roc_area(tp, fp), "ap": precision_area(tp, fp), "dice_best": best_f1(tp, fp)}
+        pooled["aupro"] = region_area(found, fp)
         values = {name: np.where(defined, value, np.nan) for name, value in pooled.items()}
-        for name, value in single.items():
+        single = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
+        for name, value in (("auroc_image_mean", roc_area(*single)), ("ap_image_mean", precision_area(*single))):
             seen = np.isfinite(value)
             mass = weights[:, seen].sum(1)
             mean = weights[:, seen] @ value[seen] / np.maximum(mass, 1e-12)
@@ -147,7 +111,7 @@ class PixelCurve:
 
     def values(self, subset: str = "all") -> dict[str, float]:
         """The metrics of ``PIXEL_METRICS`` over all images; NaN if the subset has no pixel."""
-        return {name: float(value[0]) for name, value in self._values(subset, np.ones((1, len(self)))).items()}
+        return {name: float(value[0]) for name, value in self._values(subset, np.ones((1, len(self.groups)))).items()}
 
     def intervals(
         self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator

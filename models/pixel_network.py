@@ -1,7 +1,4 @@
-"""Small fully connected networks that classify single pixels, by their features, as altered or not.
-
-Legend: n pixels, F features.
-"""
+"""Small fully connected networks that classify single pixels (n) by their features (F), as altered or not."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +23,6 @@ PASSES = 8
 BATCH_SIZE = 2048
 """Largest batch; it shrinks until a pass has ``LEAST_STEPS`` steps."""
 LEAST_STEPS = 20
-"""Minimum optimiser steps per pass; shrinks the batch when there are few pixels."""
 RATE = 2e-3
 """Highest learning rate of the one-cycle schedule."""
 DECAY = 1e-3
@@ -45,10 +41,7 @@ class PixelNetwork:
 
     @classmethod
     def fit(cls, samples: Array, altered: NDArray[np.bool_], *, seed: int, count: int = COUNT) -> "PixelNetwork":
-        """Fit ``count`` networks to ``samples`` (n, F) and whether each was ``altered`` (n,).
-
-        ``ValueError`` without both kinds of pixels.
-        """
+        """Fit ``count`` networks to ``samples`` (n, F); ``ValueError`` if all or none are ``altered`` (n,)."""
         if altered.all() or not altered.any():
             raise ValueError(f"PixelNetwork: expected altered and other pixels, got {altered.sum()} of {len(altered)}")
         warn_if_not_reproducible()
@@ -70,8 +63,7 @@ class PixelNetwork:
     def log_odds(self, samples: Array) -> Array:
         """Log-odds (n,) of pixels with features ``samples`` (n, F)."""
         inputs = _standardised(samples, self.mean, self.sd)
-        found: Array = torch.stack([network(inputs)[:, 0] for network in self._networks]).mean(dim=0).numpy()
-        return found
+        return np.asarray(torch.stack([network(inputs)[:, 0] for network in self._networks]).mean(dim=0))
 
 
 def _standardised(samples: Array, mean: Array, sd: Array) -> Tensor:
@@ -80,10 +72,8 @@ def _standardised(samples: Array, mean: Array, sd: Array) -> Tensor:
 
 
 def _network(features: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, width in pairwise((features, *WIDTHS)):
-        layers += [nn.Linear(before, width), nn.GELU()]
-    return nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 1))
+    hidden = [layer for sizes in pairwise((features, *WIDTHS)) for layer in (nn.Linear(*sizes), nn.GELU())]
+    return nn.Sequential(*hidden, nn.Linear(WIDTHS[-1], 1))
 
 
 def _trained(inputs: Tensor, truth: Tensor) -> nn.Sequential:

@@ -1,6 +1,7 @@
-"""Scores of many images: one device, results on the CPU."""
+"""A method over many images: scores on the CPU, and a stage's validation losses with batch norms of current weights."""
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -8,17 +9,18 @@ from tqdm import tqdm
 
 from models.arithmetic import warn_if_not_reproducible
 from models.method import Method, Scores
+from models.nets.batch_statistics import recomputed_statistics
 from models.source import TensorSource
+
+if TYPE_CHECKING:  # two seconds to import
+    from lightning_fabric import Fabric
+
+CALIBRATION = 8
+"""Batches of training images from which batch norms take their running statistics."""
 
 
 def predict(
-    method: Method,
-    source: TensorSource,
-    *,
-    batch_size: int = 32,
-    precision: str = "32-true",
-    device: str = "auto",
-    progress: bool = False,
+    method: Method, source: TensorSource, *, batch_size: int = 32, device: str = "auto", progress: bool = False
 ) -> Scores:
     """Scores of every image of the source, in its order, as CPU float32 tensors; the method stays in eval mode.
 
@@ -27,17 +29,46 @@ def predict(
     from lightning_fabric import Fabric  # two seconds to import, and most commands predict nothing
 
     warn_if_not_reproducible()
-    fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator=device, devices=1, precision="32-true")
     method = method.to(fabric.device).eval()
     found: list[Scores] = []
     starts = range(0, len(source), batch_size)
     for start in tqdm(starts, desc="score", unit="batch", disable=not progress, leave=False):
         rows = torch.arange(start, min(start + batch_size, len(source)))
-        batch = source.batch(rows).to(fabric.device)
         with fabric.autocast():
-            found.append(method.score(batch))
+            found.append(method.score(source.batch(rows).to(fabric.device)))
 
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
 
-    return Scores(**{field.name: joined(field.name) for field in fields(Scores)})
+    return Scores(**{one.name: joined(one.name) for one in fields(Scores)})
+
+
+def calibrate(method: Method, stage: str, train: TensorSource, batch_size: int, fabric: "Fabric") -> None:
+    """Recompute the running statistics of the stage's batch norms under the current weights, from evenly spaced images.
+
+    Those collected while training lag behind weights that change fast, and validation jumps (Wu and Johnson 2021,
+    https://arxiv.org/abs/2105.07576).
+    """
+    count = min(len(train), CALIBRATION * batch_size)
+    batches = max(1, min(CALIBRATION, count // 2))
+    rows = torch.linspace(0, len(train) - 1, count).long()
+    networks = [method.get_submodule(name) for name in method.modules_of(stage)]
+    method.eval()
+    with torch.no_grad(), fabric.autocast(), recomputed_statistics(*networks):
+        for start in range(batches):
+            method.validation(stage, train.batch(rows[start::batches]).to(fabric.device))
+
+
+def validation_losses(
+    method: Method, stage: str, validation: TensorSource, batch_size: int, fabric: "Fabric"
+) -> dict[str, float]:
+    """Mean losses over the validation images, and their sum as ``validation``; the method is left in eval mode."""
+    method.eval()
+    total = dict[str, float]()
+    with torch.no_grad(), fabric.autocast():
+        for rows in torch.split(torch.arange(len(validation)), batch_size):
+            batch = validation.batch(rows).to(fabric.device)
+            for name, value in method.validation(stage, batch).items():
+                total[name] = total.get(name, 0.0) + float(value) * len(rows) / len(validation)
+    return total | {"validation": sum(total.values())}

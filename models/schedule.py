@@ -1,6 +1,7 @@
-"""How a stage is trained: the configuration, and the learning rate as a function of the step."""
+"""How a stage is trained: the configuration, the learning rate as a function of the step, and whether it converged."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ _START = 1 / 25  # first learning rate of one_cycle, as a share of the highest
 _END = 1e-4  # last learning rate of one_cycle and plateau, as a share of the highest
 _WARM = 100  # steps in which plateau rises
 _FALL = 0.25  # length of plateau's fall, as a share of the steps before it
+SETTLED = 0.02
+"""A stage has converged if its last quarter of steps lowered the best validation loss by at most this share."""
+_LEAST = 4  # evaluations without which the gain of the last steps is unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,6 @@ class TrainConfig:
     log_every: int = 20  # steps between log lines (means of the steps since the last)
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"TrainConfig.{name} is at least 1, got {getattr(self, name)}")
@@ -60,9 +63,8 @@ def learning_rate(config: TrainConfig, step: int, fall_from: int | None = None) 
         return config.learning_rate
     if config.schedule == "plateau":
         highest = config.learning_rate * min(1.0, (step + 1 if fall_from is None else fall_from) / _WARM)
-        if fall_from is None:
-            return highest
-        return highest * _between(1.0, _END, (step - fall_from) / max(_fall(fall_from) - 1, 1))
+        fallen = 0.0 if fall_from is None else (step - fall_from) / max(_fall(fall_from) - 1, 1)
+        return highest * _between(1.0, _END, fallen)
     rise = _RISE * config.steps
     if step < rise:
         return config.learning_rate * _between(_START, 1.0, step / rise)
@@ -88,3 +90,23 @@ def _fall(start: int) -> int:
 def _between(start: float, end: float, share: float) -> float:
     """From start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+def last_gain(history: Sequence[Mapping[str, float]]) -> float | None:
+    """Share by which the last quarter of the steps lowered the best validation loss on normal images, at least 0.
+
+    `history` holds the trainer's evaluations in order. None if they are too few, or the best before is not above 0.
+    """
+    if len(history) < _LEAST:
+        return None
+    until = 0.75 * history[-1]["step"]
+    before = min((entry["validation"] for entry in history if entry["step"] <= until), default=0.0)
+    after = min(entry["validation"] for entry in history if entry["step"] > until)
+    return max(0.0, (before - after) / before) if before > 0 else None
+
+
+def converged(gains: Sequence[float | None]) -> bool | None:
+    """Whether all stages have converged; None if some are unknown and none is still falling."""
+    if any(gain is not None and gain > SETTLED for gain in gains):
+        return False
+    return None if None in gains or not gains else True

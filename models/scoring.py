@@ -17,6 +17,9 @@ from scipy import ndimage
 from models.line_blob import line_blob_maps
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Offset = tuple[float, float]
+"""Rows and columns, in canvas px."""
 LEAST_SD = 1e-4
 """Smallest sd that a residual is divided by (residual units); avoids 0/0 in parts that no normal shows."""
 
@@ -52,10 +55,8 @@ class ScoreConfig:
             raise ValueError(f"ScoreConfig.worst is a share in (0, 1], got {self.worst}")
         least = min(self.sigma, self.map_sigma, self.smooth, self.floor, self.similar, self.beside, self.severity)
         if least < 0 or min(self.lines, default=2) < 2 or not 0 <= self.rare < 1:
-            raise ValueError(
-                "ScoreConfig: sigma, map_sigma, smooth, floor, similar, beside and severity are at least 0, lines at "
-                f"least 2 px and rare in [0, 1), got {self}"
-            )
+            sizes = "sigma, map_sigma, smooth, floor, similar, beside and severity are at least 0, lines at least 2 px"
+            raise ValueError(f"ScoreConfig: {sizes} and rare in [0, 1), got {self}")
         if (self.beside and self.fine) or (self.own_mirror and not self.beside):
             raise ValueError(f"ScoreConfig: beside goes without fine, and own_mirror with beside, got {self}")
 
@@ -63,9 +64,8 @@ class ScoreConfig:
         """The configuration for networks of a resolution ``factor`` times as high; a fine residual is not affected."""
         if self.fine:
             return self
-        lines = tuple(max(2, round(factor * length)) for length in self.lines)
         sizes = {name: factor * getattr(self, name) for name in ("sigma", "map_sigma", "smooth")}
-        return replace(self, lines=lines, **sizes)
+        return replace(self, lines=tuple(max(2, round(factor * length)) for length in self.lines), **sizes)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class NormalSums:
         return NormalSums(self.total + other.total, self.square + other.square, self.count + other.count)
 
     def __sub__(self, other: "NormalSums") -> "NormalSums":
-        return NormalSums(self.total - other.total, self.square - other.square, self.count - other.count)
+        return self + other.scaled(-1)
 
     def scaled(self, factor: float) -> "NormalSums":
         """The same normals, counted ``factor`` times."""
@@ -120,14 +120,13 @@ class NormalSums:
         return NormalStatistics(np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(sd, np.float32))
 
 
-def parts(residual: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
+def parts(residual: Array, scored: Mask, config: ScoreConfig) -> Array:
     """Smoothed parts (n, P, H, W) of signed residuals (n, H, W); unscored pixels have weight zero."""
     weight = scored.astype(np.float32)
     norm: Array = np.maximum(_blurred(weight, config.sigma), 1e-6)
 
     def smooth(values: Array) -> Array:
-        mean: Array = _blurred(values * weight, config.sigma) / norm * weight
-        return mean
+        return np.asarray(_blurred(values * weight, config.sigma) / norm * weight)
 
     split = [np.maximum(residual, 0), np.maximum(-residual, 0)] if config.signed else [np.abs(residual)]
     if config.lines:
@@ -144,8 +143,7 @@ def _blurred(planes: Array, sigma: float) -> Array:
 def _gaussian(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
     """Gaussian of a plane (H, W), mirrored beyond its border; equal to SciPy's up to rounding, seven times faster."""
     side = 2 * int(4 * sigma + 0.5) + 1
-    smooth: NDArray[Any] = cv2.GaussianBlur(plane, (side, side), sigma, borderType=cv2.BORDER_REFLECT)
-    return smooth
+    return np.asarray(cv2.GaussianBlur(plane, (side, side), sigma, borderType=cv2.BORDER_REFLECT))
 
 
 def _wide(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -159,7 +157,7 @@ def _wide(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     return np.asarray(cv2.resize(steady, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def shifted(values: Array, offset: tuple[float, float]) -> Array:
+def shifted(values: Array, offset: Offset) -> Array:
     """Move the last two axes by whole pixels (rows, cols); the border is repeated."""
     rows, cols = (round(step) for step in offset)
     if rows == cols == 0:
@@ -167,39 +165,28 @@ def shifted(values: Array, offset: tuple[float, float]) -> Array:
     height, width = values.shape[-2:]
     r = np.clip(np.arange(height) - rows, 0, height - 1)
     c = np.clip(np.arange(width) - cols, 0, width - 1)
-    moved: Array = values[..., r[:, None], c[None, :]]
-    return moved
+    return values[..., r[:, None], c[None, :]]
 
 
-def sums(smoothed: Array, scored: NDArray[np.bool_], offset: tuple[float, float], config: ScoreConfig) -> NormalSums:
+def sums(smoothed: Array, scored: Mask, offset: Offset, config: ScoreConfig) -> NormalSums:
     """Sums of one normal image: its parts (P, H, W) moved to the reference position, and mirrored if configured."""
     back = (-offset[0], -offset[1])
     value = shifted(smoothed, back).astype(np.float64)
     weight = shifted(scored.astype(np.float32), back).astype(np.float64)
     one = NormalSums(value * weight, np.square(value) * weight, weight)
-    if not config.mirrored:
-        return one
-    return one + one.flipped()
+    return one + one.flipped() if config.mirrored else one
 
 
 def fit_statistics(
-    smoothed: Iterable[Array],
-    scored: Iterable[NDArray[np.bool_]],
-    offsets: Iterable[NDArray[np.float64]],
-    config: ScoreConfig,
+    smoothed: Iterable[Array], scored: Iterable[Mask], offsets: Iterable[NDArray[np.float64]], config: ScoreConfig
 ) -> NormalStatistics:
     """Statistics of held-out normals: parts (P, H, W), masks (H, W) and offsets (2,) in canvas px, image by image."""
     images = zip(smoothed, scored, offsets, strict=True)
-    total = reduce(add, (sums(image, mask, (o[0], o[1]), config) for image, mask, o in images))
-    return total.statistics(config)
+    return reduce(add, (sums(image, mask, (o[0], o[1]), config) for image, mask, o in images)).statistics(config)
 
 
 def standardise_one(
-    smoothed: Array,
-    statistics: NormalStatistics,
-    scored: NDArray[np.bool_],
-    offset: tuple[float, float],
-    config: ScoreConfig,
+    smoothed: Array, statistics: NormalStatistics, scored: Mask, offset: Offset, config: ScoreConfig
 ) -> Array:
     """Pixel scores (H, W) of one image, 0 where it is not scored; statistics are shifted to it.
 
@@ -208,8 +195,7 @@ def standardise_one(
     """
     # summed in float64: in float32 the mean of a plane depends on its memory layout from the fourth digit on
     mean_sd = statistics.sd.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-    floor = (config.floor * mean_sd).astype(np.float32)
-    spread = np.maximum(shifted(statistics.sd, offset) + floor, LEAST_SD)
+    spread = np.maximum(shifted(statistics.sd, offset) + (config.floor * mean_sd).astype(np.float32), LEAST_SD)
     z = (smoothed - shifted(statistics.mean, offset)) / spread
     largest: Array = z.max(axis=0).astype(np.float32)
     if config.map_sigma > 0:
@@ -219,7 +205,7 @@ def standardise_one(
     return largest * scored
 
 
-def worst_mean(maps: Array, scored: NDArray[np.bool_], config: ScoreConfig) -> Array:
+def worst_mean(maps: Array, scored: Mask, config: ScoreConfig) -> Array:
     """Image scores (n,): mean of the worst share of scored pixels, minus the mean of the map if configured."""
     scores = np.empty(len(maps), np.float32)
     for i, (values, mask) in enumerate(zip(maps, scored, strict=True)):
@@ -238,5 +224,4 @@ def _worst(values: Array, share: float) -> np.float32:
 
 def z_score(scores: Array, normal: Array) -> Array:
     """Scores in units of the sd of validation normals, so that slots and members can be added."""
-    z: Array = ((scores - normal.mean()) / max(float(normal.std()), 1e-12)).astype(np.float32)
-    return z
+    return np.asarray((scores - normal.mean()) / max(float(normal.std()), 1e-12), np.float32)

@@ -1,4 +1,7 @@
-"""Training data in memory: uint8 images, proxies and validity, and the order of the batches."""
+"""Training data in memory: uint8 images, proxies and validity, the order of the batches, and their random changes.
+
+Draws come from the generator, on the CPU for any device; legend as in `models.method`.
+"""
 
 from dataclasses import dataclass
 
@@ -6,8 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from models.method import Batch
+
+Bytes = NDArray[np.uint8]
+Mask = Bytes | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +27,6 @@ class TensorSource:
     scored: Tensor | None = None  # (N, H, W) the same for image scores; None = wherever there is data
 
     def __post_init__(self) -> None:
-        """Check shapes and types."""
         if self.images.ndim != 4 or self.images.dtype != torch.uint8 or len(self.images) == 0:
             shape, kind = tuple(self.images.shape), self.images.dtype
             raise ValueError(f"TensorSource.images is (N, C, H, W) uint8 with N ≥ 1, got {shape} {kind}")
@@ -36,11 +42,7 @@ class TensorSource:
 
     @classmethod
     def from_arrays(
-        cls,
-        images: NDArray[np.uint8],
-        proxies: NDArray[np.uint8] | None = None,
-        valid: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
-        scored: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+        cls, images: Bytes, proxies: Bytes | None = None, valid: Mask | None = None, scored: Mask | None = None
     ) -> "TensorSource":
         """Share the memory of numpy arrays if they are contiguous."""
         arrays = {"images": images, "proxies": proxies, "valid": valid, "scored": scored}
@@ -74,9 +76,49 @@ class Order:
         """Rows (batch_size,) of step 0, 1, …; every row comes once before any comes again."""
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = {place // self.count for place in places}
-        shuffled = {epoch: self._permutation(epoch) for epoch in epochs}
+        seeds = {epoch: np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] for epoch in epochs}
+        draws = {epoch: torch.Generator().manual_seed(int(seed) >> 1) for epoch, seed in seeds.items()}
+        shuffled = {epoch: torch.randperm(self.count, generator=draw) for epoch, draw in draws.items()}
         return torch.stack([shuffled[place // self.count][place % self.count] for place in places])
 
-    def _permutation(self, epoch: int) -> Tensor:
-        seed = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
-        return torch.randperm(self.count, generator=torch.Generator().manual_seed(int(seed) >> 1))
+
+def varied(batch: Batch, generator: torch.Generator, *, move: float, tone: float) -> Batch:
+    """A copy in which every image is moved and toned by its own draw, image and proxy alike; 0 = no change."""
+    batch = _moved(batch, generator, move) if move > 0 else batch
+    return _toned(batch, generator, tone) if tone > 0 else batch
+
+
+def _moved(batch: Batch, generator: torch.Generator, move: float) -> Batch:
+    """Shift (share of a side), stretch of either axis and turn (radians), each uniform in ± `move`."""
+    total, _, height, width = batch.image.shape
+    shift, stretch, (turn,) = (move * _symmetric((n, total), generator) for n in (2, 2, 1))
+    rows, cols = torch.exp(stretch)
+    aspect = height / width
+    along = torch.stack((cols * turn.cos(), -rows * turn.sin() * aspect, 2 * shift[0]), dim=-1)
+    down = torch.stack((cols * turn.sin() / aspect, rows * turn.cos(), 2 * shift[1]), dim=-1)
+    theta = torch.stack((along, down), dim=1).to(batch.image)
+    grid = functional.affine_grid(theta, [total, 1, height, width], align_corners=False)
+
+    def sampled(value: Tensor) -> Tensor:
+        return functional.grid_sample(value, grid, padding_mode="border", align_corners=False)
+
+    def covered(mask: Tensor) -> Tensor:
+        return (functional.grid_sample(mask, grid, padding_mode="zeros", align_corners=False) > 0.99).to(mask.dtype)
+
+    return batch.changed(sampled, covered)
+
+
+def _toned(batch: Batch, generator: torch.Generator, tone: float) -> Batch:
+    """Gain about the mean of the valid pixels, 1 ± `tone`, and gamma, exp(± `tone`)."""
+    gain, power = (tone * _symmetric((2, len(batch.image), 1, 1, 1), generator)).to(batch.image)
+    mean = (batch.image * batch.valid).sum(dim=(1, 2, 3), keepdim=True)
+    mean = mean / (batch.valid.sum(dim=(1, 2, 3), keepdim=True) * batch.image.shape[1]).clamp(min=1)
+
+    return batch.changed(
+        lambda value: (mean + (1 + gain) * (value - mean)).clamp(1e-4, 1).pow(power.exp()), lambda mask: mask
+    )
+
+
+def _symmetric(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform in [-1, 1]."""
+    return 2 * torch.rand(shape, generator=generator) - 1

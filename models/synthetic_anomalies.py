@@ -1,8 +1,7 @@
 """Synthetic lesions pasted on one normal image, to measure repair and detection without real lesions.
 
 A lesion is a soft shape of random place, size, sign and strength, added to the canonical image inside the scored area.
-`models.methods.makers` draws similar shapes on batches of tensors, for training. Kinds in `HELD_BACK` are reserved for
-measuring: every configuration that trains checks with `require_trainable` that it names none of them.
+`models.methods.makers` draws similar shapes on batches of tensors, for training, which must use none of `HELD_BACK`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.scoring import Array
+from models.scoring import Array, Mask
 
 Shape = Callable[[Array, Array, float, np.random.Generator], Array]
 """Coordinates (H, W) in units of the half-axes, the shorter half-axis in px, a generator → weight (H, W) in [0, 1]."""
@@ -28,24 +27,13 @@ class LesionConfig:
     kinds: tuple[str, ...] = ("blob", "ring", "noise", "dots")  # keys of SHAPES; every lesion draws one
 
 
-def _blob(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
-    """A filled ellipse with a soft edge."""
-    return _soft(1 - np.hypot(u, v))
-
-
-def _ring(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
-    """The rim of an ellipse."""
-    return _soft(0.25 - np.abs(np.hypot(u, v) - 0.75))
-
-
 def _noise(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
     """Thresholded smooth noise inside an ellipse: an irregular outline, sometimes several pieces."""
     field = ndimage.gaussian_filter(rng.standard_normal(u.shape, np.float32), max(radius / 3, 0.7))
     inside = np.hypot(u, v) < 1.2
     if not inside.any():
         return np.zeros_like(u)
-    level = np.quantile(field[inside], 0.5)
-    spread = max(float(field[inside].std()), 1e-9)
+    level, spread = np.quantile(field[inside], 0.5), max(float(field[inside].std()), 1e-9)
     return np.asarray(_soft((field - level) / spread) * _soft(1.2 - np.hypot(u, v)), np.float32)
 
 
@@ -65,36 +53,28 @@ def _streak(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Arra
     return _soft(np.minimum(0.25 - np.abs(v - bend * (u**2 - 0.5)), 1.2 - np.abs(u)))
 
 
-def _square(u: Array, v: Array, radius: float, rng: np.random.Generator) -> Array:
-    """A rectangle with hard edges."""
-    return np.asarray(np.maximum(np.abs(u), np.abs(v)) < 0.9, np.float32)
-
-
 HELD_BACK = ("streak", "square")
-"""Kinds that must not be used in training."""
+"""Kinds reserved for measuring: every configuration that trains checks with `require_trainable` that it names none."""
 
 
 def require_trainable(kinds: Iterable[str], where: str) -> None:
     """Raise ``ValueError`` if ``kinds``, those of the training configuration ``where``, contain one held back."""
     if found := [kind for kind in kinds if kind in HELD_BACK]:
-        raise ValueError(
-            f"{where}: {', '.join(found)} held back to measure kinds unseen in training; choose other kinds"
-        )
+        held = f"{', '.join(found)} held back to measure kinds unseen in training"
+        raise ValueError(f"{where}: {held}; choose other kinds")
 
 
 SHAPES: Mapping[str, Shape] = {
-    "blob": _blob,
-    "ring": _ring,
+    "blob": lambda u, v, *_: _soft(1 - np.hypot(u, v)),  # a filled ellipse with a soft edge
+    "ring": lambda u, v, *_: _soft(0.25 - np.abs(np.hypot(u, v) - 0.75)),  # the rim of an ellipse
     "noise": _noise,
     "dots": _dots,
     "streak": _streak,
-    "square": _square,
+    "square": lambda u, v, *_: np.asarray(np.maximum(np.abs(u), np.abs(v)) < 0.9, np.float32),  # hard edges
 }
 
 
-def paste_lesions(
-    image: Array, area: NDArray[np.bool_], config: LesionConfig, rng: np.random.Generator
-) -> tuple[Array, NDArray[np.bool_], str]:
+def paste_lesions(image: Array, area: Mask, config: LesionConfig, rng: np.random.Generator) -> tuple[Array, Mask, str]:
     """Paste lesions centred in ``area`` (H, W) on a copy of an image (C, H, W) in [0, 1]: copy, mask, first kind.
 
     A lesion has a random colour if there are several channels, else a random sign. The mask (H, W) marks the pixels of
@@ -109,7 +89,8 @@ def paste_lesions(
         drawn.append(kind)
         centre = places[int(rng.integers(len(places)))]
         box, weight = _weight(kind, centre, _log_uniform(config.radius, rng, 2) * min(area.shape), area.shape, rng)
-        change = _log_uniform(config.strength, rng, 1)[0] * _colour(len(image), rng)
+        strength, colour = _log_uniform(config.strength, rng, 1)[0], rng.standard_normal(len(image))
+        change = strength * np.asarray(colour / np.abs(colour).max(), np.float32)[:, None, None]
         part = altered[:, box[0], box[1]]
         part[:] = np.clip(part + np.where(area[box], change * weight, 0), 0, 1)
         mask[box] |= (weight >= 0.5) & area[box]
@@ -128,12 +109,6 @@ def _weight(
     u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
     v = (dx * np.cos(turn) - dy * np.sin(turn)) / axes[1]
     return (down, along), SHAPES[kind](u, v, float(axes.min()), rng)
-
-
-def _colour(channels: int, rng: np.random.Generator) -> Array:
-    """A random direction (C, 1, 1) whose largest component is 1 or -1."""
-    colour = rng.standard_normal(channels)
-    return np.asarray(colour / np.abs(colour).max(), np.float32)[:, None, None]
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, count: int) -> NDArray[np.float64]:

@@ -6,8 +6,7 @@ One process, one device. A step draws a batch and runs the stage's phases on it,
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,11 @@ from torch.optim import Adam
 from tqdm import tqdm
 
 from models.arithmetic import bfloat16_on_cpu, deterministic, warn_if_not_reproducible
-from models.augmentation import varied
-from models.files import content_hash
+from models.checkpoint import Progress, TrainingState, content_hash
 from models.method import Batch, Method, Phase, Stage
+from models.prediction import calibrate, validation_losses
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
-from models.source import Order, TensorSource
-from models.training_state import Progress, TrainingState
-from models.validation import calibrate, validation_losses
+from models.source import Order, TensorSource, varied
 
 CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
@@ -75,9 +72,8 @@ def fit(
     warn_if_not_reproducible()
     with torch.random.fork_rng(), deterministic():
         torch.manual_seed(seed)
-        return _Run(method, method.stage(stage), train, validation, config, folder, seed, data).train(
-            log or (lambda step, figures: None), title=title or stage, progress=progress
-        )
+        run = _Run(method, method.stage(stage), train, validation, config, folder, seed, data)
+        return run.train(log or (lambda step, figures: None), title=title or stage, progress=progress)
 
 
 class _Run:
@@ -96,7 +92,10 @@ class _Run:
     ) -> None:
         from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
 
-        self.precision = precision_here(config)
+        self.precision = config.precision
+        if config.precision != "32-true" and not (torch.accelerator.is_available() or bfloat16_on_cpu()):
+            self.precision = "32-true"  # emulation is an order of magnitude slower; the weights are float32 anyway
+            _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
         self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # type: ignore[arg-type]
         self.stage, self.config, self.folder = stage, config, folder
         self.train_source, self.validation_source = train, validation
@@ -111,11 +110,12 @@ class _Run:
             "shape": [list(train.images.shape), list(validation.images.shape)],
             "start": content_hash(method.state_dict()),
         }
-        method.to(self.fabric.device)
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.method = method
+        self.method: Method = method.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.active: Phase | None = None  # whose modules are in training mode
-        self.optimisers = {phase.name: self._optimiser(phase) for phase in stage.phases}
+        self.optimisers: dict[str, Adam] = {}
+        for phase in stage.phases:
+            parameters = [value for module in phase.modules for value in method.get_submodule(module).parameters()]
+            self.optimisers[phase.name] = Adam(parameters, lr=config.learning_rate, betas=phase.betas)
         generator = torch.Generator().manual_seed(seed)
         self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
 
@@ -126,8 +126,8 @@ class _Run:
         done = self.state.progress
         self.started = time.perf_counter() - done.seconds
         self.logged_at, self.saved_at = (time.perf_counter(), done.step), time.perf_counter()
-        bar = tqdm(total=self.config.steps, initial=done.step, desc=title, unit="step", disable=not progress)
-        with bar:
+        steps = self.config.steps
+        with tqdm(total=steps, initial=done.step, desc=title, unit="step", disable=not progress) as bar:
             while not done.done:
                 self._step()
                 done.step += 1
@@ -167,37 +167,30 @@ class _Run:
                 for name, value in self._update(phase, batch).items():
                     done.window[name] = done.window.get(name, 0.0) + value * phase.every
         done.window_steps += 1
-        self._average()
+        if self.state.average:
+            self._average()
 
     def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
-        config, optimiser = self.config, self.optimisers[phase.name]
+        optimiser, done = self.optimisers[phase.name], self.state.progress
         if self.active is not phase:
             self.method.activate(phase)
             self.active = phase
-        rate = learning_rate(config, self.state.progress.step, self.state.progress.fall_from)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        (group,) = optimiser.param_groups
+        group["lr"] = rate = learning_rate(self.config, done.step, done.fall_from)
         with self.fabric.autocast():
             named = self.method.losses(self.stage.name, phase.name, batch, self.state.generator)
             total = torch.stack([value.float() for value in named.values()]).sum()
         figures = {name: float(value.detach()) for name, value in named.items()}
         if not math.isfinite(sum(figures.values())):
-            raise TrainingDivergedError(
-                f"{self.method.name} {self.stage.name}/{phase.name}, step {self.state.progress.step + 1}: "
-                f"losses {figures}; lower the learning rate ({rate:.2g}) or set gradient_clip"
-            )
+            where = f"{self.method.name} {self.stage.name}/{phase.name}, step {done.step + 1}"
+            remedy = f"lower the learning rate ({rate:.2g}) or set gradient_clip"
+            raise TrainingDivergedError(f"{where}: losses {figures}; {remedy}")
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        if config.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.gradient_clip)
+        if self.config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_clip)
         optimiser.step()
         return figures
-
-    def _optimiser(self, phase: Phase) -> Adam:
-        parameters = [
-            parameter for module in phase.modules for parameter in self.method.get_submodule(module).parameters()
-        ]
-        return Adam(parameters, lr=self.config.learning_rate, betas=phase.betas)
 
     def _figures(self) -> dict[str, float]:
         """Mean losses since the last log line, learning rate, speed, and the method's diagnostics."""
@@ -212,18 +205,18 @@ class _Run:
 
     def _evaluate(self) -> dict[str, float]:
         """Validation losses (with averaged weights where configured); keeps the best weights so far."""
-        done = self.state.progress
-        with self._averaged():
-            self.active = None
-            about = self.method, self.stage.name
-            calibrate(*about, self.train_source, self.config.batch_size, self.fabric)
-            figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
-            value = figures["validation"]
-            if done.best_value is None or value < done.best_value:
-                done.best_value, done.best_step, done.bad = value, done.step, 0
-                self.state.best = {name: tensor.cpu().clone() for name, tensor in self._trained().items()}
-            else:
-                done.bad += 1
+        done, about = self.state.progress, (self.method, self.stage.name)
+        held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
+        self._put(self.state.average)
+        self.active = None
+        calibrate(*about, self.train_source, self.config.batch_size, self.fabric)
+        figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
+        value = figures["validation"]
+        done.bad += 1
+        if done.best_value is None or value < done.best_value:
+            done.best_value, done.best_step, done.bad = value, done.step, 0
+            self.state.best = {name: tensor.cpu().clone() for name, tensor in self._trained().items()}
+        self._put(held)
         done.history.append({"step": float(done.step), **figures})
         return {name if name == "validation" else f"validation/{name}": value for name, value in figures.items()}
 
@@ -234,22 +227,12 @@ class _Run:
 
     def _average(self) -> None:
         decay = min(self.config.weight_average, (self.state.progress.step + 1) / (self.state.progress.step + 10))
-        own = self._trained() if self.state.average else {}
+        own = self._trained()
         for name, value in self.state.average.items():
             if value.is_floating_point():
                 value.lerp_(own[name], 1 - decay)
             else:
                 value.copy_(own[name])
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Use the averaged weights, if there are any, inside the block."""
-        held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
-        self._put(self.state.average)
-        try:
-            yield
-        finally:
-            self._put(held)
 
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         own = self.method.state_dict()
@@ -259,9 +242,8 @@ class _Run:
     def _result(self) -> TrainResult:
         done = self.state.progress
         if done.best_value is None:
-            raise ValueError(
-                f"{self.folder} holds a finished training without an evaluation: delete it, then train again"
-            )
+            why = "holds a finished training without an evaluation"
+            raise ValueError(f"{self.folder} {why}: delete it, then train again")
         self._put(self.state.best if self.config.keep_best else self.state.average)
         self.method.eval().requires_grad_(True)
         return TrainResult(
@@ -274,14 +256,3 @@ class _Run:
             history=done.history,
             precision=self.precision,
         )
-
-
-def precision_here(config: TrainConfig) -> str:
-    """The configured precision, or full precision (with a warning) on a CPU that can only emulate bfloat16.
-
-    Emulation is an order of magnitude slower; the optimiser's weights are float32 in either case.
-    """
-    if config.precision == "32-true" or torch.accelerator.is_available() or bfloat16_on_cpu():
-        return config.precision
-    _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
-    return "32-true"

@@ -12,13 +12,12 @@ import typer
 from rich.console import Console
 
 from pipeline.commands import dataset, experiments
-from pipeline.commands.benchmark import benchmark
 from pipeline.commands.clean import clean
 from pipeline.commands.doctor import doctor
 from pipeline.commands.download import download
+from pipeline.commands.experiments import benchmark
 from pipeline.commands.lineage import lineage
-from pipeline.commands.refresh import refresh
-from pipeline.commands.results import results
+from pipeline.commands.refresh import refresh, results
 from pipeline.commands.score import score
 from pipeline.commands.terminal import stop
 from pipeline.data.user_datasets.dataset import own_datasets

@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.card import model_card
 from models.checkpoint import load_method, save_method
-from models.method import Method, MethodConfig
+from models.method import Method, MethodConfig, model_card
 from models.methods import METHODS, build
 from models.schedule import TrainConfig
 from models.source import TensorSource

@@ -3,33 +3,15 @@
 import torch
 
 from models.method import Method, MethodConfig
-from models.methods.anogan import AnoGAN
-from models.methods.auto_encoder import AutoEncoder
-from models.methods.cycle_gan import CycleGAN
-from models.methods.denoising import Denoising
-from models.methods.f_anogan import FAnoGAN
-from models.methods.ganomaly import GANomaly
-from models.methods.memae import MemAE
-from models.methods.pix2pix import Pix2Pix
+from models.methods.adversarial_auto_encoders import GANomaly, SparseGAN
+from models.methods.anogan import AnoGAN, FAnoGAN
+from models.methods.auto_encoders import VAE, AutoEncoder, Denoising, MemAE
 from models.methods.proxyano import ProxyAno
 from models.methods.segmentation import Segmentation
-from models.methods.sparse_gan import SparseGAN
-from models.methods.vae import VAE
+from models.methods.translation import CycleGAN, Pix2Pix
 
-METHODS: dict[str, type[Method]] = {
-    "proxyano": ProxyAno,
-    "auto_encoder": AutoEncoder,
-    "memae": MemAE,
-    "anogan": AnoGAN,
-    "f_anogan": FAnoGAN,
-    "ganomaly": GANomaly,
-    "sparse_gan": SparseGAN,
-    "pix2pix": Pix2Pix,
-    "cycle_gan": CycleGAN,
-    "vae": VAE,
-    "denoising": Denoising,
-    "segmentation": Segmentation,
-}
+_BASELINES = AutoEncoder, MemAE, AnoGAN, FAnoGAN, GANomaly, SparseGAN, Pix2Pix, CycleGAN, VAE, Denoising, Segmentation
+METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (ProxyAno, *_BASELINES)}
 
 
 def build(name: str, config: MethodConfig, *, seed: int) -> Method:

@@ -13,44 +13,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.methods.papc import pseudo_abnormal
+from models.methods.papc import Draw, Range, pseudo_abnormal
 from models.synthetic_anomalies import require_trainable
 
-Draw = torch.Generator
 Weights = Callable[["Ground", Draw], Tensor]
 """A shape: ground, generator → weight (B, H, W) of the lesion in [0, 1]."""
+Maker = Callable[["Ground", Draw], tuple[Tensor, Tensor]]
+"""Ground, generator → altered images and weights (B, 1, H, W)."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Coordinates of one lesion in every image of a batch."""
+    """Images and the place of one lesion in each; rows of all tensors are aligned."""
 
+    image: Tensor  # (B, C, H, W)
+    donors: Tensor  # (B, C, H, W) other normal images
+    valid: Tensor  # (B, 1, H, W)
+    config: "MakerConfig"
     u: Tensor  # (B, H, W) along the lesion's axes, in units of its half-axes
     v: Tensor
     radius: Tensor  # (B,) px, the shorter half-axis
     soft: Tensor  # (B,) width of the edge, in units of the half-axes
-
-
-def blob(ground: Ground, draw: Draw) -> Tensor:
-    """A filled ellipse."""
-    return _edge(1 - torch.hypot(ground.u, ground.v), ground.soft)
-
-
-def ring(ground: Ground, draw: Draw) -> Tensor:
-    """The rim of an ellipse."""
-    return _edge(0.25 - (torch.hypot(ground.u, ground.v) - 0.75).abs(), ground.soft)
+    far: Tensor  # (B, H, W) distance from the centre, in units of the half-axes
 
 
 def dots(ground: Ground, draw: Draw) -> Tensor:
     """A cluster of 3 to 10 small discs."""
-    count, total = 10, len(ground.u)
-    angle, away, size = (_uniform(draw, (count, total), ground.u) for _ in range(3))
-    wanted = (3 + 8 * _uniform(draw, (total,), ground.u)).floor()
+    angles, away, sizes = (_uniform(draw, (10, len(ground.u)), ground.u) for _ in range(3))
+    wanted = (3 + 8 * _uniform(draw, (len(ground.u),), ground.u)).floor()
     weight = torch.zeros_like(ground.u)
-    for number in range(count):
-        turn, reach = 2 * torch.pi * angle[number], away[number].sqrt()
+    for number, (turn, reach, size) in enumerate(zip(2 * torch.pi * angles, away.sqrt(), sizes, strict=True)):
         near = torch.hypot(ground.u - _over(reach * turn.cos()), ground.v - _over(reach * turn.sin()))
-        disc = _edge(0.12 + 0.2 * _over(size[number]) - near, 0.5 * ground.soft)
+        disc = _edge(0.12 + 0.2 * _over(size) - near, 0.5 * ground.soft)
         weight = torch.maximum(weight, disc * _over((number < wanted).to(disc.dtype)))
     return weight
 
@@ -59,11 +53,15 @@ def noise(ground: Ground, draw: Draw) -> Tensor:
     """Thresholded smooth noise inside an ellipse: an irregular outline, sometimes several pieces."""
     field = _smooth_noise(ground, draw, cells=6)
     level = _over(0.8 * _uniform(draw, (len(field),), field) - 0.2)
-    inside = 1.3 - torch.hypot(ground.u, ground.v)
-    return _edge(torch.minimum(field - level, inside), ground.soft)
+    return _edge(torch.minimum(field - level, 1.3 - ground.far), ground.soft)
 
 
-SHAPES: Mapping[str, Weights] = {"blob": blob, "ring": ring, "dots": dots, "noise": noise}
+SHAPES: Mapping[str, Weights] = {
+    "blob": lambda ground, _: _edge(1 - ground.far, ground.soft),  # a filled ellipse
+    "ring": lambda ground, _: _edge(0.25 - (ground.far - 0.75).abs(), ground.soft),  # the rim of an ellipse
+    "dots": dots,
+    "noise": noise,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +69,8 @@ class MakerConfig:
     """Kinds, sizes, strengths and number of lesions; radius and strength are log-uniform."""
 
     makers: tuple[str, ...]  # keys of MAKERS
-    radius: tuple[float, float] = (0.03, 0.25)  # half-axes as shares of the image's shorter side
-    strength: tuple[float, float] = (0.05, 0.5)  # largest change of a pixel in [0, 1]
+    radius: Range = (0.03, 0.25)  # half-axes as shares of the image's shorter side
+    strength: Range = (0.05, 0.5)  # largest change of a pixel in [0, 1]
     count: tuple[int, int] = (1, 3)  # lesions an image, from and to
 
     def __post_init__(self) -> None:
@@ -107,40 +105,26 @@ def make_anomalies(
             if not len(rows):
                 continue
             others = (rows + torch.randint(1, max(total, 2), (len(rows),), generator=draw)) % total
-            canvas = Canvas(altered[rows], donors[others], valid[rows], config)
-            found, weight = MAKERS[name](canvas, _ground(places[rows], config, draw), draw)
-            seen = canvas.valid > 0
-            altered[rows] = torch.where(seen, found.to(altered.dtype), canvas.image)
+            ground = _ground(altered[rows], donors[others], valid[rows], places[rows], config, draw)
+            found, weight = MAKERS[name](ground, draw)
+            seen = ground.valid > 0
+            altered[rows] = torch.where(seen, found.to(altered.dtype), ground.image)
             mask[rows] = torch.maximum(mask[rows], ((weight >= 0.5) & seen).to(mask.dtype))
     return altered, mask
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """Input of a maker; rows of all tensors are aligned."""
-
-    image: Tensor  # (B, C, H, W)
-    donors: Tensor  # (B, C, H, W) other normal images
-    valid: Tensor  # (B, 1, H, W)
-    config: MakerConfig
-
-
-Maker = Callable[[Canvas, Ground, Draw], tuple[Tensor, Tensor]]
-"""Canvas, ground, generator → altered images and weights (B, 1, H, W)."""
 
 
 def _painted(shape: Weights) -> Maker:
     """Maker that adds a shape of random colour, sign and strength, with some texture."""
 
-    def paint(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
-        image = canvas.image
+    def paint(ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+        image = ground.image
         total, channels = image.shape[:2]
         weight = shape(ground, draw)[:, None]
         colour = 0.3 + 0.7 * _uniform(draw, (total, channels), image)
         if channels > 1:
             colour = colour * _sign(draw, (total, channels), image, share=0.85)
         colour = colour / colour.abs().amax(dim=1, keepdim=True)
-        strength = _log_uniform(draw, canvas.config.strength, (total,), image) * _sign(draw, (total,), image, share=0.5)
+        strength = _log_uniform(draw, ground.config.strength, (total,), image) * _sign(draw, (total,), image, share=0.5)
         texture = 0.4 * _over(_uniform(draw, (total,), image).square()) * _smooth_noise(ground, draw, cells=16)
         change = (_over(strength) * (1 + texture))[:, None] * weight
         return (image + colour[:, :, None, None] * change).clamp(0, 1), weight
@@ -148,16 +132,16 @@ def _painted(shape: Weights) -> Maker:
     return paint
 
 
-def patch(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+def patch(ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     """A rectangle of another normal image, as in the paper; it draws its own place."""
-    low, high = canvas.config.radius
-    sides = (min(2 * low, 1.0), min(2 * high, 1.0))
-    return pseudo_abnormal(canvas.donors, canvas.image, canvas.valid, draw, count=(1, 1), side=sides, other_image=False)
+    low, high = (min(2 * radius, 1.0) for radius in ground.config.radius)
+    given = ground.donors, ground.image, ground.valid, draw
+    return pseudo_abnormal(*given, count=(1, 1), side=(low, high), other_image=False)
 
 
-def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+def bump(ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     """Shift rows up or down around a place, so that layers bulge."""
-    image = canvas.image
+    image = ground.image
     total, _, height, width = image.shape
     share = 0.3 + 0.9 * _uniform(draw, (total,), image)
     lift = ground.radius * share * _sign(draw, (total,), image, share=0.7)
@@ -171,15 +155,14 @@ def bump(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     return moved, (bell[:, None] >= 0.3).to(image.dtype) * near
 
 
-def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
+def mass(ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     """Replace tissue by a more uniform level, with an irregular outline and sometimes a rim of another level."""
-    image = canvas.image
+    image = ground.image
     total, channels = image.shape[:2]
-    outline = torch.hypot(ground.u, ground.v) + 0.15 * _smooth_noise(ground, draw, cells=6)
+    outline = ground.far + 0.15 * _smooth_noise(ground, draw, cells=6)
     weight = _edge(1 - outline, 0.5 * ground.soft)[:, None]
-    inside = weight.sum(dim=(2, 3)).clamp(min=1e-3)
-    mean = (image * weight).sum(dim=(2, 3)) / inside
-    strength = _log_uniform(draw, canvas.config.strength, (total,), image) * _sign(draw, (total,), image, share=0.5)
+    mean = (image * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1e-3)
+    strength = _log_uniform(draw, ground.config.strength, (total,), image) * _sign(draw, (total,), image, share=0.5)
     level = mean + strength[:, None]
     rimmed = (_uniform(draw, (total,), image) < 0.4).to(image.dtype)
     core = (_edge(0.65 - outline, ground.soft) * _over(rimmed))[:, None]
@@ -190,16 +173,12 @@ def mass(canvas: Canvas, ground: Ground, draw: Draw) -> tuple[Tensor, Tensor]:
     return image + (filled.clamp(0, 1) - image) * weight * dense, weight
 
 
-LEAST_CHANGE = 0.02
-"""Smallest visible change of a pixel in [0, 1] where a layer moved."""
-MAKERS: Mapping[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()} | {
-    "patch": patch,
-    "bump": bump,
-    "mass": mass,
-}
+LEAST_CHANGE = 0.02  # smallest visible change of a pixel in [0, 1] where a layer moved
+_PAINTED: dict[str, Maker] = {name: _painted(shape) for name, shape in SHAPES.items()}
+MAKERS: Mapping[str, Maker] = _PAINTED | {"patch": patch, "bump": bump, "mass": mass}
 
 
-def _ground(places: Tensor, config: MakerConfig, draw: Draw) -> Ground:
+def _ground(image: Tensor, donors: Tensor, valid: Tensor, places: Tensor, config: MakerConfig, draw: Draw) -> Ground:
     """A random centre among the `places` (B, 1, H, W), with random half-axes, turn and edge."""
     total, _, height, width = places.shape
     weights = places[:, 0].reshape(total, -1).cpu() + 1e-9
@@ -212,7 +191,8 @@ def _ground(places: Tensor, config: MakerConfig, draw: Draw) -> Ground:
     turn = torch.pi * _uniform(draw, (total,), places)
     u = (down * _over(turn.cos()) + right * _over(turn.sin())) / _over(axes[0])
     v = (right * _over(turn.cos()) - down * _over(turn.sin())) / _over(axes[1])
-    return Ground(u, v, axes.amin(dim=0), _log_uniform(draw, (0.05, 0.4), (total,), places))
+    soft = _log_uniform(draw, (0.05, 0.4), (total,), places)
+    return Ground(image, donors, valid, config, u, v, axes.amin(dim=0), soft, torch.hypot(u, v))
 
 
 def _sign(draw: Draw, shape: tuple[int, ...], like: Tensor, *, share: float) -> Tensor:
@@ -241,6 +221,6 @@ def _uniform(draw: Draw, shape: tuple[int, ...], like: Tensor) -> Tensor:
     return torch.rand(shape, generator=draw).to(like)
 
 
-def _log_uniform(draw: Draw, limits: tuple[float, float], shape: tuple[int, ...], like: Tensor) -> Tensor:
+def _log_uniform(draw: Draw, limits: Range, shape: tuple[int, ...], like: Tensor) -> Tensor:
     low, high = torch.tensor(limits).log()
     return torch.exp(low + (high - low) * torch.rand(shape, generator=draw)).to(like)

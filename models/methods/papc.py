@@ -6,19 +6,14 @@ Legend: B images, C channels, H, W pixels; all draws come from the generator, on
 import torch
 from torch import Tensor
 
+Draw = torch.Generator
+Range = tuple[float, float]
 SIDE = (0.0625, 0.25)
 """Range of a patch's height and width as shares of the image's side (our choice for "random size"): 16-64 px at 256."""
 
 
 def pseudo_abnormal(
-    image: Tensor,
-    proxy: Tensor,
-    valid: Tensor,
-    generator: torch.Generator,
-    *,
-    count: tuple[int, int],
-    side: tuple[float, float],
-    other_image: bool,
+    image: Tensor, proxy: Tensor, valid: Tensor, draw: Draw, *, count: tuple[int, int], side: Range, other_image: bool
 ) -> tuple[Tensor, Tensor]:
     """Proxies P' (B, C, H, W) and their paste masks M (B, 1, H, W).
 
@@ -26,34 +21,23 @@ def pseudo_abnormal(
     side. A patch is cut around a random valid pixel of the source image and pasted around a random valid pixel of the
     proxy. Pixels that leave the frame, or have no data in the source or the target, are not pasted.
     """
-    total = len(image)
-    device = image.device
-    source = _sources(total, generator, other_image).to(device)
-    draws = torch.rand(count[1], 6, total, generator=generator).to(device)
-    wanted = torch.randint(count[0], count[1] + 1, (total,), generator=generator).to(device)
-    donor, donor_valid = image[source], valid[source]
-    altered = proxy.clone()
-    mask = torch.zeros_like(valid)
-    for number, draw in enumerate(draws):
-        active = (number < wanted)[:, None, None]
-        patch, where = _patch(donor, donor_valid, valid, draw, side)
-        where = (where & active[:, None]).to(valid.dtype)
+    total, device = len(image), image.device
+    source = torch.arange(total)  # index of the image each patch comes from; never the image itself if there is another
+    if other_image and total > 1:
+        source = (source + torch.randint(1, total, (total,), generator=draw)) % total
+    draws = torch.rand(count[1], 6, total, generator=draw).to(device)
+    wanted = torch.randint(count[0], count[1] + 1, (total,), generator=draw).to(device)
+    donor, donor_valid = image[source.to(device)], valid[source.to(device)]
+    altered, mask = proxy.clone(), torch.zeros_like(valid)
+    for number, places in enumerate(draws):
+        patch, where = _patch(donor, donor_valid, valid, places, side)
+        where = (where & (number < wanted)[:, None, None, None]).to(valid.dtype)
         altered = torch.where(where > 0, patch.to(altered.dtype), altered)
         mask = torch.maximum(mask, where)
     return altered, mask
 
 
-def _sources(total: int, generator: torch.Generator, other_image: bool) -> Tensor:
-    """Index (B,) of the image each patch comes from; never the image itself if there is another."""
-    own = torch.arange(total)
-    if not other_image or total < 2:
-        return own
-    return (own + torch.randint(1, total, (total,), generator=generator)) % total
-
-
-def _patch(
-    donor: Tensor, donor_valid: Tensor, valid: Tensor, draw: Tensor, side: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
+def _patch(donor: Tensor, donor_valid: Tensor, valid: Tensor, draw: Tensor, side: Range) -> tuple[Tensor, Tensor]:
     """Donor pixels moved to their target (B, C, H, W), and where they land (B, 1, H, W) bool."""
     total, channels, height, width = donor.shape
     low, span = side[0], side[1] - side[0]
@@ -79,16 +63,12 @@ def _patch(
 def _valid_pixel(valid: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column (B,) of a valid pixel: a row in proportion to its valid pixels, then one of those."""
     pixels = valid[:, 0] > 0
-    in_row = pixels.sum(dim=2)
-    in_row = torch.where(in_row.sum(dim=1, keepdim=True) > 0, in_row, torch.ones_like(in_row))
-    row = _pick(in_row, first)
-    line = pixels[torch.arange(len(pixels), device=pixels.device), row].long()
-    line = torch.where(line.sum(dim=1, keepdim=True) > 0, line, torch.ones_like(line))
-    return row, _pick(line, second)
+    row = _pick(pixels.sum(dim=2), first)
+    return row, _pick(pixels[torch.arange(len(pixels), device=pixels.device), row].long(), second)
 
 
 def _pick(weights: Tensor, draw: Tensor) -> Tensor:
-    """Index (B,) drawn in proportion to whole-number weights (B, n), from draws (B,) in [0, 1)."""
-    running = weights.cumsum(dim=1)
+    """Index (B,) drawn in proportion to whole-number weights (B, n), alike if all are 0, from draws (B,) in [0, 1)."""
+    running = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, torch.ones_like(weights)).cumsum(dim=1)
     target = (draw * running[:, -1]).floor().clamp(max=running[:, -1] - 1)
     return (running <= target[:, None]).sum(dim=1)

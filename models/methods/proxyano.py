@@ -5,7 +5,7 @@ are the paper's. Stage 1 trains Enc_p, memory and Dec_p; stage 2 freezes them an
 discriminator. Losses are means over valid pixels where the paper writes sums.
 """
 
-from dataclasses import replace
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from models.methods.papc import SIDE, pseudo_abnormal
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.nets.encoder_decoder import EncoderDecoder, MemoryEncoderDecoder, coarse
 from models.nets.memory import Lookup, Memory
-from models.nets.patchgan import PatchGAN
+from models.nets.translation import PatchGAN
 
 LAMBDA_ADVERSARIAL = 0.01
 """λ_g of Eq. 8-10 (stated)."""
@@ -47,22 +47,12 @@ class ProxyAno(Method):
 
     def __init__(self, config: ProxyAnoConfig) -> None:
         super().__init__(config)
-        widths, dim = config.widths, config.latent_dim
-
-        def memory() -> Memory:
-            decay, revive_below = config.memory_decay, config.memory_revive_below
-            return Memory(config.memory_items, dim, decay=decay, revive_below=revive_below)
-
-        self.extraction = MemoryEncoderDecoder(  # F_p: Dec_p(G(Enc_p(I))), Eq. 3
-            config.channels, config.of_proxy, widths, dim, memory=memory if config.memory == "nearest" else None
-        )
-        self.reconstruction = EncoderDecoder(  # F_g: Dec_g(Enc_g(P)), Eq. 1
-            config.of_proxy,
-            config.channels,
-            config.reconstruction_widths or widths,
-            dim,
-            skips=config.reconstruction_skips,
-        )
+        image, proxy, widths, dim = config.channels, config.of_proxy, config.widths, config.latent_dim
+        revival = {"decay": config.memory_decay, "revive_below": config.memory_revive_below}
+        memory = partial(Memory, config.memory_items, dim, **revival) if config.memory == "nearest" else None
+        self.extraction = MemoryEncoderDecoder(image, proxy, widths, dim, memory)  # F_p: Dec_p(G(Enc_p(I))), Eq. 3
+        widths, skips = config.reconstruction_widths or widths, config.reconstruction_skips
+        self.reconstruction = EncoderDecoder(proxy, image, widths, dim, skips=skips)  # F_g: Dec_g(Enc_g(P)), Eq. 1
         self.discriminator = None
         if config.adversarial:
             self.discriminator = PatchGAN(config.channels, config.discriminator_widths, norm="spectral")
@@ -92,14 +82,9 @@ class ProxyAno(Method):
         difference = self.extraction.encoder(seen.image).float() - self.extraction.encoder(image).float()
         image, proxy = self._restored(image), self._restored(proxy)
         residual = (batch.image - image) * batch.valid
-        return Scores(
-            latent=terms.frobenius(difference, coarse(mask, self.extraction.encoder.factor)),
-            image=terms.frobenius(residual, mask),
-            residual=residual,
-            reconstruction=image,
-            proxy=proxy,
-            map=residual,
-        )
+        latent = terms.frobenius(difference, coarse(mask, self.extraction.encoder.factor))
+        own = terms.frobenius(residual, mask)
+        return Scores(latent=latent, image=own, residual=residual, reconstruction=image, proxy=proxy, map=residual)
 
     def masked(self, value: Tensor, batch: Batch) -> Tensor:
         """As for all methods, but the fill value has the contrast that the networks see."""
@@ -109,13 +94,11 @@ class ProxyAno(Method):
     def _stretched(self, batch: Batch) -> Batch:
         """What the networks see: distances to mid-gray times the contrast, clipped to [0, 1]."""
         contrast = self.config.contrast
-        if contrast == 1:
-            return batch
 
         def stretch(image: Tensor) -> Tensor:
             return self.masked((_MIDDLE + contrast * (image - _MIDDLE)).clamp(0, 1), batch)
 
-        return replace(batch, image=stretch(batch.image), proxy=None if batch.proxy is None else stretch(batch.proxy))
+        return batch if contrast == 1 else batch.changed(stretch, lambda mask: mask)
 
     def _restored(self, image: Tensor) -> Tensor:
         """Inverse of the stretch, except for clipped values."""
@@ -139,10 +122,9 @@ class ProxyAno(Method):
         over = batch.valid if config.local_mean_over == "image" else views.mask
         named = {"reconstruction": terms.masked_square(views.normal, image, batch.valid)}
         if views.repaired is not None:
-            named |= {
-                "repair_global": config.lambda_global * terms.masked_square(views.repaired, image, batch.valid),
-                "repair_local": config.lambda_local * terms.masked_square(views.repaired, image, views.mask, over),
-            }
+            whole = terms.masked_square(views.repaired, image, batch.valid)
+            local = terms.masked_square(views.repaired, image, views.mask, over)
+            named |= {"repair_global": config.lambda_global * whole, "repair_local": config.lambda_local * local}
         if self.discriminator is None:
             return named
         saturating = config.generator_loss == "minimax"
@@ -158,7 +140,7 @@ class ProxyAno(Method):
         with torch.no_grad():
             views = self._views(batch, generator)
         real = self.discriminator(batch.image)
-        named: dict[str, Tensor] = {}
+        named = dict[str, Tensor]()
         for name, weight, fake in self._fakes(views):
             true = self.discriminator(views.mask * batch.image) if name == "repair_local" else real
             named[f"judge_{name}"] = weight * terms.discriminator_adversarial(true, self.discriminator(fake))
@@ -183,17 +165,13 @@ class ProxyAno(Method):
         if config.makers:
             places = batch.score_mask()
             return make_anomalies(ground, batch.image, batch.valid, generator, config.lesions(), places=places)
-        return pseudo_abnormal(
-            batch.image, ground, batch.valid, generator, count=config.patch_count, side=SIDE, other_image=True
-        )
+        given = batch.image, ground, batch.valid, generator
+        return pseudo_abnormal(*given, count=config.patch_count, side=SIDE, other_image=True)
 
     def _fakes(self, views: _Views) -> tuple[tuple[str, float, Tensor], ...]:
         """Name, weight of Eq. 11 and image of each reconstruction that the discriminator sees."""
         own = ("reconstruction", 1.0, views.normal)
         if views.repaired is None:
             return (own,)
-        return (
-            own,
-            ("repair_global", self.config.lambda_global, views.repaired),
-            ("repair_local", self.config.lambda_local, views.mask * views.repaired),
-        )
+        whole = ("repair_global", self.config.lambda_global, views.repaired)
+        return own, whole, ("repair_local", self.config.lambda_local, views.mask * views.repaired)

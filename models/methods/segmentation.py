@@ -1,10 +1,9 @@
 """Segmentation of synthetic anomalies: a U-Net marks the pixels that were altered in normal images.
 
-As the discriminative network of DRAEM (Zavrtanik et al., ICCV 2021) without its reconstruction. The anomalies are
-those of `models.methods.makers`, drawn anew in every batch; no real lesion is involved.
+As the discriminative network of DRAEM (Zavrtanik et al., ICCV 2021) without its reconstruction; no real lesion is seen.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,34 +11,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from models import losses as terms
-from models.card import left_open
-from models.method import Batch, MethodConfig, Scores
+from models.method import Batch, MethodConfig, Scores, Widths, left_open
 from models.methods.makers import MakerConfig, make_anomalies
 from models.methods.reconstruction import ReconstructionMethod
 from models.nets.encoder_decoder import EncoderDecoder
 
-NOTHING = -6.0
-"""Log-odds at which a map begins; anything below counts as normal."""
-COUNT = (0, 3)
-"""Range of the number of lesions per image; with 0 the network also sees untouched normals."""
+NOTHING = -6.0  # log-odds at which a map begins; anything below counts as normal
+COUNT = (0, 3)  # range of the number of lesions per image; with 0 the network also sees untouched normals
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(MethodConfig):
     """Configuration of `Segmentation`."""
 
-    widths: tuple[int, ...] = field(
-        default=(64, 128, 256, 512), metadata=left_open("as ProxyAno; the size is halved between two widths", least=1)
-    )
-    makers: tuple[str, ...] = field(
-        default=("blob", "ring", "dots", "noise"), metadata=left_open("anomaly makers; each lesion draws one")
-    )
-    maker_strength: tuple[float, float] = field(
-        default=(0.05, 0.5), metadata=left_open("largest change of a pixel in [0, 1]")
-    )
+    widths: Widths = left_open((64, 128, 256, 512), "as ProxyAno; the size is halved between two widths", least=1)
+    makers: tuple[str, ...] = left_open(("blob", "ring", "dots", "noise"), "anomaly makers; each lesion draws one")
+    maker_strength: tuple[float, float] = left_open((0.05, 0.5), "largest change of a pixel in [0, 1]")
 
     def __post_init__(self) -> None:
-        """Check the limits."""
         super().__post_init__()
         self.lesions()
 
@@ -61,12 +50,16 @@ class Segmentation(ReconstructionMethod):
         self.network = EncoderDecoder(config.channels, 1, config.widths, config.widths[-1], skips=True)
 
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Cross-entropy and Dice loss of the marked pixels."""
+        """Losses of the log-odds against the altered pixels: cross-entropy, and Dice with weight 0.1."""
         draw = torch.Generator().manual_seed(0) if generator is None else generator
-        altered, mask = make_anomalies(
-            batch.image, batch.image, batch.valid, draw, self.config.lesions(), places=batch.score_mask()
-        )
-        return terms.marking(self.network(altered).float(), mask, batch.valid)
+        image, valid, lesions = batch.image, batch.valid, self.config.lesions()
+        altered, mask = make_anomalies(image, image, valid, draw, lesions, places=batch.score_mask())
+        odds = self.network(altered).float()
+        cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
+        chance = odds.sigmoid() * valid
+        both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
+        overlap = 0.1 * (1 - (2 * both + 1) / (either + 1)).mean()
+        return {"marked": (cross * valid).sum() / valid.sum().clamp(min=1), "overlap": overlap}
 
     def _score(self, batch: Batch) -> Scores:
         """Mean of the map over scored pixels; the map (B, C, H, W) ≥ 0 says how far log-odds are above `NOTHING`."""

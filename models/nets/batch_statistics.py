@@ -1,8 +1,4 @@
-"""Statistics of batch norms: those of the current batch for a frozen network, and running ones recomputed.
-
-GANs pass gradients through a network that another phase trains. In eval mode its running statistics lag behind, so it
-would behave differently than in its own training.
-"""
+"""Statistics of batch norms: those of the current batch for a frozen network, and running ones recomputed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def batch_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Training mode for the networks, with batch norms that neither read nor write their running statistics."""
+    """Training mode for the networks, with batch norms that neither read nor write their running statistics.
+
+    For GANs, which pass gradients through a network that another phase trains: its running statistics lag behind.
+    """
     modules = [module for network in networks for module in network.modules()]
     modes = [module.training for module in modules]
     norms = [module for module in modules if isinstance(module, _BatchNorm) and module.track_running_stats]
@@ -32,10 +31,7 @@ def batch_statistics(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def recomputed_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Let the batch norms collect running statistics anew, as plain means over the batches that pass through them.
-
-    The networks are in eval mode otherwise, and afterwards. A batch norm that no batch reaches keeps its statistics.
-    """
+    """In eval mode, batch norms collect running statistics anew, as means; those that no batch reaches keep theirs."""
     for network in networks:
         network.eval()
     modules = dict.fromkeys(module for network in networks for module in network.modules())

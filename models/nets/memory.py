@@ -1,7 +1,8 @@
-"""Memory of normal latents: each position takes its nearest item; items follow by exponential moving averages.
+"""Memories of normal latents, always float32, also under autocast: ProxyAno's nearest item, MemAE's sparse mixtures.
 
-Eq. 2 and Eq. 6 of the paper; k items of D values, always float32, also under autocast.
-The gradient passes straight through; items that fall out of use are redrawn from latents of the current batch.
+ProxyAno's k items of D values follow by moving averages (Eq. 2 and 6 of the paper) and are redrawn from the current
+batch if they fall out of use; gradients pass straight through. MemAE's N items are parameters (Gong et al.,
+"Memorizing Normality to Detect Anomaly", ICCV 2019, Eq. 3-7).
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the memory makes of a latent."""
+    """What `Memory` makes of a latent."""
 
     latent: Tensor  # (B, D, h, w): items in place of latents; the gradient passes to the input unchanged
     commitment: Tensor  # (): mean squared distance of the latents to their items, gradient to the latents only
@@ -40,15 +43,12 @@ class Memory(nn.Module):
     def forward(
         self, latent: Tensor, *, generator: torch.Generator | None = None, valid: Tensor | None = None
     ) -> Lookup:
-        """Look up (B, D, h, w); while training also update the items, from positions where valid (B, 1, h, w) holds.
-
-        A generator is needed while training: for the first items and for revived ones.
-        """
+        """Look up (B, D, h, w); training updates the items from valid (B, 1, h, w) positions, and draws some."""
         with torch.autocast(device_type=latent.device.type, enabled=False):
             batch, dim, height, width = latent.shape
             vectors = latent.float().permute(0, 2, 3, 1).reshape(-1, dim)
             inside = None if valid is None else valid.reshape(-1) > 0
-            if self.training and not bool(self.ready):
+            if self.training and not self.ready:
                 self._start(_kept(vectors.detach(), inside), generator)
             index = self.nearest(vectors.detach())
             found = functional.embedding(index, self.items)
@@ -66,8 +66,7 @@ class Memory(nn.Module):
 
     def perplexity(self) -> float:
         """Exponential of the entropy of the items' moving counts: how many items are in use, 1 to k."""
-        share = self.counts / self.counts.sum().clamp(min=1e-12)
-        return float(torch.special.entr(share).sum().exp())
+        return float(torch.special.entr(self.counts / self.counts.sum().clamp(min=_TINY)).sum().exp())
 
     def _start(self, vectors: Tensor, generator: torch.Generator | None) -> None:
         self.items.copy_(_draw(vectors, len(self.items), generator))
@@ -79,20 +78,17 @@ class Memory(nn.Module):
         chosen = functional.one_hot(index, len(self.items)).to(vectors.dtype)
         self.counts.mul_(self.decay).add_(chosen.sum(dim=0), alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(chosen.t() @ vectors, alpha=1 - self.decay)
-        self.items.copy_(self.sums / self.counts.clamp(min=1e-12)[:, None])
+        self.items.copy_(self.sums / self.counts.clamp(min=_TINY)[:, None])
         if self.revive_below > 0:
             self._revive(vectors, generator)
 
     def _revive(self, vectors: Tensor, generator: torch.Generator | None) -> None:
         mean = self.counts.mean()
         dead = torch.nonzero(self.counts < self.revive_below * mean).flatten()
-        if len(dead) == 0:
-            return
-        fresh = _draw(vectors, len(dead), generator)
-        start = 2 * self.revive_below * mean  # unused, it is dead again after ln 2 / (1 − γ) batches
-        self.items[dead] = fresh
-        self.counts[dead] = start
-        self.sums[dead] = fresh * start
+        if len(dead):
+            fresh = _draw(vectors, len(dead), generator)
+            start = 2 * self.revive_below * mean  # unused, it is dead again after ln 2 / (1 − γ) batches
+            self.items[dead], self.counts[dead], self.sums[dead] = fresh, start, fresh * start
 
 
 def _kept(values: Tensor, inside: Tensor | None) -> Tensor:
@@ -109,3 +105,46 @@ def _draw(vectors: Tensor, count: int, generator: torch.Generator | None) -> Ten
     else:
         rows = torch.randint(len(vectors), (count,), generator=generator)
     return vectors[rows.to(vectors.device)]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What `SoftMemory` makes of a latent."""
+
+    latent: Tensor  # (B, D, h, w): mixtures of items in place of latents
+    weights: Tensor  # (B, N, h, w): shares of the items, ≥ 0, sum 1 at each position
+    entropy: Tensor  # (): mean entropy of the shares over positions, in nats
+
+
+class SoftMemory(nn.Module):
+    """N items of D values; `shrink` is the threshold λ on the shares, in units of 1/N (0 = none)."""
+
+    def __init__(self, items: int, dim: int, *, shrink: float) -> None:
+        super().__init__()
+        self.threshold = shrink / items
+        self.items = nn.Parameter(torch.empty(items, dim).uniform_(-(dim**-0.5), dim**-0.5))
+
+    def forward(
+        self, latent: Tensor, *, generator: torch.Generator | None = None, valid: Tensor | None = None
+    ) -> Recall:
+        """Recall (B, D, h, w); the entropy counts valid (B, 1, h, w) positions. The generator is ignored."""
+        with torch.autocast(device_type=latent.device.type, enabled=False):
+            vectors = latent.float().permute(0, 2, 3, 1)
+            shares = shrunk(functional.linear(vectors, self.items).softmax(dim=-1), self.threshold)
+            entropy = torch.special.entr(shares.clamp(min=_TINY)).sum(dim=-1)
+            inside = torch.ones_like(entropy) if valid is None else (valid[:, 0] > 0).float()
+            mixed = (shares @ self.items).permute(0, 3, 1, 2)
+        return Recall(mixed, shares.permute(0, 3, 1, 2), (entropy * inside).sum() / inside.sum().clamp(min=1))
+
+
+def shrunk(shares: Tensor, threshold: float) -> Tensor:
+    """Shares (…, N) with those up to the threshold set to 0 and the rest scaled to sum 1 (Eq. 6-7).
+
+    Where none is above the threshold, the shares stay as they are: a row of zeros would be no latent at all.
+    """
+    if threshold <= 0:
+        return shares
+    above = shares - threshold
+    kept = above.relu() * shares / (above.abs() + _TINY)
+    total = kept.sum(dim=-1, keepdim=True)
+    return torch.where(total > threshold / 2, kept / total.clamp(min=_TINY), shares)

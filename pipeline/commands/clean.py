@@ -44,18 +44,15 @@ def _tell(plan: Plan, *, registered: int, deleted: bool) -> None:
     table = Table("asset", "what", "why", title="Removed" if deleted else "Could go")
     table.add_column("size", justify="right")
     locks = [removal for removal in plan.removals if removal.what == LOCK_FILES]
-    for removal in plan.removals:
-        if removal.what == LOCK_FILES:
-            continue
+    for removal in (removal for removal in plan.removals if removal.what != LOCK_FILES):
         many = f" ({len(removal.paths)})" if len(removal.paths) > 1 else ""
         table.add_row(removal.asset, removal.what + many, removal.why, size(removal.size))
     if locks:
-        files = sum(len(removal.paths) for removal in locks)
-        what, freed = f"{LOCK_FILES} ({files})", sum(removal.size for removal in locks)
+        what = f"{LOCK_FILES} ({sum(len(removal.paths) for removal in locks)})"
+        freed = sum(removal.size for removal in locks)
         table.add_row(f"{len(locks)} assets", what, locks[0].why, size(freed))
     console.print(table)
-    ending = "" if deleted else " Nothing was touched; --delete removes it."
-    console.print(f"{size(plan.size)} in all.{ending}")
+    console.print(f"{size(plan.size)} in all." + ("" if deleted else " Nothing was touched; --delete removes it."))
 
 
 def size(count: int) -> str:

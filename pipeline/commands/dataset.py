@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
 from pipeline.commands.dataset_preview import print_counts, print_groups, print_unusable, split_table, warnings_of
+from pipeline.commands.terminal import console_of, stop
 from pipeline.data.manifest import make_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SPLITS, ImagesConfig
@@ -44,29 +44,24 @@ def add(
 ) -> None:
     """Check the folders, print what they hold, and write the description that makes them a lane."""
     with _errors():
-        settings, console = Settings(), _console()
+        settings, console = Settings(), console_of(160)
         file = settings.datasets / f"{name}.yaml"
         if reason := refused(name):
             raise ConfigError(f"NAME: {reason}")
         if file.exists() and not replace:
             raise ConfigError(f"NAME: {name} exists already ({file}); change that file, or give --replace")
-        how = {
-            "by": split,
-            "patient": patient,
-            "folders": _split_folders(normal[0]) if split == "folder" else {},
-            "middle": "" if middle == 1.0 else middle,
+        folders = _split_folders(normal[0]) if split == "folder" else {}
+        how = {"by": split, "patient": patient, "folders": folders, "middle": "" if middle == 1.0 else middle}
+        given = {
+            "title": title,
+            "normal": _one_or_all([str(path.resolve()) for path in normal]),
+            "abnormal": _named(abnormal, "--abnormal", "abnormal"),
+            "masks": _named(masks or [], "--masks", "lesion"),
+            "mask_suffix": mask_suffix,
+            "split": _without_empty(how),
+            "form": form,
         }
-        fields = _without_empty(
-            {
-                "title": title,
-                "normal": _one_or_all([str(path.resolve()) for path in normal]),
-                "abnormal": _named(abnormal, "--abnormal", "abnormal"),
-                "masks": _named(masks or [], "--masks", "lesion"),
-                "mask_suffix": mask_suffix,
-                "split": _without_empty(how),
-                "form": form,
-            }
-        )
+        fields = _without_empty(given)
         own = checked(Own(name=name, file=file, description=described(fields, Path("proxyano dataset add"))))
         with tempfile.TemporaryDirectory() as folder:
             print_counts(console, own, RawFolder(link(Path(folder, name), own.targets)))
@@ -80,13 +75,12 @@ def add(
 @app.command(name="list")
 def list_() -> None:
     """List your data sets, and whether each is evaluated."""
-    settings, console = Settings(), _console()
+    settings, console = Settings(), console_of(160)
     files = own_files(settings.datasets)
     if not files:
         console.print(f"No data set of your own in {settings.datasets}; add one: proxyano dataset add --help")
         return
-    table = Table("name", "title", "split", "form", "evaluated")
-    errors = []
+    table, errors = Table("name", "title", "split", "form", "evaluated"), list[str]()
     for file in files:
         try:
             about = read_own(file).description
@@ -106,7 +100,7 @@ def list_() -> None:
 def show(name: Name) -> None:
     """Print the description, its folders, and the finished stages of the lane."""
     with _errors():
-        settings, console = Settings(), _console()
+        settings, console = Settings(), console_of(160)
         own = read_own(_existing(settings, name))
         console.print(f"# {own.file}\n{own.file.read_text().rstrip()}", markup=False, highlight=False, soft_wrap=True)
         for root in own.roots:
@@ -117,12 +111,11 @@ def show(name: Name) -> None:
 
 @app.command()
 def check(
-    name: Name,
-    groups: Annotated[bool, typer.Option("--groups", help="List every group with its split")] = False,
+    name: Name, groups: Annotated[bool, typer.Option("--groups", help="List every group with its split")] = False
 ) -> None:
     """Read every image and print the split of each group; publishes nothing."""
     with _errors():
-        settings, console = Settings(), _console()
+        settings, console = Settings(), console_of(160)
         own = read_own(_existing(settings, name))
         raw = RawFolder(own.link_folders())
         print_counts(console, own, raw)
@@ -141,7 +134,7 @@ def check(
 def remove(name: Name) -> None:
     """Remove the description, and with it the lane; images and results stay."""
     with _errors():
-        settings, console = Settings(), _console()
+        settings, console = Settings(), console_of(160)
         file = _existing(settings, name)
         file.unlink()
         console.print(f"Removed {file}. Your images are unchanged.", soft_wrap=True)
@@ -161,14 +154,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except ProxyAnoError as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
-        raise typer.Exit(2) from None
-
-
-def _console() -> Console:
-    """The terminal; a file or a pipe gets long lines."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+        stop(error)
 
 
 def _existing(settings: Settings, name: str) -> Path:
@@ -206,10 +192,9 @@ def _split_folders(above: Path) -> dict[str, str]:
     found = {split: split for split in SPLITS if (above / split).is_dir()}
     missing = [split for split in SPLITS if split not in found and split not in DEALT]
     if missing:
-        raise ConfigError(
-            f"--split folder: expected folders train and test (val and holdout are optional) in {above}, "
-            f"got no {' and no '.join(missing)}; other names can be given in the YAML file"
-        )
+        expected = f"expected folders train and test (val and holdout are optional) in {above}"
+        got = f"got no {' and no '.join(missing)}"
+        raise ConfigError(f"--split folder: {expected}, {got}; other names can be given in the YAML file")
     return found
 
 

@@ -34,9 +34,8 @@ def print_counts(console: Console, own: Own, raw: RawFolder) -> None:
         given = {path for by_name in masks for paths in by_name.values() for path in paths}
         unmatched = len(given - {path for item in candidates for path in item.masks.values()})
         abnormal, masked = len(candidates) - counts["normal"], sum(bool(item.masks) for item in candidates)
-        console.print(
-            f"{masked} of {abnormal} abnormal images have a mask; {unmatched} of {len(given)} masks fit no image"
-        )
+        fit = f"{unmatched} of {len(given)} masks fit no image"
+        console.print(f"{masked} of {abnormal} abnormal images have a mask; {fit}")
     print_unusable(console, [(item.path, item.refused) for item in candidates if item.refused])
 
 
@@ -78,17 +77,15 @@ def print_groups(console: Console, images: pd.DataFrame, *, every: bool) -> None
 
 def warnings_of(images: pd.DataFrame, unusable: int) -> list[str]:
     """What will stop the lane, or makes its results unreliable."""
-    normals = images[images["label"] == 0]
-    warnings = []
+    normals, warnings = images[images["label"] == 0], list[str]()
     groups = normals.groupby("split")["group"].nunique()
     if groups.get("val", 0) < 2:
         warnings.append(f"val: expected normals of two groups or more (scores need them), got {groups.get('val', 0)}")
     largest = normals["group"].value_counts().iloc[0]
     if largest > len(normals) / 3:
-        warnings.append(
-            f"{largest} of {len(normals)} normals are one group: if they are not the same thing, look for duplicates "
-            "in the middle alone (split: middle: 0.5), or split by patient"
-        )
+        remedy = "look for duplicates in the middle alone (split: middle: 0.5), or split by patient"
+        share = f"{largest} of {len(normals)} normals are one group"
+        warnings.append(f"{share}: if they are not the same thing, {remedy}")
     if unusable > len(images):
         warnings.append(f"more files cannot be used ({unusable}) than can ({len(images)})")
     return warnings

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.commands.terminal import console_of
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.doctor_checks import Finding, cluster, dagster, hardware, home, packages, python, raw, tracking
@@ -22,16 +22,20 @@ COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}
 MEANT_FOR_A_GPU = ("paper",)
 
 
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON")] = False,
-) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON")] = False) -> None:
     """Check versions, folders, raw data, hardware and services; exit 1 if something would stop a run."""
     findings = list(examine())
-    problems = sum(finding.state == "problem" for finding in findings)
+    problems, warnings = (sum(each.state == state for each in findings) for state in ("problem", "warn"))
     if as_json:
         typer.echo(json.dumps({"ok": not problems, "findings": [asdict(each) for each in findings]}, indent=1))
-    else:
-        _print(findings, problems)
+        raise typer.Exit(1 if problems else 0)
+    table = Table("", "what", "found", "remedy", box=None)
+    for each in findings:
+        mark = f"[{COLOURS[each.state]}]{each.state}[/]"
+        table.add_row(mark, each.name, escape(each.found), escape(each.remedy))
+    console = console_of()
+    console.print(table, highlight=False)
+    console.print(f"{problems} problems, {warnings} warnings." if problems or warnings else "[green]All is well.[/]")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -47,7 +51,12 @@ def examine() -> Iterator[Finding]:
             yield Finding(name=str(variable), state="problem", found=found, remedy=f"unset or correct {variable}")
         return
     yield home(settings.home)
-    yield _preset(settings)
+    if settings.preset_name in PRESETS:
+        chosen = "" if settings.preset else " (by default)"
+        yield Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
+    else:
+        remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
+        yield Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
     archives = settings.home / "fingerprints" / "archives"
     for name, dataset in DATASETS.items():
         yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
@@ -56,23 +65,3 @@ def examine() -> Iterator[Finding]:
     yield tracking(settings.tracking_uri)
     if settings.scheduler:
         yield cluster(settings.scheduler)
-
-
-def _preset(settings: Settings) -> Finding:
-    if settings.preset_name not in PRESETS:
-        remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
-        return Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
-    chosen = "" if settings.preset else " (by default)"
-    return Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
-
-
-def _print(findings: list[Finding], problems: int) -> None:
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
-    table = Table("", "what", "found", "remedy", box=None)
-    for each in findings:
-        mark = f"[{COLOURS[each.state]}]{each.state}[/]"
-        table.add_row(mark, each.name, escape(each.found), escape(each.remedy))
-    console.print(table, highlight=False)
-    warnings = sum(each.state == "warn" for each in findings)
-    console.print(f"{problems} problems, {warnings} warnings." if problems or warnings else "[green]All is well.[/]")

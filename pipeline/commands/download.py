@@ -11,6 +11,7 @@ from rich.table import Table
 from pipeline.commands.clean import size
 from pipeline.data.datasets import DATASETS, Presence, look
 from pipeline.data.download.fetch import (
+from pipeline.commands.terminal import stop
     UNPACKED,
     Fetched,
     address,
@@ -30,6 +31,7 @@ from pipeline.data.raw import damage
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 
+MIRROR = "PROXYANO_DOWNLOAD_URL"
 FAILED, WRONG_CALL, DIFFERS, BY_HAND = 1, 2, 3, 4
 """Exit codes: try again; wrong call; a file is not the expected one; something has to be placed by hand."""
 console = Console(soft_wrap=True, highlight=False)
@@ -41,9 +43,7 @@ def download(
     into: Annotated[Path | None, typer.Option(help="Raw folder, instead of PROXYANO_RAW")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check what is there")] = False,
     extract: Annotated[bool, typer.Option("--extract", help="Unpack the archives; the lanes read them packed")] = False,
-    url: Annotated[
-        str, typer.Option(help="Download from URL/<data set>/<file>, a mirror", envvar="PROXYANO_DOWNLOAD_URL")
-    ] = "",
+    url: Annotated[str, typer.Option(help="Download from URL/<data set>/<file>, a mirror", envvar=MIRROR)] = "",
 ) -> None:
     """Download a data set and check it; run the same command again to resume.
 
@@ -52,9 +52,9 @@ def download(
     """
     raw = into or Settings().raw
     if raw is None:
-        raise _wrong_call("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR")
+        stop("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR", WRONG_CALL)
     if name not in DATASETS and (name or not check):
-        raise _wrong_call(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}")
+        stop(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}", WRONG_CALL)
     codes = []
     for each in [name] if name else list(DATASETS):
         folder = raw.resolve() / each
@@ -79,11 +79,6 @@ def _error(message: str, colour: str = "red") -> None:
     errors.print(f"[{colour}]{escape(message)}[/]")
 
 
-def _wrong_call(message: str) -> typer.Exit:
-    _error(message)
-    return typer.Exit(WRONG_CALL)
-
-
 def _download(name: str, folder: Path, mirror: str) -> None:
     """Download all files, unless a login is needed or every official image is there."""
     source = SOURCES[name]
@@ -98,27 +93,17 @@ def _download(name: str, folder: Path, mirror: str) -> None:
     if source.note and not mirror:
         console.print(source.note)
     known = all(found) and all(file.name in recorded(folder) for file in source.files)
-    site = {} if mirror or known else _published(source.record)
-    for file in source.files:
-        fetched = fetch(file, folder, address(file, name, mirror), site=site, progress=errors.is_terminal)
-        _print_fetched(fetched)
-
-
-def _published(url: str) -> dict[str, str]:
+    site: dict[str, str] = {}
     try:
-        return published(url) if url else {}
+        site = published(source.record) if source.record and not (mirror or known) else {}
     except TransferFailed as error:
         _error(f"The site's checksums are not available: {error}", "yellow")
-        return {}
-
-
-def _print_fetched(fetched: Fetched) -> None:
-    news = "downloaded" if fetched.downloaded else "was there"
-    compared = "; ".join(f"{value.partition(':')[0]} agrees with {source}" for source, value in fetched.checked.items())
-    console.print(
-        f"{fetched.path.name}: {news}, {size(fetched.path.stat().st_size)}, sha256 {fetched.sha256}; "
-        f"{compared or 'seen for the first time, recorded'}"
-    )
+    for file in source.files:
+        fetched = fetch(file, folder, address(file, name, mirror), site=site, progress=errors.is_terminal)
+        news, own = "downloaded" if fetched.downloaded else "was there", size(fetched.path.stat().st_size)
+        agrees = "; ".join(f"{value.partition(':')[0]} agrees with {by}" for by, value in fetched.checked.items())
+        compared = agrees or "seen for the first time, recorded"
+        console.print(f"{fetched.path.name}: {news}, {own}, sha256 {fetched.sha256}; {compared}")
 
 
 def _record_and_unpack(folder: Path, *, extract: bool) -> None:

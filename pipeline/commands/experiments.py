@@ -1,16 +1,19 @@
-"""``proxyano experiments``: the paper's ablations as rows to list, compare and make."""
+"""``proxyano benchmark`` and ``proxyano experiments``: runs of the benchmark and of the paper's ablations."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline.commands.benchmark import make_and_report
 from pipeline.commands.terminal import console_of
 from pipeline.experiments.ablations import changes, described, differences, seedless
 from pipeline.experiments.lane import Ablation
 from pipeline.reports.ablations.paper import PRINTED
 from pipeline.store.versions import Store
+from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,10 +21,57 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The paper's ablations: list them, show what each changes, make them.")
 console = console_of()
-Name = Annotated[
-    str,
-    typer.Argument(help="An experiment: oct/si_mem, oct/si_mem-seed1, or si_mem for the first data set that has it"),
-]
+_NAME = "An experiment: oct/si_mem, oct/si_mem-seed1, or si_mem for the first data set that has it"
+Name = Annotated[str, typer.Argument(help=_NAME)]
+
+
+def benchmark(
+    workers: Annotated[int, typer.Option(help="Runs made side by side, each on its share of the cores", min=1)] = 1,
+    dataset: Annotated[str, typer.Option(help="Only this data set (brain_mri, oct, idrid, oct_plain)")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing")] = False,
+) -> None:
+    """Train and score every missing run of the benchmark and nothing else, then make its report."""
+    from assets import benchmark as work  # reads the environment, which the command line has completed by now
+    from pipeline.definitions import LANES
+
+    every = [lane for lane in LANES if lane.lane.baselines]
+    lanes = [lane for lane in every if dataset in ("", lane.dataset.name)]
+    if not lanes:
+        console.print(f"--dataset: expected one of {', '.join(lane.dataset.name for lane in every)}, got {dataset!r}")
+        raise typer.Exit(2)
+    settings = Settings()
+    if not dry_run:
+        work.prepare(lanes)
+    wanted = work.due(lanes, Store(settings.stores))
+    total = sum(len(lane.lane.baselines) for lane in lanes)
+    if dry_run:
+        table = Table("data set", "run", "to make", title=f"{len(wanted)} of {total} runs")
+        for each in wanted:
+            table.add_row(each.dataset, each.name, ", ".join(each.stages))
+        console.print(table)
+        return
+    console.print(f"{len(wanted)} of {total} runs are to be made; the others are up to date.")
+    _make_and_report(wanted, work.REPORT, settings.home / "benchmark", workers)
+
+
+def _make_and_report(wanted: Sequence[Due], report: str, logs: Path, workers: int) -> None:
+    """Make all runs with a progress bar, then the report; exit 1 if a run failed."""
+    from assets import benchmark as work
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    failed = []
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(report.removesuffix("_report"), total=len(wanted))
+        show = lambda each: progress.update(task, description=each.title)  # noqa: E731
+        for made in make(wanted, logs, workers=workers, started=show):
+            word = "[red]FAILED[/]" if made.failed else "made"
+            progress.console.print(f"{made.due.title}: {word} in {made.seconds / 60:.1f} minutes ({made.log})")
+            progress.advance(task)
+            failed += [made.due.title] if made.failed else []
+    work.report(report)
+    if failed:
+        console.print(f"[red]{len(failed)} failed: {', '.join(failed)}; rerun the same command to try them again.[/]")
+        raise typer.Exit(1)
 
 
 @app.command(name="list")
@@ -89,7 +139,7 @@ def run(
     due = {name: each for name, each in due.items() if name in chosen}
     console.print(f"{len(due)} of {len(chosen)} experiments are to be made; the others are up to date.")
     if not dry_run:
-        make_and_report(list(due.values()), REPORT, settings.home / "experiments", workers, console)
+        _make_and_report(list(due.values()), REPORT, settings.home / "experiments", workers)
         return
     for name in due:
         console.print(f"{name}: {labels[name]}")

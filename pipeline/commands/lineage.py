@@ -3,8 +3,9 @@
 import json
 import re
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,7 +21,6 @@ from pipeline.store.versions import RawInput, Store
 from pipeline.wiring.settings import Settings
 
 OF = "MLflow run, asset, asset@version, version (or its first 6 digits), `report`, or a report's file or folder"
-_RUN = re.compile(r"[0-9a-f]{32}")
 
 
 def lineage(
@@ -33,7 +33,11 @@ def lineage(
     settings = Settings()
     store, console = Store(settings.stores), console_of(width=1000)
     try:
-        tops = named(store, of) or _of_run(settings, of)
+        tops = named(store, of)
+        if not tops and re.fullmatch(r"[0-9a-f]{32}", of):  # an MLflow run
+            from pipeline.wiring.tracking import open_tracker  # MLflow takes seconds to import
+
+            tops = open_tracker(settings).made_by(of)
         if not tops:
             raise LookupError(unknown(store, of))
     except (LookupError, ProxyAnoError) as error:
@@ -61,15 +65,6 @@ def tree(found: Chain, of: str) -> Tree:
     for top in sorted(found.tops, key=lambda made: -found.nodes[made].depth):
         whole.add(_branch(found, top, written))
     return whole
-
-
-def _of_run(settings: Settings, of: str) -> list[VersionId]:
-    """Versions that the MLflow run made; empty if the text is not a run's id."""
-    if not _RUN.fullmatch(of):
-        return []
-    from pipeline.wiring.tracking import open_tracker  # MLflow takes seconds to import
-
-    return open_tracker(settings).made_by(of)
 
 
 def _branch(found: Chain, made: VersionId, written: set[VersionId]) -> Tree:
@@ -112,13 +107,9 @@ def _raw(node: Node, raw: RawInput) -> Tree:
 
 
 def _tell(console: Console, found: Chain, findings: list[Finding]) -> None:
-    def line(text: str) -> Any:
-        return console.print(text, soft_wrap=True, highlight=False)
-
+    line = partial(console.print, soft_wrap=True, highlight=False)
     for finding in findings:
         line(f"[red]{escape(finding.what)}[/]\n  where     {escape(finding.where)}")
         line(f"  expected  {escape(finding.expected)}\n  got       [red]{escape(finding.got)}[/]")
-    if findings:
-        line(f"[red]{len(findings)} findings[/] in {len(found.nodes)} versions and their raw files")
-    else:
-        line(f"[green]all {len(found.nodes)} versions and {raw_files(found)} raw files match[/]")
+    bad = f"[red]{len(findings)} findings[/] in {len(found.nodes)} versions and their raw files"
+    line(bad if findings else f"[green]all {len(found.nodes)} versions and {raw_files(found)} raw files match[/]")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.files import read_tensors
+from models.checkpoint import read_tensors
 from pipeline.data.checks import FEW, Outcome
 from pipeline.evaluation.reconstruction import LEVEL, VALIDATION
 from pipeline.evaluation.records import find, score_columns

@@ -11,7 +11,7 @@ from math import prod, sqrt
 from typing import Any
 
 from models.method import MethodConfig
-from models.methods.memae import MemAEConfig
+from models.methods.auto_encoders import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from pipeline.evaluation.score_name import PRIMARY

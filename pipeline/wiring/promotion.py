@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.comparison import Difference, of_resamples, paired_difference
+from models.metrics import Difference, of_resamples, paired_difference
 from pipeline.evaluation.pictures.gallery import RESAMPLES
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation

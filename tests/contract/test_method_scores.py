@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from models import losses as terms
-from models.card import model_card
-from models.checkpoint import load_method, read_description, save_method
-from models.files import content_hash
-from models.method import Batch, Scores
+from models.checkpoint import content_hash, load_method, read_description, save_method
+from models.method import Batch, Scores, model_card
 from models.methods import METHODS, build
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.methods.segmentation import Segmentation

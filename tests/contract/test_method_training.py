@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.files import content_hash
+from models.checkpoint import content_hash
 from models.method import Batch, Method, Phase, Stage
 from models.methods import METHODS, build
 from models.trainer import fit

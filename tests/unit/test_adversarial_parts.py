@@ -8,15 +8,11 @@ from torch import Tensor, nn
 
 from models.method import Batch
 from models.methods import build
-from models.methods.anogan import latent_search
-from models.methods.cycle_gan import CycleGANConfig
-from models.methods.energy_distance import energy_distance
-from models.methods.f_anogan import FAnoGANConfig
-from models.methods.pix2pix import Pix2PixConfig
-from models.methods.sparse_gan import SPARSE_DIM, SparseGANConfig
+from models.methods.adversarial_auto_encoders import SPARSE_DIM, SparseGANConfig
+from models.methods.anogan import FAnoGANConfig, energy_distance, latent_search
+from models.methods.translation import CycleGANConfig, Pix2PixConfig
 from models.nets.batch_statistics import batch_statistics
-from models.nets.image_pool import ImagePool
-from models.nets.u_net import UNet
+from models.nets.translation import ImagePool, UNet
 
 CYCLE = CycleGANConfig(translator_widths=(4, 6), blocks=1, discriminator_widths=(4, 4, 4, 4), size=(32, 32))
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.augmentation import varied
 from models.method import Batch
 from models.schedule import TrainConfig
+from models.source import varied
 
 SIDE = 32
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from models.comparison import holm, of_resamples, paired_difference
-from models.metrics import auroc
+from models.metrics import auroc, holm, of_resamples, paired_difference
 
 
 def scores(gain: float, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.convergence import converged, last_gain
+from models.schedule import converged, last_gain
 
 
 def history(*values):

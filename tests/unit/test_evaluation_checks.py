@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from models.files import write_tensors
+from models.checkpoint import write_tensors
 from pipeline.evaluation.checks import page_opens_offline, reconstructs, scores_complete, weights_finite
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import load_evaluation, write_evaluation

@@ -6,12 +6,10 @@ from torch.distributions import Normal, kl_divergence
 
 from models.method import Batch, Method, MethodConfig
 from models.methods import build
-from models.methods.denoising import DenoisingConfig, coarse_noise
-from models.methods.ganomaly import GANomaly, GANomalyConfig
-from models.methods.memae import MemAEConfig
+from models.methods.adversarial_auto_encoders import GANomaly, GANomalyConfig
+from models.methods.auto_encoders import VAE, DenoisingConfig, MemAEConfig, Posterior, coarse_noise
 from models.methods.reconstruction import ReconstructionConfig
-from models.methods.vae import VAE, Posterior
-from models.nets.vector_pyramid import VectorEncoder, pyramid_widths
+from models.nets.pyramids import VectorEncoder, pyramid_widths
 
 SMALL = {"widths": (4, 6), "latent_dim": 4}
 
@@ -52,9 +50,9 @@ def test_vae_scores_with_the_mean_and_adds_the_weighted_divergence(monkeypatch: 
     plain = build("vae", ReconstructionConfig(**SMALL), seed=0).eval()
     assert isinstance(plain, VAE)
     whole = Batch(batch().image, None, torch.ones(3, 1, 16, 16))
-    monkeypatch.setattr("models.methods.vae.KL_WEIGHT", 0.0)
+    monkeypatch.setattr("models.methods.auto_encoders.KL_WEIGHT", 0.0)
     base = plain.score(whole)
-    monkeypatch.setattr("models.methods.vae.KL_WEIGHT", 2.0)
+    monkeypatch.setattr("models.methods.auto_encoders.KL_WEIGHT", 2.0)
     found = plain.score(whole)
     assert torch.equal(base.reconstruction, found.reconstruction)
     posterior = plain.network(whole.image, None)[1]

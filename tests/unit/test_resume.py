@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.files import read_tensors
+from models.checkpoint import STATE_FILE, read_tensors
 from models.schedule import TrainConfig
-from models.training_state import STATE_FILE
 from tests.unit.short_training import TRAIN, run
 
 pytestmark = pytest.mark.slow

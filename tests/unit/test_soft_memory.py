@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from models.nets.soft_memory import SoftMemory, shrunk
+from models.nets.memory import SoftMemory, shrunk
 
 
 def memory(shrink: float = 1.0) -> SoftMemory:

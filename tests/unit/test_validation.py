@@ -8,7 +8,7 @@ from torch import nn
 from models.methods import build
 from models.methods.reconstruction import ReconstructionConfig
 from models.nets.batch_statistics import recomputed_statistics
-from models.validation import calibrate, validation_losses
+from models.prediction import calibrate, validation_losses
 from tests.unit.short_training import METHOD, source
 
 FABRIC = Fabric(accelerator="cpu", devices=1)

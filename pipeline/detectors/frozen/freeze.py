@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoint import load_method
-from models.files import read_tensors, write_tensors
+from models.checkpoint import load_method, read_tensors, write_tensors
 from models.scoring import Array, ScoreConfig
 from pipeline.data.datasets import Dataset
 from pipeline.detectors.committee import COMMITTEE, OWN, Member, committee_score, fused_map, normal_scores

@@ -6,7 +6,7 @@ on validation normals; what was settled with test results in view is listed in d
 
 from dataclasses import replace
 
-from models.methods.denoising import DenoisingConfig
+from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig

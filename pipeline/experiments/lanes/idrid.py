@@ -6,7 +6,7 @@ trains on real images, ``SAMPLE`` on drawn ones.
 
 from dataclasses import replace
 
-from models.methods.denoising import DenoisingConfig
+from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig

@@ -1,6 +1,6 @@
 """A lane without a canonical form: what the ``paper`` preset trains on, and the benchmark with the form off."""
 
-from models.methods.denoising import DenoisingConfig
+from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from models.method import MethodConfig
-from models.methods.denoising import DenoisingConfig
+from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.comparison import Difference, of_resamples
-from models.metrics import METRICS, Floats, auroc, bootstrap_weights, percentiles
+from models.metrics import METRICS, Difference, Floats, auroc, bootstrap_weights, of_resamples, percentiles
 from pipeline.reports.ablations.paper import PRINTED, Printed
 from pipeline.reports.kit.runs import SURE, Run, corrected, made
 

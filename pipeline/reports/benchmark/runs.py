@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from models.comparison import Difference, of_resamples, paired_difference
+from models.metrics import Difference, of_resamples, paired_difference
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.evaluation.score_name import PRIMARY, kind_of

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from models.convergence import SETTLED, converged
+from models.schedule import SETTLED, converged
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.benchmark.runs import OWN, DataSet

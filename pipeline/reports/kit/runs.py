@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from models.comparison import Difference, holm
+from models.metrics import Difference, holm
 from pipeline.evaluation.pictures.gallery import RESAMPLES
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.comparison import Difference
+from models.metrics import Difference
 from pipeline.evaluation.records import Record
 from pipeline.reports.kit.words import interval, number, p_value, with_interval
 
