@@ -9,7 +9,7 @@ from pipeline.commands.benchmark import make_and_report
 from pipeline.commands.terminal import console_of
 from pipeline.experiments.ablations import changes, described, differences, seedless
 from pipeline.experiments.lane import Ablation
-from pipeline.reports.ablations.paper import PRINTED
+from pipeline.reports.kit.paper import PRINTED
 from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 

@@ -9,17 +9,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.evaluation.saved import LaneEvaluation
-from pipeline.reports.evaluation.atlas import Atlas
 from pipeline.reports.evaluation.figures import by_rank
-from pipeline.reports.evaluation.gallery import KINDS, Shown
+from pipeline.reports.evaluation.gallery import KINDS, Atlas, Shown
 from pipeline.reports.kit.words import column_title
 
-NORMALS = {
+NORMALS = {  # split → name and colour of its normals
     "val": ("validation normals", "#8a8f98"),
     "holdout": ("held-out normals", "#1fa37a"),
     "test": ("test normals", "#2f8fd8"),
 }
-"""Split → name and colour of its normals."""
 ABNORMAL = ("#d9741f", "#d04a7c", "#c9a21b", "#8f6bd9")
 TOP = 0.995
 """Quantile of the scores where the axis of the plot and the slider end; points beyond are drawn at the edge."""
@@ -49,22 +47,20 @@ class Errors:
 
 def grouped(scores: pd.DataFrame) -> tuple[list[Group], NDArray[np.intp]]:
     """Groups with at least one image, normals first, and the group's number of every row (-1: none)."""
-    groups: list[Group] = []
-    number_of = np.full(len(scores), -1)
-
-    def add(title: str, rows: "pd.Series[bool]", *, normal: bool, test: bool, colour: str) -> None:
-        if rows.any():
-            number_of[rows.to_numpy()] = len(groups)
-            groups.append(Group(title=title, normal=normal, test=test, colour=colour))
-
-    normal = scores["label"] == 0
-    for split, (title, colour) in NORMALS.items():
-        add(title, normal & (scores["split"] == split), normal=True, test=split == "test", colour=colour)
-    diseased = ~normal & (scores["split"] == "test")
-    for number, klass in enumerate(sorted(scores.loc[diseased, "klass"].unique())):
+    normal, test = scores["label"] == 0, scores["split"] == "test"
+    found = [
+        (Group(title=title, normal=True, test=split == "test", colour=colour), normal & (scores["split"] == split))
+        for split, (title, colour) in NORMALS.items()
+    ]
+    for number, klass in enumerate(sorted(scores.loc[~normal & test, "klass"].unique())):
         colour, title = ABNORMAL[number % len(ABNORMAL)], str(klass).replace("_", " ")
-        add(title, diseased & (scores["klass"] == klass), normal=False, test=True, colour=colour)
-    return groups, number_of
+        group = Group(title=title, normal=False, test=True, colour=colour)
+        found.append((group, ~normal & test & (scores["klass"] == klass)))
+    found = [(group, rows) for group, rows in found if rows.any()]
+    number_of = np.full(len(scores), -1)
+    for number, (_, rows) in enumerate(found):
+        number_of[rows.to_numpy()] = number
+    return [group for group, _ in found], number_of
 
 
 def errors_at(scores: pd.DataFrame, column: str, threshold: float) -> list[Errors]:
