@@ -41,7 +41,7 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
         return LaneAssets(
             dataset=dataset,
             lane=in_colour(lane) if settings.rgb else lane,
-            preset=preset.name,
+            preset=settings.preset_name,
             seed=settings.seed,
             scheduler=settings.scheduler,
             source=source,

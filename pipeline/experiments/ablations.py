@@ -15,7 +15,7 @@ from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from pipeline.evaluation.score_name import PRIMARY
-from pipeline.experiments.benchmark import Budget, Sizes
+from pipeline.experiments.benchmark import Budget, Canvases, Sizes
 from pipeline.experiments.lane import Ablation
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
@@ -68,10 +68,7 @@ ROWS: Mapping[str, Row] = {
         for kind, title in TITLES.items()
         if kind != ProxyConfig().kind
     },
-    **{
-        f"memory_{items}": Row(label=f"{items} items", against="si_mem", model={"memory_items": items})
-        for items in MEMORIES
-    },
+    **{f"memory_{n}": Row(label=f"{n} items", against="si_mem", model={"memory_items": n}) for n in MEMORIES},
     **_swept("lambda_global", "λ_global", _OWN.lambda_global),
     **_swept("lambda_local", "λ_local", _OWN.lambda_local),
     "own": Row(label="as the lane is judged", against="si_mem_rep", score=PRIMARY, study="all"),
@@ -79,12 +76,8 @@ ROWS: Mapping[str, Row] = {
         f"segments_{n}": Row(label=f"{n} superpixels", against="own", study=SUPERPIXELS, proxy={"segments": n})
         for n in (200, 400, 1600, 3200)
     },
-    **{
-        f"compactness_{name}": Row(
-            label=f"compactness {value:g}", against="own", study=SUPERPIXELS, proxy={"compactness": value}
-        )
-        for name, value in (("0_01", 0.01), ("1", 1.0))
-    },
+    "compactness_0_01": Row(label="compactness 0.01", against="own", study=SUPERPIXELS, proxy={"compactness": 0.01}),
+    "compactness_1": Row(label="compactness 1", against="own", study=SUPERPIXELS, proxy={"compactness": 1.0}),
     **{f"side_{px}": Row(label=f"{px} px", against="own", study=RESOLUTION, side=px) for px in (64, 128, 256)},
     "deeper_1": Row(label="latent half as large", against="own", study=RESOLUTION, deeper=1),
     "deeper_2": Row(label="latent a quarter as large", against="own", study=RESOLUTION, deeper=2),
@@ -102,16 +95,8 @@ ROWS: Mapping[str, Row] = {
 """Name → row; the name is the partition."""
 DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
 """Rows of the method's components; also run without the canonical form."""
-SEEDED = (
-    *DECIDING,
-    "enc_dec_soft",
-    "enc_dec_mem",
-    *(f"proxy_{kind}" for kind in TITLES if kind != ProxyConfig().kind),
-    *(f"memory_{items}" for items in MEMORIES),
-    "global_0",
-    "local_0",
-    "own",
-)
+SEEDED = {*DECIDING, "enc_dec_soft", "enc_dec_mem", "global_0", "local_0", "own"}
+SEEDED |= {name for name in ROWS if name.startswith(("proxy_", "memory_"))}
 """Rows that are run with every seed: those that claims of the paper compare, and the neighbour of the studies."""
 SEED = "-seed"  # before the seed in a name
 BOTH_SCORES = ("si_mem_rep", "final")
@@ -127,18 +112,14 @@ class Change:
     after: Any
 
     def __str__(self) -> str:
-        return f"{self.name} {_shown(self.before)} → {_shown(self.after)}"
+        values = (f"{one:g}" if isinstance(one, float) else str(one) for one in (self.before, self.after))
+        return f"{self.name} {' → '.join(values)}"
 
 
 def ablations(
-    canvases: Mapping[str, tuple[int, int]],
-    budget: Budget,
-    sizes: Sizes,
-    *,
-    names: Iterable[str] = ROWS,
-    seeds: Sequence[int] = (0,),
+    canvases: Canvases, budget: Budget, sizes: Sizes, *, names: Iterable[str] = ROWS, seeds: Sequence[int] = (0,)
 ) -> dict[str, Ablation]:
-    """The rows ``names`` on the canvases (name → training rows and columns).
+    """The rows ``names`` on the canvases.
 
     ``SEEDED`` rows come once per seed, with later seeds in the name; all others have the first seed. A row whose
     neighbour is not selected has none; a row that changes nothing at these sizes is left out.
@@ -160,47 +141,36 @@ def seedless(name: str) -> str:
     return name.partition(SEED)[0]
 
 
-def _made(name: str, canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes) -> Ablation:
-    chain = [name]
-    while ROWS[chain[-1]].against:
-        chain.append(ROWS[chain[-1]].against)
+def _made(name: str, canvases: Canvases, budget: Budget, sizes: Sizes) -> Ablation:
+    chain = [ROWS[name]]
+    while chain[0].against:
+        chain.insert(0, ROWS[chain[0].against])
     method, score, model, proxies, scale = "", "", MethodConfig(), ProxyConfig(), 1.0
     nominal = sqrt(prod(next(iter(canvases.values()))))  # px, side of the square of equal area
-    for row in (ROWS[one] for one in reversed(chain)):
+    for row in chain:
         if row.method:
             method, model = row.method, _bare(row.method, sizes)
-        proxies = replace(proxies, **row.proxy)
-        model, score = replace(model, **row.model), row.score or score
-        model = _deepened(model, row.deeper)
+        proxies, score = replace(proxies, **row.proxy), row.score or score
+        model = replace(model, **row.model)
+        if row.deeper:
+            widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
+            model = replace(model, widths=(*widths, *[widths[-1]] * row.deeper))  # type: ignore[call-arg]
         scale = row.side / nominal if row.side else scale
-    plan = {
-        canvas: CanvasTraining(
-            size=(_side(scale * height), _side(scale * width)), model=model, stages=_stages(method, budget)
-        )
-        for canvas, (height, width) in canvases.items()
-    }
-    training = TrainingPlan(method=method, canvases=plan)
-    row = ROWS[name]
+    every = max(1, min(100, budget.steps // 8))  # evaluated equally often in all rows
+    budgets = budget.stages(method).items()
+    stages = {stage: replace(one, evaluate_every=every, checkpoint_every=every) for stage, one in budgets}
+    plan = {}
+    for canvas, sides in canvases.items():
+        height, width = (min(TILE, round(scale * side)) for side in sides)
+        plan[canvas] = CanvasTraining(size=(height, width), model=model, stages=stages)
     return Ablation(
-        label=row.label,
-        training=training,
+        label=chain[-1].label,
+        training=TrainingPlan(method=method, canvases=plan),
         proxies=proxies,
         score=score,
-        against=row.against,
-        study=row.study,
+        against=chain[-1].against,
+        study=chain[-1].study,
     )
-
-
-def _side(px: float) -> int:
-    return min(TILE, round(px))  # a tile has no more
-
-
-def _deepened(model: MethodConfig, halvings: int) -> MethodConfig:
-    """The method with additional widths, each like its last one."""
-    if not halvings:
-        return model
-    widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
-    return replace(model, widths=(*widths, *[widths[-1]] * halvings))  # type: ignore[call-arg]
 
 
 def _bare(method: str, sizes: Sizes) -> MethodConfig:
@@ -209,13 +179,6 @@ def _bare(method: str, sizes: Sizes) -> MethodConfig:
     if isinstance(model, ProxyAnoConfig):
         return replace(model, memory_items=ITEMS, memory="none", lambda_global=0.0, lambda_local=0.0)
     return replace(model, memory_items=ITEMS) if isinstance(model, MemAEConfig) else model
-
-
-def _stages(method: str, budget: Budget) -> dict[str, TrainConfig]:
-    """The budget of the benchmark, evaluated equally often in all rows."""
-    every = max(1, min(100, budget.steps // 8))
-    rows = budget.stages(method)
-    return {name: replace(row, evaluate_every=every, checkpoint_every=every) for name, row in rows.items()}
 
 
 def differences(before: Ablation, after: Ablation) -> list[Change]:
@@ -253,7 +216,3 @@ def _of_canvas(plan: CanvasTraining) -> dict[str, Any]:
     found = {"size": plan.size, "steps": " + ".join(str(stage.steps) for stage in stages)}
     found |= {f"training.{name}": value for name, value in optimiser.items()}
     return found | {f"model.{name}": value for name, value in asdict(plan.model).items()}
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,6 +16,8 @@ from models.schedule import TrainConfig
 from pipeline.experiments.lane import Baseline
 from pipeline.training import CanvasTraining, TrainingPlan
 
+Canvases = Mapping[str, tuple[int, int]]  # name → training rows and columns
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -32,16 +34,9 @@ class Budget:
         share, rest = divmod(self.steps, len(names))
         common = self.one_cycle if kind.paper_rate is None else {"learning_rate": kind.paper_rate}
         every = max(1, min(100, share // 4))
-        return {
-            name: TrainConfig(
-                steps=share + (rest if name == names[-1] else 0),
-                batch_size=self.batch_size,
-                evaluate_every=every,
-                checkpoint_every=every,
-                **common,  # type: ignore[arg-type]
-            )
-            for name in names
-        }
+        common = {**common, "batch_size": self.batch_size, "evaluate_every": every, "checkpoint_every": every}
+        steps = {name: share + (rest if name == names[-1] else 0) for name in names}
+        return {name: TrainConfig(steps=steps[name], **common) for name in names}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +60,6 @@ class Sizes:
         return kind(**{field.name: sizes[field.name] for field in fields(kind) if field.name in sizes})
 
 
-SEEDS = (0, 1, 2)  # of rows that support a statement of the reports
 ONE_CYCLE: Mapping[str, object] = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
 SAMPLE_BUDGET = Budget(steps=20, batch_size=8, one_cycle=ONE_CYCLE)
 QUICK_BUDGET = Budget(steps=400, batch_size=16, one_cycle=ONE_CYCLE)
@@ -81,6 +75,7 @@ SAMPLE_SIZES = Sizes(
     discriminator_widths=(8, 12, 16, 16),
     search_steps=5,
 )
+SAMPLE_RUNS = (SAMPLE_BUDGET, SAMPLE_SIZES)
 QUICK_SIZES = Sizes(
     own=ProxyAnoConfig(widths=(24, 48, 64), adversarial=False),  # latent at a quarter of the side
     width=16,
@@ -105,10 +100,8 @@ PAPER_SIZES = Sizes(
 )
 
 
-def benchmark(
-    canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes, *, seeds: Sequence[int] = (0,)
-) -> dict[str, Baseline]:
-    """Every method on the canvases (name → training rows and columns), seed by seed; names hold later seeds."""
+def benchmark(canvases: Canvases, budget: Budget, sizes: Sizes, *, seeds: Sequence[int] = (0,)) -> dict[str, Baseline]:
+    """Every method on the canvases, seed by seed; names hold later seeds."""
     rows = {}
     for seed in seeds:
         for method, kind in METHODS.items():

@@ -38,6 +38,7 @@ STEPS: Mapping[str, ModuleType] = {
     "ablations": evaluate,
 }
 """Stage → module of its step, which holds the step's ``VERSION``."""
+SEEDS = (0, 1, 2)  # of rows that support a statement of the reports
 
 
 def step_version(stage: str) -> str:
@@ -105,46 +106,25 @@ class Lane:
         """Evaluation of a benchmark run: as the lane's own, with controls only for ``controls_with``."""
         if name == self.controls_with:
             return self.evaluation
-        bare: EvaluationConfig = replace(
-            self.evaluation,
-            scores=self._scores_of(self.baselines[name]),
-            controls=(),
-            nulls=(),
-            committee={},
-            pasted=None,
-        )
-        return bare
+        scores = self._scores_of(self.baselines[name])
+        return replace(self.evaluation, scores=scores, controls=(), nulls=(), committee={}, pasted=None)
 
     def judging_ablation(self, name: str) -> EvaluationConfig:
         """Evaluation of an ablation: one pass over the images, and for studies lesions on validation normals."""
         row, pasted = self.ablations[name], self.evaluation.pasted
-        return replace(
-            self.evaluation,
-            scores=self._scores_of(row),
-            controls=(),
-            nulls=(),
-            fidelity=False,
-            committee={},
-            flip_average=False,
-            pasted=replace(pasted, split="val") if row.study and pasted is not None else None,
-        )
+        pasted = replace(pasted, split="val") if row.study and pasted is not None else None
+        once = replace(self.evaluation, scores=self._scores_of(row), controls=(), nulls=(), committee={}, pasted=pasted)
+        return replace(once, fidelity=False, flip_average=False)
 
     def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:
         """The lane's scores for a run that trains at another size, with lengths scaled to its pixels."""
-        sizes = {
-            canvas: (row.training.canvases[canvas].size, plan.size) for canvas, plan in self.training.canvases.items()
-        }
-        factors = {canvas: sqrt(prod(own) / prod(lane)) for canvas, (own, lane) in sizes.items()}
+        own, lane = row.training.canvases, self.training.canvases
+        factors = {canvas: sqrt(prod(own[canvas].size) / prod(lane[canvas].size)) for canvas in lane}
         return {canvas: score.scaled(factors[canvas]) for canvas, score in self.evaluation.scores.items()}
-
-    def named(self, stage: str, name: str) -> Baseline:
-        """One run of the benchmark or of the ablations."""
-        rows: Mapping[str, Baseline] = self.ablations if stage == "ablations" else self.baselines
-        return rows[name]
 
     def baseline_version(self, stage: str, name: str) -> str:
         """Code version of one run of the benchmark or the ablations; it does not depend on other runs."""
-        row = self.named(stage, name)
+        row = self.ablations[name] if stage == "ablations" else self.baselines[name]
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
         own: object = self.judging(name) if stage == "baseline_evaluations" else plans
         if isinstance(row, Ablation):
@@ -172,9 +152,8 @@ class UserDatasetBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A named set of lanes."""
+    """A set of lanes."""
 
-    name: str
     reason: str  # what it is for
     lanes: Mapping[str, Lane]
     user_datasets: UserDatasetBudget

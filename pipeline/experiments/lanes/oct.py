@@ -16,17 +16,9 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.ablations import ablations
-from pipeline.experiments.benchmark import (
-    QUICK_BUDGET,
-    QUICK_SIZES,
-    QUICK_SLIM,
-    SAMPLE_BUDGET,
-    SAMPLE_SIZES,
-    SEEDS,
-    benchmark,
-)
-from pipeline.experiments.lane import Lane
-from pipeline.experiments.sample import SHARD, cheaper
+from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_SIZES, QUICK_SLIM, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
+from pipeline.experiments.lane import SEEDS, Lane
+from pipeline.experiments.options import SAMPLE_SHARD, cheaper
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 from pipeline.training import CanvasTraining, TrainingPlan
@@ -122,45 +114,35 @@ SAMPLE_MODEL = replace(
     maker_strength=(0.15, 0.8),
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=4e-3)
+SAMPLE_WIDE = {
+    "stage1": replace(SAMPLE_STAGE, steps=160),
+    "stage2": replace(SAMPLE_STAGE, steps=100, keep_best=False),
+}
+SAMPLE_TIGHT = {
+    "stage1": replace(SAMPLE_STAGE, steps=150),
+    "stage2": replace(SAMPLE_STAGE, steps=80, keep_best=False),
+}
 SAMPLE_SEGMENTATION = replace(SEGMENTATION, widths=(8, 16, 16))
-SAMPLE_SEGMENTATION_STAGE = replace(
-    SEGMENTATION_STAGE, steps=40, batch_size=16, evaluate_every=20, checkpoint_every=20, log_every=10
-)
+SAMPLE_SEGMENTATION_STAGES = {
+    "stage1": replace(SEGMENTATION_STAGE, steps=40, batch_size=16, evaluate_every=20, checkpoint_every=20, log_every=10)
+}
 SAMPLE = replace(
     QUICK,
-    tiles=TilesConfig(form="bruch_membrane", shard=SHARD),
+    tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"wide": (64, 64), "tight": (32, 128)}),
     training=TrainingPlan(
         method="proxyano",
         canvases={
-            "wide": CanvasTraining(
-                size=(64, 64),
-                model=SAMPLE_MODEL,
-                stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=160),
-                    "stage2": replace(SAMPLE_STAGE, steps=100, keep_best=False),
-                },
-            ),
-            "tight": CanvasTraining(
-                size=(32, 128),
-                model=SAMPLE_MODEL,
-                stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=150),
-                    "stage2": replace(SAMPLE_STAGE, steps=80, keep_best=False),
-                },
-            ),
+            "wide": CanvasTraining(size=(64, 64), model=SAMPLE_MODEL, stages=SAMPLE_WIDE),
+            "tight": CanvasTraining(size=(32, 128), model=SAMPLE_MODEL, stages=SAMPLE_TIGHT),
         },
     ),
     members={
         "segmentation": TrainingPlan(
             method="segmentation",
             canvases={
-                "wide": CanvasTraining(
-                    size=(64, 64), model=SAMPLE_SEGMENTATION, stages={"stage1": SAMPLE_SEGMENTATION_STAGE}
-                ),
-                "tight": CanvasTraining(
-                    size=(32, 128), model=SAMPLE_SEGMENTATION, stages={"stage1": SAMPLE_SEGMENTATION_STAGE}
-                ),
+                "wide": CanvasTraining(size=(64, 64), model=SAMPLE_SEGMENTATION, stages=SAMPLE_SEGMENTATION_STAGES),
+                "tight": CanvasTraining(size=(32, 128), model=SAMPLE_SEGMENTATION, stages=SAMPLE_SEGMENTATION_STAGES),
             },
         )
     },

@@ -28,10 +28,9 @@ from pipeline.training import CanvasTraining, TrainingPlan
 SCORE = ScoreConfig(sigma=1.0, worst=0.02)
 SIDE = 64  # px, at which the controls see a canvas, and the denoising auto-encoder at most
 MEMBER = "denoising"
-FLAT = ("flat_field",)
-"""Forms that take the background out, which is done again where a lesion was pasted. What is left is faint."""
-CONTRAST = 4.0
-"""Of ProxyAno on such a form: its tiles use a tenth of the value range."""
+FLAT = "flat_field"
+"""The form that takes the background out, which is done again where a lesion was pasted. What is left is faint."""
+CONTRAST = 4.0  # of ProxyAno on this form: its tiles use a tenth of the value range
 
 
 def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, steps: int | None = None) -> Lane:
@@ -39,9 +38,9 @@ def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, 
     gray = {colour: plain for plain, colour in IN_COLOUR.items()}.get(form, form)
     canvases = tuple(FORMS[gray].canvases)
     side, (first, second, other) = size or budget.side, (steps,) * 3 if steps else budget.steps
-    model = replace(budget.model, contrast=CONTRAST) if gray in FLAT else budget.model
+    model = replace(budget.model, contrast=CONTRAST) if gray == FLAT else budget.model
     stages = {"stage1": budget.stage(first), "stage2": replace(budget.stage(second), keep_best=False)}
-    smaller = min(side, SIDE)
+    at_size = dict.fromkeys(canvases, (side, side)) if TILE % side == 0 else {}  # superpixels, as in the built-in lanes
 
     def plan(method: str, model: MethodConfig, stages: Mapping[str, TrainConfig], side: int) -> TrainingPlan:
         one = CanvasTraining(size=(side, side), model=model, stages=stages)
@@ -49,18 +48,12 @@ def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, 
 
     lane = Lane(
         tiles=TilesConfig(form=gray, shard=budget.shard),
-        proxies=_proxies(canvases, side),
+        proxies=ProxyConfig(compactness=0.25, sizes=at_size),
         training=plan("proxyano", model, stages, side),
-        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)}, smaller)},
-        evaluation=_evaluation(canvases, max(1.0, side / SIDE), flatten=gray in FLAT),
+        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)}, min(side, SIDE))},
+        evaluation=_evaluation(canvases, max(1.0, side / SIDE), flatten=gray == FLAT),
     )
     return lane if gray == form else in_colour(lane)
-
-
-def _proxies(canvases: tuple[str, ...], side: int) -> ProxyConfig:
-    """Superpixels at the training size, as in the built-in lanes, where it divides a tile."""
-    sizes = dict.fromkeys(canvases, (side, side)) if TILE % side == 0 else {}
-    return ProxyConfig(compactness=0.25, sizes=sizes)
 
 
 def _evaluation(canvases: tuple[str, ...], factor: float, *, flatten: bool) -> EvaluationConfig:
