@@ -15,11 +15,11 @@ from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from pipeline.evaluation.score_name import PRIMARY
-from pipeline.experiments.benchmark import Budget, Canvases, Sizes
-from pipeline.experiments.lane import Ablation
+from pipeline.experiments.benchmark import Budget, Sizes
+from pipeline.experiments.lane import Ablation, Canvases, plan
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
-from pipeline.training import CanvasTraining, TrainingPlan
+from pipeline.training import CanvasTraining
 
 ITEMS = 128  # of every memory except in Fig. 11
 MEMORIES = (16, 32, 64, 256, 512, 1024, 2048)  # of Fig. 11, beside ITEMS
@@ -159,13 +159,10 @@ def _made(name: str, canvases: Canvases, budget: Budget, sizes: Sizes) -> Ablati
     every = max(1, min(100, budget.steps // 8))  # evaluated equally often in all rows
     budgets = budget.stages(method).items()
     stages = {stage: replace(one, evaluate_every=every, checkpoint_every=every) for stage, one in budgets}
-    plan = {}
-    for canvas, sides in canvases.items():
-        height, width = (min(TILE, round(scale * side)) for side in sides)
-        plan[canvas] = CanvasTraining(size=(height, width), model=model, stages=stages)
+    scaled = {name: (min(TILE, round(scale * h)), min(TILE, round(scale * w))) for name, (h, w) in canvases.items()}
     return Ablation(
         label=chain[-1].label,
-        training=TrainingPlan(method=method, canvases=plan),
+        training=plan(method, scaled, model, stages),
         proxies=proxies,
         score=score,
         against=chain[-1].against,

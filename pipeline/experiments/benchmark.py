@@ -13,10 +13,7 @@ from models.method import MethodConfig
 from models.methods import METHODS
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
-from pipeline.experiments.lane import Baseline
-from pipeline.training import CanvasTraining, TrainingPlan
-
-Canvases = Mapping[str, tuple[int, int]]  # name → training rows and columns
+from pipeline.experiments.lane import Baseline, Canvases, plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +102,7 @@ def benchmark(canvases: Canvases, budget: Budget, sizes: Sizes, *, seeds: Sequen
     rows = {}
     for seed in seeds:
         for method, kind in METHODS.items():
-            plan = {
-                canvas: CanvasTraining(size=size, model=sizes.model(method), stages=budget.stages(method))
-                for canvas, size in canvases.items()
-            }
+            training = plan(method, canvases, sizes.model(method), budget.stages(method))
             name = f"{method}-seed{seed}" if seed else method
-            rows[name] = Baseline(label=kind.label, training=TrainingPlan(method=method, canvases=plan), seed=seed)
+            rows[name] = Baseline(label=kind.label, training=training, seed=seed)
     return rows

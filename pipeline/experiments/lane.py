@@ -22,7 +22,7 @@ from pipeline.store.versions import fingerprint
 from pipeline.tiles import proxies, tiles
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import TrainingPlan
+from pipeline.training import CanvasTraining, TrainingPlan
 
 STEPS: Mapping[str, ModuleType] = {
     "images": manifest,
@@ -39,11 +39,18 @@ STEPS: Mapping[str, ModuleType] = {
 }
 """Stage → module of its step, which holds the step's ``VERSION``."""
 SEEDS = (0, 1, 2)  # of rows that support a statement of the reports
+Canvases = Mapping[str, tuple[int, int]]  # name → training rows and columns
 
 
 def step_version(stage: str) -> str:
     """Code version of the step of a stage."""
     return str(STEPS[stage].VERSION)
+
+
+def plan(method: str, canvases: Canvases, model: MethodConfig, stages: Mapping[str, TrainConfig]) -> TrainingPlan:
+    """A method with one network configuration and the same stages on every canvas."""
+    trained = {name: CanvasTraining(size=size, model=model, stages=stages) for name, size in canvases.items()}
+    return TrainingPlan(method=method, canvases=trained)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,10 @@ from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.ablations import BOTH_SCORES, ablations
 from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_DEEP, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
-from pipeline.experiments.lane import SEEDS, Lane
+from pipeline.experiments.lane import SEEDS, Lane, plan
 from pipeline.experiments.options import SAMPLE_SHARD, cheaper
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 MODEL = ProxyAnoConfig(
     widths=(16, 32, 64),  # stage 1: latent at a quarter of the side
@@ -87,15 +86,8 @@ CONTROLS = (
 QUICK = Lane(
     tiles=TilesConfig(form="inner_head"),
     proxies=ProxyConfig(compactness=0.25, sizes={"head": (128, 128)}),
-    training=TrainingPlan(
-        method="proxyano", canvases={"head": CanvasTraining(size=(128, 128), model=MODEL, stages=STAGES)}
-    ),
-    members={
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={"head": CanvasTraining(size=(64, 64), model=DENOISING, stages={"stage1": DENOISING_STAGE})},
-        )
-    },
+    training=plan("proxyano", {"head": (128, 128)}, MODEL, STAGES),
+    members={"denoising": plan("denoising", {"head": (64, 64)}, DENOISING, {"stage1": DENOISING_STAGE})},
     evaluation=EvaluationConfig(
         scores={"head": SCORE},
         flip_average=True,
@@ -137,17 +129,8 @@ SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"head": (64, 64)}),
-    training=TrainingPlan(
-        method="proxyano", canvases={"head": CanvasTraining(size=(64, 64), model=SAMPLE_MODEL, stages=SAMPLE_STAGES)}
-    ),
-    members={
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={
-                "head": CanvasTraining(size=(64, 64), model=SAMPLE_DENOISING, stages={"stage1": SAMPLE_DENOISING_STAGE})
-            },
-        )
-    },
+    training=plan("proxyano", {"head": (64, 64)}, SAMPLE_MODEL, SAMPLE_STAGES),
+    members={"denoising": plan("denoising", {"head": (64, 64)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(replace(QUICK.evaluation, scores={"head": AT_64_BESIDE})),
     baselines=benchmark({"head": (64, 64)}, SAMPLE_BUDGET, SAMPLE_SIZES),
     ablations=ablations({"head": (64, 64)}, SAMPLE_BUDGET, SAMPLE_SIZES, names=BOTH_SCORES),

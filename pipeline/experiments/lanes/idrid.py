@@ -18,11 +18,10 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_DEEP, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
-from pipeline.experiments.lane import Lane
+from pipeline.experiments.lane import Lane, plan
 from pipeline.experiments.options import SAMPLE_SHARD, cheaper
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 MODEL = ProxyAnoConfig(
     contrast=4.0,  # flat-field tiles use a tenth of the value range
@@ -86,14 +85,9 @@ FIXED = (
 QUICK = Lane(
     tiles=TilesConfig(form="flat_field"),
     proxies=ProxyConfig(compactness=0.25, sizes={"field": (128, 128)}),
-    training=TrainingPlan(
-        method="proxyano", canvases={"field": CanvasTraining(size=(128, 128), model=MODEL, stages=STAGES)}
-    ),
+    training=plan("proxyano", {"field": (128, 128)}, MODEL, STAGES),
     members={  # a row for comparison; the committee leaves it out
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={"field": CanvasTraining(size=(128, 128), model=DENOISING, stages={"stage1": DENOISING_STAGE})},
-        )
+        "denoising": plan("denoising", {"field": (128, 128)}, DENOISING, {"stage1": DENOISING_STAGE})
     },
     evaluation=EvaluationConfig(
         scores={"field": SCORE},
@@ -131,19 +125,8 @@ SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"field": (32, 32)}),
-    training=TrainingPlan(
-        method="proxyano", canvases={"field": CanvasTraining(size=(32, 32), model=SAMPLE_MODEL, stages=SAMPLE_STAGES)}
-    ),
-    members={
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={
-                "field": CanvasTraining(
-                    size=(32, 32), model=SAMPLE_DENOISING, stages={"stage1": SAMPLE_DENOISING_STAGE}
-                )
-            },
-        )
-    },
+    training=plan("proxyano", {"field": (32, 32)}, SAMPLE_MODEL, SAMPLE_STAGES),
+    members={"denoising": plan("denoising", {"field": (32, 32)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(
         replace(QUICK.evaluation, controls=(replace(LEARNED, size=(64, 64)), *FIXED), nulls=("median", "slic"))
     ),

@@ -11,9 +11,8 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.experiments.ablations import DECIDING, ablations
 from pipeline.experiments.benchmark import ONE_CYCLE, PAPER_BUDGET, PAPER_SIZES, Budget, Sizes, benchmark
-from pipeline.experiments.lane import SEEDS, Lane
+from pipeline.experiments.lane import SEEDS, Lane, plan
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
 EVALUATION = EvaluationConfig(
@@ -35,10 +34,9 @@ def form_off(
     They show what the canonical form gives, and what the method.
     """
     canvases, (budget, sizes) = {"image": (64, 64)}, runs
-    own = CanvasTraining(size=(64, 64), model=sizes.own, stages=budget.stages("proxyano"))
     return Lane(
         tiles=TilesConfig(form="plain", shard=shard),
-        training=TrainingPlan(method="proxyano", canvases={"image": own}),
+        training=plan("proxyano", canvases, sizes.own, budget.stages("proxyano")),
         evaluation=EVALUATION,
         baselines=benchmark(canvases, *runs),
         ablations=ablations(canvases, *rows, names=DECIDING, seeds=seeds),
@@ -53,12 +51,10 @@ def paper(
     canvases = {canvas: (256, 256)}
     stage = TrainConfig(steps=20000, batch_size=16, learning_rate=1e-3, patience=20)
     denoising = TrainConfig(**{**ONE_CYCLE, "steps": 40000, "batch_size": 16, "learning_rate": 1e-3})  # type: ignore[arg-type]
-    own = CanvasTraining(size=(256, 256), model=ProxyAnoConfig(), stages={"stage1": stage, "stage2": stage})
-    other = CanvasTraining(size=(256, 256), model=DenoisingConfig(latent_dim=64), stages={"stage1": denoising})
     return Lane(
         tiles=TilesConfig(form=form),
-        training=TrainingPlan(method="proxyano", canvases={canvas: own}),
-        members={"denoising": TrainingPlan(method="denoising", canvases={canvas: other})},
+        training=plan("proxyano", canvases, ProxyAnoConfig(), {"stage1": stage, "stage2": stage}),
+        members={"denoising": plan("denoising", canvases, DenoisingConfig(latent_dim=64), {"stage1": denoising})},
         evaluation=evaluation,
         baselines=benchmark(canvases, PAPER_BUDGET, PAPER_SIZES, seeds=SEEDS),
         ablations=ablations(canvases, PAPER_BUDGET, PAPER_SIZES, names=names, seeds=SEEDS),

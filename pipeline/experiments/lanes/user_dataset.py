@@ -3,13 +3,10 @@
 Nothing here was chosen by labels: the data are not known when it is written, so it is plain and the same for all.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from models.method import MethodConfig
 from models.methods.denoising import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
-from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.controls.registry import Control
@@ -17,13 +14,12 @@ from pipeline.evaluation.committee import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
-from pipeline.experiments.lane import Lane, UserDatasetBudget
+from pipeline.experiments.lane import Lane, UserDatasetBudget, plan
 from pipeline.experiments.options import IN_COLOUR, in_colour
 from pipeline.forms import FORMS
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 SCORE = ScoreConfig(sigma=1.0, worst=0.02)
 SIDE = 64  # px, at which the controls see a canvas, and the denoising auto-encoder at most
@@ -40,17 +36,13 @@ def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, 
     side, (first, second, other) = size or budget.side, (steps,) * 3 if steps else budget.steps
     model = replace(budget.model, contrast=CONTRAST) if gray == FLAT else budget.model
     stages = {"stage1": budget.stage(first), "stage2": replace(budget.stage(second), keep_best=False)}
-    at_size = dict.fromkeys(canvases, (side, side)) if TILE % side == 0 else {}  # superpixels, as in the built-in lanes
-
-    def plan(method: str, model: MethodConfig, stages: Mapping[str, TrainConfig], side: int) -> TrainingPlan:
-        one = CanvasTraining(size=(side, side), model=model, stages=stages)
-        return TrainingPlan(method=method, canvases=dict.fromkeys(canvases, one))
-
+    sizes, smaller = dict.fromkeys(canvases, (side, side)), dict.fromkeys(canvases, (min(side, SIDE),) * 2)
+    at_size = sizes if TILE % side == 0 else {}  # of superpixels, as in the built-in lanes
     lane = Lane(
         tiles=TilesConfig(form=gray, shard=budget.shard),
         proxies=ProxyConfig(compactness=0.25, sizes=at_size),
-        training=plan("proxyano", model, stages, side),
-        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)}, min(side, SIDE))},
+        training=plan("proxyano", sizes, model, stages),
+        members={MEMBER: plan(MEMBER, smaller, budget.member, {"stage1": budget.stage(other)})},
         evaluation=_evaluation(canvases, max(1.0, side / SIDE), flatten=gray == FLAT),
     )
     return lane if gray == form else in_colour(lane)
