@@ -54,7 +54,7 @@ SUPERPIXELS, RESOLUTION, MEMORY = STUDIES = ("superpixels", "resolution", "memor
 """Studies by what they vary; their rows are judged by lesions pasted on validation normals."""
 _OWN = ProxyAnoConfig()
 _REPAIRING = {"lambda_global": _OWN.lambda_global, "lambda_local": _OWN.lambda_local}
-ROWS: Mapping[str, Row] = {
+ROWS: Mapping[str, Row] = {  # the name is the partition
     "enc_dec": Row(label="EncDec", method="auto_encoder", score="image"),
     "enc_dec_soft": Row(label="EncDec + mem*", against="enc_dec", method="memae"),
     "enc_dec_mem": Row(label="EncDec + mem", against="enc_dec_soft", model={"memory": "nearest"}),
@@ -92,15 +92,12 @@ ROWS: Mapping[str, Row] = {
     "commitment_0": Row(label="commitment weight 0", against="own", study=MEMORY, model={"commitment": 0.0}),
     "commitment_1": Row(label="commitment weight 1", against="own", study=MEMORY, model={"commitment": 1.0}),
 }
-"""Name → row; the name is the partition."""
-DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
-"""Rows of the method's components; also run without the canonical form."""
+DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")  # also run without the form
 SEEDED = {*DECIDING, "enc_dec_soft", "enc_dec_mem", "global_0", "local_0", "own"}
 SEEDED |= {name for name in ROWS if name.startswith(("proxy_", "memory_"))}
 """Rows that are run with every seed: those that claims of the paper compare, and the neighbour of the studies."""
 SEED = "-seed"  # before the seed in a name
-BOTH_SCORES = ("si_mem_rep", "final")
-"""Rows of Table V for brain MRI."""
+BOTH_SCORES = ("si_mem_rep", "final")  # rows of Table V for brain MRI
 
 
 @dataclass(frozen=True, kw_only=True)

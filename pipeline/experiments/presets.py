@@ -5,13 +5,11 @@ from dataclasses import replace
 from models.methods.proxyano_config import ProxyAnoConfig
 from pipeline.experiments.ablations import BOTH_SCORES, ROWS, ablations
 from pipeline.experiments.benchmark import LONG_BUDGET, QUICK_BUDGET, QUICK_DEEP, QUICK_SIZES, QUICK_SLIM, SAMPLE_RUNS
-from pipeline.experiments.lane import SEEDS, Lane, Preset
+from pipeline.experiments.lane import SAMPLE_SHARD, SEEDS, Lane, Preset
 from pipeline.experiments.lanes import brain_mri, idrid, oct, plain, user_dataset
-from pipeline.experiments.options import SAMPLE_SHARD
 from pipeline.training import CanvasTraining
 
-PATIENCE = 15
-"""Evaluations on validation normals without improvement, before the learning rate falls to zero."""
+PATIENCE = 15  # evaluations on validation normals without improvement, before the learning rate falls to zero
 MOST_STEPS = {"stage1": 12000, "stage2": 9000}
 
 

@@ -18,8 +18,7 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_DEEP, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
-from pipeline.experiments.lane import Lane, plan
-from pipeline.experiments.options import SAMPLE_SHARD, cheaper
+from pipeline.experiments.lane import SAMPLE_SHARD, Lane, cheaper, plan
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 

@@ -17,8 +17,7 @@ from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.ablations import ablations
 from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_SIZES, QUICK_SLIM, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
-from pipeline.experiments.lane import SEEDS, Lane, plan
-from pipeline.experiments.options import SAMPLE_SHARD, cheaper
+from pipeline.experiments.lane import SAMPLE_SHARD, SEEDS, Lane, cheaper, plan
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 from pipeline.training import CanvasTraining, TrainingPlan

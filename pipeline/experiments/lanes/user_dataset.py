@@ -14,8 +14,7 @@ from pipeline.evaluation.committee import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
-from pipeline.experiments.lane import Lane, UserDatasetBudget, plan
-from pipeline.experiments.options import IN_COLOUR, in_colour
+from pipeline.experiments.lane import IN_COLOUR, Lane, UserDatasetBudget, in_colour, plan
 from pipeline.forms import FORMS
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import ProxyConfig

@@ -19,7 +19,6 @@ ASSET = "benchmark_report"
 LANE_OWN = f"{OWN}_lane"  # method of ProxyAno's records at the main lane's own budget
 PICTURES = f"The same test images through all methods, chosen by order, not by score: above the reconstruction, {HEAT}"
 GROUPS = {"ProxyAno": "#8f6bd9", "methods": COLOURS["method"], "controls": COLOURS["control"]}
-"""Group of scores → colour."""
 
 
 def draft(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> Draft:

@@ -14,8 +14,7 @@ from pipeline.evaluation.saved import THUMBNAIL, LaneEvaluation
 from pipeline.reports.kit.pictures import decode, fitting, webp_link
 
 GALLERY_BUDGET = 5_000_000  # bytes of all galleries of the page after base64
-STEPS = ((768, 82), (512, 78), (384, 72), (256, 66), (192, 58), (128, 50))
-"""(largest side of a layer in px, WebP quality), tried in this order."""
+STEPS = ((768, 82), (512, 78), (384, 72), (256, 66), (192, 58), (128, 50))  # (largest side in px, WebP quality)
 KINDS = {  # kind of image → heading, in the page's order
     "found": "Abnormal images with the highest scores",
     "missed": "Abnormal images with the lowest scores",
@@ -27,8 +26,7 @@ TRUTH_COLOUR = (64, 224, 160)
 ATLAS_BUDGET = 2_400_000  # bytes of all atlases of the page after base64
 COLUMNS = 40  # of an atlas
 SIDE = 64  # px of a cell, before it is shrunk
-ATLAS_STEPS = ((SIDE, 60), (SIDE, 40), (48, 45), (32, 45), (24, 35), (16, 30))
-"""(side of a cell in px, WebP quality), tried in this order."""
+ATLAS_STEPS = ((SIDE, 60), (SIDE, 40), (48, 45), (32, 45), (24, 35), (16, 30))  # (side of a cell in px, quality)
 LIMIT = 16383  # px, largest side of a WebP picture
 
 

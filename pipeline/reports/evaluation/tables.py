@@ -13,7 +13,7 @@ from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.evaluation.verdict import Verdict, judge, network_words
-from pipeline.reports.kit.paper import PAPER, TABLE_V
+from pipeline.reports.kit.paper import LEVELS, PAPER, TABLE_V
 from pipeline.reports.kit.scores import IMAGE_COLUMNS, KINDS, NOTES, PIXEL_COLUMNS, head, score_rows, score_table
 from pipeline.reports.kit.tables import MISSING, Cell, Table, cell, pairs, record_cell
 from pipeline.reports.kit.words import number, record_title, title, with_interval
@@ -77,10 +77,10 @@ def results(lane: LaneEvaluation, level: str) -> Table | None:
 
 def _paper_rows(dataset: str, level: str) -> list[tuple[str, Mapping[str, float]]]:
     """The paper's (table, metrics); its ACC and F1 are taken as oracles, because no threshold is stated."""
-    paper = PAPER.get(dataset)
-    if paper is None or paper.level != level:
+    if LEVELS.get(dataset) != level:
         return []
-    stated = {"auroc": paper.auroc, "acc_oracle": paper.acc, "f1_oracle": paper.f1, "dice_best": paper.f1}
+    auc, acc, f1 = PAPER[dataset]
+    stated = {"auroc": auc, "acc_oracle": acc, "f1_oracle": f1, "dice_best": f1}
     spaces = zip(("image", "latent"), TABLE_V.get(dataset, ()), strict=False)
     return [("Table I", stated), *((f"Table V, {space} space", {"auroc": auroc}) for space, auroc in spaces)]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import PRIMARY
-from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.paper import LEVELS, PAPER
 from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import DIGITS, listed, number, record_title, title, with_interval
 
@@ -17,7 +17,7 @@ NEGLIGIBLE = 0.005  # smaller differences between two sets of negatives are not 
 def level_of(records: Sequence[Record], dataset: str) -> str:
     """The level that decides: the paper's, or the other one where that was not measured."""
     levels = {r["level"] for r in records if r["dataset"] == dataset and r["metric"] == "auroc"}
-    wanted = PAPER[dataset].level if dataset in PAPER else "image"
+    wanted = LEVELS.get(dataset, "image")
     return wanted if wanted in levels or not levels else sorted(levels)[0]
 
 
@@ -51,7 +51,7 @@ class Verdict:
     @property
     def paper(self) -> float | None:
         """The paper's AUROC."""
-        return PAPER[self.dataset].auroc if self.dataset in PAPER else None
+        return PAPER[self.dataset][0] if self.dataset in PAPER else None
 
     @property
     def difference(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluation.records import Record
-from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.paper import LEVELS, PAPER
 from pipeline.reports.kit.words import number
 
 COLOURS = {  # kind of score → colour
@@ -74,8 +74,8 @@ def forest(
         yaxis={"categoryorder": "array", "categoryarray": [label for label, *_ in rows]},
         plotHeight=40 + 26 * len(rows),
     )
-    if (paper := PAPER.get(dataset)) and paper.level == level:
-        drawn["layout"] |= _paper_line(paper.auroc)
+    if LEVELS.get(dataset) == level:
+        drawn["layout"] |= _paper_line(PAPER[dataset][0])
     return drawn
 
 

@@ -18,6 +18,7 @@ TABLE_I: Mapping[str, Mapping[str, tuple[float, float, float]]] = {  # method �
     "cycle_gan": {"brain_mri": (0.808, 0.752, 0.712), "oct": (0.815, 0.762, 0.675), "idrid": (0.626, 0.613, 0.608)},
     "proxyano": {"brain_mri": (0.853, 0.805, 0.709), "oct": (0.933, 0.849, 0.725), "idrid": (0.701, 0.682, 0.649)},
 }
+PAPER = TABLE_I["proxyano"]
 TABLE_II: Mapping[str, tuple[float, float, float]] = {
     "auto_encoder": (0.601, 0.898, 0.297),
     "f_anogan": (0.549, 0.922, 0.373),
@@ -29,22 +30,6 @@ TABLE_II: Mapping[str, tuple[float, float, float]] = {
 TABLE_V: Mapping[str, tuple[float, float]] = {"brain_mri": (0.807, 0.853), "oct": (0.916, 0.933)}
 """Data set → AUC of ProxyAno scored in image space and in latent space."""
 LEVELS: Mapping[str, str] = {"brain_mri": "image", "oct": "image", "idrid": "pixel"}  # data set → what the paper judges
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperResult:
-    """ProxyAno's result on one data set (Table I)."""
-
-    level: str  # image or pixel
-    auroc: float
-    acc: float
-    f1: float
-
-
-PAPER: Mapping[str, PaperResult] = {
-    dataset: PaperResult(level=LEVELS[dataset], auroc=auroc, acc=acc, f1=f1)
-    for dataset, (auroc, acc, f1) in TABLE_I["proxyano"].items()
-}
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,6 @@ class Claim:
 
 
 _SIZES = {n: "si_mem" if n == 128 else f"memory_{n}" for n in (16, 32, 64, 128, 256, 512, 1024, 2048)}
-"""Items of the memory → experiment."""
 
 
 def _weights(term: str, own: float, other: str) -> Printed:

@@ -21,7 +21,6 @@ STEPS = ((1800, 88), (1400, 82), (1000, 75), (700, 65), (480, 55))  # (largest w
 CELL = 128  # px, height of a picture in a sheet
 TOP, LEFT, GAP = 26, 84, 4  # px: names of the columns, class names, between pictures
 HEAT = f"below the score map on one fixed scale, {HEAT_RANGE[0]:g} to {HEAT_RANGE[1]:g} sd of normals"
-"""What captions say of the layer ``map``."""
 Picture = NDArray[np.uint8]
 Gallery = Mapping[str, NDArray[np.generic]]
 """``<canvas>/<layer>`` and the images' ids and classes, as ``evaluation.pictures.gallery`` keeps them."""
