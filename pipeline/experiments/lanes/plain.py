@@ -29,10 +29,7 @@ EVALUATION = EvaluationConfig(
 def form_off(
     runs: tuple[Budget, Sizes], rows: tuple[Budget, Sizes], *, shard: int = 128, seeds: tuple[int, ...] = (0,)
 ) -> Lane:
-    """The benchmark ``runs`` and the deciding ablation ``rows`` on whole images, each at its budget and sizes.
-
-    They show what the canonical form gives, and what the method.
-    """
+    """Benchmark ``runs`` and deciding ablation ``rows`` on whole images: what the form gives, and what the method."""
     canvases, (budget, sizes) = {"image": (64, 64)}, runs
     return Lane(
         tiles=TilesConfig(form="plain", shard=shard),

@@ -48,14 +48,10 @@ def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, 
 
 
 def _evaluation(canvases: tuple[str, ...], factor: float, *, flatten: bool) -> EvaluationConfig:
-    """PCA, 1-nearest neighbour and brightness on every canvas; a committee of both learned methods and PCA.
-
-    ProxyAno trains at ``factor`` times the size that ``SCORE`` is written for.
-    """
-    size = (SIDE, SIDE)
+    """The committee is both learned methods and PCA; ProxyAno trains at ``factor`` times the size of ``SCORE``."""
+    size, options = (SIDE, SIDE), {"components": 128, "mirrored": True}
     controls: list[Control] = []
     for canvas in canvases:
-        options = {"components": 128, "mirrored": True}
         controls += [
             Control(name="pca", canvas=canvas, size=size, score=SCORE, options=options),
             Control(name="nearest", canvas=canvas, size=size, score=SCORE),

@@ -11,7 +11,7 @@ from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import METHOD, PRIMARY, ScoreName, kind_of
 from pipeline.reports.evaluation.verdict import level_of
 from pipeline.reports.kit import figures
-from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure
+from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure, points
 from pipeline.reports.kit.publish import Plot
 from pipeline.reports.kit.words import column_title, record_title
 
@@ -26,16 +26,8 @@ NAMES = {  # kind of score → its name in the legend
 COOL = ("#2f8fd8", "#1fa37a", "#8f6bd9", "#d04a7c", "#c9a21b", "#4fb0b8")  # curves of learned scores
 WARM = ("#d9741f", "#a8562a", "#e0a15c", "#7d6a58", "#c4483a", "#b08968")  # curves of controls
 POINTS = 150  # of a curve, at most
-OPERATING: Figure = {
-    "type": "scatter",
-    "mode": "markers",
-    "name": "at the threshold",
-    "x": [],
-    "y": [],
-    "marker": {"size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 3}},
-    "hoverinfo": "skip",
-    "showlegend": False,
-}
+OPERATING = points("at the threshold", [], [], "rgba(0,0,0,0)", size=12, line={"width": 3})
+OPERATING |= {"hoverinfo": "skip", "showlegend": False}
 """Trace of the threshold's point on the ROC, which the page moves."""
 Curve = tuple[list[float], list[float]]
 
@@ -82,8 +74,8 @@ def image_curves(lane: LaneEvaluation) -> dict[str, Figure]:
         x, y = np.r_[0, fp / fp[-1]], np.r_[0, tp / tp[-1]]
         curves[column] = {"roc": _thin(x, y), "pr": _thin(tp / tp[-1], tp / np.maximum(tp + fp, 1))}
         distinct, first = np.unique(-values, return_index=True)
-        points = [[float(f"{-score:.5g}"), int(row)] for score, row in zip(distinct, places[first], strict=True)]
-        at[column] = [points[k - 1] if k else None for k in _kept(x, y)]
+        images = [[float(f"{-score:.5g}"), int(row)] for score, row in zip(distinct, places[first], strict=True)]
+        at[column] = [images[k - 1] if k else None for k in _kept(x, y)]
     pair = _curve_pair(curves)
     for trace, column in zip(pair["roc"]["data"], order, strict=False):
         trace |= {"customdata": at[column], "hoverinfo": "none"}
@@ -108,10 +100,8 @@ def pixel_curves(lane: LaneEvaluation) -> dict[str, list[Figure]]:
 
 
 def by_rank(lane: LaneEvaluation) -> list[str]:
-    """Image scores without shortcuts: the method's first, among them the primary one, each in falling AUROC.
-
-    Where the test has no normals, the AUROC against held-out normals counts.
-    """
+    """Image scores without shortcuts: the method's first, among them the primary one, each in falling AUROC."""
+    # where the test has no normals, the AUROC against held-out normals counts
     value = _aurocs(lane.records, "image", "auroc_heldout") | _aurocs(lane.records, "image", "auroc")
 
     def place(column: str) -> tuple[bool, bool, float]:

@@ -6,8 +6,7 @@ from pipeline.detectors.scorers import HEAT_RANGE
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.evaluation import figures, tables
-from pipeline.reports.evaluation.explorer import explorer
-from pipeline.reports.evaluation.gallery import KINDS, atlases, galleries
+from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galleries
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
 from pipeline.reports.kit.publish import Draft, Part, Report, flat
 from pipeline.reports.kit.tables import Table, pairs
@@ -65,7 +64,7 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
         tables.results(lane, level),
         tables.fidelity(lane),
         tables.by_class(lane, level),
-        tables.heldout_by_class(lane),
+        tables.by_class(lane, "image", heldout=True),
         tables.results(lane, "image" if level == "pixel" else "pixel"),
         tables.pasted(lane),
         tables.thresholds(lane),

@@ -85,18 +85,16 @@ def _paper_rows(dataset: str, level: str) -> list[tuple[str, Mapping[str, float]
     return [("Table I", stated), *((f"Table V, {space} space", {"auroc": auroc}) for space, auroc in spaces)]
 
 
-def by_class(lane: LaneEvaluation, level: str) -> Table | None:
-    """AUROC (and AP of pixels) of each class or lesion type; None where there is only one."""
-    metrics = {"auroc": "AUROC"} if level == "image" else {"auroc": "AUROC", "ap": "AP"}
-    return _by_subset(lane, level, metrics, "By class" if level == "image" else "By lesion type")
+def by_class(lane: LaneEvaluation, level: str, *, heldout: bool = False) -> Table | None:
+    """AUROC (and AP of pixels) of each class or lesion type; None where there is only one.
 
-
-def heldout_by_class(lane: LaneEvaluation) -> Table | None:
-    """AUROC of each class against held-out training normals; None without classes or held-out normals."""
-    return _by_subset(lane, "image", {"auroc_heldout": "AUROC"}, "By class, against held-out training normals")
-
-
-def _by_subset(lane: LaneEvaluation, level: str, metrics: Mapping[str, str], title: str) -> Table | None:
+    ``heldout``: AUROC against held-out training normals.
+    """
+    title, metrics = "By class", {"auroc": "AUROC"}
+    if level == "pixel":
+        title, metrics = "By lesion type", {"auroc": "AUROC", "ap": "AP"}
+    if heldout:
+        title, metrics = "By class, against held-out training normals", {"auroc_heldout": "AUROC"}
     measured = [r["subset"] for r in find(lane.records, level=level) if r["metric"] in metrics]
     names = dict.fromkeys(["all", *measured])
     columns = {(metric, name): f"{name} {word}" for metric, word in metrics.items() for name in names}
@@ -104,10 +102,7 @@ def _by_subset(lane: LaneEvaluation, level: str, metrics: Mapping[str, str], tit
 
 
 def fidelity(lane: LaneEvaluation) -> Table | None:
-    """What the method does: a row per method, canvas and metric, a column per subset; None where nothing was measured.
-
-    It shows how well the method predicts proxies, rebuilds images and repairs alterations.
-    """
+    """How well proxies are predicted, images rebuilt and alterations repaired; None where nothing was measured."""
     found: dict[tuple[str, str, str], dict[str, Cell]] = {}
     for record in find(lane.records, level="reconstruction"):
         if record["metric"] in FIDELITY:
@@ -186,10 +181,7 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
 
 
 def summary_table(records: list[Record]) -> terminal.Table:
-    """The summary on the terminal, at most 100 columns wide; sentences below it say what the network adds.
-
-    One row per data set: the primary score, the best null, the best control and the paper.
-    """
+    """The summary on the terminal, at most 100 columns wide: a row per data set, below them what the network adds."""
     table = terminal.Table(title="evaluation_report", title_justify="left", caption_justify="left", caption_style="")
     for name in ("data set", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control", "paper"):
         narrow = name.startswith("AUROC") or name == "paper"

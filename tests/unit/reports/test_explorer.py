@@ -24,17 +24,19 @@ from pipeline.evaluation.saved import (
     strip_png,
     write_evaluation,
 )
-from pipeline.reports.evaluation.explorer import errors_at, explorer, grouped
-from pipeline.reports.evaluation.figures import image_curves
-from pipeline.reports.evaluation.gallery import (
+from pipeline.reports.evaluation.explorer import (
     ATLAS_BUDGET,
     COLUMNS,
     GALLERY_BUDGET,
     SIDE,
     TRUTH_COLOUR,
     atlases,
+    errors_at,
+    explorer,
     galleries,
+    grouped,
 )
+from pipeline.reports.evaluation.figures import image_curves
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.kit.pictures import BUDGET
 from pipeline.reports.kit.publish import write_report
