@@ -13,7 +13,6 @@ from typing import Any
 from models.method import MethodConfig
 from models.methods.memae import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
-from models.schedule import TrainConfig
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
 from pipeline.experiments.lane import Ablation, Canvases, plan
@@ -92,7 +91,7 @@ ROWS: Mapping[str, Row] = {  # the name is the partition
     "commitment_0": Row(label="commitment weight 0", against="own", study=MEMORY, model={"commitment": 0.0}),
     "commitment_1": Row(label="commitment weight 1", against="own", study=MEMORY, model={"commitment": 1.0}),
 }
-DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")  # also run without the form
+DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")  # also run without the canonical form
 SEEDED = {*DECIDING, "enc_dec_soft", "enc_dec_mem", "global_0", "local_0", "own"}
 SEEDED |= {name for name in ROWS if name.startswith(("proxy_", "memory_"))}
 """Rows that are run with every seed: those that claims of the paper compare, and the neighbour of the studies."""
@@ -178,9 +177,8 @@ def _bare(method: str, sizes: Sizes) -> MethodConfig:
 def differences(before: Ablation, after: Ablation) -> list[Change]:
     """Every field in which two experiments differ."""
     one, other = described(before), described(after)
-    names = [*one, *(name for name in other if name not in one)]
-    pairs = [(name, one.get(name), other.get(name)) for name in names]
-    return [Change(name=name, before=a, after=b) for name, a, b in pairs if a != b]
+    pairs = {name: (one.get(name), other.get(name)) for name in one | other}
+    return [Change(name=name, before=a, after=b) for name, (a, b) in pairs.items() if a != b]
 
 
 def changes(row: Ablation, rows: Mapping[str, Ablation]) -> list[Change]:
@@ -195,18 +193,16 @@ def described(row: Ablation) -> dict[str, Any]:
     """A whole experiment as field → value; fields that are equal on all canvases are listed once."""
     found: dict[str, Any] = {"method": row.training.method, "score": row.score, "seed": row.seed}
     found |= {f"proxies.{name}": value for name, value in row.proxies.to_json().items()}
-    plans = {canvas: _of_canvas(plan) for canvas, plan in row.training.canvases.items()}
-    for name in next(iter(plans.values())):
-        values = {canvas: plan[name] for canvas, plan in plans.items()}
+    canvases = {canvas: _of_canvas(own) for canvas, own in row.training.canvases.items()}
+    for name in next(iter(canvases.values())):
+        values = {canvas: own[name] for canvas, own in canvases.items()}
         alike = len(set(map(repr, values.values()))) == 1
         found |= {name: next(iter(values.values()))} if alike else {f"{c}.{name}": v for c, v in values.items()}
     return found
 
 
 def _of_canvas(plan: CanvasTraining) -> dict[str, Any]:
-    stages: Sequence[TrainConfig] = list(plan.stages.values())
-    optimiser = asdict(stages[0])
-    del optimiser["steps"]
-    found = {"size": plan.size, "steps": " + ".join(str(stage.steps) for stage in stages)}
-    found |= {f"training.{name}": value for name, value in optimiser.items()}
+    first = asdict(next(iter(plan.stages.values())))
+    found = {"size": plan.size, "steps": " + ".join(str(stage.steps) for stage in plan.stages.values())}
+    found |= {f"training.{name}": value for name, value in first.items() if name != "steps"}
     return found | {f"model.{name}": value for name, value in asdict(plan.model).items()}

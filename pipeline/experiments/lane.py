@@ -25,7 +25,7 @@ from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 from pipeline.training import CanvasTraining, TrainingPlan
 
-STEPS: Mapping[str, ModuleType] = {
+STEPS: Mapping[str, ModuleType] = {  # stage → module of its step, which holds the step's ``VERSION``
     "images": manifest,
     "tiles": tiles,
     "proxies": proxies,
@@ -38,14 +38,12 @@ STEPS: Mapping[str, ModuleType] = {
     "baseline_evaluations": evaluate,
     "ablations": evaluate,
 }
-"""Stage → module of its step, which holds the step's ``VERSION``."""
 SEEDS = (0, 1, 2)  # of rows that support a statement of the reports
 Canvases = Mapping[str, tuple[int, int]]  # name → training rows and columns
 IN_COLOUR = {"flat_field": "flat_field_rgb", "field_of_view": "field_of_view_rgb"}  # form → with three channels
 SAMPLE_SHARD = 32  # tiles: several shards even of so little data, so that both cores have work
 SAMPLE_RESAMPLES = 200  # of the bootstrap
-LEFT_OUT = ("canonical", "median", "slic")
-"""Controls that take seconds an image at full size; two of them are nulls too."""
+LEFT_OUT = ("canonical", "median", "slic")  # controls that take seconds an image; two of them are nulls too
 
 
 def step_version(stage: str) -> str:

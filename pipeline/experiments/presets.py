@@ -7,7 +7,6 @@ from pipeline.experiments.ablations import BOTH_SCORES, ROWS, ablations
 from pipeline.experiments.benchmark import LONG_BUDGET, QUICK_BUDGET, QUICK_DEEP, QUICK_SIZES, QUICK_SLIM, SAMPLE_RUNS
 from pipeline.experiments.lane import SAMPLE_SHARD, SEEDS, Lane, Preset
 from pipeline.experiments.lanes import brain_mri, idrid, oct, plain, user_dataset
-from pipeline.training import CanvasTraining
 
 PATIENCE = 15  # evaluations on validation normals without improvement, before the learning rate falls to zero
 MOST_STEPS = {"stage1": 12000, "stage2": 9000}
@@ -15,17 +14,15 @@ MOST_STEPS = {"stage1": 12000, "stage2": 9000}
 
 def full(lane: Lane) -> Lane:
     """The lane with the adversarial loss, trained until validation says that it has converged; no ablations."""
-    canvases = {name: _converged(plan) for name, plan in lane.training.canvases.items()}
-    return replace(lane, training=replace(lane.training, canvases=canvases), ablations={})
-
-
-def _converged(plan: CanvasTraining) -> CanvasTraining:
     judged = {"adversarial": True, "generator_loss": "non_saturating", "discriminator_widths": (16, 32, 64, 64)}
-    stages = {
-        name: replace(stage, steps=MOST_STEPS[name], schedule="plateau", patience=PATIENCE)
-        for name, stage in plan.stages.items()
-    }
-    return replace(plan, model=ProxyAnoConfig.from_json(plan.model.to_json() | judged), stages=stages)
+    canvases = {}
+    for canvas, own in lane.training.canvases.items():
+        stages = {
+            name: replace(stage, steps=MOST_STEPS[name], schedule="plateau", patience=PATIENCE)
+            for name, stage in own.stages.items()
+        }
+        canvases[canvas] = replace(own, model=ProxyAnoConfig.from_json(own.model.to_json() | judged), stages=stages)
+    return replace(lane, training=replace(lane.training, canvases=canvases), ablations={})
 
 
 QUICK_LANES = {"brain_mri": brain_mri.QUICK, "oct": oct.QUICK, "idrid": idrid.QUICK}

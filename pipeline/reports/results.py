@@ -1,7 +1,4 @@
-"""Current results over seeds and splits: ``results.json``, its tables, and pictures of what the method does to images.
-
-A picture has a row for each image (best to worst normals, then lesions) and a column for each array.
-"""
+"""Results over seeds and splits: ``results.json``, its tables, and pictures of what the method does to images."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +18,7 @@ from pipeline.evaluation.score_name import ScoreName
 from pipeline.store.versions import Store, Version
 
 LEVELS = ("image", "pixel", "reconstruction")
-METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")
-"""Metrics of the levels image and pixel; of the level reconstruction, all are kept."""
+METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")  # of reconstruction, all are kept
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
 SHOWN = 192  # px, side of a square tile in a picture
 GAIN = 3.0  # of the residual

@@ -109,10 +109,7 @@ SAMPLE_MODEL = replace(
     maker_radius=(0.05, 0.3),
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=3e-3, move=0.03, tone=0.0)
-SAMPLE_STAGES = {
-    "stage1": replace(SAMPLE_STAGE, steps=400),
-    "stage2": replace(SAMPLE_STAGE, steps=240, keep_best=False),
-}
+SAMPLE_HEAD = {"stage1": replace(SAMPLE_STAGE, steps=400), "stage2": replace(SAMPLE_STAGE, steps=240, keep_best=False)}
 SAMPLE_DENOISING = DenoisingConfig(widths=(8, 16, 16), latent_dim=16)
 SAMPLE_DENOISING_STAGE = TrainConfig(
     steps=150,
@@ -128,7 +125,7 @@ SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"head": (64, 64)}),
-    training=plan("proxyano", {"head": (64, 64)}, SAMPLE_MODEL, SAMPLE_STAGES),
+    training=plan("proxyano", {"head": (64, 64)}, SAMPLE_MODEL, SAMPLE_HEAD),
     members={"denoising": plan("denoising", {"head": (64, 64)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(replace(QUICK.evaluation, scores={"head": AT_64_BESIDE})),
     baselines=benchmark({"head": (64, 64)}, SAMPLE_BUDGET, SAMPLE_SIZES),

@@ -114,17 +114,14 @@ SAMPLE_MODEL = replace(
     maker_strength=(0.15, 0.8),
 )
 SAMPLE_STAGE = replace(STAGE, learning_rate=4e-3)
-SAMPLE_STAGES = {
-    "stage1": replace(SAMPLE_STAGE, steps=640),
-    "stage2": replace(SAMPLE_STAGE, steps=460, keep_best=False),
-}
+SAMPLE_FIELD = {"stage1": replace(SAMPLE_STAGE, steps=640), "stage2": replace(SAMPLE_STAGE, steps=460, keep_best=False)}
 SAMPLE_DENOISING = DenoisingConfig(widths=(8, 16, 16), latent_dim=16)
 SAMPLE_DENOISING_STAGE = replace(DENOISING_STAGE, steps=300, evaluate_every=20, checkpoint_every=20, log_every=10)
 SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"field": (32, 32)}),
-    training=plan("proxyano", {"field": (32, 32)}, SAMPLE_MODEL, SAMPLE_STAGES),
+    training=plan("proxyano", {"field": (32, 32)}, SAMPLE_MODEL, SAMPLE_FIELD),
     members={"denoising": plan("denoising", {"field": (32, 32)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(
         replace(QUICK.evaluation, controls=(replace(LEARNED, size=(64, 64)), *FIXED), nulls=("median", "slic"))

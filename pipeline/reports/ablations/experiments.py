@@ -1,7 +1,4 @@
-"""The experiments of a data set: mean AUROCs over seeds, paired differences, and what they say of the paper's claims.
-
-A claim is confirmed, not confirmed, undecided at this budget, or not tested.
-"""
+"""The experiments of a data set: AUROCs over seeds, paired differences, and what they say of the paper's claims."""
 
 import math
 from collections import Counter
@@ -30,16 +27,12 @@ CONFIRMED, REFUSED, UNDECIDED, UNTESTED = "confirmed", "not confirmed", "undecid
 class Experiment:
     """One experiment with its seeds, whether they have been run or not."""
 
+    label: str  # in the report
     runs: Sequence[Run]  # one per seed, the lowest first
     score: str  # it is judged by
     against: str  # its neighbour
     change: str  # against the neighbour, found from both configurations
     study: str = ""  # name of the study it belongs to; empty for rows from the paper
-
-    @property
-    def label(self) -> str:
-        """Its name in the report."""
-        return self.runs[0].label
 
 
 @dataclass(frozen=True)

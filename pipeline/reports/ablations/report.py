@@ -1,16 +1,13 @@
-"""``ablation_report``: the paper's ablations measured again, each of its claims judged, and the proxies shown.
+"""``ablation_report``: the paper's ablations measured again, each of its claims judged, and the proxies shown."""
 
-Figures: tables as dots beside the paper's, Figs. 11 and 12 as lines, and the same images through several experiments.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.evaluation.saved import Panel
 from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.ablations.experiments import UNTESTED, DataSet, MeanAUROC, judge, opening
 from pipeline.reports.ablations.tables import claims_table, printed_table, study_sentences, study_tables
 from pipeline.reports.kit.figures import COLOURS, Estimate, Figure, axis, error_bars, figure, points
-from pipeline.reports.kit.paper import Entry, Printed
+from pipeline.reports.kit.paper import PROXIES, Entry, Printed
 from pipeline.reports.kit.pictures import HEAT, sheets
 from pipeline.reports.kit.publish import Draft, Part, Plot, Report
 from pipeline.reports.kit.runs import versions_of
@@ -24,11 +21,7 @@ COMPARED: Mapping[str, tuple[str, Sequence[str], Mapping[str, str]]] = {
         ("reconstruction", "map"),
         {
             "enc_dec": "no proxy",
-            "proxy_edge": "edge",
-            "proxy_smooth": "smooth",
-            "proxy_patches": "patches",
-            "proxy_edge_smooth": "edge + smooth",
-            "proxy_edge_patches": "edge + patches",
+            **{name: name.removeprefix("proxy_").replace("_", " + ") for name in PROXIES},
             "si": "SI",
         },
     ),
@@ -97,7 +90,11 @@ def part(data: DataSet) -> Part:
         title=data.title,
         notes=[*notes, *study_sentences(data)],
         tables=[*claims_first, *(printed_table(printed, data) for printed in data.printed), *study_tables(data)],
-        plots=list(_plots(data)),
+        plots=[
+            Plot(id=f"{data.key}-{printed.key}", title=printed.title, choices=[figure])
+            for printed in data.printed
+            if (figure := drawn(printed, data)) is not None
+        ],
         pictures=pictures(data),
         pictures_title="The same images through experiments that differ in one thing",
     )
@@ -112,13 +109,6 @@ def pictures(data: DataSet) -> list[Panel]:
             caption = f"{text}. Test images are chosen by order, not by score"
             panels += sheets(folders, layers, file=f"{data.key}_{key}", title=data.title, text=caption)
     return panels
-
-
-def _plots(data: DataSet) -> Iterator[Plot]:
-    """A figure for each of the paper's tables and figures of which something was run."""
-    for printed in data.printed:
-        if (found := drawn(printed, data)) is not None:
-            yield Plot(id=f"{data.key}-{printed.key}", title=printed.title, choices=[found])
 
 
 def drawn(printed: Printed, data: DataSet) -> Figure | None:

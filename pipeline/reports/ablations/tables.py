@@ -1,7 +1,4 @@
-"""Tables of the ablations: the paper's tables and figures with our results, its claims, and three studies.
-
-The paper lacks the studies: settings are chosen by lesions pasted on validation normals.
-"""
+"""Tables of the ablations: the paper's with our results, its claims, and three studies that the paper lacks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev

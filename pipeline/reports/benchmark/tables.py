@@ -18,8 +18,7 @@ METRICS = {
     "image": IMAGE_COLUMNS,
     "pixel": {name: PIXEL_COLUMNS[name] for name in ("auroc", "ap", "dice_best", "aupro")},
 }
-OWN_SCORE = {"image": "latent", "pixel": "residual"}
-"""Level → each paper's own score (methods without an image score in latent space repeat their own one)."""
+OWN_SCORE = {"image": "latent", "pixel": "residual"}  # each paper's; methods without a latent score repeat their own
 OWN_COLUMN = {"image": "AUROC, paper's own score", "pixel": "AUROC, |I − Î|"}
 SPREAD, DIFFERENCE, P = "AUROC, mean ± sd over seeds", "AUROC − ProxyAno's [95 %]", "p (Holm)"
 PAPER_COLUMNS = ("paper AUC", "paper ACC", "paper F1")

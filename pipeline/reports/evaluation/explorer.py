@@ -1,7 +1,4 @@
-"""What the page's script explores: scores with what a threshold gets wrong, a gallery of layers, and thumbnails.
-
-Pictures are data links under two budgets of bytes; all thumbnails of a data set are one picture, its atlas.
-"""
+"""What the page's script explores: scores, what a threshold gets wrong, and pictures within budgets of bytes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +22,7 @@ NORMALS = {  # split → name and colour of its normals
     "test": ("test normals", "#2f8fd8"),
 }
 ABNORMAL = ("#d9741f", "#d04a7c", "#c9a21b", "#8f6bd9")
-TOP = 0.995
-"""Quantile of the scores where the axis of the plot and the slider end; points beyond are drawn at the edge."""
+TOP = 0.995  # quantile of the scores where plot and slider end; points beyond are drawn at the edge
 GALLERY_BUDGET = 5_000_000  # bytes of all galleries of the page after base64
 STEPS = ((768, 82), (512, 78), (384, 72), (256, 66), (192, 58), (128, 50))  # (largest side in px, WebP quality)
 KINDS = {  # kind of image → heading, in the page's order
@@ -162,14 +158,11 @@ def _values(scores: pd.DataFrame, column: str, threshold: float) -> dict[str, An
 def galleries(lanes: Sequence[LaneEvaluation], budget: int = GALLERY_BUDGET) -> dict[str, list[Shown]]:
     """Data set → images of its gallery, at the largest step that fits the budget."""
 
-    def make(side: int, quality: int) -> dict[str, list[Shown]]:
-        return {lane.dataset: _gallery(lane, side, quality) for lane in lanes}
-
     def size(made: dict[str, list[Shown]]) -> int:
         canvases = [canvas for shown in made.values() for one in shown for canvas in one.canvases]
         return sum(len(link) for canvas in canvases for link in canvas["layers"].values())
 
-    return fitting(STEPS, make, size, budget)
+    return fitting(({lane.dataset: _gallery(lane, *step) for lane in lanes} for step in STEPS), size, budget)
 
 
 def _gallery(lane: LaneEvaluation, side: int, quality: int) -> list[Shown]:
@@ -215,11 +208,8 @@ def _outline(mask: Image.Image) -> Image.Image:
 def atlases(lanes: Sequence[LaneEvaluation], budget: int = ATLAS_BUDGET) -> dict[str, Atlas]:
     """Data set → atlas, for lanes with thumbnails, at the largest step that fits the budget."""
     sheets = {lane.dataset: _thumbnails(lane) for lane in lanes if not lane.pictures.empty}
-
-    def make(side: int, quality: int) -> dict[str, Atlas]:
-        return {dataset: _atlas(sheet, shown, side, quality) for dataset, (sheet, shown) in sheets.items()}
-
-    return fitting(ATLAS_STEPS, make, lambda made: sum(len(atlas.link) for atlas in made.values()), budget)
+    candidates = ({name: _atlas(*drawn, *step) for name, drawn in sheets.items()} for step in ATLAS_STEPS)
+    return fitting(candidates, lambda made: sum(len(atlas.link) for atlas in made.values()), budget)
 
 
 def _thumbnails(lane: LaneEvaluation) -> tuple[Image.Image, list[int]]:

@@ -36,13 +36,11 @@ def plots(lane: LaneEvaluation) -> list[Plot]:
     """All figures of a data set, as the page shows them."""
     name, level = lane.dataset, level_of(lane.records, lane.dataset)
     found = [Plot(id=f"{name}-forest", title=f"{level.capitalize()} AUROC with 95 % intervals", choices=[forest(lane)])]
-    if image := image_curves(lane):
-        found.append(Plot(id=f"{name}-roc", title="ROC, image level", choices=[image["roc"]]))
-        found.append(Plot(id=f"{name}-pr", title="Precision and recall, image level", choices=[image["pr"]]))
-    if pixel := pixel_curves(lane):
-        found.append(Plot(id=f"{name}-pixel-roc", title="ROC, pixels", choices=pixel["roc"], choose="lesion"))
-        title = "Precision and recall, pixels"
-        found.append(Plot(id=f"{name}-pixel-pr", title=title, choices=pixel["pr"], choose="lesion"))
+    titles = {"roc": "ROC", "pr": "Precision and recall"}
+    for of, drawn in image_curves(lane).items():
+        found.append(Plot(id=f"{name}-{of}", title=f"{titles[of]}, image level", choices=[drawn]))
+    for of, by_lesion in pixel_curves(lane).items():
+        found.append(Plot(id=f"{name}-pixel-{of}", title=f"{titles[of]}, pixels", choices=by_lesion, choose="lesion"))
     return found
 
 

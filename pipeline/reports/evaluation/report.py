@@ -113,9 +113,8 @@ def _details(lane: LaneEvaluation) -> list[Table]:
     spent += [("together", f"{sum(minutes.values()):.1f} min")] if minutes else []
     spent += [] if memory is None else [("peak memory", f"{memory:.2f} GiB")]
     quarantine = [(entry["path"], entry["reason"]) for entry in lane.about("quarantine")]
-    note = "" if quarantine else "No file was quarantined."
     return [
-        pairs("Quarantined files", ("path", "reason"), quarantine, note),
+        pairs("Quarantined files", ("path", "reason"), quarantine, "" if quarantine else "No file was quarantined."),
         pairs("Time and memory", ("stage", "spent"), spent),
         pairs("Data versions", ("asset", "data version"), list(lane.about("versions").items())),
         pairs("Configuration", ("field", "value"), flat(lane.about("config"))),

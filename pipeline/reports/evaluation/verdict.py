@@ -127,13 +127,12 @@ def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: 
     level = level_of(own, dataset)
     method, control = best(own, level, "method"), best(own, level, "control")
 
-    def other(row: Record | None, metric: str, **wanted: str) -> Record | None:
+    def other(row: Record | None, metric: str, score: str = "") -> Record | None:
+        """Another figure of the same method, and of the same score unless one is named."""
         if row is None:
             return None
-        return next(iter(find(own, level=level, method=row["method"], metric=metric, **wanted)), None)
-
-    def heldout(row: Record | None) -> Record | None:
-        return other(row, "auroc_heldout", score=row["score"], subset="all") if row and level == "image" else None
+        wanted = {"method": row["method"], "score": score or row["score"], "metric": metric}
+        return next(iter(find(own, level=level, subset="all", **wanted)), None)
 
     return Verdict(
         dataset=dataset,
@@ -145,10 +144,10 @@ def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: 
         shortcut=best(own, level, "shortcut"),
         committee=best(own, level, "committee"),
         null=best(own, level, "null"),
-        gain=other(method, "auroc_minus_null", score=PRIMARY),
-        raw_gain=other(method, "auroc_minus_null", score="image" if level == "image" else "residual"),
-        heldout=heldout(method),
-        heldout_control=heldout(control),
+        gain=other(method, "auroc_minus_null", PRIMARY),
+        raw_gain=other(method, "auroc_minus_null", "image" if level == "image" else "residual"),
+        heldout=other(method, "auroc_heldout"),
+        heldout_control=other(control, "auroc_heldout"),
     )
 
 
@@ -197,8 +196,7 @@ def sentences(v: Verdict) -> list[str]:
     if v.method is None:
         return said
     if v.shortcut and not v.explained:
-        reached = number(v.shortcut["value"])
-        said.append(f"The strongest shortcut, “{title(v.shortcut['method'])}”, reaches {reached}.")
+        said.append(f"The strongest shortcut, “{title(v.shortcut['method'])}”, reaches {number(v.shortcut['value'])}.")
     if v.paper is not None:
         said.append(f"The paper reports {number(v.paper)}.")
     if v.heldout:

@@ -41,12 +41,8 @@ def points(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, **marker:
 
 def error_bars(estimates: Sequence[Estimate], colour: str) -> dict[str, Any]:
     """Bars over the intervals of estimates."""
-
-    def length(value: float, end: float | None) -> float:
-        return 0.0 if end is None else round(abs(end - value), 4)
-
-    above = [length(value, high) for value, _, high in estimates]
-    below = [length(value, low) for value, low, _ in estimates]
+    above = [0.0 if high is None else round(abs(high - value), 4) for value, _, high in estimates]
+    below = [0.0 if low is None else round(abs(low - value), 4) for value, low, _ in estimates]
     bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
     return {**bars, "color": colour, "thickness": 1.6, "width": 4}
 

@@ -132,12 +132,12 @@ PRINTED: Sequence[Printed] = (
     _weights("global", 0.25, "λ_local at 0.5"),
     _weights("local", 0.5, "λ_global at 0.25"),
 )
-_PROXIES = [f"proxy_{kind}" for kind in ("edge", "smooth", "patches", "edge_smooth", "edge_patches")]
+PROXIES = [f"proxy_{kind}" for kind in ("edge", "smooth", "patches", "edge_smooth", "edge_patches")]
 _EDGES = [("proxy_edge_smooth", "proxy_smooth"), ("proxy_edge_patches", "proxy_patches")]
 _III, _IV, _LATENT = "Table III", "Table IV", "the score in latent space is better than that in image space"
 CLAIMS: Sequence[Claim] = (
-    Claim(_III, "every proxy is better than none", [(name, "enc_dec") for name in (*_PROXIES, "si")]),
-    Claim(_III, "the superpixel image is the best proxy", [("si", name) for name in _PROXIES]),
+    Claim(_III, "every proxy is better than none", [(name, "enc_dec") for name in (*PROXIES, "si")]),
+    Claim(_III, "the superpixel image is the best proxy", [("si", name) for name in PROXIES]),
     Claim(_III, "edges beside a smooth proxy improve it", _EDGES),
     Claim(_IV, "a memory improves the auto-encoder", [("enc_dec_soft", "enc_dec"), ("enc_dec_mem", "enc_dec")]),
     Claim(_IV, "a memory of nearest items is better than MemAE's", [("enc_dec_mem", "enc_dec_soft")]),

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,7 @@ CELL = 128  # px, height of a picture in a sheet
 TOP, LEFT, GAP = 26, 84, 4  # px: names of the columns, class names, between pictures
 HEAT = f"below the score map on one fixed scale, {HEAT_RANGE[0]:g} to {HEAT_RANGE[1]:g} sd of normals"
 Picture = NDArray[np.uint8]
-Gallery = Mapping[str, NDArray[np.generic]]
-"""``<canvas>/<layer>`` and the images' ids and classes, as ``evaluation.pictures.gallery`` keeps them."""
+Gallery = Mapping[str, NDArray[np.generic]]  # as ``evaluation.pictures.gallery`` keeps it
 T = TypeVar("T")
 
 
@@ -50,12 +49,9 @@ def webp_link(image: Image.Image, quality: int | None) -> str:
     return data_link(encode(image, "webp", quality=quality or 80, lossless=quality is None, method=2), "webp")
 
 
-def fitting(
-    steps: Sequence[tuple[int, int]], make: Callable[[int, int], T], size: Callable[[T], int], budget: int
-) -> T:
-    """What ``make`` returns at the first (size, quality) that fits the budget of bytes, or else at the last."""
-    for step in steps:
-        made = make(*step)
+def fitting(candidates: Iterable[T], size: Callable[[T], int], budget: int) -> T:
+    """The first of the candidates (at least one) that fits the budget of bytes, or else the last."""
+    for made in candidates:
         if size(made) <= budget:
             break
     return made
@@ -63,11 +59,8 @@ def fitting(
 
 def panel_links(panels: Sequence[Panel], budget: int = BUDGET) -> Iterator[tuple[Panel, str]]:
     """Panels with their data links, at the largest step that fits the budget."""
-
-    def make(width: int, quality: int) -> list[str]:
-        return [_panel_link(panel.png, width, quality) for panel in panels]
-
-    return zip(panels, fitting(STEPS, make, lambda made: sum(map(len, made)), budget), strict=True)
+    candidates = ([_panel_link(panel.png, *step) for panel in panels] for step in STEPS)
+    return zip(panels, fitting(candidates, lambda links: sum(map(len, links)), budget), strict=True)
 
 
 def _panel_link(png: bytes, width: int, quality: int) -> str:

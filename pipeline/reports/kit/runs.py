@@ -54,8 +54,7 @@ class Run:
     @cached_property
     def resamples(self) -> Mapping[str, list[float | None]]:
         """Bootstrap AUROCs of the pixel scores, by score column."""
-        found: Mapping[str, list[float | None]] = json.loads((self.folder / RESAMPLES).read_text())
-        return found
+        return dict(json.loads((self.folder / RESAMPLES).read_text()))
 
     def record(self, level: str, metric: str, score: str = PRIMARY, subset: str = "all") -> Record | None:
         """The method's record; None where it was not measured."""

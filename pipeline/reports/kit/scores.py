@@ -64,7 +64,7 @@ def head(name: str, score: str, of: str) -> Row:
 def score_rows(
     records: list[Record], level: str, columns: Mapping[Metric, str], intervals: Sequence[str] = ()
 ) -> list[ScoreRow]:
-    """A row per score with any of the metrics, by kind and then in falling order; ``intervals``: metrics with one."""
+    """A row per score with any of the metrics, by kind, then falling in the first; ``intervals``: metrics with one."""
     measured: dict[tuple[str, str], dict[Metric, Record]] = {}
     for record in find(records, level=level):
         if (metric := (record["metric"], record["subset"])) in columns:
