@@ -58,6 +58,7 @@ def experiments_of(lane: LaneAssets, store: Store) -> DataSet:
         seeds.setdefault(seedless(name), []).append(name)
     experiments = {
         name: Experiment(
+            label=rows[name].label,
             runs=[run_of(lane, ABLATIONS, each, rows[each], store) for each in seeds[name]],
             score=rows[name].score,
             against=rows[name].against,

@@ -22,7 +22,7 @@ from pipeline.commands.score import score
 from pipeline.commands.terminal import stop
 from pipeline.data.user_datasets.dataset import own_datasets
 from pipeline.errors import ConfigError
-from pipeline.reports.evaluation.terminal import summary_table
+from pipeline.reports.evaluation.tables import summary_table
 from pipeline.wiring.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

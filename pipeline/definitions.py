@@ -15,9 +15,8 @@ from assets.stages import lane_assets
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.user_datasets.dataset import own_datasets
 from pipeline.errors import ConfigError
-from pipeline.experiments.lane import Lane
+from pipeline.experiments.lane import Lane, in_colour, with_split
 from pipeline.experiments.lanes.user_dataset import user_lane
-from pipeline.experiments.options import in_colour, with_split
 from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.automation import SENSORS
 from pipeline.wiring.jobs import jobs
@@ -41,7 +40,7 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
         return LaneAssets(
             dataset=dataset,
             lane=in_colour(lane) if settings.rgb else lane,
-            preset=preset.name,
+            preset=settings.preset_name,
             seed=settings.seed,
             scheduler=settings.scheduler,
             source=source,

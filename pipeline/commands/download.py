@@ -9,11 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
+from pipeline.commands.terminal import stop
 from pipeline.data.datasets import DATASETS, Presence, look
 from pipeline.data.download.fetch import (
-from pipeline.commands.terminal import stop
     UNPACKED,
-    Fetched,
     address,
     archives_in,
     compare,

@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.commands.terminal import console_of
 from pipeline.experiments.ablations import changes, described, differences, seedless
 from pipeline.experiments.lane import Ablation
-from pipeline.reports.ablations.paper import PRINTED
+from pipeline.reports.kit.paper import PRINTED
 from pipeline.store.versions import Store
 from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings

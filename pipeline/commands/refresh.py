@@ -106,8 +106,7 @@ def results(
     same command to resume.
     """
     from pipeline.data.datasets import DATASETS
-    from pipeline.reports.results.gather import Run
-    from pipeline.reports.results.publish import publish_results
+    from pipeline.reports.results import Run, publish_results
 
     settings = Settings()
     names = list(datasets or DATASETS)

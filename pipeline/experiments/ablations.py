@@ -13,13 +13,12 @@ from typing import Any
 from models.method import MethodConfig
 from models.methods.auto_encoders import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
-from models.schedule import TrainConfig
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
-from pipeline.experiments.lane import Ablation
+from pipeline.experiments.lane import Ablation, Canvases, plan
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
-from pipeline.training import CanvasTraining, TrainingPlan
+from pipeline.training import CanvasTraining
 
 ITEMS = 128  # of every memory except in Fig. 11
 MEMORIES = (16, 32, 64, 256, 512, 1024, 2048)  # of Fig. 11, beside ITEMS
@@ -54,7 +53,7 @@ SUPERPIXELS, RESOLUTION, MEMORY = STUDIES = ("superpixels", "resolution", "memor
 """Studies by what they vary; their rows are judged by lesions pasted on validation normals."""
 _OWN = ProxyAnoConfig()
 _REPAIRING = {"lambda_global": _OWN.lambda_global, "lambda_local": _OWN.lambda_local}
-ROWS: Mapping[str, Row] = {
+ROWS: Mapping[str, Row] = {  # the name is the partition
     "enc_dec": Row(label="EncDec", method="auto_encoder", score="image"),
     "enc_dec_soft": Row(label="EncDec + mem*", against="enc_dec", method="memae"),
     "enc_dec_mem": Row(label="EncDec + mem", against="enc_dec_soft", model={"memory": "nearest"}),
@@ -68,10 +67,7 @@ ROWS: Mapping[str, Row] = {
         for kind, title in TITLES.items()
         if kind != ProxyConfig().kind
     },
-    **{
-        f"memory_{items}": Row(label=f"{items} items", against="si_mem", model={"memory_items": items})
-        for items in MEMORIES
-    },
+    **{f"memory_{n}": Row(label=f"{n} items", against="si_mem", model={"memory_items": n}) for n in MEMORIES},
     **_swept("lambda_global", "λ_global", _OWN.lambda_global),
     **_swept("lambda_local", "λ_local", _OWN.lambda_local),
     "own": Row(label="as the lane is judged", against="si_mem_rep", score=PRIMARY, study="all"),
@@ -79,12 +75,8 @@ ROWS: Mapping[str, Row] = {
         f"segments_{n}": Row(label=f"{n} superpixels", against="own", study=SUPERPIXELS, proxy={"segments": n})
         for n in (200, 400, 1600, 3200)
     },
-    **{
-        f"compactness_{name}": Row(
-            label=f"compactness {value:g}", against="own", study=SUPERPIXELS, proxy={"compactness": value}
-        )
-        for name, value in (("0_01", 0.01), ("1", 1.0))
-    },
+    "compactness_0_01": Row(label="compactness 0.01", against="own", study=SUPERPIXELS, proxy={"compactness": 0.01}),
+    "compactness_1": Row(label="compactness 1", against="own", study=SUPERPIXELS, proxy={"compactness": 1.0}),
     **{f"side_{px}": Row(label=f"{px} px", against="own", study=RESOLUTION, side=px) for px in (64, 128, 256)},
     "deeper_1": Row(label="latent half as large", against="own", study=RESOLUTION, deeper=1),
     "deeper_2": Row(label="latent a quarter as large", against="own", study=RESOLUTION, deeper=2),
@@ -99,23 +91,12 @@ ROWS: Mapping[str, Row] = {
     "commitment_0": Row(label="commitment weight 0", against="own", study=MEMORY, model={"commitment": 0.0}),
     "commitment_1": Row(label="commitment weight 1", against="own", study=MEMORY, model={"commitment": 1.0}),
 }
-"""Name → row; the name is the partition."""
-DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")
-"""Rows of the method's components; also run without the canonical form."""
-SEEDED = (
-    *DECIDING,
-    "enc_dec_soft",
-    "enc_dec_mem",
-    *(f"proxy_{kind}" for kind in TITLES if kind != ProxyConfig().kind),
-    *(f"memory_{items}" for items in MEMORIES),
-    "global_0",
-    "local_0",
-    "own",
-)
+DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")  # also run without the canonical form
+SEEDED = {*DECIDING, "enc_dec_soft", "enc_dec_mem", "global_0", "local_0", "own"}
+SEEDED |= {name for name in ROWS if name.startswith(("proxy_", "memory_"))}
 """Rows that are run with every seed: those that claims of the paper compare, and the neighbour of the studies."""
 SEED = "-seed"  # before the seed in a name
-BOTH_SCORES = ("si_mem_rep", "final")
-"""Rows of Table V for brain MRI."""
+BOTH_SCORES = ("si_mem_rep", "final")  # rows of Table V for brain MRI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +108,14 @@ class Change:
     after: Any
 
     def __str__(self) -> str:
-        return f"{self.name} {_shown(self.before)} → {_shown(self.after)}"
+        values = (f"{one:g}" if isinstance(one, float) else str(one) for one in (self.before, self.after))
+        return f"{self.name} {' → '.join(values)}"
 
 
 def ablations(
-    canvases: Mapping[str, tuple[int, int]],
-    budget: Budget,
-    sizes: Sizes,
-    *,
-    names: Iterable[str] = ROWS,
-    seeds: Sequence[int] = (0,),
+    canvases: Canvases, budget: Budget, sizes: Sizes, *, names: Iterable[str] = ROWS, seeds: Sequence[int] = (0,)
 ) -> dict[str, Ablation]:
-    """The rows ``names`` on the canvases (name → training rows and columns).
+    """The rows ``names`` on the canvases.
 
     ``SEEDED`` rows come once per seed, with later seeds in the name; all others have the first seed. A row whose
     neighbour is not selected has none; a row that changes nothing at these sizes is left out.
@@ -160,47 +137,33 @@ def seedless(name: str) -> str:
     return name.partition(SEED)[0]
 
 
-def _made(name: str, canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes) -> Ablation:
-    chain = [name]
-    while ROWS[chain[-1]].against:
-        chain.append(ROWS[chain[-1]].against)
+def _made(name: str, canvases: Canvases, budget: Budget, sizes: Sizes) -> Ablation:
+    chain = [ROWS[name]]
+    while chain[0].against:
+        chain.insert(0, ROWS[chain[0].against])
     method, score, model, proxies, scale = "", "", MethodConfig(), ProxyConfig(), 1.0
     nominal = sqrt(prod(next(iter(canvases.values()))))  # px, side of the square of equal area
-    for row in (ROWS[one] for one in reversed(chain)):
+    for row in chain:
         if row.method:
             method, model = row.method, _bare(row.method, sizes)
-        proxies = replace(proxies, **row.proxy)
-        model, score = replace(model, **row.model), row.score or score
-        model = _deepened(model, row.deeper)
+        proxies, score = replace(proxies, **row.proxy), row.score or score
+        model = replace(model, **row.model)
+        if row.deeper:
+            widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
+            model = replace(model, widths=(*widths, *[widths[-1]] * row.deeper))  # type: ignore[call-arg]
         scale = row.side / nominal if row.side else scale
-    plan = {
-        canvas: CanvasTraining(
-            size=(_side(scale * height), _side(scale * width)), model=model, stages=_stages(method, budget)
-        )
-        for canvas, (height, width) in canvases.items()
-    }
-    training = TrainingPlan(method=method, canvases=plan)
-    row = ROWS[name]
+    every = max(1, min(100, budget.steps // 8))  # evaluated equally often in all rows
+    budgets = budget.stages(method).items()
+    stages = {stage: replace(one, evaluate_every=every, checkpoint_every=every) for stage, one in budgets}
+    scaled = {name: (min(TILE, round(scale * h)), min(TILE, round(scale * w))) for name, (h, w) in canvases.items()}
     return Ablation(
-        label=row.label,
-        training=training,
+        label=chain[-1].label,
+        training=plan(method, scaled, model, stages),
         proxies=proxies,
         score=score,
-        against=row.against,
-        study=row.study,
+        against=chain[-1].against,
+        study=chain[-1].study,
     )
-
-
-def _side(px: float) -> int:
-    return min(TILE, round(px))  # a tile has no more
-
-
-def _deepened(model: MethodConfig, halvings: int) -> MethodConfig:
-    """The method with additional widths, each like its last one."""
-    if not halvings:
-        return model
-    widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
-    return replace(model, widths=(*widths, *[widths[-1]] * halvings))  # type: ignore[call-arg]
 
 
 def _bare(method: str, sizes: Sizes) -> MethodConfig:
@@ -211,19 +174,11 @@ def _bare(method: str, sizes: Sizes) -> MethodConfig:
     return replace(model, memory_items=ITEMS) if isinstance(model, MemAEConfig) else model
 
 
-def _stages(method: str, budget: Budget) -> dict[str, TrainConfig]:
-    """The budget of the benchmark, evaluated equally often in all rows."""
-    every = max(1, min(100, budget.steps // 8))
-    rows = budget.stages(method)
-    return {name: replace(row, evaluate_every=every, checkpoint_every=every) for name, row in rows.items()}
-
-
 def differences(before: Ablation, after: Ablation) -> list[Change]:
     """Every field in which two experiments differ."""
     one, other = described(before), described(after)
-    names = [*one, *(name for name in other if name not in one)]
-    pairs = [(name, one.get(name), other.get(name)) for name in names]
-    return [Change(name=name, before=a, after=b) for name, a, b in pairs if a != b]
+    pairs = {name: (one.get(name), other.get(name)) for name in one | other}
+    return [Change(name=name, before=a, after=b) for name, (a, b) in pairs.items() if a != b]
 
 
 def changes(row: Ablation, rows: Mapping[str, Ablation]) -> list[Change]:
@@ -238,22 +193,16 @@ def described(row: Ablation) -> dict[str, Any]:
     """A whole experiment as field → value; fields that are equal on all canvases are listed once."""
     found: dict[str, Any] = {"method": row.training.method, "score": row.score, "seed": row.seed}
     found |= {f"proxies.{name}": value for name, value in row.proxies.to_json().items()}
-    plans = {canvas: _of_canvas(plan) for canvas, plan in row.training.canvases.items()}
-    for name in next(iter(plans.values())):
-        values = {canvas: plan[name] for canvas, plan in plans.items()}
+    canvases = {canvas: _of_canvas(own) for canvas, own in row.training.canvases.items()}
+    for name in next(iter(canvases.values())):
+        values = {canvas: own[name] for canvas, own in canvases.items()}
         alike = len(set(map(repr, values.values()))) == 1
         found |= {name: next(iter(values.values()))} if alike else {f"{c}.{name}": v for c, v in values.items()}
     return found
 
 
 def _of_canvas(plan: CanvasTraining) -> dict[str, Any]:
-    stages: Sequence[TrainConfig] = list(plan.stages.values())
-    optimiser = asdict(stages[0])
-    del optimiser["steps"]
-    found = {"size": plan.size, "steps": " + ".join(str(stage.steps) for stage in stages)}
-    found |= {f"training.{name}": value for name, value in optimiser.items()}
+    first = asdict(next(iter(plan.stages.values())))
+    found = {"size": plan.size, "steps": " + ".join(str(stage.steps) for stage in plan.stages.values())}
+    found |= {f"training.{name}": value for name, value in first.items() if name != "steps"}
     return found | {f"model.{name}": value for name, value in asdict(plan.model).items()}
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

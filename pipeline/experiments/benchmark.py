@@ -13,8 +13,7 @@ from models.method import MethodConfig
 from models.methods import METHODS
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
-from pipeline.experiments.lane import Baseline
-from pipeline.training import CanvasTraining, TrainingPlan
+from pipeline.experiments.lane import Baseline, Canvases, plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +31,9 @@ class Budget:
         share, rest = divmod(self.steps, len(names))
         common = self.one_cycle if kind.paper_rate is None else {"learning_rate": kind.paper_rate}
         every = max(1, min(100, share // 4))
-        return {
-            name: TrainConfig(
-                steps=share + (rest if name == names[-1] else 0),
-                batch_size=self.batch_size,
-                evaluate_every=every,
-                checkpoint_every=every,
-                **common,  # type: ignore[arg-type]
-            )
-            for name in names
-        }
+        common = {**common, "batch_size": self.batch_size, "evaluate_every": every, "checkpoint_every": every}
+        steps = {name: share + (rest if name == names[-1] else 0) for name in names}
+        return {name: TrainConfig(steps=steps[name], **common) for name in names}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +57,6 @@ class Sizes:
         return kind(**{field.name: sizes[field.name] for field in fields(kind) if field.name in sizes})
 
 
-SEEDS = (0, 1, 2)  # of rows that support a statement of the reports
 ONE_CYCLE: Mapping[str, object] = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
 SAMPLE_BUDGET = Budget(steps=20, batch_size=8, one_cycle=ONE_CYCLE)
 QUICK_BUDGET = Budget(steps=400, batch_size=16, one_cycle=ONE_CYCLE)
@@ -81,6 +72,7 @@ SAMPLE_SIZES = Sizes(
     discriminator_widths=(8, 12, 16, 16),
     search_steps=5,
 )
+SAMPLE_RUNS = (SAMPLE_BUDGET, SAMPLE_SIZES)
 QUICK_SIZES = Sizes(
     own=ProxyAnoConfig(widths=(24, 48, 64), adversarial=False),  # latent at a quarter of the side
     width=16,
@@ -105,17 +97,12 @@ PAPER_SIZES = Sizes(
 )
 
 
-def benchmark(
-    canvases: Mapping[str, tuple[int, int]], budget: Budget, sizes: Sizes, *, seeds: Sequence[int] = (0,)
-) -> dict[str, Baseline]:
-    """Every method on the canvases (name → training rows and columns), seed by seed; names hold later seeds."""
+def benchmark(canvases: Canvases, budget: Budget, sizes: Sizes, *, seeds: Sequence[int] = (0,)) -> dict[str, Baseline]:
+    """Every method on the canvases, seed by seed; names hold later seeds."""
     rows = {}
     for seed in seeds:
         for method, kind in METHODS.items():
-            plan = {
-                canvas: CanvasTraining(size=size, model=sizes.model(method), stages=budget.stages(method))
-                for canvas, size in canvases.items()
-            }
+            training = plan(method, canvases, sizes.model(method), budget.stages(method))
             name = f"{method}-seed{seed}" if seed else method
-            rows[name] = Baseline(label=kind.label, training=TrainingPlan(method=method, canvases=plan), seed=seed)
+            rows[name] = Baseline(label=kind.label, training=training, seed=seed)
     return rows

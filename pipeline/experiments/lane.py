@@ -1,9 +1,10 @@
-"""The frozen configuration of one lane, stage by stage."""
+"""The frozen configuration of one lane, stage by stage, and its variants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 from types import ModuleType
+from typing import Literal
 
 from models.method import MethodConfig
 from models.methods.proxyano_config import ProxyAnoConfig
@@ -22,9 +23,9 @@ from pipeline.store.versions import fingerprint
 from pipeline.tiles import normals, proxies, tiles
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import TrainingPlan
+from pipeline.training import CanvasTraining, TrainingPlan
 
-STEPS: Mapping[str, ModuleType] = {
+STEPS: Mapping[str, ModuleType] = {  # stage → module of its step, which holds the step's ``VERSION``
     "images": manifest,
     "tiles": tiles,
     "proxies": proxies,
@@ -38,12 +39,23 @@ STEPS: Mapping[str, ModuleType] = {
     "baseline_evaluations": evaluate,
     "ablations": evaluate,
 }
-"""Stage → module of its step, which holds the step's ``VERSION``."""
+SEEDS = (0, 1, 2)  # of rows that support a statement of the reports
+Canvases = Mapping[str, tuple[int, int]]  # name → training rows and columns
+IN_COLOUR = {"flat_field": "flat_field_rgb", "field_of_view": "field_of_view_rgb"}  # form → with three channels
+SAMPLE_SHARD = 32  # tiles: several shards even of so little data, so that both cores have work
+SAMPLE_RESAMPLES = 200  # of the bootstrap
+LEFT_OUT = ("canonical", "median", "slic")  # controls that take seconds an image; two of them are nulls too
 
 
 def step_version(stage: str) -> str:
     """Code version of the step of a stage."""
     return str(STEPS[stage].VERSION)
+
+
+def plan(method: str, canvases: Canvases, model: MethodConfig, stages: Mapping[str, TrainConfig]) -> TrainingPlan:
+    """A method with one network configuration and the same stages on every canvas."""
+    trained = {name: CanvasTraining(size=size, model=model, stages=stages) for name, size in canvases.items()}
+    return TrainingPlan(method=method, canvases=trained)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,46 +118,25 @@ class Lane:
         """Evaluation of a benchmark run: as the lane's own, with controls only for ``controls_with``."""
         if name == self.controls_with:
             return self.evaluation
-        bare: EvaluationConfig = replace(
-            self.evaluation,
-            scores=self._scores_of(self.baselines[name]),
-            controls=(),
-            nulls=(),
-            committee={},
-            pasted=None,
-        )
-        return bare
+        scores = self._scores_of(self.baselines[name])
+        return replace(self.evaluation, scores=scores, controls=(), nulls=(), committee={}, pasted=None)
 
     def judging_ablation(self, name: str) -> EvaluationConfig:
         """Evaluation of an ablation: one pass over the images, and for studies lesions on validation normals."""
         row, pasted = self.ablations[name], self.evaluation.pasted
-        return replace(
-            self.evaluation,
-            scores=self._scores_of(row),
-            controls=(),
-            nulls=(),
-            fidelity=False,
-            committee={},
-            flip_average=False,
-            pasted=replace(pasted, split="val") if row.study and pasted is not None else None,
-        )
+        pasted = replace(pasted, split="val") if row.study and pasted is not None else None
+        once = replace(self.evaluation, scores=self._scores_of(row), controls=(), nulls=(), committee={}, pasted=pasted)
+        return replace(once, fidelity=False, flip_average=False)
 
     def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:
         """The lane's scores for a run that trains at another size, with lengths scaled to its pixels."""
-        sizes = {
-            canvas: (row.training.canvases[canvas].size, plan.size) for canvas, plan in self.training.canvases.items()
-        }
-        factors = {canvas: sqrt(prod(own) / prod(lane)) for canvas, (own, lane) in sizes.items()}
+        own, lane = row.training.canvases, self.training.canvases
+        factors = {canvas: sqrt(prod(own[canvas].size) / prod(lane[canvas].size)) for canvas in lane}
         return {canvas: score.scaled(factors[canvas]) for canvas, score in self.evaluation.scores.items()}
-
-    def named(self, stage: str, name: str) -> Baseline:
-        """One run of the benchmark or of the ablations."""
-        rows: Mapping[str, Baseline] = self.ablations if stage == "ablations" else self.baselines
-        return rows[name]
 
     def baseline_version(self, stage: str, name: str) -> str:
         """Code version of one run of the benchmark or the ablations; it does not depend on other runs."""
-        row = self.named(stage, name)
+        row = self.ablations[name] if stage == "ablations" else self.baselines[name]
         plans = {stage: row.training.of_stage(stage) for stage in row.training.stages}
         own: object = self.judging(name) if stage == "baseline_evaluations" else plans
         if isinstance(row, Ablation):
@@ -173,10 +164,54 @@ class UserDatasetBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A named set of lanes."""
+    """A set of lanes."""
 
-    name: str
     reason: str  # what it is for
     lanes: Mapping[str, Lane]
     user_datasets: UserDatasetBudget
     form_off: Mapping[str, Lane] = field(default_factory=dict)  # data set → its benchmark without a canonical form
+
+
+def with_split(lane: Lane, protocol: Literal["leak_free", "paper_random"], seed: int) -> Lane:
+    """The lane with another split; ``paper_random`` leaks near-duplicates, and its report says so."""
+    images: ImagesConfig = replace(lane.images, protocol=protocol, split_seed=seed)
+    return replace(lane, images=images)
+
+
+def in_colour(lane: Lane) -> Lane:
+    """The lane with RGB tiles if its form has a colour version; other lanes are returned unchanged."""
+    if lane.tiles.form not in IN_COLOUR:
+        return lane
+
+    def three_channels(plan: TrainingPlan) -> TrainingPlan:
+        models = {name: replace(canvas.model, channels=3) for name, canvas in plan.canvases.items()}
+        canvases = {name: replace(canvas, model=models[name]) for name, canvas in plan.canvases.items()}
+        return TrainingPlan(method=plan.method, canvases=canvases)
+
+    return replace(
+        lane,
+        tiles=replace(lane.tiles, form=IN_COLOUR[lane.tiles.form]),
+        training=three_channels(lane.training),
+        members={name: three_channels(plan) for name, plan in lane.members.items()},
+        baselines={name: replace(row, training=three_channels(row.training)) for name, row in lane.baselines.items()},
+    )
+
+
+def cheaper(evaluation: EvaluationConfig) -> EvaluationConfig:
+    """For ``sample``, which shows the product at work; its figures say nothing about a method.
+
+    Few resamples, one copy of each normal for pixel classifiers, half the line filters, no ``LEFT_OUT``.
+    """
+
+    def shorter(score: ScoreConfig) -> ScoreConfig:
+        return replace(score, lines=score.lines[::2])
+
+    controls = []
+    for control in evaluation.controls:
+        options = dict(control.options)
+        if control.name == "pixel_classifier":
+            options["config"] = replace(options["config"], copies=1)
+        if control.name not in LEFT_OUT:
+            controls.append(replace(control, score=shorter(control.score), options=options))
+    scores = {canvas: shorter(score) for canvas, score in evaluation.scores.items()}
+    return replace(evaluation, scores=scores, controls=tuple(controls), resamples=SAMPLE_RESAMPLES)

@@ -4,88 +4,58 @@ from dataclasses import replace
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from pipeline.experiments.ablations import BOTH_SCORES, ROWS, ablations
-from pipeline.experiments.benchmark import (
-    LONG_BUDGET,
-    QUICK_BUDGET,
-    QUICK_DEEP,
-    QUICK_SIZES,
-    QUICK_SLIM,
-    SAMPLE_BUDGET,
-    SAMPLE_SIZES,
-    SEEDS,
-)
-from pipeline.experiments.lane import Lane, Preset
+from pipeline.experiments.benchmark import LONG_BUDGET, QUICK_BUDGET, QUICK_DEEP, QUICK_SIZES, QUICK_SLIM, SAMPLE_RUNS
+from pipeline.experiments.lane import SAMPLE_SHARD, SEEDS, Lane, Preset
 from pipeline.experiments.lanes import brain_mri, idrid, oct, plain, user_dataset
-from pipeline.training import CanvasTraining
 
-PATIENCE = 15
-"""Evaluations on validation normals without improvement, before the learning rate falls to zero."""
+PATIENCE = 15  # evaluations on validation normals without improvement, before the learning rate falls to zero
 MOST_STEPS = {"stage1": 12000, "stage2": 9000}
 
 
 def full(lane: Lane) -> Lane:
     """The lane with the adversarial loss, trained until validation says that it has converged; no ablations."""
-    canvases = {name: _converged(plan) for name, plan in lane.training.canvases.items()}
+    judged = {"adversarial": True, "generator_loss": "non_saturating", "discriminator_widths": (16, 32, 64, 64)}
+    canvases = {}
+    for canvas, own in lane.training.canvases.items():
+        stages = {
+            name: replace(stage, steps=MOST_STEPS[name], schedule="plateau", patience=PATIENCE)
+            for name, stage in own.stages.items()
+        }
+        canvases[canvas] = replace(own, model=ProxyAnoConfig.from_json(own.model.to_json() | judged), stages=stages)
     return replace(lane, training=replace(lane.training, canvases=canvases), ablations={})
 
 
-def _converged(plan: CanvasTraining) -> CanvasTraining:
-    judged = {"adversarial": True, "generator_loss": "non_saturating", "discriminator_widths": (16, 32, 64, 64)}
-    stages = {
-        name: replace(stage, steps=MOST_STEPS[name], schedule="plateau", patience=PATIENCE)
-        for name, stage in plan.stages.items()
-    }
-    return replace(plan, model=ProxyAnoConfig.from_json(plan.model.to_json() | judged), stages=stages)
-
-
 QUICK_LANES = {"brain_mri": brain_mri.QUICK, "oct": oct.QUICK, "idrid": idrid.QUICK}
-FULL_LANES = {name: full(lane) for name, lane in QUICK_LANES.items()}
-FULL_ABLATIONS = {
+LONG_ABLATIONS = {
     "brain_mri": ablations({"head": (64, 64)}, LONG_BUDGET, QUICK_DEEP, names=BOTH_SCORES, seeds=SEEDS),
     "oct": ablations({"wide": (64, 64), "tight": (32, 128)}, LONG_BUDGET, QUICK_SLIM, seeds=SEEDS),
+    "idrid": {},
 }
-
-PRESETS: dict[str, Preset] = {
+PRESETS = {
     "sample": Preset(
-        name="sample",
         reason="the built-in sample in minutes: drawings that small networks learn to reconstruct and to repair",
         lanes={"brain_mri": brain_mri.SAMPLE, "oct": oct.SAMPLE, "idrid": idrid.SAMPLE},
         user_datasets=user_dataset.SAMPLE,
-        form_off={
-            "oct": plain.form_off(
-                SAMPLE_BUDGET, SAMPLE_SIZES, ablation_budget=SAMPLE_BUDGET, ablation_sizes=SAMPLE_SIZES, shard=32
-            )
-        },
+        form_off={"oct": plain.form_off(SAMPLE_RUNS, SAMPLE_RUNS, shard=SAMPLE_SHARD)},
     ),
     "quick": Preset(
-        name="quick",
         reason="real data on two CPU cores: canonical forms, 128 px training, no adversarial loss",
         lanes=QUICK_LANES,
         user_datasets=user_dataset.QUICK,
-        form_off={
-            "oct": plain.form_off(
-                QUICK_BUDGET, QUICK_SIZES, ablation_budget=QUICK_BUDGET, ablation_sizes=QUICK_SLIM, seeds=SEEDS
-            )
-        },
+        form_off={"oct": plain.form_off((QUICK_BUDGET, QUICK_SIZES), (QUICK_BUDGET, QUICK_SLIM), seeds=SEEDS)},
     ),
     "full": Preset(
-        name="full",
         reason="quick's lanes trained until validation says that they converged, adversarial loss on",
-        lanes={name: replace(lane, ablations=FULL_ABLATIONS.get(name, {})) for name, lane in FULL_LANES.items()},
+        lanes={name: replace(full(lane), ablations=LONG_ABLATIONS[name]) for name, lane in QUICK_LANES.items()},
         user_datasets=user_dataset.FULL,
-        form_off={
-            "oct": plain.form_off(
-                QUICK_BUDGET, QUICK_SIZES, ablation_budget=LONG_BUDGET, ablation_sizes=QUICK_SLIM, seeds=SEEDS
-            )
-        },
+        form_off={"oct": plain.form_off((QUICK_BUDGET, QUICK_SIZES), (LONG_BUDGET, QUICK_SLIM), seeds=SEEDS)},
     ),
     "paper": Preset(
-        name="paper",
         reason="the paper's sizes and weights, canonical forms off; meant for a GPU",
         lanes={
-            "brain_mri": plain.paper(ablation_names=BOTH_SCORES, seeds=SEEDS),
-            "oct": plain.paper(ablation_names=tuple(ROWS), seeds=SEEDS),
-            "idrid": plain.paper("field_of_view", "field", idrid.QUICK.evaluation, seeds=SEEDS),
+            "brain_mri": plain.paper(names=BOTH_SCORES),
+            "oct": plain.paper(names=ROWS),
+            "idrid": plain.paper("field_of_view", "field", idrid.QUICK.evaluation),
         },
         user_datasets=user_dataset.PAPER,
     ),

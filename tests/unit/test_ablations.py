@@ -8,7 +8,7 @@ import torch
 from models.methods import METHODS, build
 from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ROWS, SEEDED, STUDIES, changes, differences
 from pipeline.experiments.presets import PRESETS
-from pipeline.reports.ablations.paper import CLAIMS, PRINTED
+from pipeline.reports.kit.paper import CLAIMS, PRINTED
 
 ONE_THING = {
     ("method",),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pipeline.data.checks import raw_files, verify
 
+from pipeline.data.checks import raw_files, verify
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.store.lineage import chain, closure, named, unknown
 from pipeline.store.versions import MARKER, Provenance, RawInput, Store, Version

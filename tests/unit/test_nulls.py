@@ -147,14 +147,14 @@ def test_pixels_are_compared_over_the_same_resamples(own, groups, words):
 
 
 def test_every_lane_has_the_row_without_the_network_and_no_run_of_the_benchmark_pays_for_it():
-    for preset in PRESETS.values():
+    for name, preset in PRESETS.items():
         for lane in preset.lanes.values():
-            left_out = {"similar_mean"} if preset.name == "sample" else set()
+            left_out = {"similar_mean"} if name == "sample" else set()
             assert set(NULLS) - set(lane.evaluation.nulls) <= left_out
-            for name in lane.baselines:
-                judged = lane.judging(name)
+            for run in lane.baselines:
+                judged = lane.judging(run)
                 assert judged.fidelity, "what every method does to images is measured"
-                assert name == lane.controls_with or judged.nulls == ()
+                assert run == lane.controls_with or judged.nulls == ()
     assert {kind_of(f"null_{name}") for name in NULLS} == {"null"}
     assert all(title(f"null_{name}").endswith("instead of Î") for name in NULLS)
     with pytest.raises(ConfigError, match=r"nulls: expected some of .*got \['magic'\]"):

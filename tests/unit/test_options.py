@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.experiments.options import in_colour, with_split
+from pipeline.experiments.lane import in_colour, with_split
 from pipeline.experiments.presets import PRESETS
 from pipeline.forms import FORMS
 

@@ -7,8 +7,7 @@ import pytest
 
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import write_evaluation
-from pipeline.reports.results.gather import Run, results
-from pipeline.reports.results.publish import tables
+from pipeline.reports.results import Run, results, tables
 from pipeline.store.versions import Store
 
 

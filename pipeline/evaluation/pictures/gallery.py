@@ -28,9 +28,9 @@ def write_comparison(
     """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
 
     The resamples are bootstrap AUROCs (subset ``all``) of the pixel scores of the method and of the committee;
-    resample r draws the same groups for every method, so differences of two are paired. The gallery holds the images of ``chosen`` for each canvas c:
-    ``<c>/input``, ``<c>/proxy`` (predicted) and ``<c>/reconstruction`` (n, H, W) uint8, ``<c>/map`` (n, H, W)
-    standardised scores, float16, and where there are masks ``<c>/truth`` bool.
+    resample r draws the same groups for every method, so differences of two are paired. The gallery holds the images
+    of ``chosen`` for each canvas c: ``<c>/input``, ``<c>/proxy`` (predicted) and ``<c>/reconstruction`` (n, H, W)
+    uint8, ``<c>/map`` (n, H, W) standardised scores, float16, and where there are masks ``<c>/truth`` bool.
     """
     kept = (method.method, COMMITTEE)
     own = {column: curve for column, curve in curves.items() if ScoreName.parse(column).method in kept}

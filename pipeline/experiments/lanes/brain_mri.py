@@ -18,12 +18,10 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.ablations import BOTH_SCORES, ablations
-from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_DEEP, SAMPLE_BUDGET, SAMPLE_SIZES, SEEDS, benchmark
-from pipeline.experiments.lane import Lane
-from pipeline.experiments.sample import SHARD, cheaper
+from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_DEEP, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
+from pipeline.experiments.lane import SAMPLE_SHARD, SEEDS, Lane, cheaper, plan
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 MODEL = ProxyAnoConfig(
     widths=(16, 32, 64),  # stage 1: latent at a quarter of the side
@@ -46,7 +44,13 @@ STAGE = TrainConfig(
     move=0.05,
     tone=0.1,
 )
-DENOISING = TrainConfig(
+STAGES = {
+    "stage1": replace(STAGE, steps=2800),
+    # last weights: validation has normals only, and repairing costs them a little
+    "stage2": replace(STAGE, steps=1800, keep_best=False),
+}
+DENOISING = DenoisingConfig(widths=(16, 32, 48, 64, 64), latent_dim=64)
+DENOISING_STAGE = TrainConfig(
     steps=1600,
     batch_size=16,
     learning_rate=2e-3,
@@ -66,16 +70,13 @@ CLASSIFIER = ClassifierConfig(
     lesions=LesionConfig(radius=(0.02, 0.4), strength=(0.08, 0.9), count=(1, 3)),
     copies=4,
 )
+CLASSIFIER_SCORE = ScoreConfig(sigma=1.0, worst=0.3)
 CONTROLS = (
     Control(name="pca", canvas="head", size=(64, 64), score=AT_64_BESIDE, options={"components": 24, "mirrored": True}),
     Control(name="patch_neighbour", canvas="head", size=(64, 64), score=AT_64, options={"own_mirror": 3}),
     Control(name="nearest", canvas="head", size=(64, 64), score=AT_64),
     Control(
-        name="pixel_classifier",
-        canvas="head",
-        size=(64, 64),
-        score=ScoreConfig(sigma=1.0, worst=0.3),
-        options={"config": CLASSIFIER},
+        name="pixel_classifier", canvas="head", size=(64, 64), score=CLASSIFIER_SCORE, options={"config": CLASSIFIER}
     ),
     Control(name="brightness", canvas="head", size=(64, 64)),
     Control(name="centre", canvas="head", size=(64, 64)),
@@ -84,32 +85,8 @@ CONTROLS = (
 QUICK = Lane(
     tiles=TilesConfig(form="inner_head"),
     proxies=ProxyConfig(compactness=0.25, sizes={"head": (128, 128)}),
-    training=TrainingPlan(
-        method="proxyano",
-        canvases={
-            "head": CanvasTraining(
-                size=(128, 128),
-                model=MODEL,
-                stages={
-                    "stage1": replace(STAGE, steps=2800),
-                    # last weights: validation has normals only, and repairing costs them a little
-                    "stage2": replace(STAGE, steps=1800, keep_best=False),
-                },
-            )
-        },
-    ),
-    members={
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={
-                "head": CanvasTraining(
-                    size=(64, 64),
-                    model=DenoisingConfig(widths=(16, 32, 48, 64, 64), latent_dim=64),
-                    stages={"stage1": DENOISING},
-                )
-            },
-        )
-    },
+    training=plan("proxyano", {"head": (128, 128)}, MODEL, STAGES),
+    members={"denoising": plan("denoising", {"head": (64, 64)}, DENOISING, {"stage1": DENOISING_STAGE})},
     evaluation=EvaluationConfig(
         scores={"head": SCORE},
         flip_average=True,
@@ -132,46 +109,24 @@ SAMPLE_MODEL = replace(
     maker_radius=(0.05, 0.3),
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=3e-3, move=0.03, tone=0.0)
+SAMPLE_HEAD = {"stage1": replace(SAMPLE_STAGE, steps=400), "stage2": replace(SAMPLE_STAGE, steps=240, keep_best=False)}
+SAMPLE_DENOISING = DenoisingConfig(widths=(8, 16, 16), latent_dim=16)
+SAMPLE_DENOISING_STAGE = TrainConfig(
+    steps=150,
+    batch_size=16,
+    learning_rate=2e-3,
+    schedule="one_cycle",
+    precision="bf16-mixed",
+    evaluate_every=20,
+    checkpoint_every=20,
+    log_every=10,
+)
 SAMPLE = replace(
     QUICK,
-    tiles=TilesConfig(form="inner_head", shard=SHARD),
+    tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"head": (64, 64)}),
-    training=TrainingPlan(
-        method="proxyano",
-        canvases={
-            "head": CanvasTraining(
-                size=(64, 64),
-                model=SAMPLE_MODEL,
-                stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=400),
-                    "stage2": replace(SAMPLE_STAGE, steps=240, keep_best=False),
-                },
-            )
-        },
-    ),
-    members={
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={
-                "head": CanvasTraining(
-                    size=(64, 64),
-                    model=DenoisingConfig(widths=(8, 16, 16), latent_dim=16),
-                    stages={
-                        "stage1": TrainConfig(
-                            steps=150,
-                            batch_size=16,
-                            learning_rate=2e-3,
-                            schedule="one_cycle",
-                            precision="bf16-mixed",
-                            evaluate_every=20,
-                            checkpoint_every=20,
-                            log_every=10,
-                        )
-                    },
-                )
-            },
-        )
-    },
+    training=plan("proxyano", {"head": (64, 64)}, SAMPLE_MODEL, SAMPLE_HEAD),
+    members={"denoising": plan("denoising", {"head": (64, 64)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(replace(QUICK.evaluation, scores={"head": AT_64_BESIDE})),
     baselines=benchmark({"head": (64, 64)}, SAMPLE_BUDGET, SAMPLE_SIZES),
     ablations=ablations({"head": (64, 64)}, SAMPLE_BUDGET, SAMPLE_SIZES, names=BOTH_SCORES),

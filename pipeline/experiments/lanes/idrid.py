@@ -18,11 +18,9 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_DEEP, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
-from pipeline.experiments.lane import Lane
-from pipeline.experiments.sample import SHARD, cheaper
+from pipeline.experiments.lane import SAMPLE_SHARD, Lane, cheaper, plan
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 MODEL = ProxyAnoConfig(
     contrast=4.0,  # flat-field tiles use a tenth of the value range
@@ -44,6 +42,15 @@ STAGE = TrainConfig(
     precision="bf16-mixed",
     gradient_clip=0.5,  # ten times the usual norm late in stage 1
 )
+STAGES = {
+    "stage1": replace(STAGE, steps=2600),
+    # last weights: validation has normals only, and repairing costs them a little
+    "stage2": replace(STAGE, steps=1600, keep_best=False),
+}
+DENOISING = DenoisingConfig(widths=(24, 48, 64, 64, 64), latent_dim=64)
+DENOISING_STAGE = TrainConfig(
+    steps=200, batch_size=16, learning_rate=2e-3, schedule="one_cycle", precision="bf16-mixed"
+)
 
 PLAIN = ScoreConfig(signed=True, sigma=1.0, worst=0.005, mirrored=False, smooth=16.0, rare=0.15, severity=0.2)
 SCORE = replace(PLAIN, fine=True, lines=(9, 17, 33, 66), smooth=32.0, map_sigma=2.0)
@@ -62,13 +69,8 @@ CLASSIFIER = ClassifierConfig(
     pixels=4500,
     flatten=True,
 )
-LEARNED = Control(
-    name="pixel_classifier",
-    canvas="field",
-    size=FULL,
-    score=CLASSIFIER_SCORE,
-    options={"config": CLASSIFIER, "raw": True},
-)
+OPTIONS = {"config": CLASSIFIER, "raw": True}
+LEARNED = Control(name="pixel_classifier", canvas="field", size=FULL, score=CLASSIFIER_SCORE, options=OPTIONS)
 FIXED = (
     Control(name="line_blob", canvas="field", size=FULL, score=SCORE, options={"neutral": 128}),
     Control(name="canonical", canvas="field", size=FULL, score=PLAIN, options={"neutral": 128}),
@@ -82,39 +84,9 @@ FIXED = (
 QUICK = Lane(
     tiles=TilesConfig(form="flat_field"),
     proxies=ProxyConfig(compactness=0.25, sizes={"field": (128, 128)}),
-    training=TrainingPlan(
-        method="proxyano",
-        canvases={
-            "field": CanvasTraining(
-                size=(128, 128),
-                model=MODEL,
-                stages={
-                    "stage1": replace(STAGE, steps=2600),
-                    # last weights: validation has normals only, and repairing costs them a little
-                    "stage2": replace(STAGE, steps=1600, keep_best=False),
-                },
-            )
-        },
-    ),
+    training=plan("proxyano", {"field": (128, 128)}, MODEL, STAGES),
     members={  # a row for comparison; the committee leaves it out
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={
-                "field": CanvasTraining(
-                    size=(128, 128),
-                    model=DenoisingConfig(widths=(24, 48, 64, 64, 64), latent_dim=64),
-                    stages={
-                        "stage1": TrainConfig(
-                            steps=200,
-                            batch_size=16,
-                            learning_rate=2e-3,
-                            schedule="one_cycle",
-                            precision="bf16-mixed",
-                        )
-                    },
-                )
-            },
-        )
+        "denoising": plan("denoising", {"field": (128, 128)}, DENOISING, {"stage1": DENOISING_STAGE})
     },
     evaluation=EvaluationConfig(
         scores={"field": SCORE},
@@ -142,46 +114,15 @@ SAMPLE_MODEL = replace(
     maker_strength=(0.15, 0.8),
 )
 SAMPLE_STAGE = replace(STAGE, learning_rate=4e-3)
+SAMPLE_FIELD = {"stage1": replace(SAMPLE_STAGE, steps=640), "stage2": replace(SAMPLE_STAGE, steps=460, keep_best=False)}
+SAMPLE_DENOISING = DenoisingConfig(widths=(8, 16, 16), latent_dim=16)
+SAMPLE_DENOISING_STAGE = replace(DENOISING_STAGE, steps=300, evaluate_every=20, checkpoint_every=20, log_every=10)
 SAMPLE = replace(
     QUICK,
-    tiles=TilesConfig(form="flat_field", shard=SHARD),
+    tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
     proxies=ProxyConfig(compactness=0.25, sizes={"field": (32, 32)}),
-    training=TrainingPlan(
-        method="proxyano",
-        canvases={
-            "field": CanvasTraining(
-                size=(32, 32),
-                model=SAMPLE_MODEL,
-                stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=640),
-                    "stage2": replace(SAMPLE_STAGE, steps=460, keep_best=False),
-                },
-            )
-        },
-    ),
-    members={
-        "denoising": TrainingPlan(
-            method="denoising",
-            canvases={
-                "field": CanvasTraining(
-                    size=(32, 32),
-                    model=DenoisingConfig(widths=(8, 16, 16), latent_dim=16),
-                    stages={
-                        "stage1": TrainConfig(
-                            steps=300,
-                            batch_size=16,
-                            learning_rate=2e-3,
-                            schedule="one_cycle",
-                            precision="bf16-mixed",
-                            evaluate_every=20,
-                            checkpoint_every=20,
-                            log_every=10,
-                        )
-                    },
-                )
-            },
-        )
-    },
+    training=plan("proxyano", {"field": (32, 32)}, SAMPLE_MODEL, SAMPLE_FIELD),
+    members={"denoising": plan("denoising", {"field": (32, 32)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(
         replace(QUICK.evaluation, controls=(replace(LEARNED, size=(64, 64)), *FIXED), nulls=("median", "slic"))
     ),

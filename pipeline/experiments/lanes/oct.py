@@ -16,17 +16,8 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
 from pipeline.experiments.ablations import ablations
-from pipeline.experiments.benchmark import (
-    QUICK_BUDGET,
-    QUICK_SIZES,
-    QUICK_SLIM,
-    SAMPLE_BUDGET,
-    SAMPLE_SIZES,
-    SEEDS,
-    benchmark,
-)
-from pipeline.experiments.lane import Lane
-from pipeline.experiments.sample import SHARD, cheaper
+from pipeline.experiments.benchmark import QUICK_BUDGET, QUICK_SIZES, QUICK_SLIM, SAMPLE_BUDGET, SAMPLE_SIZES, benchmark
+from pipeline.experiments.lane import SAMPLE_SHARD, SEEDS, Lane, cheaper, plan
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 from pipeline.training import CanvasTraining, TrainingPlan
@@ -67,6 +58,7 @@ SEGMENTATION_STAGE = TrainConfig(
     weight_average=0.99,
     keep_best=False,  # anomalies are drawn without end: the averaged last weights are the best ones
 )
+SMALL = {"wide": (64, 64), "tight": (32, 128)}  # of members, benchmark and ablations
 
 AT_64 = ScoreConfig(sigma=1.0, worst=0.01, minus_mean=True)  # of controls and members, which train at 64 px
 SCORE = replace(AT_64, sigma=2.0)  # ProxyAno trains at 128 px
@@ -83,22 +75,8 @@ CONTROLS = (
 QUICK = Lane(
     tiles=TilesConfig(form="bruch_membrane"),
     proxies=ProxyConfig(compactness=0.25, sizes={"wide": (128, 128), "tight": (64, 256)}),
-    training=TrainingPlan(
-        method="proxyano",
-        canvases={
-            "wide": CanvasTraining(size=(128, 128), model=MODEL, stages=STAGES),
-            "tight": CanvasTraining(size=(64, 256), model=MODEL, stages=STAGES),
-        },
-    ),
-    members={
-        "segmentation": TrainingPlan(
-            method="segmentation",
-            canvases={
-                "wide": CanvasTraining(size=(64, 64), model=SEGMENTATION, stages={"stage1": SEGMENTATION_STAGE}),
-                "tight": CanvasTraining(size=(32, 128), model=SEGMENTATION, stages={"stage1": SEGMENTATION_STAGE}),
-            },
-        )
-    },
+    training=plan("proxyano", {"wide": (128, 128), "tight": (64, 256)}, MODEL, STAGES),
+    members={"segmentation": plan("segmentation", SMALL, SEGMENTATION, {"stage1": SEGMENTATION_STAGE})},
     evaluation=EvaluationConfig(
         scores={"wide": SCORE, "tight": SCORE},
         flip_average=True,
@@ -108,8 +86,8 @@ QUICK = Lane(
         committee={"segmentation": 1.0, "pca": 1.0},
         pasted=PastedConfig(lesions=LesionConfig(radius=(0.04, 0.12), strength=(0.15, 0.3), kinds=KINDS)),
     ),
-    baselines=benchmark({"wide": (64, 64), "tight": (32, 128)}, QUICK_BUDGET, QUICK_SIZES, seeds=SEEDS),
-    ablations=ablations({"wide": (64, 64), "tight": (32, 128)}, QUICK_BUDGET, QUICK_SLIM, seeds=SEEDS),
+    baselines=benchmark(SMALL, QUICK_BUDGET, QUICK_SIZES, seeds=SEEDS),
+    ablations=ablations(SMALL, QUICK_BUDGET, QUICK_SLIM, seeds=SEEDS),
 )
 
 SAMPLE_MODEL = replace(
@@ -122,49 +100,25 @@ SAMPLE_MODEL = replace(
     maker_strength=(0.15, 0.8),
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=4e-3)
+SAMPLE_WIDE = {"stage1": replace(SAMPLE_STAGE, steps=160), "stage2": replace(SAMPLE_STAGE, steps=100, keep_best=False)}
+SAMPLE_TIGHT = {"stage1": replace(SAMPLE_STAGE, steps=150), "stage2": replace(SAMPLE_STAGE, steps=80, keep_best=False)}
 SAMPLE_SEGMENTATION = replace(SEGMENTATION, widths=(8, 16, 16))
 SAMPLE_SEGMENTATION_STAGE = replace(
     SEGMENTATION_STAGE, steps=40, batch_size=16, evaluate_every=20, checkpoint_every=20, log_every=10
 )
 SAMPLE = replace(
     QUICK,
-    tiles=TilesConfig(form="bruch_membrane", shard=SHARD),
-    proxies=ProxyConfig(compactness=0.25, sizes={"wide": (64, 64), "tight": (32, 128)}),
+    tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
+    proxies=ProxyConfig(compactness=0.25, sizes=SMALL),
     training=TrainingPlan(
         method="proxyano",
         canvases={
-            "wide": CanvasTraining(
-                size=(64, 64),
-                model=SAMPLE_MODEL,
-                stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=160),
-                    "stage2": replace(SAMPLE_STAGE, steps=100, keep_best=False),
-                },
-            ),
-            "tight": CanvasTraining(
-                size=(32, 128),
-                model=SAMPLE_MODEL,
-                stages={
-                    "stage1": replace(SAMPLE_STAGE, steps=150),
-                    "stage2": replace(SAMPLE_STAGE, steps=80, keep_best=False),
-                },
-            ),
+            "wide": CanvasTraining(size=(64, 64), model=SAMPLE_MODEL, stages=SAMPLE_WIDE),
+            "tight": CanvasTraining(size=(32, 128), model=SAMPLE_MODEL, stages=SAMPLE_TIGHT),
         },
     ),
-    members={
-        "segmentation": TrainingPlan(
-            method="segmentation",
-            canvases={
-                "wide": CanvasTraining(
-                    size=(64, 64), model=SAMPLE_SEGMENTATION, stages={"stage1": SAMPLE_SEGMENTATION_STAGE}
-                ),
-                "tight": CanvasTraining(
-                    size=(32, 128), model=SAMPLE_SEGMENTATION, stages={"stage1": SAMPLE_SEGMENTATION_STAGE}
-                ),
-            },
-        )
-    },
+    members={"segmentation": plan("segmentation", SMALL, SAMPLE_SEGMENTATION, {"stage1": SAMPLE_SEGMENTATION_STAGE})},
     evaluation=cheaper(replace(QUICK.evaluation, scores={"wide": AT_64, "tight": AT_64})),
-    baselines=benchmark({"wide": (64, 64), "tight": (32, 128)}, SAMPLE_BUDGET, SAMPLE_SIZES),
-    ablations=ablations({"wide": (64, 64), "tight": (32, 128)}, SAMPLE_BUDGET, SAMPLE_SIZES),
+    baselines=benchmark(SMALL, SAMPLE_BUDGET, SAMPLE_SIZES),
+    ablations=ablations(SMALL, SAMPLE_BUDGET, SAMPLE_SIZES),
 )

@@ -1,5 +1,7 @@
 """A lane without a canonical form: what the ``paper`` preset trains on, and the benchmark with the form off."""
 
+from collections.abc import Iterable
+
 from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
@@ -9,9 +11,8 @@ from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.experiments.ablations import DECIDING, ablations
 from pipeline.experiments.benchmark import ONE_CYCLE, PAPER_BUDGET, PAPER_SIZES, Budget, Sizes, benchmark
-from pipeline.experiments.lane import Lane
+from pipeline.experiments.lane import SEEDS, Lane, plan
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 SCORE = ScoreConfig(sigma=2.0, worst=0.05)  # settled with test results in view (docs/decisions/0005)
 EVALUATION = EvaluationConfig(
@@ -26,46 +27,32 @@ EVALUATION = EvaluationConfig(
 
 
 def form_off(
-    budget: Budget,
-    sizes: Sizes,
-    *,
-    ablation_budget: Budget,
-    ablation_sizes: Sizes,
-    shard: int = 128,
-    seeds: tuple[int, ...] = (0,),
+    runs: tuple[Budget, Sizes], rows: tuple[Budget, Sizes], *, shard: int = 128, seeds: tuple[int, ...] = (0,)
 ) -> Lane:
-    """The benchmark and the deciding ablations on whole images: what the canonical form gives, and what the method."""
-    canvases = {"image": (64, 64)}
-    own = CanvasTraining(size=(64, 64), model=sizes.own, stages=budget.stages("proxyano"))
+    """Benchmark ``runs`` and deciding ablation ``rows`` on whole images: what the form gives, and what the method."""
+    canvases, (budget, sizes) = {"image": (64, 64)}, runs
     return Lane(
         tiles=TilesConfig(form="plain", shard=shard),
-        training=TrainingPlan(method="proxyano", canvases={"image": own}),
+        training=plan("proxyano", canvases, sizes.own, budget.stages("proxyano")),
         evaluation=EVALUATION,
-        baselines=benchmark(canvases, budget, sizes),
-        ablations=ablations(canvases, ablation_budget, ablation_sizes, names=DECIDING, seeds=seeds),
+        baselines=benchmark(canvases, *runs),
+        ablations=ablations(canvases, *rows, names=DECIDING, seeds=seeds),
         controls_with="proxyano",
     )
 
 
 def paper(
-    form: str = "plain",
-    canvas: str = "image",
-    evaluation: EvaluationConfig = EVALUATION,
-    *,
-    ablation_names: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (0,),
+    form: str = "plain", canvas: str = "image", evaluation: EvaluationConfig = EVALUATION, names: Iterable[str] = ()
 ) -> Lane:
-    """The paper's sizes, weights and rates; one canvas a tile."""
+    """The paper's sizes, weights and rates; one canvas a tile; ``names``: its ablations."""
     canvases = {canvas: (256, 256)}
     stage = TrainConfig(steps=20000, batch_size=16, learning_rate=1e-3, patience=20)
     denoising = TrainConfig(**{**ONE_CYCLE, "steps": 40000, "batch_size": 16, "learning_rate": 1e-3})  # type: ignore[arg-type]
-    own = CanvasTraining(size=(256, 256), model=ProxyAnoConfig(), stages={"stage1": stage, "stage2": stage})
-    other = CanvasTraining(size=(256, 256), model=DenoisingConfig(latent_dim=64), stages={"stage1": denoising})
     return Lane(
         tiles=TilesConfig(form=form),
-        training=TrainingPlan(method="proxyano", canvases={canvas: own}),
-        members={"denoising": TrainingPlan(method="denoising", canvases={canvas: other})},
+        training=plan("proxyano", canvases, ProxyAnoConfig(), {"stage1": stage, "stage2": stage}),
+        members={"denoising": plan("denoising", canvases, DenoisingConfig(latent_dim=64), {"stage1": denoising})},
         evaluation=evaluation,
-        baselines=benchmark(canvases, PAPER_BUDGET, PAPER_SIZES, seeds=seeds),
-        ablations=ablations(canvases, PAPER_BUDGET, PAPER_SIZES, names=ablation_names, seeds=seeds),
+        baselines=benchmark(canvases, PAPER_BUDGET, PAPER_SIZES, seeds=SEEDS),
+        ablations=ablations(canvases, PAPER_BUDGET, PAPER_SIZES, names=names, seeds=SEEDS),
     )

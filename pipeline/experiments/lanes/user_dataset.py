@@ -3,13 +3,10 @@
 Nothing here was chosen by labels: the data are not known when it is written, so it is plain and the same for all.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from models.method import MethodConfig
 from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
-from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.committee import OWN
@@ -17,21 +14,18 @@ from pipeline.detectors.controls.registry import Control
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig
-from pipeline.experiments.lane import Lane, UserDatasetBudget
-from pipeline.experiments.options import IN_COLOUR, in_colour
+from pipeline.experiments.lane import IN_COLOUR, Lane, UserDatasetBudget, in_colour, plan
 from pipeline.forms import FORMS
 from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
-from pipeline.training import CanvasTraining, TrainingPlan
 
 SCORE = ScoreConfig(sigma=1.0, worst=0.02)
 SIDE = 64  # px, at which the controls see a canvas, and the denoising auto-encoder at most
 MEMBER = "denoising"
-FLAT = ("flat_field",)
-"""Forms that take the background out, which is done again where a lesion was pasted. What is left is faint."""
-CONTRAST = 4.0
-"""Of ProxyAno on such a form: its tiles use a tenth of the value range."""
+FLAT = "flat_field"
+"""The form that takes the background out, which is done again where a lesion was pasted. What is left is faint."""
+CONTRAST = 4.0  # of ProxyAno on this form: its tiles use a tenth of the value range
 
 
 def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, steps: int | None = None) -> Lane:
@@ -39,39 +33,25 @@ def user_lane(budget: UserDatasetBudget, form: str, *, size: int | None = None, 
     gray = {colour: plain for plain, colour in IN_COLOUR.items()}.get(form, form)
     canvases = tuple(FORMS[gray].canvases)
     side, (first, second, other) = size or budget.side, (steps,) * 3 if steps else budget.steps
-    model = replace(budget.model, contrast=CONTRAST) if gray in FLAT else budget.model
+    model = replace(budget.model, contrast=CONTRAST) if gray == FLAT else budget.model
     stages = {"stage1": budget.stage(first), "stage2": replace(budget.stage(second), keep_best=False)}
-    smaller = min(side, SIDE)
-
-    def plan(method: str, model: MethodConfig, stages: Mapping[str, TrainConfig], side: int) -> TrainingPlan:
-        one = CanvasTraining(size=(side, side), model=model, stages=stages)
-        return TrainingPlan(method=method, canvases=dict.fromkeys(canvases, one))
-
+    sizes, smaller = dict.fromkeys(canvases, (side, side)), dict.fromkeys(canvases, (min(side, SIDE),) * 2)
+    at_size = sizes if TILE % side == 0 else {}  # of superpixels, as in the built-in lanes
     lane = Lane(
         tiles=TilesConfig(form=gray, shard=budget.shard),
-        proxies=_proxies(canvases, side),
-        training=plan("proxyano", model, stages, side),
-        members={MEMBER: plan(MEMBER, budget.member, {"stage1": budget.stage(other)}, smaller)},
-        evaluation=_evaluation(canvases, max(1.0, side / SIDE), flatten=gray in FLAT),
+        proxies=ProxyConfig(compactness=0.25, sizes=at_size),
+        training=plan("proxyano", sizes, model, stages),
+        members={MEMBER: plan(MEMBER, smaller, budget.member, {"stage1": budget.stage(other)})},
+        evaluation=_evaluation(canvases, max(1.0, side / SIDE), flatten=gray == FLAT),
     )
     return lane if gray == form else in_colour(lane)
 
 
-def _proxies(canvases: tuple[str, ...], side: int) -> ProxyConfig:
-    """Superpixels at the training size, as in the built-in lanes, where it divides a tile."""
-    sizes = dict.fromkeys(canvases, (side, side)) if TILE % side == 0 else {}
-    return ProxyConfig(compactness=0.25, sizes=sizes)
-
-
 def _evaluation(canvases: tuple[str, ...], factor: float, *, flatten: bool) -> EvaluationConfig:
-    """PCA, 1-nearest neighbour and brightness on every canvas; a committee of both learned methods and PCA.
-
-    ProxyAno trains at ``factor`` times the size that ``SCORE`` is written for.
-    """
-    size = (SIDE, SIDE)
+    """The committee is both learned methods and PCA; ProxyAno trains at ``factor`` times the size of ``SCORE``."""
+    size, options = (SIDE, SIDE), {"components": 128, "mirrored": True}
     controls: list[Control] = []
     for canvas in canvases:
-        options = {"components": 128, "mirrored": True}
         controls += [
             Control(name="pca", canvas=canvas, size=size, score=SCORE, options=options),
             Control(name="nearest", canvas=canvas, size=size, score=SCORE),

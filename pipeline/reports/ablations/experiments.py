@@ -1,38 +1,37 @@
-"""The experiments of a data set, with mean AUROCs over seeds and paired differences between two of them."""
+"""The experiments of a data set: AUROCs over seeds, paired differences, and what they say of the paper's claims."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import stdev
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from models.metrics import METRICS, Difference, Floats, auroc, bootstrap_weights, of_resamples, percentiles
-from pipeline.reports.ablations.paper import PRINTED, Printed
+from pipeline.reports.kit.paper import CLAIMS, PRINTED, Claim, Printed
 from pipeline.reports.kit.runs import SURE, Run, corrected, made
+from pipeline.reports.kit.words import interval, listed, number, p_value
 
-Pair = tuple[str, str]
-"""Names of two experiments: (better, worse), or (row, neighbour)."""
+Pair = tuple[str, str]  # names of two experiments: (better, worse), or (row, neighbour)
 RESAMPLES = 10_000
 """Of whole groups, the same for all runs; so many that p can fall below ``SURE`` after a correction for fifty tests."""
+CONFIRMED, REFUSED, UNDECIDED, UNTESTED = "confirmed", "not confirmed", "undecided at this budget", "not tested"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment with its seeds, whether they have been run or not."""
 
+    label: str  # in the report
     runs: Sequence[Run]  # one per seed, the lowest first
     score: str  # it is judged by
     against: str  # its neighbour
     change: str  # against the neighbour, found from both configurations
     study: str = ""  # name of the study it belongs to; empty for rows from the paper
-
-    @property
-    def label(self) -> str:
-        """Its name in the report."""
-        return self.runs[0].label
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,16 @@ class MeanAUROC:
     low: float
     high: float
     by_seed: tuple[float, ...]
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds; None for one seed."""
+        return stdev(self.by_seed) if len(self.by_seed) > 1 else None
+
+    @property
+    def text(self) -> str:
+        """The mean, and its sd where there are several seeds."""
+        return number(self.value) + ("" if self.spread is None else f" ± {number(self.spread)}")
 
 
 @dataclass(frozen=True)
@@ -57,9 +66,6 @@ class Compared(Difference):
         return bool(self.p <= SURE and len(set(np.sign(self.by_seed))) == 1)
 
 
-UNDEFINED = Compared(math.nan, math.nan, math.nan, math.nan)
-
-
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
     """All experiments on one data set."""
@@ -68,6 +74,7 @@ class DataSet:
     title: str
     source: str  # data set whose tables of the paper apply
     rows: Mapping[str, Experiment]
+    _known: dict[tuple[str, str], Floats] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @cached_property
     def measured(self) -> Mapping[str, Sequence[Run]]:
@@ -93,11 +100,10 @@ class DataSet:
         if any(name not in self.measured for name in pair):
             return None
         first, second = ({run.seed for run in self.measured[name]} for name in pair)
-        shared = first & second
-        if not shared or not self._both_classes:
-            return UNDEFINED
+        if not first & second or not self._both_classes:
+            return Compared(math.nan, math.nan, math.nan, math.nan)
         (own, own_resampled), (other, other_resampled) = (
-            self._aurocs([run for run in self.measured[name] if run.seed in shared], self.rows[name].score)
+            self._aurocs([run for run in self.measured[name] if run.seed in first & second], self.rows[name].score)
             for name in pair
         )
         found = of_resamples(float(np.mean(own) - np.mean(other)), other_resampled, own_resampled)
@@ -109,26 +115,18 @@ class DataSet:
         return corrected({pair: found for pair in dict.fromkeys(pairs) if (found := self.difference(pair)) is not None})
 
     def _aurocs(self, runs: Sequence[Run], score: str) -> tuple[list[float], Floats]:
-        """AUROC of each run, and their mean on each resample (RESAMPLES,)."""
-        resampled = np.mean([self._resampled(run, score) for run in runs], axis=0)
+        """AUROC of each run, and their mean on each resample (RESAMPLES,); resample r draws the same images for all."""
+        for run in runs:
+            if (run.name, score) not in self._known:
+                self._known[run.name, score] = METRICS["auroc"](*self._scores(run, score), self._weights)
+        resampled = np.mean([self._known[run.name, score] for run in runs], axis=0)
         return [auroc(*self._scores(run, score)) for run in runs], resampled
-
-    def _resampled(self, run: Run, score: str) -> Floats:
-        """AUROC on each resample (RESAMPLES,); resample r draws the same images for all runs."""
-        if (run.name, score) not in self._known:
-            self._known[run.name, score] = METRICS["auroc"](*self._scores(run, score), self._weights)
-        return self._known[run.name, score]
 
     def _scores(self, run: Run, score: str) -> tuple[NDArray[np.bool_], Floats]:
         """Labels and scores of the test images; ValueError where they are not those of the other experiments."""
         if run.test["image_id"].tolist() != self._images["image_id"].tolist():
             raise ValueError(f"{self.key}: {run.name} scored other images than the first experiment; make it again")
         return run.test["label"].to_numpy(bool), run.test[f"{run.method}:{score}"].to_numpy(float)
-
-    @cached_property
-    def _known(self) -> dict[tuple[str, str], Floats]:
-        """Resamples by run and score, filled as they are needed."""
-        return {}
 
     @cached_property
     def _images(self) -> pd.DataFrame:
@@ -142,3 +140,70 @@ class DataSet:
     @cached_property
     def _weights(self) -> Floats:
         return bootstrap_weights(self._images["group"].to_numpy(), RESAMPLES, np.random.default_rng(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A claim with its verdict."""
+
+    claim: Claim
+    word: str
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """The verdict as a sentence."""
+        verb = "was" if self.word == UNTESTED else "is"
+        return f"{self.claim.where}: that {self.claim.text} {verb} {self.word}; {self.why}."
+
+
+def opening(every: Sequence[DataSet]) -> str:
+    """The report's first paragraph: how many claims fared how, data set by data set."""
+    said = []
+    for data in every:
+        if not data.measured:
+            said.append(f"{data.title}: no experiment has been run.")
+            continue
+        counts = Counter(judged.word for judged in judge(data))
+        words = [f"{counts[word]} {word}" for word in (CONFIRMED, REFUSED, UNDECIDED, UNTESTED) if counts[word]]
+        said.append(f"{data.title}: of the paper's {sum(counts.values())} claims {listed(words)}.")
+    return " ".join(said)
+
+
+def judge(data: DataSet) -> list[Judged]:
+    """The claims whose experiments are rows of the data set; p is corrected over all pairs of all of them."""
+    claims = [
+        claim
+        for claim in CLAIMS
+        if claim.dataset == data.source and all(name in data.rows for pair in claim.pairs for name in pair)
+    ]
+    found = data.corrected(pair for claim in claims for pair in claim.pairs)
+    return [_judged(claim, data, {pair: found[pair] for pair in claim.pairs if pair in found}) for claim in claims]
+
+
+def _judged(claim: Claim, data: DataSet, found: Mapping[Pair, Compared]) -> Judged:
+    against = [pair for pair, d in found.items() if d.sure and d.value < 0]
+    clearly = [pair for pair, d in found.items() if d.sure and d.value > 0]
+    missing = sorted({name for pair in claim.pairs for name in pair} - set(data.measured))
+    decided = CONFIRMED if len(clearly) == len(claim.pairs) else UNDECIDED
+    word = REFUSED if against else UNTESTED if missing else decided
+    if len(claim.pairs) == 1 and found:
+        (pair,) = claim.pairs
+        return Judged(claim=claim, word=word, why=_comparison(data, pair, found[pair]))
+    parts = [f"clearly so in {len(clearly)} of {len(claim.pairs)} comparisons"] if found else []
+    if against:
+        named = listed([" against ".join(data.rows[name].label for name in pair) for pair in against])
+        parts.append(f"clearly the other way in {len(against)} ({named})")
+    if missing:
+        parts.append(f"missing: {listed(missing)}")
+    return Judged(claim=claim, word=word, why=", ".join(parts))
+
+
+def _comparison(data: DataSet, pair: Pair, found: Compared) -> str:
+    """A single comparison in figures."""
+    first, second = ("–" if mean is None else mean.text for mean in map(data.auroc, pair))
+    difference = interval(found.value, found.low, found.high)
+    said = f"AUROC {first} against {second}, difference {difference}, p {p_value(found.p)} (Holm)"
+    if len(found.by_seed) > 1:
+        said += f", seed by seed {listed([number(gain) for gain in found.by_seed])}"
+    return said

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.evaluation.saved import Panel
 from pipeline.evaluation.score_name import kind_of
-from pipeline.reports.ablations import figures, studies, tables
-from pipeline.reports.ablations.experiments import DataSet
-from pipeline.reports.ablations.verdict import UNTESTED, Judged, judge, opening
-from pipeline.reports.kit.publish import Draft, Part, Report
+from pipeline.reports.ablations.experiments import UNTESTED, DataSet, MeanAUROC, judge, opening
+from pipeline.reports.ablations.tables import claims_table, printed_table, study_sentences, study_tables
+from pipeline.reports.kit.figures import COLOURS, Estimate, Figure, axis, error_bars, figure, points
+from pipeline.reports.kit.paper import PROXIES, Entry, Printed
+from pipeline.reports.kit.pictures import HEAT, sheets
+from pipeline.reports.kit.publish import Draft, Part, Plot, Report
 from pipeline.reports.kit.runs import versions_of
-from pipeline.reports.kit.sheets import HEAT, sheets
 from pipeline.reports.kit.words import listed
 from pipeline.store.versions import Version
 
@@ -20,11 +21,7 @@ COMPARED: Mapping[str, tuple[str, Sequence[str], Mapping[str, str]]] = {
         ("reconstruction", "map"),
         {
             "enc_dec": "no proxy",
-            "proxy_edge": "edge",
-            "proxy_smooth": "smooth",
-            "proxy_patches": "patches",
-            "proxy_edge_smooth": "edge + smooth",
-            "proxy_edge_patches": "edge + patches",
+            **{name: name.removeprefix("proxy_").replace("_", " + ") for name in PROXIES},
             "si": "SI",
         },
     ),
@@ -40,6 +37,7 @@ COMPARED: Mapping[str, tuple[str, Sequence[str], Mapping[str, str]]] = {
     ),
 }
 """Figure of the paper → caption, layers of the pictures, and experiments with what is written above them."""
+Ours = Sequence[tuple[Entry, MeanAUROC]]
 
 
 def draft(every: Sequence[DataSet], tiles: Mapping[str, Version], draw: Callable[[], list[Panel]]) -> Draft:
@@ -80,17 +78,23 @@ def ablation_report(every: Sequence[DataSet], proxies: Sequence[Panel]) -> Repor
 def part(data: DataSet) -> Part:
     """Verdicts, tables, plots and pictures of one data set."""
     judged = judge(data)
-    claims = tables.claims_table(judged)
+    notes = [one.sentence for one in judged if one.word != UNTESTED]
+    if untested := sum(one.word == UNTESTED for one in judged):
+        claims = f"{untested} of the paper's {len(judged)} claims were not tested"
+        notes.append(f"{claims}, because experiments are missing.")
+    if lacking := [row.label for name, row in data.rows.items() if name not in data.measured]:
+        notes.append(f"Not run: {listed(lacking)}.")
+    claims_first = [claims_table(judged)] if judged else []
     return Part(
         id=data.key,
         title=data.title,
-        notes=[*_verdicts(data, judged), *studies.sentences(data)],
-        tables=[
-            *([claims] if claims else []),
-            *(tables.printed_table(printed, data) for printed in data.printed),
-            *studies.tables(data),
+        notes=[*notes, *study_sentences(data)],
+        tables=[*claims_first, *(printed_table(printed, data) for printed in data.printed), *study_tables(data)],
+        plots=[
+            Plot(id=f"{data.key}-{printed.key}", title=printed.title, choices=[figure])
+            for printed in data.printed
+            if (figure := drawn(printed, data)) is not None
         ],
-        plots=list(figures.plots(data)),
         pictures=pictures(data),
         pictures_title="The same images through experiments that differ in one thing",
     )
@@ -107,12 +111,49 @@ def pictures(data: DataSet) -> list[Panel]:
     return panels
 
 
-def _verdicts(data: DataSet, judged: Sequence[Judged]) -> list[str]:
-    """The verdict on every tested claim, and what was not tested or not run."""
-    said = [one.sentence for one in judged if one.word != UNTESTED]
-    if untested := sum(one.word == UNTESTED for one in judged):
-        claims = f"{untested} of the paper's {len(judged)} claims were not tested"
-        said.append(f"{claims}, because experiments are missing.")
-    if lacking := [row.label for name, row in data.rows.items() if name not in data.measured]:
-        said.append(f"Not run: {listed(lacking)}.")
-    return said
+def drawn(printed: Printed, data: DataSet) -> Figure | None:
+    """The figure of one of the paper's tables or figures; None where nothing of it was run."""
+    entries = [entry for entry in printed.entries if entry.name in data.rows]
+    ours = [(entry, found) for entry in entries if (found := data.auroc(entry.name)) is not None]
+    if not ours:
+        return None
+    return _lines(printed, ours) if printed.axis else _dots(entries, data, ours)
+
+
+def _dots(entries: Sequence[Entry], data: DataSet, ours: Ours) -> Figure:
+    """Our AUROCs with 95 % intervals and the paper's, in the paper's order from the top."""
+    names = {entry.name: entry.label or data.rows[entry.name].label for entry in entries}
+    values, bars = _estimates(ours)
+    here = points("here", values, [names[entry.name] for entry, _ in ours], COLOURS["method"]) | {"error_x": bars}
+    known = {names[entry.name]: entry.auc for entry in entries if entry.auc is not None}
+    paper = points("paper", [*known.values()], [*known], COLOURS["paper"], symbol="diamond-open")
+    rows = {"categoryorder": "array", "categoryarray": list(names.values())[::-1]}
+    return figure([here, paper], xaxis=axis("image AUROC", nticks=6), yaxis=rows, plotHeight=60 + 30 * len(entries))
+
+
+def _lines(printed: Printed, ours: Ours) -> Figure:
+    """AUROC against what is varied; experiments without a place on the axis are dashed lines."""
+    on_axis = [(entry, found) for entry, found in ours if entry.x is not None]
+    values, bars = _estimates(on_axis)
+    here = points("here", [entry.x for entry, _ in on_axis], values, COLOURS["method"])
+    here |= {"mode": "lines+markers", "error_y": bars}
+    known = [entry for entry in printed.entries if entry.auc is not None and entry.x is not None]
+    paper = points("paper", [entry.x for entry in known], [entry.auc for entry in known], COLOURS["paper"])
+    off_axis = [(entry.label, round(found.value, 4)) for entry, found in ours if entry.x is None]
+    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
+    style = {"dash": "dash", "width": 1.5, "color": COLOURS["method"]}
+    place = {"xref": "paper", "x": 1, "xanchor": "right", "yanchor": "bottom", "showarrow": False}
+    ticks = [entry.x for entry in printed.entries if entry.x is not None]
+    return figure(
+        [here, paper] if known else [here],
+        xaxis=axis(printed.axis, tickvals=ticks, type="log" if all(ticks) else "linear"),
+        yaxis=axis("image AUROC"),
+        shapes=[{**line, "y0": value, "y1": value, "line": style} for _, value in off_axis],
+        annotations=[{**place, "y": value, "text": label} for label, value in off_axis],
+    )
+
+
+def _estimates(ours: Ours) -> tuple[list[float], Figure]:
+    """Our AUROCs, and bars over their intervals."""
+    estimates: list[Estimate] = [(found.value, found.low, found.high) for _, found in ours]
+    return [round(value, 4) for value, *_ in estimates], error_bars(estimates, COLOURS["method"])

@@ -1,21 +1,24 @@
 """``benchmark_report``: every method that has been run, compared with ProxyAno, the controls and the paper."""
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 
-from pipeline.evaluation.records import Record
-from pipeline.evaluation.score_name import kind_of
-from pipeline.reports.benchmark import figures, tables
-from pipeline.reports.benchmark.runs import OWN, DataSet, gather
-from pipeline.reports.benchmark.verdict import opening, sentences
-from pipeline.reports.kit.publish import Draft, Part, Report
+from pipeline.evaluation.records import find
+from pipeline.evaluation.score_name import PRIMARY, kind_of
+from pipeline.reports.benchmark import tables
+from pipeline.reports.benchmark.runs import OWN, DataSet, gather, opening, sentences
+from pipeline.reports.kit import figures
+from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure, points
+from pipeline.reports.kit.pictures import HEAT, sheets
+from pipeline.reports.kit.publish import Draft, Part, Plot, Report
 from pipeline.reports.kit.runs import Run, versions_of
-from pipeline.reports.kit.sheets import HEAT, sheets
+from pipeline.reports.kit.words import record_title
 from pipeline.store.versions import Version
 
 ASSET = "benchmark_report"
-LANE_OWN = f"{OWN}_lane"
-"""Method of ProxyAno's records at the main lane's own budget."""
+LANE_OWN = f"{OWN}_lane"  # method of ProxyAno's records at the main lane's own budget
 PICTURES = f"The same test images through all methods, chosen by order, not by score: above the reconstruction, {HEAT}"
+GROUPS = {"ProxyAno": "#8f6bd9", "methods": COLOURS["method"], "controls": COLOURS["control"]}
 
 
 def draft(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> Draft:
@@ -34,13 +37,17 @@ def draft(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> Draft:
 
 
 def benchmark_report(every: Sequence[DataSet]) -> Report:
-    """The report's content."""
+    """The report; its records are those of every run, then of the lanes' controls, shortcuts and ``LANE_OWN``."""
+    runs = [run for data in every for runs in data.measured.values() for run in runs]
+    records = [record for run in runs for record in run.lane.records if kind_of(record["method"]) == "method"]
+    beside = [record for data in every for record in data.beside]
+    records += [{**record, "method": LANE_OWN} if record["method"] == OWN else record for record in beside]
     return Report(
         title="benchmark report",
         first="Benchmark",
         opening=opening(every),
         parts=[_part(data, every) for data in every],
-        records=_records(every),
+        records=records,
     )
 
 
@@ -54,20 +61,50 @@ def _part(data: DataSet, every: Sequence[DataSet]) -> Part:
         tables.cost_table(data),
     )
     folders = {runs[0].label: runs[0].folder for runs in data.measured.values()}
+    text = f"{data.level.capitalize()} AUROC"
+    drawn = [
+        Plot(id=f"{data.key}-forest", title=f"{text} with 95 % intervals", choices=[_forest(data)]),
+        Plot(id=f"{data.key}-minutes", title=f"{text} against training minutes", choices=[_against_minutes(data)]),
+    ]
     return Part(
         id=data.key,
         title=data.title,
         said=sentences(data),
         tables=[table for table in found if table is not None],
-        plots=figures.plots(data),
+        plots=drawn if data.measured else [],
         pictures=sheets(folders, ("reconstruction", "map"), file=data.key, title=data.title, text=PICTURES),
         pictures_title="The same images through all methods",
     )
 
 
-def _records(every: Sequence[DataSet]) -> list[Record]:
-    """Every record of every run, then the lanes' controls, shortcuts and ProxyAno (as ``LANE_OWN``)."""
-    runs = [run for data in every for runs in data.measured.values() for run in runs]
-    records = [record for run in runs for record in run.lane.records if kind_of(record["method"]) == "method"]
-    beside = [record for data in every for record in data.beside]
-    return records + [{**record, "method": LANE_OWN} if record["method"] == OWN else record for record in beside]
+def _forest(data: DataSet) -> Figure:
+    """AUROC of every method and control with its 95 % interval."""
+    rows = []
+    for method, runs in data.measured.items():
+        if (record := runs[0].record(data.level, "auroc")) is not None:
+            rows.append((runs[0].label, "ProxyAno" if method == OWN else "methods", record))
+    for record in find(data.beside, level=data.level, metric="auroc", subset="all"):
+        if kind_of(record["method"]) == "control":
+            rows.append((record_title(record), "controls", record))
+        elif (record["method"], record["score"]) == (OWN, PRIMARY):
+            rows.append(("ProxyAno, at the lane's own budget", "ProxyAno", record))
+    return figures.forest(rows, GROUPS, data.key, data.level)
+
+
+def _against_minutes(data: DataSet) -> Figure:
+    """AUROC of every method's first run against the mean minutes its training took."""
+    found = [
+        (mean(float(run.lane.about("train_minutes")) for run in runs), value, runs[0])
+        for runs in data.measured.values()
+        if (value := runs[0].value(data.level, "auroc")) is not None
+    ]
+    minutes, values = [round(point[0], 3) for point in found], [round(point[1], 4) for point in found]
+    colours = [GROUPS["ProxyAno" if run.method == OWN else "methods"] for *_, run in found]
+    trace = points("methods", minutes, values, COLOURS["method"], color=colours) | {
+        "mode": "markers+text",
+        "showlegend": False,
+        "text": [run.label for *_, run in found],
+        "textposition": "top center",
+        "hovertemplate": "%{text}: %{y:.3f} after %{x:.1f} min<extra></extra>",
+    }
+    return figure([trace], xaxis=axis("minutes of training", type="log"), yaxis=axis(f"{data.level} AUROC"))

@@ -1,4 +1,4 @@
-"""The benchmark's runs by data set and method, and each method's difference to ProxyAno."""
+"""The benchmark's runs by data set and method, and what they say; whatever speaks against ProxyAno comes first."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,12 @@ from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.evaluation.score_name import PRIMARY, kind_of
 from pipeline.reports.kit.paper import LEVELS
-from pipeline.reports.kit.runs import Run, corrected, made
+from pipeline.reports.kit.runs import SURE, Run, corrected, made
+from pipeline.reports.kit.scores import best
+from pipeline.reports.kit.words import listed, number, title
 from pipeline.store.versions import Version
 
-OWN = "proxyano"
-"""The method that all others are compared with."""
+OWN = "proxyano"  # the method that all others are compared with
 UNDEFINED = Difference(math.nan, math.nan, math.nan, math.nan)
 
 
@@ -37,17 +38,14 @@ class DataSet:
     @cached_property
     def measured(self) -> Mapping[str, Sequence[Run]]:
         """Method → its existing runs, the lowest seed first; methods without any are left out."""
-        every = {method: made(run for run in self.runs if run.method == method) for method in self._labels}
+        methods = dict.fromkeys(run.method for run in self.runs)
+        every = {method: made(run for run in self.runs if run.method == method) for method in methods}
         return {method: runs for method, runs in every.items() if runs}
 
     @property
     def not_run(self) -> Mapping[str, str]:
         """Method without an existing run → its label."""
-        return {method: label for method, label in self._labels.items() if method not in self.measured}
-
-    @property
-    def _labels(self) -> Mapping[str, str]:
-        return {run.method: run.label for run in self.runs}
+        return {run.method: run.label for run in self.runs if run.method not in self.measured}
 
     @cached_property
     def beside(self) -> list[Record]:
@@ -61,12 +59,8 @@ class DataSet:
     def differences(self) -> Mapping[str, Difference]:
         """Method → its AUROC minus ProxyAno's at the same seed, p corrected for the number of methods (Holm)."""
         own = {run.seed: run for run in self.measured.get(OWN, ())}
-        shared = {
-            method: next((run for run in runs if run.seed in own), None)
-            for method, runs in self.measured.items()
-            if method != OWN
-        }
-        return corrected({m: self._difference(own[run.seed], run) for m, run in shared.items() if run is not None})
+        shared = {m: [run for run in runs if run.seed in own] for m, runs in self.measured.items() if m != OWN}
+        return corrected({m: self._difference(own[runs[0].seed], runs[0]) for m, runs in shared.items() if runs})
 
     def _difference(self, own: Run, other: Run) -> Difference:
         columns = (f"{own.method}:{PRIMARY}", f"{other.method}:{PRIMARY}")
@@ -88,8 +82,62 @@ class DataSet:
 def gather(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> list[DataSet]:
     """Runs by data set, in their order; ``lanes``: data set → the main lane's evaluation, None where there is none."""
     held = {key: load_evaluation(version.path) for key, version in lanes.items() if version is not None}
-    titles = {run.dataset: run.title for run in runs}
     return [
-        DataSet(key=key, title=title, runs=[run for run in runs if run.dataset == key], lane=held.get(key))
-        for key, title in titles.items()
+        DataSet(key=key, title=name, runs=[run for run in runs if run.dataset == key], lane=held.get(key))
+        for key, name in {run.dataset: run.title for run in runs}.items()
     ]
+
+
+def opening(every: Sequence[DataSet]) -> str:
+    """The report's first paragraph: a few sentences on each data set."""
+    if not any(data.measured for data in every):
+        return "No method has been run yet."
+    return " ".join(sentence for data in every for sentence in sentences(data))
+
+
+def sentences(data: DataSet) -> list[str]:
+    """Who beats ProxyAno on a data set, whether a control beats them all, and what was not run."""
+    where = f"{data.title}, {data.level} level"
+    firsts = [(runs[0], runs[0].value(data.level, "auroc")) for runs in data.measured.values()]
+    ranked = sorted(((run, value) for run, value in firsts if value is not None), key=lambda pair: -pair[1])
+    if not ranked:
+        return [f"{where}: no method has been run."]
+    said = [f"{where}: {_standing(data, ranked)}"]
+    control = best(data.beside, data.level, "control")
+    first, value = ranked[0]
+    if control is None:
+        said.append("No control was run for comparison, so this says little.")
+    elif float(control["value"]) > value:
+        said.append(
+            f"A simple control beats them all: {title(control['method'])} has {number(control['value'])}, the "
+            f"best learned method at this budget ({first.label}) {number(value)}."
+        )
+    else:
+        said.append(f"The best control, {title(control['method'])}, has {number(control['value'])}.")
+    if data.not_run:
+        said.append(f"Not run: {listed(list(data.not_run.values()))}.")
+    return said
+
+
+def _standing(data: DataSet, ranked: Sequence[tuple[Run, float]]) -> str:
+    """ProxyAno's place among the methods (the best first), and which of them are clearly better or worse."""
+    own = next((value for run, value in ranked if run.method == OWN), None)
+    if own is None:
+        first, value = ranked[0]
+        return f"ProxyAno was not run; the best of the others is {first.label} with AUROC {number(value)}."
+    if len(ranked) == 1:
+        return f"ProxyAno has AUROC {number(own)}; no other method was run."
+    clear = {method for method, found in data.differences.items() if found.p <= SURE}
+    above = {run.method: f"{run.label} ({number(value)})" for run, value in ranked if value > own}
+    below = [run.method for run, value in ranked if value <= own and run.method != OWN]
+    surely = [name for method, name in above.items() if method in clear]
+    hardly = [name for method, name in above.items() if method not in clear]
+    parts = []
+    if surely:
+        parts.append(f"{listed(surely)} {'beats' if len(surely) == 1 else 'beat'} it")
+    if hardly:
+        parts.append(f"{listed(hardly)} {'is' if len(hardly) == 1 else 'are'} above it, but not clearly")
+    if below:
+        parts.append(f"it clearly beats {len(clear.intersection(below))} of the {len(below)} below it")
+    place = f"place {1 + len(above)} of {len(ranked)} methods at one budget of steps"
+    return f"ProxyAno has AUROC {number(own)}, {place}: {'; '.join(parts)}."

@@ -11,35 +11,23 @@ from pipeline.reports.benchmark.runs import OWN, DataSet
 from pipeline.reports.kit.paper import TABLE_I, TABLE_II
 from pipeline.reports.kit.runs import Run
 from pipeline.reports.kit.scores import IMAGE_COLUMNS, NOTES, PIXEL_COLUMNS, ScoreRow, head, score_rows
-from pipeline.reports.kit.tables import (
-    MISSING,
-    NOT_RUN,
-    Cell,
-    Row,
-    Table,
-    cell,
-    compared_cells,
-    mark_best,
-    record_cell,
-    table,
-)
+from pipeline.reports.kit.tables import MISSING, NOT_RUN, Cell, Row, Table, cell, compared_cells, mark_best, record_cell
 from pipeline.reports.kit.words import number
 
 METRICS = {
     "image": IMAGE_COLUMNS,
     "pixel": {name: PIXEL_COLUMNS[name] for name in ("auroc", "ap", "dice_best", "aupro")},
 }
-OWN_SCORE = {"image": "latent", "pixel": "residual"}
-"""Level → each paper's own score (methods without an image score in latent space repeat their own one)."""
+OWN_SCORE = {"image": "latent", "pixel": "residual"}  # each paper's; methods without a latent score repeat their own
 OWN_COLUMN = {"image": "AUROC, paper's own score", "pixel": "AUROC, |I − Î|"}
 SPREAD, DIFFERENCE, P = "AUROC, mean ± sd over seeds", "AUROC − ProxyAno's [95 %]", "p (Holm)"
 PAPER_COLUMNS = ("paper AUC", "paper ACC", "paper F1")
-LEARNED = {
+SEPARATION = ("normal", "abnormal", "gap")
+LEARNED = {  # metric and subset of what a method does → its column
     ("reconstruction_r2", "validation normals"): "reconstruction R², validation normals",
     ("reconstruction_r2", "test normals"): "reconstruction R², test normals",
     ("repair", "paper patch"): "repair of the paper's patch",
 }
-"""Metric and subset of what a method does → its column."""
 TABLE_ONE_NOTE = (
     f"All methods are compared by the score {PRIMARY} of the first seed. Difference and p: paired bootstrap of whole "
     "groups, p corrected for the number of methods (Holm). "
@@ -69,7 +57,7 @@ def table_one(data: DataSet) -> Table:
     empty = dict.fromkeys([*head("", "", ""), *columns], MISSING)
     rows = [empty | row for row in (*measured, *missing, *(row for _, row in beside))]
     kinds = [*["method"] * (len(measured) + len(missing)), *(of for of, _ in beside)]
-    return table(f"Table I, {data.level} level", rows, kinds=kinds, note=TABLE_ONE_NOTE + NOTES[data.level])
+    return Table.of(f"Table I, {data.level} level", rows, kinds=kinds, note=TABLE_ONE_NOTE + NOTES[data.level])
 
 
 def _scores(records: list[Record], level: str) -> list[ScoreRow]:
@@ -82,23 +70,16 @@ def _method_rows(data: DataSet, runs: Sequence[Run]) -> Iterator[Row]:
     first, level = runs[0], data.level
     records = [record for record in first.lane.records if record["method"] == first.method]
     rows = {row.score: row.cells for row in _scores(records, level)}
-    of = "ProxyAno" if first.method == OWN else "method"
-    yield rows.get(PRIMARY, {}) | head(first.label, PRIMARY, of) | _compared(data, runs)
-    for score in sorted(name for name in rows if name.startswith(f"{PRIMARY}_")):
-        yield rows[score] | head(first.label, score.removeprefix(f"{PRIMARY}_").replace("_", " "), "method")
-
-
-def _compared(data: DataSet, runs: Sequence[Run]) -> Row:
-    """Spread over seeds, difference to ProxyAno, the paper's own score, and the paper's figures."""
-    first, level = runs[0], data.level
     values = [value for run in runs if (value := run.value(level, "auroc")) is not None]
     spread = Cell("one seed")
     if len(values) > 1:
         spread = cell(mean(values), f"{number(mean(values))} ± {number(stdev(values))} ({len(values)})")
-    difference, p = compared_cells(data.differences.get(first.method))
-    own = cell(first.value(level, "auroc", OWN_SCORE[level]))
-    cells = {SPREAD: spread, DIFFERENCE: difference, P: p, OWN_COLUMN[level]: own}
-    return cells | _paper(first.method, data.key)
+    compared = dict(zip((DIFFERENCE, P), compared_cells(data.differences.get(first.method)), strict=True))
+    compared[OWN_COLUMN[level]] = cell(first.value(level, "auroc", OWN_SCORE[level]))
+    named = head(first.label, PRIMARY, "ProxyAno" if first.method == OWN else "method")
+    yield rows.get(PRIMARY, {}) | named | {SPREAD: spread} | compared | _paper(first.method, data.key)
+    for score in sorted(name for name in rows if name.startswith(f"{PRIMARY}_")):
+        yield rows[score] | head(first.label, score.removeprefix(f"{PRIMARY}_").replace("_", " "), "method")
 
 
 def _paper(method: str, dataset: str) -> Row:
@@ -124,18 +105,17 @@ def table_two(data: DataSet) -> Table | None:
     """Mean score of normal and of abnormal test images in sd of validation normals, and the gap between them."""
     if data.level != "image" or not data.measured:
         return None
-    names = ("normal", "abnormal", "gap")
     rows = []
     for method, runs in data.measured.items():
         row = {"method": Cell(runs[0].label)}
         for score, words in ((PRIMARY, "standardised"), (OWN_SCORE["image"], "own score")):
-            means = zip(names, separation(runs[0], score), strict=True)
+            means = zip(SEPARATION, separation(runs[0], score), strict=True)
             row |= {f"{name}, {words}": cell(value, f"{value:.2f}") for name, value in means}
         paper = TABLE_II.get(method, (None,) * 3) if data.key == "oct" else (None,) * 3
-        rows.append(row | {f"{name}, paper": cell(value) for name, value in zip(names, paper, strict=True)})
+        rows.append(row | {f"{name}, paper": cell(value) for name, value in zip(SEPARATION, paper, strict=True)})
     rows.sort(key=lambda row: -(row["gap, standardised"].sort or 0.0))
     note = "In sd of the scores of validation normals, whose mean is 0. Each of the paper's scores has its own scale."
-    return table("Table II: mean scores", rows, note=note)
+    return Table.of("Table II: mean scores", rows, note=note)
 
 
 def separation(run: Run, score: str) -> tuple[float, float, float]:
@@ -159,7 +139,7 @@ def form_table(on: DataSet, off: DataSet) -> Table | None:
             row |= {f"form off, {words}": record_cell(second, intervals=True), f"on − off, {words}": gain}
         rows.append(row)
     note = "The same images, budget and seed; the form changes what the network sees, and how many canvases there are."
-    return table("Canonical form on and off", rows, note=note) if rows else None
+    return Table.of("Canonical form on and off", rows, note=note) if rows else None
 
 
 def cost_table(data: DataSet) -> Table | None:
@@ -183,7 +163,7 @@ def cost_table(data: DataSet) -> Table | None:
                 "peak memory, GiB": MISSING if memory is None else cell(memory, f"{memory:.2f}"),
             }
         )
-    return table("Cost", rows, note=COST_NOTE) if rows else None
+    return Table.of("Cost", rows, note=COST_NOTE) if rows else None
 
 
 def training_table(data: DataSet) -> Table | None:
@@ -195,16 +175,13 @@ def training_table(data: DataSet) -> Table | None:
         largest = max((gain for gain in gains if gain is not None), default=None)
         row = {"method": Cell(runs[0].label)}
         for (metric, subset), column in LEARNED.items():
-            row[column] = _by_canvas(find(lane.records, level="reconstruction", metric=metric, subset=subset))
+            found = find(lane.records, level="reconstruction", metric=metric, subset=subset)
+            values = [float(record["value"]) for record in found]
+            row[column] = cell(mean(values), " / ".join(f"{one:.2f}" for one in values)) if values else MISSING
         row["converged"] = Cell({True: "yes", False: "no", None: "–"}[converged(gains)])
         row["gained in the last quarter"] = MISSING if largest is None else cell(largest, f"{100 * largest:.0f} %")
         rows.append(row)
-    return table("What the methods learned", rows, note=TRAINING_NOTE) if rows else None
-
-
-def _by_canvas(records: Sequence[Record]) -> Cell:
-    values = [float(record["value"]) for record in records]
-    return cell(mean(values), " / ".join(f"{value:.2f}" for value in values)) if values else MISSING
+    return Table.of("What the methods learned", rows, note=TRAINING_NOTE) if rows else None
 
 
 def _joined(values: Iterable[Any]) -> str:

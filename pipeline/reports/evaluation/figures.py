@@ -5,17 +5,17 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import checked, cumulative
+from models.metrics import Floats, checked, cumulative
 from pipeline.evaluation.records import Record, find, score_columns
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import METHOD, PRIMARY, ScoreName, kind_of
 from pipeline.reports.evaluation.verdict import level_of
 from pipeline.reports.kit import figures
-from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure
+from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure, points
 from pipeline.reports.kit.publish import Plot
 from pipeline.reports.kit.words import column_title, record_title
 
-NAMES = {
+NAMES = {  # kind of score → its name in the legend
     "committee": "committee",
     "method": "ProxyAno",
     "member": "other learned methods",
@@ -23,53 +23,32 @@ NAMES = {
     "control": "controls",
     "shortcut": "shortcuts",
 }
-"""Kind of score → its name in the legend."""
-LEARNED = ("method", "member", "committee")
-SERIES = {
-    True: ("#2f8fd8", "#1fa37a", "#8f6bd9", "#d04a7c", "#c9a21b", "#4fb0b8"),
-    False: ("#d9741f", "#a8562a", "#e0a15c", "#7d6a58", "#c4483a", "#b08968"),
-}
-"""Colours of curves: cool for learned scores (True), warm for controls."""
-POINTS = 150
-"""Largest number of points of a curve."""
-OPERATING: Figure = {
-    "type": "scatter",
-    "mode": "markers",
-    "name": "at the threshold",
-    "x": [],
-    "y": [],
-    "marker": {"size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 3}},
-    "hoverinfo": "skip",
-    "showlegend": False,
-}
+COOL = ("#2f8fd8", "#1fa37a", "#8f6bd9", "#d04a7c", "#c9a21b", "#4fb0b8")  # curves of learned scores
+WARM = ("#d9741f", "#a8562a", "#e0a15c", "#7d6a58", "#c4483a", "#b08968")  # curves of controls
+POINTS = 150  # of a curve, at most
+OPERATING = points("at the threshold", [], [], "rgba(0,0,0,0)", size=12, line={"width": 3})
+OPERATING |= {"hoverinfo": "skip", "showlegend": False}
 """Trace of the threshold's point on the ROC, which the page moves."""
-
-Floats = NDArray[np.float64]
 Curve = tuple[list[float], list[float]]
 
 
 def plots(lane: LaneEvaluation) -> list[Plot]:
     """All figures of a data set, as the page shows them."""
-    name = lane.dataset
-    level = level_of(lane.records, name)
+    name, level = lane.dataset, level_of(lane.records, lane.dataset)
     found = [Plot(id=f"{name}-forest", title=f"{level.capitalize()} AUROC with 95 % intervals", choices=[forest(lane)])]
-    if image := image_curves(lane):
-        found.append(Plot(id=f"{name}-roc", title="ROC, image level", choices=[image["roc"]]))
-        found.append(Plot(id=f"{name}-pr", title="Precision and recall, image level", choices=[image["pr"]]))
-    if pixel := pixel_curves(lane):
-        titles = {"roc": "ROC, pixels", "pr": "Precision and recall, pixels"}
-        for of, text in titles.items():
-            found.append(Plot(id=f"{name}-pixel-{of}", title=text, choices=pixel[of], choose="lesion"))
+    titles = {"roc": "ROC", "pr": "Precision and recall"}
+    for of, drawn in image_curves(lane).items():
+        found.append(Plot(id=f"{name}-{of}", title=f"{titles[of]}, image level", choices=[drawn]))
+    for of, by_lesion in pixel_curves(lane).items():
+        found.append(Plot(id=f"{name}-pixel-{of}", title=f"{titles[of]}, pixels", choices=by_lesion, choose="lesion"))
     return found
 
 
 def forest(lane: LaneEvaluation) -> Figure:
     """AUROC of every score with its interval, at the level that decides."""
     level = level_of(lane.records, lane.dataset)
-    rows = [
-        (record_title(r), NAMES[kind_of(r["method"])], r)
-        for r in find(lane.records, level=level, metric="auroc", subset="all")
-    ]
+    found = find(lane.records, level=level, metric="auroc", subset="all")
+    rows = [(record_title(record), NAMES[kind_of(record["method"])], record) for record in found]
     colours = {name: COLOURS[of] for of, name in NAMES.items()}
     return figures.forest(rows, colours, lane.dataset, level, hollow=NAMES["shortcut"])
 
@@ -78,7 +57,7 @@ def image_curves(lane: LaneEvaluation) -> dict[str, Figure]:
     """ROC (``roc``) and precision-recall (``pr``) of the test images; empty where a class is missing.
 
     A point of the ROC carries [score, row of the lane's scores]: the image with the lowest score called abnormal
-    there. The ROC's last trace is ``OPERATING``.
+    there, and none at the first point. The ROC's last trace is ``OPERATING``.
     """
     places = np.flatnonzero((lane.scores["split"] == "test").to_numpy())
     test = lane.scores.iloc[places]
@@ -93,7 +72,8 @@ def image_curves(lane: LaneEvaluation) -> dict[str, Figure]:
         x, y = np.r_[0, fp / fp[-1]], np.r_[0, tp / tp[-1]]
         curves[column] = {"roc": _thin(x, y), "pr": _thin(tp / tp[-1], tp / np.maximum(tp + fp, 1))}
         distinct, first = np.unique(-values, return_index=True)
-        at[column] = [_point(k, -distinct, places[first]) for k in _kept(x, y)]
+        images = [[float(f"{-score:.5g}"), int(row)] for score, row in zip(distinct, places[first], strict=True)]
+        at[column] = [images[k - 1] if k else None for k in _kept(x, y)]
     pair = _curve_pair(curves)
     for trace, column in zip(pair["roc"]["data"], order, strict=False):
         trace |= {"customdata": at[column], "hoverinfo": "none"}
@@ -118,10 +98,8 @@ def pixel_curves(lane: LaneEvaluation) -> dict[str, list[Figure]]:
 
 
 def by_rank(lane: LaneEvaluation) -> list[str]:
-    """Image scores without shortcuts: the method's first, among them the primary one, each in falling AUROC.
-
-    Where the test has no normals, the AUROC against held-out normals counts.
-    """
+    """Image scores without shortcuts: the method's first, among them the primary one, each in falling AUROC."""
+    # where the test has no normals, the AUROC against held-out normals counts
     value = _aurocs(lane.records, "image", "auroc_heldout") | _aurocs(lane.records, "image", "auroc")
 
     def place(column: str) -> tuple[bool, bool, float]:
@@ -149,16 +127,15 @@ def _ranked(records: list[Record], level: str) -> list[str]:
 def _curve_pair(curves: Mapping[str, Mapping[str, Curve]]) -> dict[str, Figure]:
     """The ROC and the precision-recall figure; the four best methods and controls drawn, the rest in the legend."""
     shown = {name for of in ("method", "control") for name in [n for n in curves if _kind(n) == of][:4]}
-    used = {True: 0, False: 0}
+    used = {COOL: 0, WARM: 0}
     lines: dict[str, list[Figure]] = {"roc": [], "pr": []}
     for name, pair in curves.items():
-        learned = _kind(name) in LEARNED
-        colour = SERIES[learned][used[learned] % len(SERIES[learned])]
-        used[learned] += 1
-        dash = "solid" if _kind(name) == "method" else "dot"
+        series = COOL if _kind(name) in ("method", "member", "committee") else WARM
+        colour = series[used[series] % len(series)]
+        used[series] += 1
         for of, curve in pair.items():
-            visible = True if name in shown else "legendonly"
-            lines[of].append(_line(column_title(name), curve, colour, dash) | {"visible": visible})
+            line = _line(column_title(name), curve, colour, "solid" if _kind(name) == "method" else "dot")
+            lines[of].append(line | {"visible": True if name in shown else "legendonly"})
     lines["roc"].append(_line("chance", ([0.0, 1.0], [0.0, 1.0]), "#8a8f98", "dash") | {"showlegend": False})
     unit, top = {"range": [0, 1]}, {"range": [0, 1.01]}
     return {
@@ -168,9 +145,8 @@ def _curve_pair(curves: Mapping[str, Mapping[str, Curve]]) -> dict[str, Figure]:
 
 
 def _line(name: str, curve: Curve, colour: str, dash: str) -> Figure:
-    x, y = curve
     line = {"color": colour, "width": 2, "dash": dash}
-    return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": line}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": curve[0], "y": curve[1], "line": line}
 
 
 def _kept(x: Floats, y: Floats) -> NDArray[np.intp]:
@@ -184,8 +160,3 @@ def _kept(x: Floats, y: Floats) -> NDArray[np.intp]:
 def _thin(x: Floats, y: Floats) -> Curve:
     keep = _kept(x, y)
     return [round(float(v), 4) for v in x[keep]], [round(float(v), 4) for v in y[keep]]
-
-
-def _point(k: int, scores: Floats, rows: NDArray[np.intp]) -> list[float | int] | None:
-    """Score and row at place ``k`` of a curve; at its first place no image is called abnormal."""
-    return None if k == 0 else [float(f"{scores[k - 1]:.5g}"), int(rows[k - 1])]

@@ -6,14 +6,10 @@ from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.evaluation import figures, tables
-from pipeline.reports.evaluation.atlas import atlases
-from pipeline.reports.evaluation.explorer import explorer
-from pipeline.reports.evaluation.fidelity_table import fidelity
-from pipeline.reports.evaluation.gallery import KINDS, galleries
+from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galleries
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
-from pipeline.reports.kit.paper import PAPER
-from pipeline.reports.kit.publish import Draft, Part, Report
-from pipeline.reports.kit.tables import Table, flat, pairs
+from pipeline.reports.kit.publish import Draft, Part, Report, flat
+from pipeline.reports.kit.tables import Table, pairs
 from pipeline.store.versions import Version
 
 ASSET = "evaluation_report"
@@ -66,9 +62,9 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
     level = judged.level
     found = (
         tables.results(lane, level),
-        fidelity(lane),
+        tables.fidelity(lane),
         tables.by_class(lane, level),
-        tables.heldout_by_class(lane),
+        tables.by_class(lane, "image", heldout=True),
         tables.results(lane, "image" if level == "pixel" else "pixel"),
         tables.pasted(lane),
         tables.thresholds(lane),
@@ -81,7 +77,7 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
         facts=_facts(lane),
         links=lane.about("mlflow"),
         said=sentences(judged),
-        notes=_notes(lane),
+        notes=_notes(lane, judged),
         tables=[table for table in found if table is not None],
         plots=figures.plots(lane),
         details=[table for table in _details(lane) if table.rows or table.note],
@@ -97,23 +93,18 @@ def _facts(lane: LaneEvaluation) -> list[tuple[str, str]]:
     return [*facts, ("quarantined", str(len(lane.about("quarantine"))))]
 
 
-def _notes(lane: LaneEvaluation) -> list[str]:
+def _notes(lane: LaneEvaluation, judged: Verdict) -> list[str]:
     """Notes of the evaluation, and what every report on this data set has to say."""
     notes = [str(note) for note in lane.about("notes")]
     if lane.dataset == "idrid":
+        pixel = [int(r["n"]) for r in find(lane.records, level="pixel", metric="auroc", subset="all")]
+        tested = max(pixel, default=int(((lane.scores["split"] == "test") & (lane.scores["label"] == 1)).sum()))
         images = "The paper says 69 IDRiD test images, the official set has 81 with lesion masks"
-        notes.insert(0, f"{images}, and {_test_images(lane)} were evaluated here.")
-    if lane.dataset not in PAPER:
+        notes.insert(0, f"{images}, and {tested} were evaluated here.")
+    if judged.paper is None:
         notes.append("The paper reports no result for this data set.")
-    judged = "ProxyAno is judged by the score fixed beforehand (standardised)"
-    return [*notes, f"{judged}; the control shown is the best one on this test set."]
-
-
-def _test_images(lane: LaneEvaluation) -> int:
-    """Annotated test images: those of the pixel records, else the abnormal rows of the score table."""
-    if pixel := find(lane.records, level="pixel", metric="auroc", subset="all"):
-        return max(int(r["n"]) for r in pixel)
-    return int(((lane.scores["split"] == "test") & (lane.scores["label"] == 1)).sum())
+    rule = "ProxyAno is judged by the score fixed beforehand (standardised)"
+    return [*notes, f"{rule}; the control shown is the best one on this test set."]
 
 
 def _details(lane: LaneEvaluation) -> list[Table]:
@@ -122,9 +113,8 @@ def _details(lane: LaneEvaluation) -> list[Table]:
     spent += [("together", f"{sum(minutes.values()):.1f} min")] if minutes else []
     spent += [] if memory is None else [("peak memory", f"{memory:.2f} GiB")]
     quarantine = [(entry["path"], entry["reason"]) for entry in lane.about("quarantine")]
-    note = "" if quarantine else "No file was quarantined."
     return [
-        pairs("Quarantined files", ("path", "reason"), quarantine, note),
+        pairs("Quarantined files", ("path", "reason"), quarantine, "" if quarantine else "No file was quarantined."),
         pairs("Time and memory", ("stage", "spent"), spent),
         pairs("Data versions", ("asset", "data version"), list(lane.about("versions").items())),
         pairs("Configuration", ("field", "value"), flat(lane.about("config"))),

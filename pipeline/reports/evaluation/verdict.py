@@ -6,28 +6,23 @@ from dataclasses import dataclass
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import PRIMARY
-from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.paper import LEVELS, PAPER
 from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import DIGITS, listed, number, record_title, title, with_interval
 
-SHORTCUT_MARGIN = 0.05
-"""A shortcut explains a result if its AUROC is above the method's minus this."""
-NEGLIGIBLE = 0.005
-"""Smaller differences between two sets of negatives are not mentioned."""
+SHORTCUT_MARGIN = 0.05  # a shortcut explains a result if its AUROC is above the method's minus this
+NEGLIGIBLE = 0.005  # smaller differences between two sets of negatives are not mentioned
 
 
 def level_of(records: Sequence[Record], dataset: str) -> str:
     """The level that decides: the paper's, or the other one where that was not measured."""
     levels = {r["level"] for r in records if r["dataset"] == dataset and r["metric"] == "auroc"}
-    wanted = PAPER[dataset].level if dataset in PAPER else "image"
+    wanted = LEVELS.get(dataset, "image")
     return wanted if wanted in levels or not levels else sorted(levels)[0]
 
 
 def network_words(gain: Record | None) -> str:
-    """``ahead of its null``, ``behind its null``, or ``the network adds nothing`` where the interval holds 0.
-
-    Empty without an interval.
-    """
+    """Whether the score is ahead of its null, behind it, or neither (0 is in between); empty without an interval."""
     if gain is None or gain["low"] is None:
         return ""
     if gain["low"] > 0:
@@ -52,6 +47,11 @@ class Verdict:
     raw_gain: Record | None  # the same of the paper's raw score: ‖I − Î‖ of images, |I − Î| of pixels
     heldout: Record | None  # the method's score against held-out training normals
     heldout_control: Record | None
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's AUROC."""
+        return PAPER[self.dataset][0] if self.dataset in PAPER else None
 
     @property
     def difference(self) -> float:
@@ -96,14 +96,12 @@ class Verdict:
         if self.null is None or not words:
             return ""
         said = words if words.startswith("the") else f"ProxyAno is {words}"
-        raw = ""
+        text = f"The same score without the network ({title(self.null['method'])}) has {with_interval(self.null)}. "
+        text += f"The difference is {with_interval(self.gain)}: {said}."
         if raw_words := network_words(self.raw_gain):
             symbol = "‖I − Î‖" if self.level == "image" else "|I − Î|"
-            raw = f" For the raw score {symbol} the difference is {with_interval(self.raw_gain)}: {raw_words}."
-        return (
-            f"The same score without the network ({title(self.null['method'])}) has {with_interval(self.null)}. "
-            f"The difference is {with_interval(self.gain)}: {said}.{raw}"
-        )
+            text += f" For the raw score {symbol} the difference is {with_interval(self.raw_gain)}: {raw_words}."
+        return text
 
     @property
     def badges(self) -> list[tuple[str, str]]:
@@ -129,13 +127,12 @@ def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: 
     level = level_of(own, dataset)
     method, control = best(own, level, "method"), best(own, level, "control")
 
-    def other(row: Record | None, metric: str, **wanted: str) -> Record | None:
+    def other(row: Record | None, metric: str, score: str = "") -> Record | None:
+        """Another figure of the same method, and of the same score unless one is named."""
         if row is None:
             return None
-        return next(iter(find(own, level=level, method=row["method"], metric=metric, **wanted)), None)
-
-    def heldout(row: Record | None) -> Record | None:
-        return other(row, "auroc_heldout", score=row["score"], subset="all") if row and level == "image" else None
+        wanted = {"method": row["method"], "score": score or row["score"], "metric": metric}
+        return next(iter(find(own, level=level, subset="all", **wanted)), None)
 
     return Verdict(
         dataset=dataset,
@@ -147,10 +144,10 @@ def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: 
         shortcut=best(own, level, "shortcut"),
         committee=best(own, level, "committee"),
         null=best(own, level, "null"),
-        gain=other(method, "auroc_minus_null", score=PRIMARY),
-        raw_gain=other(method, "auroc_minus_null", score="image" if level == "image" else "residual"),
-        heldout=heldout(method),
-        heldout_control=heldout(control),
+        gain=other(method, "auroc_minus_null", PRIMARY),
+        raw_gain=other(method, "auroc_minus_null", "image" if level == "image" else "residual"),
+        heldout=other(method, "auroc_heldout"),
+        heldout_control=other(control, "auroc_heldout"),
     )
 
 
@@ -161,13 +158,10 @@ def lead(verdicts: Sequence[Verdict]) -> str:
     ahead = [v.title for v in compared if v.difference > 0 and not v.overlapping]
     even = [v.title for v in compared if v.title not in (*behind, *ahead)]
     missing = [v.title for v in verdicts if v not in compared]
-    parts = []
-    if behind:
-        parts.append(f"ProxyAno stays behind the best control on {listed(behind)}")
-    if ahead:
-        parts.append(f"{'it' if parts else 'ProxyAno'} is ahead of every control on {listed(ahead)}")
-    if even:
-        parts.append(f"{'it' if parts else 'ProxyAno'} cannot be told apart from the best control on {listed(even)}")
+    places = {"stays behind the best control on": behind, "is ahead of every control on": ahead}
+    places["cannot be told apart from the best control on"] = even
+    said = [f"{words} {listed(titles)}" for words, titles in places.items() if titles]
+    parts = [f"{'it' if place else 'ProxyAno'} {words}" for place, words in enumerate(said)]
     if missing:
         parts.append(f"there is nothing to compare it with on {listed(missing)}")
     text = "; ".join(parts)
@@ -182,12 +176,9 @@ def headline(v: Verdict) -> list[str]:
     if v.control is None:
         said = [f"{text}; no control was measured, so this says little."]
     else:
-        overlap = "the intervals overlap" if v.overlapping else "the intervals do not overlap"
+        said = [f"{text}; the best control ({record_title(v.control)}) {with_interval(v.control)}."]
         place = "stays behind" if v.behind else "is ahead of" if v.difference else "is level with"
-        said = [
-            f"{text}; the best control ({record_title(v.control)}) {with_interval(v.control)}.",
-            f"ProxyAno {place} this control; {overlap}.",
-        ]
+        said.append(f"ProxyAno {place} this control; the intervals {'' if v.overlapping else 'do not '}overlap.")
     said += [v.network_sentence] if v.network_sentence else []
     if v.committee:
         said.append(f"The committee has {with_interval(v.committee)}.")
@@ -205,22 +196,16 @@ def sentences(v: Verdict) -> list[str]:
     if v.method is None:
         return said
     if v.shortcut and not v.explained:
-        reached = number(v.shortcut["value"])
-        said.append(f"The strongest shortcut, “{title(v.shortcut['method'])}”, reaches {reached}.")
-    if v.dataset in PAPER:
-        said.append(f"The paper reports {number(PAPER[v.dataset].auroc)}.")
+        said.append(f"The strongest shortcut, “{title(v.shortcut['method'])}”, reaches {number(v.shortcut['value'])}.")
+    if v.paper is not None:
+        said.append(f"The paper reports {number(v.paper)}.")
     if v.heldout:
-        said.append(_second_negatives(v, v.method, v.heldout))
+        text = f"Against held-out training normals instead of the test normals ProxyAno has {with_interval(v.heldout)}"
+        change = float(v.method["value"]) - float(v.heldout["value"])
+        if v.control and v.heldout_control:
+            text += f" and that control {with_interval(v.heldout_control)}"
+            change = float(v.control["value"]) - float(v.heldout_control["value"])
+        if abs(change) >= NEGLIGIBLE:
+            text += f": the test normals are {'easier' if change > 0 else 'harder'} than the held-out ones"
+        said.append(f"{text}.")
     return said
-
-
-def _second_negatives(v: Verdict, method: Record, heldout: Record) -> str:
-    """What changes when held-out training normals are the negatives."""
-    text = f"Against held-out training normals instead of the test normals ProxyAno has {with_interval(heldout)}"
-    change = float(method["value"]) - float(heldout["value"])
-    if v.control and v.heldout_control:
-        text += f" and that control {with_interval(v.heldout_control)}"
-        change = float(v.control["value"]) - float(v.heldout_control["value"])
-    if abs(change) >= NEGLIGIBLE:
-        text += f": the test normals are {'easier' if change > 0 else 'harder'} than the held-out ones"
-    return text + "."

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluation.records import Record
-from pipeline.reports.kit.paper import PAPER
+from pipeline.reports.kit.paper import LEVELS, PAPER
 from pipeline.reports.kit.words import number
 
-COLOURS = {
+COLOURS = {  # kind of score → colour
     "method": "#2f8fd8",
     "member": "#6b5fd0",
     "committee": "#16a3b8",
@@ -19,11 +19,8 @@ COLOURS = {
     "shortcut": "#8a8f98",
     "paper": "#1fa37a",
 }
-"""Kind of score → colour."""
-
 Figure = dict[str, Any]
-Estimate = tuple[float, float | None, float | None]
-"""Value and the ends of its interval, None where there is none."""
+Estimate = tuple[float, float | None, float | None]  # value and the ends of its interval, None where there is none
 
 
 def figure(traces: Sequence[Figure], **layout: Any) -> Figure:
@@ -44,27 +41,10 @@ def points(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, **marker:
 
 def error_bars(estimates: Sequence[Estimate], colour: str) -> dict[str, Any]:
     """Bars over the intervals of estimates."""
-
-    def length(value: float, end: float | None) -> float:
-        return 0.0 if end is None else round(abs(end - value), 4)
-
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [length(value, high) for value, _, high in estimates],
-        "arrayminus": [length(value, low) for value, low, _ in estimates],
-        "color": colour,
-        "thickness": 1.6,
-        "width": 4,
-    }
-
-
-def dots(
-    name: str, labels: Sequence[str], estimates: Sequence[Estimate], colour: str, symbol: str = "circle"
-) -> Figure:
-    """A trace of estimates with their intervals, one row each."""
-    trace = points(name, [round(value, 4) for value, *_ in estimates], labels, colour, symbol=symbol)
-    return trace | {"error_x": error_bars(estimates, colour), "hovertemplate": "%{y}: %{x:.3f}<extra></extra>"}
+    above = [0.0 if high is None else round(abs(high - value), 4) for value, _, high in estimates]
+    below = [0.0 if low is None else round(abs(low - value), 4) for value, low, _ in estimates]
+    bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return {**bars, "color": colour, "thickness": 1.6, "width": 4}
 
 
 def forest(
@@ -80,23 +60,26 @@ def forest(
         labels = [label for label, of, _ in rows if of == group]
         estimates = [(float(r["value"]), r["low"], r["high"]) for _, of, r in rows if of == group]
         if labels:
-            traces.append(dots(group, labels, estimates, colour, "diamond" if group == hollow else "circle"))
-    layout: dict[str, Any] = {
-        "xaxis": axis(f"{level} AUROC", nticks=6),
-        "yaxis": {"categoryorder": "array", "categoryarray": [label for label, *_ in rows]},
-        "plotHeight": 40 + 26 * len(rows),
-    }
-    paper = PAPER.get(dataset)
-    return figure(traces, **layout, **(_paper_line(paper.auroc) if paper and paper.level == level else {}))
+            symbol = "diamond" if group == hollow else "circle"
+            trace = points(group, [round(value, 4) for value, *_ in estimates], labels, colour, symbol=symbol)
+            trace |= {"error_x": error_bars(estimates, colour), "hovertemplate": "%{y}: %{x:.3f}<extra></extra>"}
+            traces.append(trace)
+    drawn = figure(
+        traces,
+        xaxis=axis(f"{level} AUROC", nticks=6),
+        yaxis={"categoryorder": "array", "categoryarray": [label for label, *_ in rows]},
+        plotHeight=40 + 26 * len(rows),
+    )
+    if LEVELS.get(dataset) == level:
+        drawn["layout"] |= _paper_line(PAPER[dataset][0])
+    return drawn
 
 
 def _paper_line(value: float) -> dict[str, Any]:
     """A dashed vertical line with the paper's AUROC above it."""
     colour = COLOURS["paper"]
-    ends = {"type": "line", "x0": value, "x1": value, "yref": "paper", "y0": 0, "y1": 1}
-    place = {"x": value, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-    text = {"text": f"ProxyAno in the paper {number(value)}", "font": {"size": 11, "color": colour}}
-    return {
-        "shapes": [{**ends, "line": {"dash": "dash", "width": 1.5, "color": colour}}],
-        "annotations": [{**place, **text}],
-    }
+    line = {"type": "line", "x0": value, "x1": value, "yref": "paper", "y0": 0, "y1": 1}
+    line["line"] = {"dash": "dash", "width": 1.5, "color": colour}
+    text = {"x": value, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    text |= {"text": f"ProxyAno in the paper {number(value)}", "font": {"size": 11, "color": colour}}
+    return {"shapes": [line], "annotations": [text]}

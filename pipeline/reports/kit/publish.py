@@ -9,14 +9,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import plotly.offline
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import Panel
 from pipeline.reports.kit.figures import Figure
 from pipeline.reports.kit.pictures import panel_links
-from pipeline.reports.kit.rendering import render
-from pipeline.reports.kit.tables import Cell, Table, flat
+from pipeline.reports.kit.tables import Table
 from pipeline.store.versions import Store, Version, fingerprint
 
+TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("index.html", "report.md", "report.json")
 
 
@@ -94,48 +99,86 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
 def write_report(report: Report, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write ``FILES`` into ``folder``; ``provenance`` names commit, versions and the like, nested mappings allowed."""
     about = flat(provenance)
-    links = panel_links([panel for part in report.parts for panel in part.pictures])
-    pictures = {part.id: list(islice(links, len(part.pictures))) for part in report.parts}
-    page = render(report.template, *report.assets, report=report, pictures=pictures, provenance=about, **report.more)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / "index.html").write_text(_page(report, about), encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, about), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(list(report.records), indent=1, allow_nan=False) + "\n")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as (dotted name, text) rows."""
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
+    return rows
+
+
+def _page(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
+    """The page with its pictures, styles, scripts and plotly inside, so that it needs no network."""
+    links = panel_links([panel for part in report.parts for panel in part.pictures])
+    source = FileSystemLoader(TEMPLATES)
+    environment = Environment(
+        loader=source, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"as_json": _json, "prose": _prose}
+    return environment.get_template(report.template).render(
+        report=report,
+        pictures={part.id: list(islice(links, len(part.pictures))) for part in report.parts},
+        provenance=provenance,
+        css=_verbatim("page.css", *(name for name in report.assets if name.endswith(".css"))),
+        script=_verbatim("page.js", *(name for name in report.assets if name.endswith(".js"))),
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+        **report.more,
+    )
+
+
+def _verbatim(*names: str) -> Markup:
+    return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))
+
+
+def _json(value: Any) -> Markup:
+    """JSON that is safe inside a script element."""
+    return Markup(json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _prose(text: str) -> Markup:
+    """Markdown as HTML with headings below the page's h3; raw HTML is shown as text."""
+    converter = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = converter.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1:]) + 3)}"
+    return Markup(converter.renderer.render(tokens, converter.options, {}))
 
 
 def markdown(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     """The report without its pictures and plots."""
     lines = [f"# ProxyAno {report.title}", "", report.opening, ""]
-    lines += table_lines(report.summary) if report.summary else []
+    lines += _table_lines(report.summary) if report.summary else []
     for part in report.parts:
         if not (part.notes or part.tables):
             continue
         lines += [f"## {part.title}", "", *(f"- {note}" for note in part.notes), *[""] * bool(part.notes)]
         for table in (*part.tables, *part.details):
-            lines += table_lines(table)
+            lines += _table_lines(table)
         if part.model_card:
             lines += ["<details><summary>Model card</summary>", "", part.model_card.strip(), "", "</details>", ""]
     return "\n".join([*lines, "## Provenance", "", *(f"- {name}: {value}" for name, value in provenance), ""])
 
 
-def table_lines(table: Table) -> list[str]:
+def _table_lines(table: Table) -> list[str]:
     """A Markdown table below its title; the best value of a column in bold."""
 
     def line(texts: Iterable[str]) -> str:
-        return "| " + " | ".join(texts) + " |"
+        return f"| {' | '.join(texts)} |"
 
     def escape(text: str) -> str:
         return text.replace("|", "\\|").replace("\n", " ")
 
-    def shown(cell: Cell) -> str:
-        return f"**{escape(cell.text)}**" if cell.strong else escape(cell.text)
-
-    lines = [
-        f"**{escape(table.title)}**",
-        "",
-        line(escape(name) for name in table.columns),
-        line("--:" if table.numeric(place) else "---" for place in range(len(table.columns))),
-        *(line(map(shown, row)) for row in table.rows),
-        "",
-    ]
+    marks = ["--:" if table.numeric(place) else "---" for place in range(len(table.columns))]
+    rows = [line(f"**{escape(one.text)}**" if one.strong else escape(one.text) for one in row) for row in table.rows]
+    lines = [f"**{escape(table.title)}**", "", line(map(escape, table.columns)), line(marks), *rows, ""]
     return [*lines, table.note, ""] if table.note else lines

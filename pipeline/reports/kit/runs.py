@@ -16,9 +16,7 @@ from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.store.versions import Version
 
-SURE = 0.05
-"""Largest corrected p at which two runs count as different."""
-
+SURE = 0.05  # largest corrected p at which two runs count as different
 K = TypeVar("K", bound=Hashable)
 D = TypeVar("D", bound=Difference)
 
@@ -56,21 +54,16 @@ class Run:
     @cached_property
     def resamples(self) -> Mapping[str, list[float | None]]:
         """Bootstrap AUROCs of the pixel scores, by score column."""
-        found: Mapping[str, list[float | None]] = json.loads((self.folder / RESAMPLES).read_text())
-        return found
+        return dict(json.loads((self.folder / RESAMPLES).read_text()))
 
-    def records(self, level: str, score: str = PRIMARY, subset: str = "all") -> dict[str, Record]:
-        """Metric → the method's record; metrics that were not measured are left out."""
-        wanted = {"level": level, "score": score, "subset": subset, "method": self.method}
-        return {record["metric"]: record for record in find(self.lane.records, **wanted)}
+    def record(self, level: str, metric: str, score: str = PRIMARY, subset: str = "all") -> Record | None:
+        """The method's record; None where it was not measured."""
+        wanted = {"level": level, "metric": metric, "score": score, "subset": subset, "method": self.method}
+        return next(reversed(find(self.lane.records, **wanted)), None)
 
-    def record(self, level: str, metric: str, score: str = PRIMARY) -> Record | None:
-        """A record over all images of a level; None where it was not measured."""
-        return self.records(level, score).get(metric)
-
-    def value(self, level: str, metric: str, score: str = PRIMARY) -> float | None:
+    def value(self, level: str, metric: str, score: str = PRIMARY, subset: str = "all") -> float | None:
         """The value of that record."""
-        record = self.record(level, metric, score)
+        record = self.record(level, metric, score, subset)
         return None if record is None else float(record["value"])
 
 

@@ -1,7 +1,7 @@
 """Tables: built once from rows of named cells, then shown on the page and in Markdown."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,7 @@ class Cell:
 
 
 MISSING = Cell("–")
-Row = dict[str, Cell]
-"""Column → cell."""
+Row = dict[str, Cell]  # column → cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +35,16 @@ class Table:
     kinds: Sequence[str] = ()
     note: str = ""
 
+    @classmethod
+    def of(cls, title: str, rows: Sequence[Row], *, kinds: Sequence[str] = (), note: str = "") -> "Table":
+        """A table with every column of its rows, in order of appearance; a dash where a row lacks one."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[row.get(name, MISSING) for name in columns] for row in rows]
+        return cls(title=title, columns=columns, rows=cells, kinds=kinds, note=note)
+
     def numeric(self, column: int) -> bool:
         """Whether the column holds numbers, which are aligned to the right."""
         return any(row[column].sort is not None for row in self.rows)
-
-
-def table(title: str, rows: Sequence[Row], *, kinds: Sequence[str] = (), note: str = "") -> Table:
-    """A table with every column of its rows, in order of appearance; a dash where a row lacks one."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[row.get(name, MISSING) for name in columns] for row in rows]
-    return Table(title=title, columns=columns, rows=cells, kinds=kinds, note=note)
 
 
 def cell(value: float | None, text: str | None = None) -> Cell:
@@ -55,9 +54,7 @@ def cell(value: float | None, text: str | None = None) -> Cell:
 
 def record_cell(record: Record | None, *, intervals: bool = False) -> Cell:
     """The value of a record, with its interval if wanted."""
-    if record is None:
-        return MISSING
-    return cell(float(record["value"]), with_interval(record) if intervals else None)
+    return cell(None if record is None else record["value"], with_interval(record) if intervals else None)
 
 
 def compared_cells(found: Difference | None) -> tuple[Cell, Cell]:
@@ -67,9 +64,8 @@ def compared_cells(found: Difference | None) -> tuple[Cell, Cell]:
     return cell(found.value, interval(found.value, found.low, found.high)), cell(found.p, p_value(found.p))
 
 
-def mark_best(rows: Iterable[Row], columns: Iterable[str]) -> None:
+def mark_best(rows: Sequence[Row], columns: Iterable[str]) -> None:
     """Mark the highest number of each of the columns as strong, in place."""
-    rows = list(rows)
     for name in columns:
         numbers = [row[name].sort for row in rows if name in row]
         top = max((value for value in numbers if value is not None), default=None)
@@ -80,18 +76,5 @@ def mark_best(rows: Iterable[Row], columns: Iterable[str]) -> None:
 
 def pairs(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> Table:
     """A plain table; numbers are written as they are."""
-    cells = [
-        [Cell(str(value), float(value) if isinstance(value, int | float) else None) for value in row] for row in rows
-    ]
+    cells = [[Cell(str(one), float(one) if isinstance(one, int | float) else None) for one in row] for row in rows]
     return Table(title=title, columns=columns, rows=cells, note=note)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as (dotted name, text) rows."""
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            rows += flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
-    return rows

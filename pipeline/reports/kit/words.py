@@ -5,12 +5,9 @@ from collections.abc import Mapping, Sequence
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.score_name import ScoreName
 
-DIGITS = 3
-"""Decimals of a printed figure; values that print alike count as equal."""
+DIGITS = 3  # decimals of a printed figure; values that print alike count as equal
 SMALLEST_P = 0.001
-"""Smaller p values are printed as ``< .001``."""
-
-TITLES: Mapping[str, str] = {
+TITLES: Mapping[str, str] = {  # method, control or shortcut → its name; others are named by their key
     "proxyano": "ProxyAno",
     "committee": "committee",
     "member_denoising": "denoising auto-encoder",
@@ -33,7 +30,6 @@ TITLES: Mapping[str, str] = {
     "shortcut_valid_fraction": "scored fraction",
     "shortcut_high_frequency": "high-frequency energy",
 }
-"""Method, control or shortcut → its name; others are named by their key."""
 
 
 def title(method: str) -> str:

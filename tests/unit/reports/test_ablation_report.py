@@ -14,13 +14,19 @@ from pipeline.evaluation.pictures.gallery import GALLERY
 from pipeline.evaluation.records import RECORD_KEYS, RecordContext, image_records
 from pipeline.evaluation.saved import Panel, strip_png, write_evaluation
 from pipeline.experiments.presets import PRESETS
-from pipeline.reports.ablations import studies
-from pipeline.reports.ablations.experiments import RESAMPLES, DataSet
-from pipeline.reports.ablations.figures import drawn
-from pipeline.reports.ablations.paper import CLAIMS, PRINTED
-from pipeline.reports.ablations.report import COMPARED, draft, part, pictures
-from pipeline.reports.ablations.tables import printed_table
-from pipeline.reports.ablations.verdict import CONFIRMED, REFUSED, UNDECIDED, UNTESTED, judge, opening
+from pipeline.reports.ablations.experiments import (
+    CONFIRMED,
+    REFUSED,
+    RESAMPLES,
+    UNDECIDED,
+    UNTESTED,
+    DataSet,
+    judge,
+    opening,
+)
+from pipeline.reports.ablations.report import COMPARED, draft, drawn, part, pictures
+from pipeline.reports.ablations.tables import STUDIES, printed_table, study_sentences, study_tables
+from pipeline.reports.kit.paper import CLAIMS, PRINTED
 from pipeline.reports.kit.publish import publish
 from pipeline.reports.kit.runs import SURE
 from pipeline.store.versions import Store, Version, fingerprint
@@ -151,26 +157,26 @@ def test_several_seeds_are_averaged_and_have_to_agree(bench):
 
 
 def test_studies_are_chosen_by_pasted_lesions_beside_what_seeds_differ_by(bench):
-    assert not studies.sentences(bench.data)
+    assert not study_sentences(bench.data)
     bench.make("own", 1.0)
     bench.make("commitment_1", 1.0)
-    assert not studies.sentences(bench.data), "where no lesions were pasted nothing is chosen"
+    assert not study_sentences(bench.data), "where no lesions were pasted nothing is chosen"
     use = {"wide": {"items": 128, "used": 20, "perplexity": 10.6}, "tight": {}}
     for name, pasted in (("own", 0.86), ("own-seed1", 0.88), ("revive_0", 0.70), ("commitment_1", 0.95)):
         bench.make(name, 1.0, pasted=pasted, memory=use)
     bench.make("deeper_1", 2.0, pasted=0.88)
-    said = " ".join(studies.sentences(bench.data))
+    said = " ".join(study_sentences(bench.data))
     assert "best with commitment weight 1 (.950); the lane's setting has .870 ± .014 over 2 seeds" in said
     assert "better by more than two sd of the seeds" in said
     assert "latent half as large (.880); the lane's setting has .870 ± .014 over 2 seeds: no more than" in said
-    tables = {table.title: table for table in studies.tables(bench.data)}
-    assert list(tables) == list(studies.TITLES.values())
-    memory = {row[0].text: row for row in tables[studies.TITLES["memory"]].rows}
+    tables = {table.title: table for table in study_tables(bench.data)}
+    assert list(tables) == list(STUDIES.values())
+    memory = {row[0].text: row for row in tables[STUDIES["memory"]].rows}
     assert memory["as the lane is judged"][5].text == "wide 20 of 128 (11)"
     assert memory["commitment weight 1"][2].strong
     assert not memory["dead items stay"][2].strong
     assert memory["items below 0.5 of the mean count revived"][2].text == "not run"
-    assert studies.sentences(bench.data)[0].startswith(studies.TITLES["resolution"]), "no superpixel row was made"
+    assert study_sentences(bench.data)[0].startswith(STUDIES["resolution"]), "no superpixel row was made"
 
 
 def test_a_figure_is_drawn_where_two_of_its_experiments_were_run(bench):

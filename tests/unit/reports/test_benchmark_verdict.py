@@ -2,8 +2,8 @@
 
 import pytest
 
+from pipeline.reports.benchmark.runs import opening, sentences
 from pipeline.reports.benchmark.tables import table_one, table_two
-from pipeline.reports.benchmark.verdict import opening, sentences
 
 CONTROL = "control_pca:standardised"
 

@@ -10,9 +10,8 @@ from rich.console import Console
 from pipeline.evaluation.nulls import network_records
 from pipeline.evaluation.saved import Panel, strip_png
 from pipeline.evaluation.score_name import ScoreName
-from pipeline.reports.evaluation.fidelity_table import fidelity
 from pipeline.reports.evaluation.report import evaluation_report
-from pipeline.reports.evaluation.terminal import summary_table
+from pipeline.reports.evaluation.tables import fidelity, summary_table
 from pipeline.reports.kit.pictures import panel_links
 from pipeline.reports.kit.publish import write_report
 

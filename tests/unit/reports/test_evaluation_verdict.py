@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from pipeline.reports.evaluation.terminal import summary_table
+from pipeline.reports.evaluation.tables import summary_table
 from pipeline.reports.evaluation.verdict import lead, sentences, verdict
 from pipeline.reports.kit.words import number, title
 

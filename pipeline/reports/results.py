@@ -1,0 +1,226 @@
+"""Results over seeds and splits: ``results.json``, its tables, and pictures of what the method does to images."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError
+from pipeline.evaluation.fidelity import BLOCK, Network, image_rows, seen_image, true_proxy
+from pipeline.evaluation.saved import load_evaluation
+from pipeline.evaluation.score_name import ScoreName
+from pipeline.store.versions import Store, Version
+
+LEVELS = ("image", "pixel", "reconstruction")
+METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")  # of reconstruction, all are kept
+KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
+SHOWN = 192  # px, side of a square tile in a picture
+GAIN = 3.0  # of the residual
+COLUMNS = ("image", "true proxy", "predicted proxy", "reconstruction", f"{GAIN:g} x residual")
+LABEL = 150  # px, width of the row's name
+ROWS = ("best normal", "median normal", "worst normal", "most conspicuous", "median abnormal", "least conspicuous")
+
+Result = dict[str, Any]
+"""KEYS, value, low, high, n, seeds, splits, pretrained, commit, minutes, command."""
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation: where it is, and with which seed and split it was made."""
+
+    home: Path
+    dataset: str
+    seed: int
+    split: int
+
+    @property
+    def store(self) -> Store:
+        """The store that holds it."""
+        return Store(self.home / "stores")
+
+    @property
+    def version(self) -> Version | None:
+        """The current evaluation; None where there is none."""
+        asset = f"{self.dataset}/evaluation"
+        return None if self.store.pointed(asset) is None else self.store.current(asset)
+
+
+def publish_results(runs: Sequence[Run], folder: Path, *, add: bool = False) -> list[Result]:
+    """Write the folder (made if missing) and return its results; pictures are those of the first run of a data set."""
+    file = folder / "results.json"
+    found = results(runs, json.loads(file.read_text())["records"] if file.is_file() else (), add=add)
+    commit = " ".join(sorted({one for result in found for one in str(result["commit"]).split()}))
+    (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
+    (folder / "tables.md").write_text(tables(pd.DataFrame(found), commit))
+    first = {run.dataset: run for run in reversed(runs) if run.version is not None}
+    for dataset, run in first.items():
+        for canvas, picture in sheets(run.store, dataset):
+            cv2.imwrite(str(folder / "reconstruction" / f"{dataset}_{canvas}.png"), picture)
+    return found
+
+
+def results(runs: Sequence[Run], earlier: Sequence[Result] = (), *, add: bool = False) -> list[Result]:
+    """One result a figure: the mean over the runs' values, and over their 95 % intervals.
+
+    Intervals come from resampling groups of images, so they do not hold the spread over seeds. ``earlier`` results of
+    data sets that no run has evaluated stay as they are. With ``add``, earlier results of other seeds are averaged
+    with the runs', weighted by seeds; without it they are replaced. ConfigError where both have a seed.
+    """
+    rows = [row for run in runs for row in _rows(run)]
+    evaluated = {row["dataset"] for row in rows}
+    kept = [result for result in earlier if result["dataset"] not in evaluated]
+    if not rows:
+        return kept
+    known = {tuple(result[key] for key in KEYS): result for result in earlier} if add else {}
+    groups = pd.DataFrame(rows).groupby(KEYS, sort=False)
+    return kept + [_joined(known.get(key), _mean(key, part)) for key, part in groups]
+
+
+def _rows(run: Run) -> Iterator[Result]:
+    version = run.version
+    if version is None:
+        return
+    lane = load_evaluation(version.path)
+    provenance = run.store.provenance(version.asset, version.data_version)
+    tail = {
+        "split": run.split,
+        "commit": "unknown" if provenance is None else provenance.git_commit,
+        "minutes": sum(lane.summary["minutes"].values()),
+        "command": f"PROXYANO_PRESET={lane.summary['preset']} proxyano results {run.dataset} --seeds",
+    }
+    for record in lane.records:
+        level = record["level"]
+        if level == LEVELS[-1] or (level in LEVELS and record["metric"] in METRICS):
+            yield {key: record[key] for key in (*KEYS, "value", "low", "high", "n", "seed")} | tail
+
+
+def _mean(key: tuple[Any, ...], part: pd.DataFrame) -> Result:
+    """One result of the same figure in several runs."""
+    seeds = sorted(map(int, set(part["seed"])))
+    means = {name: part[name].mean() for name in ("value", "low", "high")}
+    return {
+        **dict(zip(KEYS, key, strict=True)),
+        **{name: round(float(mean), 4) if np.isfinite(mean) else None for name, mean in means.items()},
+        "n": int(part["n"].min()),
+        "seeds": seeds,
+        "splits": sorted(map(int, set(part["split"]))),
+        "pretrained": False,
+        "commit": " ".join(sorted(set(part["commit"]))),
+        "minutes": round(float(part["minutes"].mean()), 1),
+        "command": f"{part.iloc[0]['command']} {','.join(map(str, seeds))}",
+    }
+
+
+def _joined(one: Result | None, other: Result) -> Result:
+    """A result averaged with the earlier one of the same figure."""
+    if one is None:
+        return other
+    if both := sorted(set(one["seeds"]) & set(other["seeds"])):
+        raise ConfigError(f"seeds {both} are in the earlier results too; leave out --add to replace them")
+    counts = [len(one["seeds"]), len(other["seeds"])]
+    joined = dict(other)
+    for name in ("value", "low", "high", "minutes"):
+        pair = [result[name] for result in (one, other)]
+        joined[name] = None if None in pair else round(float(np.average(pair, weights=counts)), 4)
+    joined["seeds"] = sorted([*one["seeds"], *other["seeds"]])
+    joined["commit"] = " ".join(sorted({*str(one["commit"]).split(), *str(other["commit"]).split()}))
+    joined["command"] = f"{other['command'].rpartition(' ')[0]} {','.join(map(str, joined['seeds']))}"
+    return joined | {"n": min(one["n"], other["n"])}
+
+
+def tables(found: pd.DataFrame, commit: str) -> str:
+    """Markdown: what the methods do to images, then image and pixel scores of each data set."""
+    parts = [f"# Tables\n\nMade by `proxyano results` from evaluations at commit {commit}; 95 % intervals.\n"]
+    if found.empty:
+        return parts[0]
+    does = found[found["level"] == LEVELS[-1]]
+    does = does.assign(row=does["dataset"] + " " + does["score"] + ", " + does["method"])
+    does = does.assign(column=does["metric"] + ", " + does["subset"])
+    wide = does.pivot_table(index="column", columns="row", values="value", sort=False).round(3)
+    parts.append(f"## What the methods do to images\n\n{wide.to_markdown()}\n")
+    for (dataset, level), part in found[found["level"] != LEVELS[-1]].groupby(["dataset", "level"], sort=False):
+        every = part[part["subset"] == "all"]
+        rows = {
+            f"{method} {score}": {metric: _shown(one.iloc[0]) for metric, one in cells.groupby("metric", sort=False)}
+            for (method, score), cells in every.groupby(["method", "score"], sort=False)
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+        parts.append(f"## {dataset}, {level} level, n = {int(every['n'].max())}\n\n{table.to_markdown()}\n")
+    return "\n".join(parts)
+
+
+def _shown(result: pd.Series) -> str:
+    bounds = "" if pd.isna(result["low"]) else f" [{result['low']:.3f}, {result['high']:.3f}]"
+    return f"{result['value']:.3f}{bounds}"
+
+
+def sheets(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
+    """Per canvas: best, median and worst reconstructed normal, then most, median and least conspicuous lesion.
+
+    Normals are ordered by R² of the reconstruction, abnormal test images by the root mean square of I - Î.
+    """
+    lane = load_evaluation(store.current(f"{dataset}/evaluation").path)
+    trained, tiles, proxies = (
+        store.get(f"{dataset}/{part}", lane.summary["versions"][f"{dataset}/{part}"])
+        for part in ("stage2", "tiles", "proxies")
+    )
+    table = lane.scores.set_index("image_id")
+    error = table[ScoreName.of(lane.summary["method"], "image").column]
+    lesions = error[table["label"] == 1].sort_values()[::-1]
+    for canvas in trained.meta["canvases"]:
+        network = Network.of(trained, canvas)
+        held = network.tiles(tiles, proxies, ("val", "holdout", "test"))
+        explained = pd.DataFrame(image_rows(network, held))
+        normal = explained[explained["label"] == 0]
+        normal = normal[normal["split"] == ("test" if (normal["split"] == "test").any() else "val")]
+        repaired = normal.set_index("image_id")["reconstruction_r2"].dropna().sort_values()[::-1]
+        names = [str(order.index[place]) for order in (repaired, lesions) for place in (0, len(order) // 2, -1)]
+        figure = repaired.to_dict() | lesions.to_dict()
+        yield canvas, _sheet(network, held, dict(zip(names, ROWS, strict=True)), figure)
+
+
+def _sheet(network: Network, held: Any, wanted: Mapping[str, str], figure: Mapping[Any, float]) -> Picture:
+    """One row an image, one column an array; contrast as the network sees it, the residual's size times ``GAIN``."""
+    rows: dict[str, Picture] = {}
+    contrast = float(getattr(network.method.config, "contrast", 1.0))
+    for block in held.blocks(BLOCK):
+        if not set(block.index["image_id"]) & set(wanted):
+            continue
+        found, proxy = network.predict(block), true_proxy(block, network.canvas)
+        image = seen_image(found)
+        for row, name in enumerate(found.images.images["image_id"]):
+            if name in wanted and proxy is not None:
+                size = np.abs(image[row] - found.reconstruction[row]) * found.images.scored[row] * GAIN
+                planes = (image[row], proxy[row], found.proxy[row], found.reconstruction[row])
+                stretched = [0.5 + contrast * (plane - 0.5) for plane in planes]
+                rows[name] = np.hstack([_plane(one) for one in (*stretched, contrast * size)])
+    parts = []
+    for name, words in wanted.items():
+        side = np.full((rows[name].shape[0], LABEL), 255, np.uint8)
+        _write(side, words, 4, 24)
+        _write(side, f"{figure[name]:.2f}", 4, 44)
+        parts.append(np.hstack([side, rows[name]]))
+    head = np.full((26, parts[0].shape[1]), 255, np.uint8)
+    for place, words in enumerate(COLUMNS):
+        _write(head, words, LABEL + place * ((head.shape[1] - LABEL) // len(COLUMNS)) + 4, 18)
+    return np.vstack([head, *parts])
+
+
+def _plane(values: NDArray[np.floating]) -> Picture:
+    height, width = values.shape
+    scale = SHOWN / max(1, round(float(np.sqrt(height * width))))
+    grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _write(picture: Picture, text: str, x: int, y: int) -> None:
+    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)

@@ -1,1 +1,0 @@
-"""Current results: ``results.json``, its tables, and pictures of what the method does to images."""
