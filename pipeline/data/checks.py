@@ -43,7 +43,7 @@ def groups_apart(images: pd.DataFrame) -> Outcome:
 
 
 def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset) -> Outcome:
-    """No two normals of different splits show the same thing; those that look like abnormal images only count."""
+    """No two normals of different splits show the same thing; likeness to abnormal images is counted and passes."""
     rule = dataset.duplicates
     if rule is None:
         return True, {"pairs": 0, "note": "this data set is split by patient"}
