@@ -100,7 +100,7 @@ def page() -> Iterator[Page]:
 def test_a_lane_is_made_by_a_click_and_its_pictures_are_seen(home, address, page):
     page.goto(address + GROUP)
     page.locator(".CodeMirror").click()
-    page.keyboard.type('+key:"brain_mri/detector"')
+    page.keyboard.type('+key:"brain_mri/evaluation"')
     page.keyboard.press("Enter")
     page.get_by_role("button", name=f"Materialize all ({len(LANE)})").click()
     page.get_by_text("View", exact=True).click()

@@ -124,7 +124,8 @@ def test_from_a_folder_to_the_report_and_back(home, folder):
     pixels = cv2.imread(str(one), cv2.IMREAD_GRAYSCALE)
     one.write_bytes(jpeg(255 - pixels))
     assert ran(refresh(home, "*clinic/proxies")) == {"clinic/images", "clinic/tiles", "clinic/proxies"}
-    assert due(home, "*clinic/evaluation") == {"clinic/members", "clinic/stage1", "clinic/stage2", "clinic/evaluation"}
+    assert due(home, "*clinic/evaluation") == {"clinic/normals", "clinic/evaluation"}
+    assert ran(refresh(home, "*clinic/evaluation")) == {"clinic/normals", "clinic/evaluation"}  # a test image alone
     images = pd.read_parquet(home.store.current("clinic/images").path / "images.parquet")
     assert (images.groupby("group")["split"].nunique() == 1).all()
     assert set(images["split"][images["label"] == 1]) == {"test"}
