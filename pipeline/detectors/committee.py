@@ -36,6 +36,7 @@ def committee_score(weights: Mapping[str, float], scores: Mapping[str, Floats], 
 
 
 def fused_map(maps: Sequence[tuple[float, Array]]) -> Array:
-    """Weighted sum (H, W) of standardised maps of one image, at the size of the largest."""
-    shape = max(found.shape for _, found in maps)
-    return np.asarray(np.sum([enlarge(weight * found, shape) for weight, found in maps], axis=0, dtype=np.float32))
+    """Weighted mean (H, W) of standardised maps of one image, at the size of the largest: still in sd of normals."""
+    shape, total = max(found.shape for _, found in maps), sum(weight for weight, _ in maps)
+    parts = [enlarge(weight / total * found, shape) for weight, found in maps]
+    return np.asarray(np.sum(parts, axis=0, dtype=np.float32))
