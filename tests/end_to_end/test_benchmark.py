@@ -41,7 +41,7 @@ def bench(undisturbed, tmp_path_factory):
             patch.setenv(name, value)
         for name in ("PROXYANO_RAW", "PROXYANO_PRESET", "PROXYANO_SEED", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
-        materialize(root, f"{LANE}/tiles", f"{LANE}/proxies")
+        materialize(root, *(f"{LANE}/{stage}" for stage in ("tiles", "proxies", "normals")))
         for name in RAN:
             materialize(root, *(f"{LANE}/{stage}" for stage in STAGES), partition=name)
         wanted = [Due(dataset=LANE, name=name, stages=STAGES) for name in ("no_such_method", APART)]
