@@ -1,4 +1,4 @@
-"""``<dataset>/evaluation`` and ``<dataset>/baseline_evaluations``: trained methods on the lane's test images."""
+"""What is frozen and measured: ``detector``, ``evaluation`` and ``baseline_evaluations``."""
 
 import json
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from assets.charts import score_chart
+from assets.charts import calibration_chart, score_chart, tabled
 from assets.lane import flat
 from assets.materialize import picture
 from assets.stage import Check, Task
-from assets.tables import tabled
 from assets.training import run_facts
+from pipeline.detectors.frozen.freeze import DESCRIPTION, Trained, freeze_detector
 from pipeline.evaluation.checks import reconstructs, scores_complete
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
 from pipeline.evaluation.reconstruction import LEVEL
@@ -20,7 +20,46 @@ from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.store.versions import Version
+from pipeline.wiring.registry import register
 from pipeline.wiring.tracking import StageRun
+
+
+def build_detector(task: Task, run: StageRun) -> Version:
+    """Fit and freeze the committee with all its members."""
+    lane, inputs = task.lane.lane, task.inputs
+    return freeze_detector(
+        task.lane.dataset,
+        lane.evaluation.detector(task.origin.method),
+        Trained(tiles=inputs["normals"], stage=inputs["stage2"], members=inputs["members"]),
+        task.store,
+        form=lane.tiles.form,
+        preset=task.lane.preset,
+        code_version=task.origin.code_version,
+    )
+
+
+def describe_detector(task: Task, version: Version) -> dict[str, Any]:
+    """The calibration of what scores by default, and the members."""
+    calibrations = json.loads((version.path / DESCRIPTION).read_text())["calibrations"]
+    name, calibration = next(iter(calibrations.items()))
+    caption = f"{name}: share of normal validation images that score at least as high"
+    return {
+        "preview": picture(calibration_chart(calibration["images"]), caption=caption),
+        "calibrated_on": version.meta["calibrated_on"],
+        "members": dg.MetadataValue.json(version.meta["members"]),
+    }
+
+
+def register_detector(task: Task, version: Version, run_id: str) -> dict[str, Any]:
+    """Put the evaluated detector into the MLflow registry; ``version`` is its evaluation."""
+    registered = register(task.tracker, task.store, task.inputs["detector"], version, run_id)
+    return {
+        "model": registered.name,
+        "model_version": registered.number,
+        "champion": registered.champion,
+        "promotion": registered.why,
+    }
+
 
 READS = ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector")
 SHOWN = ("auroc", "auroc_heldout", "ap", "auroc_minus_null")

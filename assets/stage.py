@@ -147,30 +147,21 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
             tracker=context.resources.tracker.open(),
             context=context,
         )
-        return _materialize(task, stage, checks)
+        return materialize(
+            context,
+            task.tracker,
+            task.store,
+            task.origin,
+            inputs=task.inputs.values(),
+            parameters=stage.parameters(task),
+            build=lambda run: stage.build(task, run),
+            describe=lambda version: stage.describe(task, version),
+            checks=lambda version: [check_result(c.name, c.outcome(task, version), c.severity) for c in checks],
+            artifact=stage.artifact,
+            register=lambda version, run_id: stage.register(task, version, run_id),
+        )
 
     return made
-
-
-def _materialize(task: Task, stage: Stage, checks: list[Check]) -> dg.MaterializeResult:
-    def build(run: StageRun) -> Version:
-        version = stage.build(task, run)
-        if stage.artifact:
-            run.artifact(version.path, stage.artifact)
-        return version
-
-    return materialize(
-        task.context,
-        task.tracker,
-        task.store,
-        task.origin,
-        inputs=task.inputs.values(),
-        parameters=stage.parameters(task),
-        build=build,
-        describe=lambda version: stage.describe(task, version),
-        checks=lambda version: [check_result(c.name, c.outcome(task, version), c.severity) for c in checks],
-        register=lambda version, run_id: stage.register(task, version, run_id),
-    )
 
 
 def up_to_date(lane: LaneAssets, stage: Stage, store: Store, name: str) -> bool:

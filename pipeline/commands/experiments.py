@@ -127,7 +127,7 @@ def run(
 ) -> None:
     """Make missing experiments (or those named), then the report. Rerun the same command to resume."""
     from assets import benchmark as work
-    from assets.ablation_report import REPORT
+    from pipeline.reports.ablations.report import ASSET as REPORT
 
     every, settings = _lanes(), Settings()
     labels = {_full(lane, name): row.label for lane in every for name, row in lane.lane.ablations.items()}

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, 
 
 from models.arithmetic import machine
 from pipeline.store.versions import RawInput, Version
-from pipeline.wiring.commit import git_commit
+from pipeline.wiring.runs import git_commit
 from pipeline.wiring.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
