@@ -14,7 +14,7 @@ from assets.materialize import provenance
 from assets.stage import Check, Task
 from assets.training import describe_baseline, run_facts, training_of
 from pipeline.evaluation.checks import weights_finite
-from pipeline.evaluation.memory_use import memory_use
+from pipeline.evaluation.reconstruction import memory_use
 from pipeline.experiments.lane import Ablation, step_version
 from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values

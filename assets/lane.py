@@ -14,12 +14,9 @@ from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.proxy_kinds import TITLES
 
 OWNERS = ["team:proxyano"]
-SEEDED = ("stage1", "stage2", "members", "detector", "evaluation")
-"""Stages whose result depends on PROXYANO_SEED."""
-BENCHMARK = ("baselines", "baseline_evaluations")
-"""Stages with a partition for each run of the benchmark."""
-ABLATIONS = "ablations"
-"""Stage with a partition for each ablation experiment."""
+SEEDED = ("stage1", "stage2", "members", "detector", "evaluation")  # stages whose result depends on PROXYANO_SEED
+BENCHMARK = ("baselines", "baseline_evaluations")  # stages with a partition for each run of the benchmark
+ABLATIONS = "ablations"  # stage with a partition for each ablation experiment
 VERSION = dg.PythonObjectDagsterType(Version, name="Version", description="One published version in the store.")
 
 

@@ -133,8 +133,7 @@ STAGES = (
         artifact="evaluation",
     ),
 )
-PREPARED = ("tiles", "proxies", "normals")
-"""Stages, besides those with runs, of a lane that has the images of another."""
+PREPARED = ("tiles", "proxies", "normals")  # stages, besides those with runs, of a lane that has the images of another
 
 
 def lane_assets(lane: LaneAssets) -> list[dg.AssetsDefinition]:

@@ -1,7 +1,6 @@
 """One canvas of some images: tiles stitched, for everything that scores."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,14 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.scoring import Array
-from pipeline.detectors.similar import Masks
+from models.scoring import Array, Mask
 from pipeline.forms.form import NO_DATA, SCORED, TILE
-from pipeline.store.versions import Version
-from pipeline.tiles.loading import TileSet, canvases, load_tiles
+from pipeline.tiles.loading import TileSet, canvases
 
-BLOCK = 8
-"""Images that are scored at once: bounds memory where a canvas has many parts."""
+BLOCK = 8  # images that are scored at once: bounds memory where a canvas has many parts
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,12 @@ class CanvasImages:
         return lead(self.pixels)
 
     @cached_property
-    def scored(self) -> Masks:
+    def scored(self) -> Mask:
         """Where scores count, (n, H, W)."""
         return np.asarray(self.validity == SCORED)
 
     @cached_property
-    def seen(self) -> Masks:
+    def seen(self) -> Mask:
         """Where something was imaged, (n, H, W)."""
         return np.asarray(self.validity != NO_DATA)
 
@@ -62,19 +58,6 @@ class CanvasImages:
 def lead(pixels: Array) -> Array:
     """The only channel (n, H, W) of pixels (n, C, H, W), or green of three, which shows a fundus's lesions best."""
     return pixels[:, 1 if pixels.shape[1] == 3 else 0]
-
-
-def canvas_images(
-    tiles: Version,
-    proxies: Version | None,
-    *,
-    canvas: str,
-    splits: Sequence[str],
-    size: tuple[int, int],
-    more: TileSet | None = None,
-) -> CanvasImages:
-    """Load and stitch one canvas with tiles of ``size`` (h, w); ``more`` tiles follow as in ``load_tiles``."""
-    return stitched(load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size, more=more), canvas)
 
 
 def stitched(held: TileSet, canvas: str) -> CanvasImages:

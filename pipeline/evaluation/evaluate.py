@@ -28,8 +28,7 @@ from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
 from pipeline.evaluation.scoring import member_names, score_lane, with_shortcuts
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "11"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "11"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 
 @dataclass(frozen=True, kw_only=True)

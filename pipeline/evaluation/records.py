@@ -45,8 +45,7 @@ RECORD_KEYS = (
 CLASS_METRICS = ("auroc", "ap", "auroc_heldout")
 """Image metrics that are also measured for each class of abnormal images."""
 IMAGE_METRICS = (*CLASS_METRICS, "acc", "f1", "false_alarm_rate", "acc_oracle", "f1_oracle", "auroc_adjusted")
-REVIEWED = "without reviewed"
-"""Subset without the normals that a person found to look abnormal (``evaluation.audit``)."""
+REVIEWED = "without reviewed"  # subset without the normals that a person found to look abnormal (``evaluation.audit``)
 NEEDED = ("image_id", "split", "label", "klass", "group")
 
 

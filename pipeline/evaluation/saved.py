@@ -54,8 +54,7 @@ PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
 """Columns of the pictures' table; ``data`` holds a file's bytes."""
 NO_PICTURES = pd.DataFrame(columns=list(PICTURE_COLUMNS))
 PICTURES = "pictures.parquet"
-THUMBNAIL = "thumbnail"
-"""Layer of the small picture that every scored image has."""
+THUMBNAIL = "thumbnail"  # layer of the small picture that every scored image has
 SUMMARY_NEEDED = ("dataset", "title", "preset", "method", "seed")
 
 

@@ -7,18 +7,17 @@ import numpy as np
 import pandas as pd
 
 from models.pixel_curve import PixelCurve
-from models.scoring import Array, z_score
+from models.scoring import Array, Mask, z_score
 from pipeline.data.datasets import Dataset
 from pipeline.detectors.frozen.freeze import Trained
 from pipeline.detectors.images import BLOCK, enlarge
-from pipeline.evaluation.pasted_lesions import SPLIT, LesionHit, Mask, PastedConfig, PastedImages, lesion_hit, paste
+from pipeline.evaluation.pasted_lesions import SPLIT, LesionHit, PastedConfig, PastedImages, lesion_hit, paste
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, canvases, load_tiles, read_index, read_rows
 
-SCORED_SPLITS = ("val", "holdout", "test")
-"""Splits whose images are scored."""
+SCORED_SPLITS = ("val", "holdout", "test")  # splits whose images are scored
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,13 @@ import pandas as pd
 
 from models.methods import METHODS
 from models.scoring import Array, worst_mean
-from pipeline.detectors.committee import Member, committee_score, fused_map, normal_scores
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
 from pipeline.detectors.controls.shortcuts import SHORTCUTS, shortcut_table
 from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks, read_detector
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
-from pipeline.detectors.standardise import CanvasScorer
+from pipeline.detectors.standardise import CanvasScorer, Member, committee_score, fused_map
 from pipeline.evaluation import nulls
 from pipeline.evaluation.pasted_lesions import SPLIT
 from pipeline.evaluation.score_name import COMMITTEE as COMMITTEE_KIND
@@ -24,8 +23,7 @@ from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMAR
 from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs, Scoreboard
 from pipeline.tiles.loading import TileSet, load_tiles, tile_blocks
 
-RAW_SCALE = 0.05
-"""Typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest."""
+RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
 COMMITTEE_SCORE = ScoreName(kind=COMMITTEE_KIND, owner=COMMITTEE_KIND)
 
 
@@ -52,8 +50,8 @@ class Entry:
         """Raw image scores (n,): the paper's (Eq. 13, Table V) and the worst |I − Î| of a network, a mean otherwise."""
         scored = found.images.scored
         if isinstance(found, NetworkMaps) and self.name.kind == METHOD and self.name.score == PRIMARY:
-            worst = worst_mean(np.abs(found.predicted.residual), scored, self.detector.score)
-            return {"latent": found.predicted.latent, "image": found.predicted.image, "worst": worst}
+            worst = worst_mean(np.abs(found.residual), scored, self.detector.score)
+            return {"latent": found.latent, "image": found.image, "worst": worst}
         if self.name.kind == NULL and found.residual is not None:
             return {"image": nulls.root_mean_square(found.residual, scored)}
         if self.scorer is None:
@@ -87,7 +85,7 @@ def score_lane(
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
         entries = [*_learned(inputs, plan, canvas, held, keep=keep), *_controls(inputs, canvas, controls, held)]
-        entries += _nulls(inputs, plan, canvas, null_names)
+        entries += _nulls(inputs, held[plan.method], null_names)
         _score_canvas(scoreboard, canvas, entries, plan.weights)
         seconds += sum(entry.seconds for entry in entries if entry.name.kind == METHOD and entry.name.score == PRIMARY)
     if plan.weights:
@@ -143,9 +141,10 @@ def _controls(
         yield Entry(name, scorer.detector, scorer, raw_map, copies=copies, member=control.name)
 
 
-def _nulls(inputs: LaneInputs, plan: DetectorPlan, canvas: str, names: tuple[str, ...]) -> Iterator[Entry]:
+def _nulls(inputs: LaneInputs, own: CanvasScorer, names: tuple[str, ...]) -> Iterator[Entry]:
     """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
-    for control in nulls.null_controls(inputs.checkpoint, canvas, plan.scores[canvas], names):
+    method = own.detector
+    for control in nulls.null_controls(method.size, method.canvas, method.score, names):
         proxies = inputs.proxies if CONTROLS[control.name].needs_proxies else None
         scorer, _ = CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)
         copies = proxies is None and not control.score.fine
@@ -182,7 +181,7 @@ def _blocks(inputs: LaneInputs, canvas: str, splits: tuple[str, ...]) -> Iterato
 def _maps(entry: Entry, block: TileSet) -> PixelMaps:
     found = entry.detector.maps(block)
     if isinstance(found, NetworkMaps):
-        entry.seconds += found.predicted.seconds
+        entry.seconds += found.seconds
     return found
 
 
@@ -220,8 +219,7 @@ def _score_block(
 def _add_committee(scoreboard: Scoreboard, plan: DetectorPlan, members: Mapping[str, Member]) -> None:
     names = member_names(scoreboard.inputs, plan)
     scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
-    normal = {name: np.array(list(normal_scores(members[name]).values())) for name in plan.weights}
-    scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, scores, normal)
+    scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
 
 
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:

@@ -43,8 +43,7 @@ def _stored(context: dg.OutputContext | dg.InputContext) -> str:
     return f"{asset}/{context.asset_partition_key}" if context.has_asset_partitions else asset
 
 
-DATA_VERSION = "dagster/data_version"
-"""Dagster's tag for the data version of an event."""
+DATA_VERSION = "dagster/data_version"  # Dagster's tag for the data version of an event
 
 
 class RawResource(dg.ConfigurableResource):

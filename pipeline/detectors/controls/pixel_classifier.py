@@ -17,12 +17,12 @@ from pydantic import TypeAdapter
 from scipy import ndimage
 
 from models.pixel_network import PixelNetwork
-from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
+from models.scoring import Array, Mask, NormalStatistics, ScoreConfig, fit_statistics
 from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
-from pipeline.detectors.controls.base import ControlDetector
+from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.controls.pixel_features import FeatureConfig, blob_maps, features
 from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.similar import Masks, ranking
+from pipeline.detectors.neighbour import ranking
 from pipeline.errors import ConfigError
 from pipeline.forms.fundus import flattened
 
@@ -47,17 +47,10 @@ class ClassifierConfig:
 STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
 """Statistics of line-blob maps are smoothed, because normals are few and eyes fill the canvas differently."""
 
-LEAST_ODDS = -6.0
-"""Log-odds that become 0, the smallest value of a part."""
-
-UNSEEN = -20.0
-"""Log-odds where nothing was imaged."""
-
-FAR = 12.0
-"""Log-odds beyond which a pixel's chance to be drawn no longer changes."""
-
-CANDIDATES = 20_000
-"""Pixels of a copy that are searched for hard ones."""
+LEAST_ODDS = -6.0  # log-odds that become 0, the smallest value of a part
+UNSEEN = -20.0  # log-odds where nothing was imaged
+FAR = 12.0  # log-odds beyond which a pixel's chance to be drawn no longer changes
+CANDIDATES = 20_000  # pixels of a copy that are searched for hard ones
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Reference:
     """What the features of an image are compared with: training normals."""
 
     gray: Array  # (n, H, W); none without the feature that needs them
-    seen: Masks
+    seen: Mask
     groups: NDArray[np.int64]
     config: FeatureConfig
     usual: NormalStatistics | None = None  # of the line-blob maps of the training normals
@@ -81,7 +74,7 @@ class Reference:
             usual = fit_statistics(found, train.scored, offsets, STEADY)
         return cls(train.gray[kept], train.seen[kept], train.groups[kept], config, usual)
 
-    def features(self, image: Array, seen: Masks, group: int, offset: tuple[float, float]) -> Array:
+    def features(self, image: Array, seen: Mask, group: int, offset: tuple[float, float]) -> Array:
         """Features (F, H, W) of an image (H, W), compared with normals of other groups."""
         similar = np.zeros(0, int)
         if self.config.neighbours:
@@ -135,9 +128,9 @@ class PixelClassifier(ControlDetector):
             found[row] = np.maximum(smoothed - LEAST_ODDS, 0)
         return found
 
-    def parts_of(self, images: CanvasImages, steady: Array) -> Array:
+    def parts_of(self, images: CanvasImages, residual: Array) -> Array:
         """The log-odds are one part."""
-        return steady[:, None]
+        return residual[:, None]
 
 
 def _samples(
@@ -165,7 +158,7 @@ def _samples(
 
 
 def _chosen(
-    found: Array, mask: Masks, scored: Masks, third: int, rng: np.random.Generator, first: PixelNetwork | None
+    found: Array, mask: Mask, scored: Mask, third: int, rng: np.random.Generator, first: PixelNetwork | None
 ) -> NDArray[np.intp]:
     """Draw pixels of one copy: ``third`` altered, as many unaltered, as many that look altered to the first network.
 

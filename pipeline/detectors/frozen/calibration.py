@@ -8,11 +8,8 @@ from scipy import special
 
 from pipeline.errors import ConfigError
 
-DEFAULT_RATE = 0.05
-"""Default false-alarm rate."""
-
-COVERAGE = 0.95
-"""Coverage of the interval of a rate."""
+DEFAULT_RATE = 0.05  # default false-alarm rate
+COVERAGE = 0.95  # coverage of the interval of a rate
 
 
 @dataclass(frozen=True)

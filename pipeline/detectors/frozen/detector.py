@@ -13,18 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.scoring import Array
-from pipeline.detectors.committee import COMMITTEE, Member, committee_score, fused_map, normal_scores
 from pipeline.detectors.frozen.calibration import Calibration, in_words
 from pipeline.detectors.frozen.domain import LIMIT, Domain, coloured, textures
 from pipeline.detectors.frozen.heat import Region, overlay, paint, regions
 from pipeline.detectors.images import stitched
+from pipeline.detectors.standardise import COMMITTEE, Member, committee_score, fused_map
 from pipeline.errors import ConfigError
 from pipeline.forms import FORMS, GRAY_FORMS
 from pipeline.forms.form import NO_DATA, Form, SlotTile, slots
 from pipeline.tiles.loading import TileSet
 
-LONGEST = 1024
-"""Longest side, px, of overlays and of the heat map that is searched for regions."""
+LONGEST = 1024  # longest side, px, of overlays and of the heat map that is searched for regions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +161,7 @@ class Detector:
                 found[name] = scored.maps
             for row, shown in enumerate(maps):
                 shown[canvas] = fused_map([(used[name], each[row]) for name, each in found.items()])
-        normal = {name: np.array(list(normal_scores(self.members[name]).values())) for name in used}
-        total = committee_score(used, scores, normal) if self.name == COMMITTEE else scores[self.name]
+        total = committee_score(used, self.members, scores) if self.name == COMMITTEE else scores[self.name]
         return [
             ScoredImage(
                 score=score,

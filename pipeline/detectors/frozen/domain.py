@@ -24,10 +24,8 @@ LIMIT = 1.4
 
 Chosen with test images and images of other modalities in view (docs/results/scoring); no score depends on it.
 """
-COLOURED = 24
-"""Gray levels by which the channels of a coloured pixel differ at least."""
-LEAST_COLOURED = 0.3
-"""Smallest share of coloured pixels in a colour image; notes and frames on a gray one cover less."""
+COLOURED = 24  # gray levels by which the channels of a coloured pixel differ at least
+LEAST_COLOURED = 0.3  # smallest share of coloured pixels in a colour image; notes and frames on a gray one cover less
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from models.checkpoint import load_method, read_tensors, write_tensors
 from models.scoring import Array, ScoreConfig
 from pipeline.data.datasets import Dataset
-from pipeline.detectors.committee import COMMITTEE, OWN, Member, committee_score, fused_map, normal_scores
 from pipeline.detectors.contract import CanvasDetector
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.calibration import Calibration
@@ -26,7 +25,16 @@ from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.domain import Domain, fit_domain, textures
 from pipeline.detectors.images import stitched
 from pipeline.detectors.network import NetworkDetector
-from pipeline.detectors.standardise import CanvasScorer, Standardiser
+from pipeline.detectors.standardise import (
+    COMMITTEE,
+    OWN,
+    CanvasScorer,
+    Member,
+    Standardiser,
+    committee_score,
+    fused_map,
+    normal_scores,
+)
 from pipeline.detectors.state import arrays_of, restored
 from pipeline.errors import StoreCorrupt
 from pipeline.forms import FORMS
@@ -38,11 +46,8 @@ FORMAT = 5
 DESCRIPTION = "detector.json"
 ARRAYS = "arrays.safetensors"
 
-MOST = 500
-"""Largest number of training normals that the domain is fitted to."""
-
-VERSION = "7"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+MOST = 500  # largest number of training normals that the domain is fitted to
+VERSION = "7"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +160,7 @@ def _calibrations(
     found = {}
     for name, chosen in {**({COMMITTEE: dict(weights)} if weights else {}), **{n: {n: 1.0} for n in members}}.items():
         scores = {member: np.array(list(normal_scores(members[member]).values())) for member in chosen}
-        total = committee_score(weights, scores, scores) if name == COMMITTEE else scores[name]
+        total = committee_score(weights, members, scores) if name == COMMITTEE else scores[name]
         peaks = dict.fromkeys(normal_scores(members[next(iter(chosen))]), -np.inf)
         for canvas in dict.fromkeys(canvas for member in chosen for canvas in members[member]):
             parts = [(chosen[member], *fitted[member][canvas]) for member in chosen if canvas in fitted[member]]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.scoring import Array
-from pipeline.detectors.images import canvas_images
+from pipeline.detectors.images import stitched
 from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.pictures.gallery import chosen
 from pipeline.evaluation.pictures.panels import chosen_cases
@@ -22,13 +22,11 @@ from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import canvases, read_index, read_rows
+from pipeline.tiles.loading import canvases, load_tiles, read_index, read_rows
 
 THUMB = 64  # px, side of a thumbnail
 QUALITY = 85  # of WebP; layers whose values the page reads are PNG
-SAMPLED = "chosen by order"
-"""Kind of the images that were chosen whatever their scores."""
-
+SAMPLED = "chosen by order"  # kind of the images that were chosen whatever their scores
 LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 """The input and the lesions' mask have the canvas's full size, the method's pictures its training size.
 
@@ -55,7 +53,7 @@ def picture_table(
     for image_id in chosen(table)["image_id"]:
         kinds.setdefault(str(image_id), SAMPLED)
     canvas = results[0].canvas
-    every = canvas_images(tiles, None, canvas=canvas, splits=SCORED_SPLITS, size=size)
+    every = stitched(load_tiles(tiles, None, splits=SCORED_SPLITS, canvas=canvas, size=size), canvas)
     scored = set(table["image_id"])
     pictures = [
         (image_id, canvas, THUMBNAIL, "", _thumbnail(pixels))

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from models.scoring import Array
+from models.scoring import Array, Mask
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkMaps
 from pipeline.detectors.standardise import CanvasScorer
-from pipeline.evaluation.pasted_lesions import Mask
 from pipeline.evaluation.scoreboard import Scoreboard
 from pipeline.tiles.loading import tiles_of
 
@@ -41,9 +40,8 @@ def shown_images(
         for block in tiles_of(inputs.tiles, inputs.proxies, canvas=canvas, image_ids=image_ids).blocks(BLOCK):
             scored = scorer.score(block)
             assert isinstance(scored.found, NetworkMaps)
-            predicted = scored.found.predicted
-            for row, image_id in enumerate(predicted.images.images["image_id"].astype(str)):
-                planes = predicted.images.gray[row], predicted.proxy[row], predicted.reconstruction[row]
+            for row, image_id in enumerate(scored.found.images.images["image_id"].astype(str)):
+                planes = scored.found.images.gray[row], scored.found.proxy[row], scored.found.reconstruction[row]
                 images[image_id] = Shown(*planes, scored.maps[row], scoreboard.lesion_mask(canvas, image_id))
         found.append(CanvasPictures(canvas, images))
     return found
