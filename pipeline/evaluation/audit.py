@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.pictures.panels import gray_picture
-from pipeline.evaluation.pictures.shown import CanvasPictures
+from pipeline.evaluation.pictures import CanvasPictures, gray_picture
 from pipeline.evaluation.records import label_free_thresholds
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS

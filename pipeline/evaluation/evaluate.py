@@ -14,18 +14,17 @@ from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
 from pipeline.evaluation.audit import PICTURED, lane_audit, reviewed, write_audit
+from pipeline.evaluation.layers import picture_table, write_comparison
 from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
-from pipeline.evaluation.pictures.gallery import chosen, write_comparison
-from pipeline.evaluation.pictures.layers import picture_table
-from pipeline.evaluation.pictures.panels import case_panels, chosen_cases
-from pipeline.evaluation.pictures.shown import shown_images
+from pipeline.evaluation.pictures import case_panels, chosen, chosen_cases, shown_images
 from pipeline.evaluation.reconstruction import reconstruction_records
 from pipeline.evaluation.records import Record, RecordContext, image_records, label_free_thresholds, pixel_records
-from pipeline.evaluation.saved import LaneEvaluation, write_evaluation
+from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
 from pipeline.evaluation.score_name import METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
-from pipeline.evaluation.scoring import member_names, score_lane, with_shortcuts
+from pipeline.evaluation.scoring import member_names, score_lane
+from pipeline.evaluation.shortcuts import with_shortcuts
 from pipeline.store.versions import Store, Version, fingerprint
 
 VERSION = "11"  # raise it when a change of the step's code changes its result; part of the asset's code version
@@ -112,16 +111,9 @@ def _evaluate(
 ) -> LaneEvaluation:
     """Every step of an evaluation, in order; writes its files into ``folder``."""
     scoreboard, plan = Scoreboard.of(inputs, config.scores, config.pasted), config.detector(method.owner)
-    scorers, seconds = score_lane(
-        inputs,
-        plan,
-        scoreboard,
-        controls=config.controls,
-        null_names=config.nulls,
-        keep=config.pasted is not None and config.pasted.split == "val",
-    )
-    table, curves = with_shortcuts(scoreboard), scoreboard.curves
-    speed = {"images_per_second": round(len(scoreboard.table) / max(seconds, 1e-9), 2)}
+    keep = config.pasted is not None and config.pasted.split == "val"
+    scorers, seconds = score_lane(plan, scoreboard, controls=config.controls, null_names=config.nulls, keep=keep)
+    table, speed = with_shortcuts(scoreboard), round(len(scoreboard.table) / max(seconds, 1e-9), 2)
     audit = lane_audit(table, member_names(inputs, plan).values(), config.quantile, inputs.images)
     cases = [image["image_id"] for _, _, image in chosen_cases(table, method.column, config.cases)]
     results = shown_images(scoreboard, scorers, {*cases, *chosen(table)["image_id"], *audit["image_id"][:PICTURED]})
@@ -130,14 +122,14 @@ def _evaluate(
         folder,
         records=_records(scoreboard, table, config, method, context),
         scores=table,
-        summary={**_summary(inputs, table, config, method, context), **facts, **speed},
-        curves={
-            name: {part: curve.curves(part) for part in curve.subsets} for name, curve in scoreboard.curves.items()
-        },
+        summary={**_summary(inputs, table, config, method, context), **facts, "images_per_second": speed},
+        curves={column: {part: one.curves(part) for part in one.subsets} for column, one in scoreboard.curves.items()},
         panels=case_panels(results, table, method.column, config.cases),
-        pictures=picture_table(results, table, method.column, config.cases, inputs.tiles, size) if pictured else None,
+        pictures=picture_table(results, table, method.column, config.cases, inputs.tiles, size)
+        if pictured
+        else NO_PICTURES,
     )
-    write_comparison(folder, table, curves, method, results, config.resamples)
+    write_comparison(folder, table, scoreboard.curves, method, results, config.resamples)
     write_audit(folder, audit, results[0])
     return lane
 

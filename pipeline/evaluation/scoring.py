@@ -11,17 +11,16 @@ from models.methods import METHODS
 from models.scoring import Array, worst_mean
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
-from pipeline.detectors.controls.shortcuts import SHORTCUTS, shortcut_table
 from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks, read_detector
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
-from pipeline.detectors.standardise import CanvasScorer, Member, committee_score, fused_map
+from pipeline.detectors.standardise import CanvasScorer, committee_score, fused_map
 from pipeline.evaluation import nulls
 from pipeline.evaluation.pasted_lesions import SPLIT
 from pipeline.evaluation.score_name import COMMITTEE as COMMITTEE_KIND
-from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, SHORTCUT, ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs, Scoreboard
-from pipeline.tiles.loading import TileSet, load_tiles, tile_blocks
+from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, ScoreName
+from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
+from pipeline.tiles.loading import TileSet, tile_blocks
 
 RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
 COMMITTEE_SCORE = ScoreName(kind=COMMITTEE_KIND, owner=COMMITTEE_KIND)
@@ -68,7 +67,6 @@ class Entry:
 
 
 def score_lane(
-    inputs: LaneInputs,
     plan: DetectorPlan,
     scoreboard: Scoreboard,
     *,
@@ -78,10 +76,15 @@ def score_lane(
 ) -> tuple[Mapping[str, CanvasScorer], float]:
     """Fill the scoreboard; the method's scorers by canvas, and the seconds that its network took.
 
-    ``keep`` the maps of validation normals, for copies of those with pasted lesions.
+    Members are those of the frozen detector; without one, the method is fitted here. ``keep`` the maps of validation
+    normals, for copies of those with pasted lesions.
     """
-    members = _members(inputs, plan, keep=keep)
-    seconds = 0.0
+    inputs, seconds = scoreboard.inputs, 0.0
+    if inputs.detector is not None:
+        members = dict(read_detector(inputs.detector.path).members)
+    else:
+        fitted = fit_networks(plan, inputs.networks, inputs.proxies, keep=keep)
+        members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
         entries = [*_learned(inputs, plan, canvas, held, keep=keep), *_controls(inputs, canvas, controls, held)]
@@ -89,16 +92,10 @@ def score_lane(
         _score_canvas(scoreboard, canvas, entries, plan.weights)
         seconds += sum(entry.seconds for entry in entries if entry.name.kind == METHOD and entry.name.score == PRIMARY)
     if plan.weights:
-        _add_committee(scoreboard, plan, members)
+        names, table = member_names(inputs, plan), scoreboard.table
+        scores = {name: table[names[name].column].to_numpy(float) for name in plan.weights}
+        table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
     return members[plan.method], seconds
-
-
-def _members(inputs: LaneInputs, plan: DetectorPlan, *, keep: bool) -> dict[str, Member]:
-    """Members of the frozen detector; without one, the method is fitted here."""
-    if inputs.detector is not None:
-        return dict(read_detector(inputs.detector.path).members)
-    fitted = fit_networks(plan, inputs.networks, inputs.proxies, keep=keep)
-    return {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
 
 
 def _learned(
@@ -216,24 +213,7 @@ def _score_block(
         scoreboard.add_maps(COMMITTEE_SCORE, canvas, images, maps, 1.0)
 
 
-def _add_committee(scoreboard: Scoreboard, plan: DetectorPlan, members: Mapping[str, Member]) -> None:
-    names = member_names(scoreboard.inputs, plan)
-    scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
-    scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
-
-
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:
     """Member of the committee, or the method alone → its score's name."""
     kinds = {plan.method: METHOD} | dict.fromkeys(inputs.networks.others, MEMBER)
     return {name: ScoreName(kind=kinds.get(name, CONTROL), owner=name) for name in plan.weights or (plan.method,)}
-
-
-def with_shortcuts(scoreboard: Scoreboard) -> pd.DataFrame:
-    """The table of scores with the shortcuts' columns, without the copies, whose files are those of their originals."""
-    inputs = scoreboard.inputs
-    held = load_tiles(inputs.tiles, None, splits=SCORED_SPLITS)
-    manifest = pd.read_parquet(inputs.images.path / "images.parquet")
-    columns = {name: ScoreName(kind=SHORTCUT, owner=name, score="value").column for name in SHORTCUTS}
-    shortcuts = shortcut_table(manifest, held.index, held.pixels, held.validity).rename(columns=columns)
-    images = scoreboard.table[scoreboard.table["split"] != SPLIT].reset_index(drop=True)
-    return images.merge(shortcuts, on="image_id", how="left", validate="one_to_one")

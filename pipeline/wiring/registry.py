@@ -20,7 +20,7 @@ import models
 import pipeline
 from models.metrics import Difference, of_resamples, paired_difference
 from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.evaluation.pictures.gallery import RESAMPLES
+from pipeline.evaluation.layers import RESAMPLES
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.evaluation.score_name import COMMITTEE, PRIMARY, ScoreName

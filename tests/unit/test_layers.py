@@ -9,8 +9,8 @@ import zarr
 from PIL import Image
 
 from pipeline.detectors.standardise import HEAT_RANGE
-from pipeline.evaluation.pictures.layers import LAYERS, SAMPLED, THUMB, picture_table
-from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
+from pipeline.evaluation.layers import LAYERS, SAMPLED, THUMB, picture_table
+from pipeline.evaluation.pictures import CanvasPictures, Shown
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.forms.form import SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows

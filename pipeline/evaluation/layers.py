@@ -1,11 +1,13 @@
-"""Pictures that the report's page overlays: a thumbnail of every image, the layers of a few.
+"""What an evaluation keeps for reports: pictures that its page overlays, and figures and pictures to compare methods.
 
-A row of the table is one picture: ``image_id``, ``canvas``, ``layer`` (see ``LAYERS``), ``kind`` (why the image was
-chosen, empty for thumbnails) and ``data``, the bytes of a WebP or PNG file.
+A row of the table of pictures is one picture: ``image_id``, ``canvas``, ``layer`` (see ``LAYERS``), ``kind`` (why the
+image was chosen, empty for thumbnails) and ``data``, the bytes of a WebP or PNG file.
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,20 +15,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.pixel_curve import PixelCurve
 from models.scoring import Array
 from pipeline.detectors.images import stitched
 from pipeline.detectors.standardise import HEAT_RANGE
-from pipeline.evaluation.pictures.gallery import chosen
-from pipeline.evaluation.pictures.panels import chosen_cases
-from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
+from pipeline.evaluation.pictures import CanvasPictures, Picture, Shown, chosen, chosen_cases, gray_picture
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
+from pipeline.evaluation.score_name import COMMITTEE, ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import canvases, load_tiles, read_index, read_rows
 
+RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
 THUMB = 64  # px, side of a thumbnail
 QUALITY = 85  # of WebP; layers whose values the page reads are PNG
 SAMPLED = "chosen by order"  # kind of the images that were chosen whatever their scores
+
 LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 """The input and the lesions' mask have the canvas's full size, the method's pictures its training size.
 
@@ -80,7 +84,7 @@ def _layers(image: Shown) -> dict[str, bytes]:
     return files if image.truth is None else files | {"truth": _encoded(image.truth, "PNG")}
 
 
-def _inputs(tiles: Version, canvas: str, image_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
+def _inputs(tiles: Version, canvas: str, image_ids: Sequence[str]) -> Mapping[str, Picture]:
     """Image id → picture (H, W) or (H, W, 3) of the canvas at its full size."""
     index = read_index(tiles)
     index = index[(index["canvas"] == canvas) & index["image_id"].isin(image_ids)].reset_index(drop=True)
@@ -89,17 +93,17 @@ def _inputs(tiles: Version, canvas: str, image_ids: Sequence[str]) -> Mapping[st
     return dict(zip(table["image_id"].astype(str), pictures, strict=True))
 
 
-def _codes(values: Array) -> NDArray[np.uint8]:
-    codes: NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+def _codes(values: Array) -> Picture:
+    codes: Picture = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return codes
 
 
-def _colours(pixels: Array) -> NDArray[np.uint8]:
+def _colours(pixels: Array) -> Picture:
     """Pixels (C, H, W) in [0, 1] as a picture: (H, W, 3) where there are three channels, else (H, W)."""
     return np.ascontiguousarray(_codes(np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0]))
 
 
-def _webp(picture: NDArray[np.uint8]) -> bytes:
+def _webp(picture: Picture) -> bytes:
     return _encoded(picture, "WEBP", quality=QUALITY, method=4)
 
 
@@ -108,3 +112,49 @@ def _encoded(picture: NDArray[np.generic], form: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def write_comparison(
+    folder: Path,
+    table: pd.DataFrame,
+    curves: Mapping[str, PixelCurve],
+    method: ScoreName,
+    results: Sequence[CanvasPictures],
+    resamples: int,
+) -> None:
+    """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
+
+    The resamples are bootstrap AUROCs (subset ``all``) of the pixel scores of the method and of the committee;
+    resample r draws the same groups for every method, so differences of two are paired. The gallery holds the images
+    of ``chosen`` for each canvas c: ``<c>/input``, ``<c>/proxy`` (predicted) and ``<c>/reconstruction`` (n, H, W)
+    uint8, ``<c>/map`` (n, H, W) standardised scores, float16, and where there are masks ``<c>/truth`` bool.
+    """
+    kept = (method.method, COMMITTEE)
+    own = {column: curve for column, curve in curves.items() if ScoreName.parse(column).method in kept}
+    drawn = {
+        column: curve.resampled(n=resamples, rng=np.random.default_rng(0))["auroc"]
+        for column, curve in own.items()
+        if len(set(curve.groups)) > 1
+    }
+    values = {column: [round(float(v), 6) if np.isfinite(v) else None for v in row] for column, row in drawn.items()}
+    (folder / RESAMPLES).write_text(json.dumps(values) + "\n")
+    shown = chosen(table)
+    arrays: dict[str, NDArray[np.generic]] = {name: shown[name].to_numpy(str) for name in ("image_id", "klass")}
+    for result in results:
+        pictures = _pictures(result, [str(image_id) for image_id in shown["image_id"]])
+        arrays |= {f"{result.canvas}/{name}": array for name, array in pictures.items()}
+    np.savez_compressed(folder / GALLERY, **arrays)  # type: ignore[arg-type]
+
+
+def _pictures(result: CanvasPictures, image_ids: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    shown = [result.images[image_id] for image_id in image_ids]
+    pictures: dict[str, NDArray[np.generic]] = {
+        "input": np.stack([gray_picture(one.gray) for one in shown]),
+        "proxy": np.stack([gray_picture(one.proxy) for one in shown]),
+        "reconstruction": np.stack([gray_picture(one.reconstruction) for one in shown]),
+        "map": np.stack([one.heat for one in shown]).astype(np.float16),
+    }
+    shape = next((one.truth.shape for one in shown if one.truth is not None), None)
+    if shape is not None:
+        pictures["truth"] = np.stack([np.zeros(shape, bool) if one.truth is None else one.truth for one in shown])
+    return pictures
