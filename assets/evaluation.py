@@ -12,7 +12,8 @@ from assets.lane import flat
 from assets.materialize import picture
 from assets.stage import Check, Task
 from assets.training import run_facts
-from pipeline.detectors.frozen.freeze import DESCRIPTION, Trained, freeze_detector
+from pipeline.detectors.frozen.files import DESCRIPTION
+from pipeline.detectors.frozen.freeze import Trained, freeze_detector
 from pipeline.evaluation.checks import reconstructs, scores_complete
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
 from pipeline.evaluation.reconstruction import LEVEL

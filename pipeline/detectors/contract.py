@@ -107,11 +107,9 @@ class ControlDetector(CanvasDetector):
 
 
 def joined(maps: Iterator[PixelMaps]) -> PixelMaps:
-    """Maps of several blocks as one."""
+    """Images and parts of several blocks as one."""
     held = list(maps)
     images = [one.images for one in held]
     table = pd.concat([one.images for one in images], ignore_index=True)
     pixels, validity = (np.concatenate([getattr(one, name) for one in images]) for name in ("pixels", "validity"))
-    residual = None if held[0].residual is None else np.concatenate([one.residual for one in held])
-    parts = np.concatenate([one.parts for one in held])
-    return PixelMaps(CanvasImages(table, pixels, None, validity), parts, residual)
+    return PixelMaps(CanvasImages(table, pixels, None, validity), np.concatenate([one.parts for one in held]))

@@ -11,7 +11,8 @@ from models.methods import METHODS
 from models.scoring import Array, worst_mean
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
-from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks, read_detector
+from pipeline.detectors.frozen.files import read_detector
+from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
 from pipeline.detectors.standardise import CanvasScorer, committee_score, fused_map

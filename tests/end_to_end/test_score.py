@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from models.metrics import label_free_threshold
 from pipeline.cli import app
 from pipeline.data.decode import read_frames
-from pipeline.detectors.frozen.freeze import ARRAYS, DESCRIPTION, read_detector
+from pipeline.detectors.frozen.files import ARRAYS, DESCRIPTION, read_detector
 from pipeline.errors import ConfigError, StoreCorrupt
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.wiring.registry import CHAMPION
