@@ -17,7 +17,7 @@ from pipeline.detectors.frozen.freeze import Trained, freeze_detector
 from pipeline.evaluation.checks import reconstructs, scores_complete
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
 from pipeline.evaluation.reconstruction import LEVEL
-from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.store.versions import Version
@@ -53,13 +53,7 @@ def describe_detector(task: Task, version: Version) -> dict[str, Any]:
 
 def register_detector(task: Task, version: Version, run_id: str) -> dict[str, Any]:
     """Put the evaluated detector into the MLflow registry; ``version`` is its evaluation."""
-    registered = register(task.tracker, task.store, task.inputs["detector"], version, run_id)
-    return {
-        "model": registered.name,
-        "model_version": registered.number,
-        "champion": registered.champion,
-        "promotion": registered.why,
-    }
+    return register(task.tracker, task.store, task.inputs["detector"], version, run_id)
 
 
 READS = ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector")
@@ -122,11 +116,6 @@ def _lane_facts(task: Task) -> dict[str, Any]:
     }
 
 
-def _fidelity_name(record: Record) -> str:
-    """MLflow's name of a reconstruction figure: ``reconstruction_r2_wide_validation_normals``."""
-    return f"{record['metric']}_{record['score']}_{record['subset']}".replace(" ", "_")
-
-
 def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     """Results, counts and pictures; the method's own figures have the same names in every evaluation."""
     lane, method = load_evaluation(version.path), task.origin.method
@@ -134,16 +123,19 @@ def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
     own = [r for r in lane.records if r["method"] == method and r["subset"] == "all" and r["value"] is not None]
     described: dict[str, Any] = {f"{r['level']}_{r['metric']}_{r['score']}": float(r["value"]) for r in own}
-    described |= {_fidelity_name(r): float(r["value"]) for r in find(lane.records, level=LEVEL, method=method)}
+    for r in find(lane.records, level=LEVEL, method=method):  # such as reconstruction_r2_wide_validation_normals
+        described[f"{r['metric']}_{r['score']}_{r['subset']}".replace(" ", "_")] = float(r["value"])
     table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
-    described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
-    described["quarantined"] = len(lane.about("quarantine"))
-    described["counts"] = dg.MetadataValue.json(json.loads(json.dumps(lane.about("counts"))))
-    described["preview"] = picture(score_chart(lane.records), caption="image AUROC with 95 % intervals")
-    described |= tabled(lane.scores)
-    for panel in lane.panels[:2]:
-        described[panel.file.removesuffix(".png")] = picture(panel.png, caption=panel.caption)
-    return described
+    panels = {panel.file.removesuffix(".png"): picture(panel.png, caption=panel.caption) for panel in lane.panels[:2]}
+    return {
+        **described,
+        "results": dg.MetadataValue.md(table.to_markdown(index=False)),
+        "quarantined": len(lane.about("quarantine")),
+        "counts": dg.MetadataValue.json(lane.about("counts")),
+        "preview": picture(score_chart(lane.records), caption="image AUROC with 95 % intervals"),
+        **tabled(lane.scores),
+        **panels,
+    }
 
 
 SCORES = Check("scores_complete", lambda task, version: scores_complete(version, task.inputs["tiles"]))

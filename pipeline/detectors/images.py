@@ -42,12 +42,8 @@ class CanvasImages:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Duplicate group (n,) of each image as a number."""
+        """Duplicate group (n,) of each image as a number that safetensors can hold."""
         return np.array([group_number(str(group)) for group in self.images["group"]], np.int64)
-
-    def rows(self, split: str) -> NDArray[np.intp]:
-        """Rows of one split."""
-        return np.flatnonzero((self.images["split"] == split).to_numpy())
 
     def offset(self, row: int) -> tuple[float, float]:
         """Shift (rows, cols) of the statistics of normals for this image."""
@@ -64,19 +60,18 @@ def stitched(held: TileSet, canvas: str) -> CanvasImages:
     """Stitch tiles of one canvas to images; offsets are scaled to the size of the tiles."""
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
-    proxy = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
+    proxies = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
     rows, cols = (side / TILE for side in held.validity.shape[1:])
     images = images.assign(offset_row=images["offset_row"] * rows, offset_col=images["offset_col"] * cols)
-    return CanvasImages(images, _unit(pixels), proxy, validity.astype(np.uint8))
+    return CanvasImages(images, _unit(pixels), proxies, validity.astype(np.uint8))
 
 
 def _unit(codes: NDArray[np.generic]) -> Array:
-    """uint8 codes as float32 in [0, 1]."""
     return codes.astype(np.float32) / np.float32(255)
 
 
 def group_number(group: str) -> int:
-    """A duplicate group's name as a number that safetensors can hold."""
+    """A duplicate group's name as a number."""
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:7])
 
 

@@ -122,8 +122,7 @@ class Standardiser:
 
     def scores(self, images: CanvasImages, maps: list[Array]) -> Array:
         """Raw image scores (n,): mean of the worst share of pixels of every map."""
-        raw = [worst_mean(one[None], mask[None], self.config)[0] for one, mask in zip(maps, images.scored, strict=True)]
-        return np.array(raw, np.float32)
+        return worst_mean(maps, images.scored, self.config)
 
     def z(self, raw: Array) -> Array:
         """Raw image scores in units of the sd of validation normals."""

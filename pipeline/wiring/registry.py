@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -101,18 +102,8 @@ ANSWER = {
 _NOT_SERVED = {"dagster", "dagster-webserver", "distributed", "pooch", "jinja2", "plotly", "imagehash", "typer", "rich"}
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A model version in the registry; ``why`` says why it is the champion or not."""
-
-    name: str
-    number: int
-    champion: bool
-    why: str
-
-
-def register(tracker: Tracker, store: Store, detector: Version, evaluation: Version, run_id: str) -> Registered:
-    """Register a detector once, and make it the champion if it is better or the first."""
+def register(tracker: Tracker, store: Store, detector: Version, evaluation: Version, run_id: str) -> dict[str, Any]:
+    """Register a detector once, and make it the champion if it is better or the first; says which version, and why."""
     client, name = tracker.client, f"proxyano-{detector.asset.partition('/')[0]}"
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"Anomaly detector of {detector.asset}, for research only.")
@@ -122,12 +113,13 @@ def register(tracker: Tracker, store: Store, detector: Version, evaluation: Vers
     number = int((known or _create(client, name, detector, tags, run_id)).version)
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))  # versions count from 1
     if champion == number:
-        return Registered(name, number, champion=True, why="it is the champion already")
-    found = _judged(store, versions[champion] if champion else None, evaluation)
-    if found.better:
-        client.set_registered_model_alias(name, CHAMPION, str(number))
-    client.set_model_version_tag(name, str(number), "promotion", found.why[:4000])
-    return Registered(name, number, found.better, found.why)
+        found = Comparison(True, "it is the champion already")
+    else:
+        found = _judged(store, versions[champion] if champion else None, evaluation)
+        client.set_model_version_tag(name, str(number), "promotion", found.why[:4000])
+        if found.better:
+            client.set_registered_model_alias(name, CHAMPION, str(number))
+    return {"model": name, "model_version": number, "champion": found.better, "promotion": found.why}
 
 
 def _judged(store: Store, champion: ModelVersion | None, evaluation: Version) -> Comparison:
