@@ -15,7 +15,7 @@ from assets.stage import Check, Task
 from assets.training import describe_baseline, run_facts, training_of
 from pipeline.evaluation.checks import weights_finite
 from pipeline.evaluation.reconstruction import memory_use
-from pipeline.experiments.lane import Ablation, step_version
+from pipeline.experiments.lane import step_version
 from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies
@@ -28,47 +28,25 @@ def build_ablation(task: Task, run: StageRun) -> Version:
 
     ``task.inputs`` then holds its own ``proxies``, its ``first_stage``, if there are several, and the whole ``method``.
     """
-    row = task.lane.lane.ablations[task.origin.entry]
-    if row.proxies.to_json() != task.lane.lane.proxies.to_json():
-        _make_proxies(task, row, run)
-    trained = _trained(task, row, run)
-    names = ("first_stage", "method")[-len(trained) :]
-    task.inputs.update(zip(names, trained, strict=True))
-    tiles = task.inputs["tiles"]
+    lane, row, store = task.lane, task.lane.lane.ablations[task.origin.entry], task.store
+    tiles, shared = task.inputs["tiles"], f"{lane.dataset.name}/ablation_"
+    if row.proxies.to_json() != lane.lane.proxies.to_json():
+        code, scheduler = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}", lane.scheduler
+        own = build_proxies(
+            tiles, row.proxies, store, code_version=code, asset=f"{shared}proxies", scheduler_address=scheduler
+        )
+        _record(task, run, own, [tiles], code)
+        task.inputs["proxies"] = own
+    training = training_of(task, row.training, run.metrics)
+    training = replace(training, asset=f"{shared}methods", code_version=step_version("baselines"))
+    trained = train_shared(training, store, f"{shared}stage1")
+    for number, version in enumerate(trained):
+        inputs = [training.tiles, training.proxies, *trained[:number]]
+        _record(task, run, version, inputs, training.code_version)
+    task.inputs.update(zip(("first_stage", "method")[-len(trained) :], trained, strict=True))
     facts = run_facts(task, trained)
     facts["memory"] = {canvas: memory_use(trained[-1], tiles, canvas) for canvas in row.training.canvases}
-    return evaluate(task, task.lane.lane.judging_ablation(task.origin.entry), facts, trained)
-
-
-def _make_proxies(task: Task, row: Ablation, run: StageRun) -> None:
-    """Replace the lane's proxies among the inputs by the experiment's own."""
-    tiles = task.inputs["tiles"]
-    code_version = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}"
-    task.inputs["proxies"] = build_proxies(
-        tiles,
-        row.proxies,
-        task.store,
-        code_version=code_version,
-        asset=_shared(task, "proxies"),
-        scheduler_address=task.lane.scheduler,
-    )
-    _record(task, run, task.inputs["proxies"], [tiles], code_version)
-
-
-def _trained(task: Task, row: Ablation, run: StageRun) -> tuple[Version, ...]:
-    """The first stage, if there are several, and the whole method."""
-    code_version = step_version("baselines")
-    training = training_of(task, row.training, run.metrics)
-    training = replace(training, asset=_shared(task, "methods"), code_version=code_version)
-    trained = train_shared(training, task.store, _shared(task, "stage1"))
-    for number, version in enumerate(trained):
-        _record(task, run, version, [training.tiles, training.proxies, *trained[:number]], code_version)
-    return trained
-
-
-def _shared(task: Task, what: str) -> str:
-    """The store's name for what experiments share."""
-    return f"{task.lane.dataset.name}/ablation_{what}"
+    return evaluate(task, lane.lane.judging_ablation(task.origin.entry), facts, trained)
 
 
 def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:

@@ -5,8 +5,7 @@ picture. A reviewer can add it to the list of reviewed images; the records then 
 (subset ``records.REVIEWED``). The result itself keeps every image.
 """
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,10 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.evaluation.pictures import CanvasPictures, gray_picture
-from pipeline.evaluation.records import label_free_thresholds
-from pipeline.evaluation.score_name import ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
-from pipeline.store.versions import Version
 
 COLUMNS = ("image_id", "path", "split", "group", "agreeing", "members", "mean_score")
 HERE = Path(__file__).parent / "reviewed"
@@ -31,17 +27,7 @@ SIDE, PER_ROW, CAPTION = 160, 6, 34  # px of a picture, pictures a row, px of th
 def reviewed(dataset: str) -> tuple[str, ...]:
     """Ids of a data set's images that are labelled normal but look abnormal to a person."""
     file = HERE / f"{dataset}.csv"
-    if not file.exists():
-        return ()
-    with file.open(encoding="utf-8", newline="") as lines:
-        return tuple(row["image_id"] for row in csv.DictReader(lines))
-
-
-def lane_audit(table: pd.DataFrame, names: Iterable[ScoreName], quantile: float, images: Version) -> pd.DataFrame:
-    """``audit_table`` of a lane; ``images`` holds the paths, ``quantile`` as in `label_free_thresholds`."""
-    manifest = pd.read_parquet(images.path / "images.parquet").drop_duplicates("image_id")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    return audit_table(table, [name.column for name in names], label_free_thresholds(table, quantile), paths)
+    return tuple(pd.read_csv(file, dtype=str)["image_id"]) if file.exists() else ()
 
 
 def write_audit(folder: Path, audit: pd.DataFrame, shown: CanvasPictures) -> None:

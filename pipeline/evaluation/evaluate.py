@@ -13,7 +13,7 @@ from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
-from pipeline.evaluation.audit import PICTURED, lane_audit, reviewed, write_audit
+from pipeline.evaluation.audit import PICTURED, audit_table, reviewed, write_audit
 from pipeline.evaluation.layers import picture_table, write_comparison
 from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
@@ -78,16 +78,11 @@ def evaluate_lane(
 
     ``facts`` are the parts of the summary that the caller knows: configuration, minutes, peak memory, links.
     """
-    lane_asset = f"{inputs.dataset.name}/evaluation"
+    dataset = inputs.dataset.name
+    lane_asset, data_version, resamples = f"{dataset}/evaluation", inputs.tiles.data_version, config.resamples
     asset = asset or lane_asset
-    key = fingerprint(inputs.versions, config, preset, method, seed, code_version, reviewed(inputs.dataset.name))
-    context = RecordContext(
-        dataset=inputs.dataset.name,
-        preset=preset,
-        seed=seed,
-        data_version=inputs.tiles.data_version,
-        resamples=config.resamples,
-    )
+    key = fingerprint(inputs.versions, config, preset, method, seed, code_version, reviewed(dataset))
+    context = RecordContext(dataset=dataset, preset=preset, seed=seed, data_version=data_version, resamples=resamples)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
@@ -113,23 +108,27 @@ def _evaluate(
     scoreboard, plan = Scoreboard.of(inputs, config.scores, config.pasted), config.detector(method.owner)
     keep = config.pasted is not None and config.pasted.split == "val"
     scorers, seconds = score_lane(plan, scoreboard, controls=config.controls, null_names=config.nulls, keep=keep)
-    table, speed = with_shortcuts(scoreboard), round(len(scoreboard.table) / max(seconds, 1e-9), 2)
-    audit = lane_audit(table, member_names(inputs, plan).values(), config.quantile, inputs.images)
+    table, curves = with_shortcuts(scoreboard), scoreboard.curves
+    speed = round(len(scoreboard.table) / max(seconds, 1e-9), 2)
+    columns = [name.column for name in member_names(inputs, plan).values()]
+    manifest = pd.read_parquet(inputs.images.path / "images.parquet").drop_duplicates("image_id")
+    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
+    audit = audit_table(table, columns, label_free_thresholds(table, config.quantile), paths)
     cases = [image["image_id"] for _, _, image in chosen_cases(table, method.column, config.cases)]
     results = shown_images(scoreboard, scorers, {*cases, *chosen(table)["image_id"], *audit["image_id"][:PICTURED]})
-    size = next(iter(scorers.values())).detector.size
+    size, pictures = next(iter(scorers.values())).detector.size, NO_PICTURES
+    if pictured:
+        pictures = picture_table(results, table, method.column, config.cases, inputs.tiles, size)
     lane = write_evaluation(
         folder,
         records=_records(scoreboard, table, config, method, context),
         scores=table,
         summary={**_summary(inputs, table, config, method, context), **facts, "images_per_second": speed},
-        curves={column: {part: one.curves(part) for part in one.subsets} for column, one in scoreboard.curves.items()},
+        curves={column: {part: one.curves(part) for part in one.subsets} for column, one in curves.items()},
         panels=case_panels(results, table, method.column, config.cases),
-        pictures=picture_table(results, table, method.column, config.cases, inputs.tiles, size)
-        if pictured
-        else NO_PICTURES,
+        pictures=pictures,
     )
-    write_comparison(folder, table, scoreboard.curves, method, results, config.resamples)
+    write_comparison(folder, table, curves, method, results, config.resamples)
     write_audit(folder, audit, results[0])
     return lane
 

@@ -24,7 +24,7 @@ from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.evaluation.score_name import COMMITTEE, ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import canvases, load_tiles, read_index, read_rows
+from pipeline.tiles.loading import load_tiles, tiles_of
 
 RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
 THUMB = 64  # px, side of a thumbnail
@@ -65,9 +65,10 @@ def picture_table(
         if image_id in scored
     ]
     for result in results:
-        inputs = _inputs(tiles, result.canvas, list(kinds))
+        whole = stitched(tiles_of(tiles, None, canvas=result.canvas, image_ids=list(kinds)), result.canvas)
+        inputs = dict(zip(whole.images["image_id"].astype(str), whole.pixels, strict=True))
         for image_id, kind in kinds.items():
-            layers = {"input": _webp(inputs[image_id]), **_layers(result.images[image_id])}
+            layers = {"input": _webp(_colours(inputs[image_id])), **_layers(result.images[image_id])}
             pictures += [(image_id, result.canvas, layer, kind, data) for layer, data in layers.items()]
     return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
 
@@ -82,15 +83,6 @@ def _layers(image: Shown) -> dict[str, bytes]:
     planes = {"proxy": image.proxy, "reconstruction": image.reconstruction, "heat": (image.heat - low) / (high - low)}
     files = {layer: _encoded(_codes(plane), "PNG") for layer, plane in planes.items()}
     return files if image.truth is None else files | {"truth": _encoded(image.truth, "PNG")}
-
-
-def _inputs(tiles: Version, canvas: str, image_ids: Sequence[str]) -> Mapping[str, Picture]:
-    """Image id → picture (H, W) or (H, W, 3) of the canvas at its full size."""
-    index = read_index(tiles)
-    index = index[(index["canvas"] == canvas) & index["image_id"].isin(image_ids)].reset_index(drop=True)
-    table, stitched = canvases(read_rows(tiles, "pixels", index["tile"].to_numpy()), index, canvas)
-    pictures = (_colours(pixels.astype(np.float32) / 255) for pixels in stitched)
-    return dict(zip(table["image_id"].astype(str), pictures, strict=True))
 
 
 def _codes(values: Array) -> Picture:

@@ -55,8 +55,8 @@ class Calibration:
             )
         return rate
 
-    def threshold(self, rate: float) -> float:
-        """The score above which the rate is at most ``rate``; ``ConfigError`` as in ``usable_rate``."""
+    def threshold(self, rate: float | None = None) -> float:
+        """The score above which the rate is at most ``usable_rate(rate)``."""
         allowed = int(np.floor(self.usable_rate(rate) * (len(self.normal) + 1) + 1e-9)) - 1  # normals above it
         return float(self.normal[len(self.normal) - 1 - allowed])
 

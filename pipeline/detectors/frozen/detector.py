@@ -57,9 +57,6 @@ class ScoredImage:
     def _heat(self) -> Array:
         return self.heat_map(LONGEST)
 
-    def _threshold(self, rate: float | None) -> float:
-        return self.peaks.threshold(self.peaks.usable_rate(rate))
-
     def decision(self, rate: float | None = None) -> str:
         """``abnormal`` or ``normal`` at that false-alarm rate, or ``out of domain``."""
         rate = self.peaks.usable_rate(rate)
@@ -70,12 +67,12 @@ class ScoredImage:
     def regions(self, rate: float | None = None) -> tuple[Region, ...]:
         """Places hotter than the hottest place of all but the share ``rate`` of normal images, hottest first."""
         height, width = self.pixels.shape[:2]
-        return regions(self._heat, (height, width), self._threshold(rate), self.peaks)
+        return regions(self._heat, (height, width), self.peaks.threshold(rate), self.peaks)
 
     def overlay(self, rate: float | None = None) -> bytes:
         """PNG of the image with its heat on the fixed scale and the outlines of its regions."""
         chance = in_words(self.false_alarm_rate) if self.in_domain else "out of domain"
-        return overlay(self.pixels, self._heat, self._threshold(rate), f"score {self.score:.2f}: {chance}")
+        return overlay(self.pixels, self._heat, self.peaks.threshold(rate), f"score {self.score:.2f}: {chance}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +102,6 @@ class Detector:
                 f"detector of {self.dataset}: expected form {self.form_name} version {self.form_version}, "
                 f"this code has {here}; materialize {self.dataset}/detector again"
             )
-
-    @property
-    def gray(self) -> bool:
-        """Whether the modality is grayscale; colour images are then out of domain."""
-        return self.form_name in GRAY_FORMS
 
     @property
     def form(self) -> Form:
@@ -148,6 +140,7 @@ class Detector:
     def score_tiles(self, images: Sequence[tuple[NDArray[np.uint8], tuple[SlotTile, ...]]]) -> list[ScoredImage]:
         """Score several images with their tiles; no score depends on the other images."""
         held, distance = _tile_set([tiles for _, tiles in images], self.form), np.zeros(len(images))
+        foreign = [self.form_name in GRAY_FORMS and coloured(pixels) for pixels, _ in images]
         used = dict(self.weights) if self.name == COMMITTEE else {self.name: 1.0}
         scores = {name: np.zeros(len(images)) for name in used}
         maps: list[dict[str, Array]] = [{} for _ in images]
@@ -167,7 +160,7 @@ class Detector:
                 score=score,
                 false_alarm_rate=self.images.rate(score),
                 false_alarm_rate_high=self.images.highest_rate(score),
-                distance=float("inf") if self.gray and coloured(pixels) else float(distance[row]),
+                distance=float("inf") if foreign[row] else float(distance[row]),
                 pixels=pixels,
                 tiles=tiles,
                 maps=maps[row],
