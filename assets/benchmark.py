@@ -16,10 +16,7 @@ REPORT = "benchmark_report"
 
 
 def due(lanes: Sequence[LaneAssets], store: Store, stages: Sequence[str] = BENCHMARK) -> list[Due]:
-    """Runs that are missing or outdated: first seeds first, lanes with the form off last.
-
-    Where one of ``stages`` is outdated, it and the stages after it are to be made.
-    """
+    """Runs with their stages from the first outdated one on: first seeds first, lanes with the form off last."""
     table = [stage for stage in STAGES if stage.name in stages]
     found = []
     for lane in lanes:

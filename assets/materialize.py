@@ -34,7 +34,7 @@ def materialize(
     the version and the id of its MLflow run, ``artifact`` is that run's folder for a copy of the version. ``build`` may
     add to ``inputs``.
     """
-    holder = {"dagster_run": context.run.run_id, "inputs": _versions(inputs)}
+    holder = {"dagster_run": context.run.run_id, "inputs": {each.asset: each.data_version for each in inputs}}
     store.lock(origin.asset, holder, warn=context.log.warning)
     try:
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
@@ -54,8 +54,8 @@ def materialize(
     except BaseException:
         store.release()
         raise
-    metadata = {
-        **dict(sorted(described.items(), key=_not_a_picture)),
+    metadata = {  # pictures come first
+        **dict(sorted(described.items(), key=lambda entry: not str(getattr(entry[1], "value", "")).startswith("!["))),
         "data_version": version.data_version,
         "path": dg.MetadataValue.path(version.path),
         "minutes": float(noted["minutes"]),
@@ -73,7 +73,7 @@ def materialize(
 def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: RawInput | None = None) -> Provenance:
     """What a version was made from: inputs, code and runs."""
     return Provenance(
-        inputs=_versions(inputs),
+        inputs={version.asset: version.data_version for version in inputs},
         raw=raw,
         code_version=origin.code_version,
         git_commit=git_commit(),
@@ -84,19 +84,9 @@ def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: Ra
     )
 
 
-def _versions(inputs: Collection[Version]) -> dict[str, str]:
-    """Data version by asset."""
-    return {version.asset: version.data_version for version in inputs}
-
-
 def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
     """A PNG as Dagster metadata, shown in the pages."""
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
-
-
-def _not_a_picture(entry: tuple[str, Any]) -> bool:
-    """Sort key that puts pictures first."""
-    return not (isinstance(entry[1], dg.MarkdownMetadataValue) and str(entry[1].value).startswith("!["))
 
 
 def check_result(

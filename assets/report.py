@@ -46,13 +46,10 @@ def report_asset(
     description: str,
     nothing: str,
     command: str,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any],  # preset and seed, for provenance and MLflow
     **more: Any,
 ) -> dg.AssetsDefinition:
-    """A report built from what the store holds; without any input it fails with ``nothing`` and the ``command`` to run.
-
-    ``about`` (preset, seed) enters provenance and MLflow.
-    """
+    """A report built from what the store holds; without any it fails with ``nothing`` and the ``command`` to run."""
 
     @dg.asset(
         key=name,

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import ablations, data, evaluation, training
+from assets import data, evaluation, training
 from assets.data import download_source
 from assets.lane import ABLATIONS, BENCHMARK, LaneAssets
 from assets.stage import Stage, stage_asset
@@ -127,9 +127,9 @@ STAGES = (
         description="Each experiment of the paper's ablations, trained with one budget of steps and scored.",
         kinds=("pytorch", "parquet"),
         reads=("images", "tiles", "proxies"),
-        build=ablations.build_ablation,
-        describe=ablations.describe_ablation,
-        checks=ablations.CHECKS,
+        build=evaluation.build_ablation,
+        describe=evaluation.describe_ablation,
+        checks=evaluation.ABLATION_CHECKS,
         artifact="evaluation",
     ),
 )

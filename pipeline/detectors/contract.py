@@ -77,11 +77,6 @@ class ControlDetector(CanvasDetector):
         """Options as they were before they were written as JSON."""
         return options
 
-    @classmethod
-    def nested(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Fields that are not arrays of what the control has learned."""
-        return {}
-
     @abstractmethod
     def difference(self, images: CanvasImages) -> Array:
         """Signed difference (n, H, W) of images from what the control expects."""

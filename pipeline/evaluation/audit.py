@@ -40,10 +40,7 @@ def write_audit(folder: Path, audit: pd.DataFrame, shown: CanvasPictures) -> Non
 def audit_table(
     scores: pd.DataFrame, columns: Sequence[str], thresholds: Mapping[str, float], paths: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Normals outside training with a score above its threshold, those first that most score ``columns`` agree on.
-
-    Rows have ``COLUMNS`` and the scores.
-    """
+    """``COLUMNS`` and scores of normals outside training with one above its threshold; most agreement comes first."""
     normal = scores[(scores["label"] == 0) & scores["split"].isin(SCORED_SPLITS)]
     above = pd.DataFrame({name: normal[name] > thresholds[name] for name in columns})
     counted = normal[["image_id", "split", "group"]].assign(

@@ -111,10 +111,7 @@ class LesionHit:
 
 
 def lesion_hit(name: ScoreName, image_id: str, values: Array, mask: Mask, scored: Mask) -> LesionHit | None:
-    """Compare a map of any size with the lesion's mask (H, W) over the scored pixels (H, W).
-
-    None where the lesion covers none or all of them.
-    """
+    """Compare a map of any size with a lesion's mask (H, W) over scored pixels; None where it covers none or all."""
     inside, outside = np.flatnonzero(mask & scored), np.flatnonzero(scored & ~mask)[::STRIDE]
     if not (inside.size and outside.size):
         return None

@@ -62,10 +62,7 @@ def shown_images(
 
 
 def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple[str, int, pd.Series]]:
-    """(kind, number from 1, row of the table), ``count`` of each kind by the score ``column``.
-
-    Found and missed are abnormal test images, false alarms and ordinary ones are test or held-out normals.
-    """
+    """(kind, number from 1, row of the table), ``count`` of each kind by the score ``column``."""
     test = table[table["split"] == "test"]
     normal = table[(table["label"] == 0) & table["split"].isin(["test", "holdout"])]
     abnormal = test[test["label"] == 1]

@@ -154,10 +154,7 @@ def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> I
 
 
 def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, float]:
-    """How many items there are, how many are the nearest to any latent, and the perplexity of their shares.
-
-    Over all latent positions of the validation normals of one canvas; empty for a method without a memory.
-    """
+    """Items, how many are nearest to any latent of the validation normals, and perplexity; empty without a memory."""
     counted = item_counts(trained, tiles, canvas)
     if counted is None:
         return {}
@@ -167,10 +164,7 @@ def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, fl
 
 
 def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataFrame, Floats] | None:
-    """Index of the validation normals' tiles (n rows), and how many positions of each tile took each item (n, items).
-
-    None for a method without a memory.
-    """
+    """Index of the validation normals' tiles (n rows), and how many positions of each took each item (n, items)."""
     network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
     memories = [module for module in network.method.modules() if isinstance(module, Memory)]
     if not memories:

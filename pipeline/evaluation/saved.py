@@ -5,7 +5,7 @@ scores.parquet image scores (image_id, split, label, klass, group, ``<method>:<s
 curves.json    pixel curves: score name → subset → fpr, tpr, recall, precision lists
 panels/*.png   pictures of cases, listed with captions in panels.json
 summary.json   what was evaluated: ``SUMMARY_NEEDED`` and any of ``SUMMARY_DEFAULTS``
-pictures.parquet  thumbnails and layers for the page (``pictures.layers``); not for evaluations of the benchmark
+pictures.parquet  thumbnails and layers for the page (``layers``); not for evaluations of the benchmark
 """
 
 import json

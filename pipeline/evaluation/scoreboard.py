@@ -59,14 +59,6 @@ class Truth:
 
 
 @dataclass
-class _Column:
-    """Values of one score on one canvas, block by block."""
-
-    image_ids: list[str] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-
-
-@dataclass
 class Scoreboard:
     """Scores gathered so far: one column per score, and the pixel curves of those that have maps."""
 
@@ -76,7 +68,7 @@ class Scoreboard:
     curves: dict[str, PixelCurve] = field(default_factory=dict)  # score column → curve
     lesion_hits: list[LesionHit] = field(default_factory=list)  # how well maps show the pasted lesions
     _truth: dict[str, Truth] = field(default_factory=dict)
-    _columns: dict[ScoreName, _Column] = field(default_factory=dict)
+    _columns: dict[ScoreName, dict[str, float]] = field(default_factory=dict)  # of one canvas, by image id
 
     @classmethod
     def of(cls, inputs: LaneInputs, canvas_names: Iterable[str], config: PastedConfig | None) -> "Scoreboard":
@@ -93,37 +85,30 @@ class Scoreboard:
 
     def collect(self, name: ScoreName, image_ids: Iterable[str], values: Iterable[float]) -> None:
         """Keep values of one canvas until ``finish``."""
-        column = self._columns.setdefault(name, _Column())
-        column.image_ids += list(image_ids)
-        column.values += [float(value) for value in values]
+        self._columns.setdefault(name, {}).update(zip(image_ids, map(float, values), strict=True))
 
     def finish(self, raw: Collection[ScoreName]) -> None:
-        """Add a canvas to every score; canvases of a score are summed.
-
-        Scores in ``raw`` are taken as they are, all others in units of the sd of validation normals.
-        """
+        """Add a canvas to every score: in units of the sd of validation normals, but those in ``raw`` as they are."""
         normal = set(self.table["image_id"][self.table["split"] == "val"])
         for name, column in self._columns.items():
-            values = np.array(column.values, np.float32)
+            values = np.array(list(column.values()), np.float32)
             if name not in raw:
-                values = z_score(values, values[[image_id in normal for image_id in column.image_ids]])
-            aligned = pd.Series(values, index=column.image_ids).reindex(self.table["image_id"]).to_numpy(float)
+                values = z_score(values, values[[image_id in normal for image_id in column]])
+            aligned = pd.Series(values, index=list(column)).reindex(self.table["image_id"]).to_numpy(float)
             self.table[name.column] = aligned + self.table.get(name.column, 0.0)
         self._columns.clear()
 
     def add_maps(
         self, name: ScoreName, canvas: str, images: pd.DataFrame, maps: Sequence[Array] | Array, scale: float
     ) -> None:
-        """Compare the maps of copies with their pasted lesion, and those of test images with their lesion masks.
-
-        ``scale`` is the typical size of a map's values, see ``PixelCurve``.
-        """
+        """Compare maps of copies with their pasted lesion, of test images with their masks; ``scale``: `PixelCurve`."""
         lesions = self.inputs.dataset.lesions
         for image_id, split, group, values in zip(
             images["image_id"].astype(str), images["split"], images["group"].astype(str), maps, strict=True
         ):
             if split == SPLIT:
-                copies, at = self.pasted[canvas], self._copies(canvas)[image_id]
+                copies = self.pasted[canvas]
+                at = list(copies.table["image_id"]).index(image_id)
                 hit = lesion_hit(name, image_id, values, copies.masks[at], copies.scored[at])
                 self.lesion_hits += [] if hit is None else [hit]
             elif split == "test" and lesions:
@@ -131,9 +116,6 @@ class Scoreboard:
                 at = truth.rows[image_id]
                 shown = enlarge(np.asarray(values), truth.scored[at].shape)
                 curve.add(shown, truth.lesions[at], truth.scored[at], group=group)
-
-    def _copies(self, canvas: str) -> Mapping[str, int]:
-        return {str(image_id): row for row, image_id in enumerate(self.pasted[canvas].table["image_id"])}
 
     def truth(self, canvas: str) -> Truth:
         """Lesion masks of the test images; read once per canvas."""

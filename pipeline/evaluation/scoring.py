@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from models.methods import METHODS
 from models.scoring import Array, worst_mean
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
-from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
+from pipeline.detectors.controls.registry import RAW, Control
 from pipeline.detectors.frozen.files import read_detector
 from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks
 from pipeline.detectors.images import BLOCK
@@ -108,16 +109,11 @@ def _learned(
         detector = scorer.detector
         if not isinstance(detector, NetworkDetector):
             continue
-        copies = not detector.method.needs_proxy
-        if name == plan.method:
-            yield Entry(own, detector, scorer, "residual", copies=copies, member=name)
-        else:
-            yield Entry(ScoreName(kind=MEMBER, owner=name), detector, scorer, copies=copies, member=name)
+        named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
+        yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy, member=name)
     for variant, changes in METHODS[plan.method].variants.items():
-        score, flip = plan.scores[canvas], plan.flip_average
-        varied = NetworkDetector.trained(
-            inputs.checkpoint, inputs.tiles, canvas, score, flip_average=flip, changes=changes
-        )
+        tiles, score, flip = inputs.tiles, plan.scores[canvas], plan.flip_average
+        varied = NetworkDetector.trained(inputs.checkpoint, tiles, canvas, score, flip_average=flip, changes=changes)
         scorer, _ = CanvasScorer.fit(varied, inputs.tiles, inputs.proxies, keep=keep)
         yield Entry(replace(own, score=f"{PRIMARY}_{variant}"), varied, scorer, copies=not varied.method.needs_proxy)
 
@@ -131,10 +127,7 @@ def _controls(
         if control.name in RAW:
             yield Entry(name, control.fit(inputs.tiles), None, "value")
             continue
-        scorer = held.get(control.name)
-        if scorer is None:
-            proxies = inputs.proxies if control.kind.needs_proxies else None
-            scorer, _ = CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)
+        scorer = held.get(control.name) or _fitted(control, inputs)
         raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
         yield Entry(name, scorer.detector, scorer, raw_map, copies=copies, member=control.name)
 
@@ -143,20 +136,23 @@ def _nulls(inputs: LaneInputs, own: CanvasScorer, names: tuple[str, ...]) -> Ite
     """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
     method = own.detector
     for control in nulls.null_controls(method.size, method.canvas, method.score, names):
-        proxies = inputs.proxies if CONTROLS[control.name].needs_proxies else None
-        scorer, _ = CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)
-        copies = proxies is None and not control.score.fine
+        scorer, copies = _fitted(control, inputs), not control.kind.needs_proxies and not control.score.fine
         yield Entry(ScoreName(kind=NULL, owner=control.name), scorer.detector, scorer, "residual", copies=copies)
+
+
+def _fitted(control: Control, inputs: LaneInputs) -> CanvasScorer:
+    proxies = inputs.proxies if control.kind.needs_proxies else None
+    return CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)[0]
 
 
 def _score_canvas(scoreboard: Scoreboard, canvas: str, entries: list[Entry], weights: Mapping[str, float]) -> None:
     """Validation normals first: they give raw scores their unit."""
     inputs = scoreboard.inputs
+    blocks = partial(tile_blocks, inputs.tiles, inputs.proxies, canvas=canvas, count=BLOCK)
     names = tuple(replace(entry.name, score="mean") for entry in entries if entry.scorer is None)
-    for block in _blocks(inputs, canvas, ("val",)):
+    for block in blocks(splits=("val",)):
         for entry in (entry for entry in entries if entry.measured):
-            found = _maps(entry, block)
-            _collect_raw(scoreboard, entry, found)
+            found = _maps(scoreboard, entry, block)
             if entry.name.kind == METHOD and found.residual is not None:
                 entry.residuals.append(np.abs(found.residual)[found.images.scored])
     for entry in entries:
@@ -167,25 +163,19 @@ def _score_canvas(scoreboard: Scoreboard, canvas: str, entries: list[Entry], wei
         if entry.residuals:
             entry.scale = float(np.median(np.concatenate(entry.residuals))) or 1e-3
             entry.residuals.clear()
-    for block in chain(_blocks(inputs, canvas, ("holdout", "test")), scoreboard.copies(canvas)):
+    for block in chain(blocks(splits=("holdout", "test")), scoreboard.copies(canvas)):
         _score_block(scoreboard, canvas, block, entries, weights)
     scoreboard.finish(names)
 
 
-def _blocks(inputs: LaneInputs, canvas: str, splits: tuple[str, ...]) -> Iterator[TileSet]:
-    return tile_blocks(inputs.tiles, inputs.proxies, canvas=canvas, splits=splits, count=BLOCK)
-
-
-def _maps(entry: Entry, block: TileSet) -> PixelMaps:
+def _maps(scoreboard: Scoreboard, entry: Entry, block: TileSet) -> PixelMaps:
+    """Maps of a block, whose raw scores are collected."""
     found = entry.detector.maps(block)
     if isinstance(found, NetworkMaps):
         entry.seconds += found.seconds
-    return found
-
-
-def _collect_raw(scoreboard: Scoreboard, entry: Entry, found: PixelMaps) -> None:
     for score, values in entry.raw_scores(found).items():
         scoreboard.collect(replace(entry.name, score=score), found.images.images["image_id"].astype(str), values)
+    return found
 
 
 def _score_block(
@@ -196,9 +186,8 @@ def _score_block(
     for entry in entries:
         if copies and not entry.copies:
             continue
-        found = _maps(entry, block)
+        found = _maps(scoreboard, entry, block)
         images = found.images.images
-        _collect_raw(scoreboard, entry, found)
         if entry.raw_map:
             shown = replace(entry.name, score=entry.raw_map)
             scoreboard.add_maps(shown, canvas, images, entry.raw_maps(found), entry.scale)

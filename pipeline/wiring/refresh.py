@@ -115,10 +115,7 @@ class Refresh:
     selection: str
 
     def selected(self) -> list[dg.AssetKey]:
-        """Assets of the selection that can be materialized, in topological order.
-
-        Partitioned assets and what depends on them are left out: they have commands of their own.
-        """
+        """Assets in topological order, without partitioned ones and what depends on them, which have commands."""
         graph = self.definitions.resolve_asset_graph()
         chosen = dg.AssetSelection.from_string(self.selection).resolve(graph)
         partitioned = dg.AssetSelection.assets(*(node.key for node in graph.asset_nodes if node.is_partitioned))

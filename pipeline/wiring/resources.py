@@ -38,7 +38,6 @@ class VersionIOManager(dg.ConfigurableIOManager):
 
 
 def _stored(context: dg.OutputContext | dg.InputContext) -> str:
-    """The store's name of an asset, or of one of its partitions."""
     asset = context.asset_key.to_user_string()
     return f"{asset}/{context.asset_partition_key}" if context.has_asset_partitions else asset
 

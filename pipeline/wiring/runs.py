@@ -24,16 +24,13 @@ def claim(instance: dg.DagsterInstance, run_id: str) -> None:
         instance.add_run_tags(run_id, {PROCESS: f"{socket.gethostname()}/{os.getpid()}/{started:.2f}"})
 
 
-def close_dead(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs of this host whose process is gone as failed, so that they free their pools; return their ids."""
+def close_dead(instance: dg.DagsterInstance) -> None:
+    """Mark runs of this host whose process is gone as failed, so that they free their pools."""
     going = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
-    closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=going)):
         host, _, process = run.tags.get(PROCESS, "").partition("/")
         if host == socket.gethostname() and not _alive(process):
             instance.report_run_failed(run, message=f"Process {process.partition('/')[0]} no longer exists.")
-            closed.append(run.run_id)
-    return closed
 
 
 def _alive(process: str) -> bool:
@@ -46,12 +43,11 @@ def _alive(process: str) -> bool:
 
 def git_commit() -> str:
     """The commit, with ``+changes`` if the work tree differs; ``unknown`` outside a checkout."""
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    if commit.returncode != 0:
-        return "unknown"
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=False)
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+    commit, status = (
+        subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+    )
+    return "unknown" if commit.returncode else commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
 @contextmanager
@@ -61,15 +57,14 @@ def metered() -> Iterator[dict[str, float]]:
     ``minutes`` is wall time; ``peak_gib`` the largest resident memory of this process, sampled four times a second.
     """
     figures: dict[str, float] = {}
-    process, ended, started = psutil.Process(), threading.Event(), time.monotonic()
-    samples = [0.0]
-
-    def sample() -> None:
-        samples[0] = max(samples[0], process.memory_info().rss / 2**30)
+    process, ended, started, peak = psutil.Process(), threading.Event(), time.monotonic(), 0.0
 
     def watch() -> None:
-        while not ended.wait(0.25):
-            sample()
+        nonlocal peak
+        going = True
+        while going:
+            going = not ended.wait(0.25)
+            peak = max(peak, process.memory_info().rss / 2**30)
 
     thread = threading.Thread(target=watch, name="meter", daemon=True)
     thread.start()
@@ -78,9 +73,7 @@ def metered() -> Iterator[dict[str, float]]:
     finally:
         ended.set()
         thread.join()
-        sample()
-        minutes = (time.monotonic() - started) / 60
-        figures |= {"minutes": round(minutes, 3), "peak_gib": round(samples[0], 3)}
+        figures |= {"minutes": round((time.monotonic() - started) / 60, 3), "peak_gib": round(peak, 3)}
 
 
 def one_sentence(text: str) -> dg.Failure:

@@ -1,7 +1,4 @@
-"""The linear control: what principal components of normal canvases cannot rebuild.
-
-A learned method that does not beat this has no result. Legend: n, m images of H x W canvas pixels.
-"""
+"""The linear control: what principal components of normal canvases cannot rebuild. No method may lose to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

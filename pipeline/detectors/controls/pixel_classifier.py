@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from scipy import ndimage
 
 from models.pixel_network import PixelNetwork
-from models.scoring import Array, Mask, NormalStatistics, ScoreConfig, fit_statistics
+from models.scoring import Array, Mask, NormalStatistics, Offset, ScoreConfig, fit_statistics
 from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
 from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.controls.pixel_features import FeatureConfig, blob_maps, features
@@ -60,7 +60,6 @@ class Reference:
     gray: Array  # (n, H, W); none without the feature that needs them
     seen: Mask
     groups: NDArray[np.int64]
-    config: FeatureConfig
     usual: NormalStatistics | None = None  # of the line-blob maps of the training normals
 
     @classmethod
@@ -72,15 +71,15 @@ class Reference:
             found = (blob_maps(gray, seen) for gray, seen in zip(train.gray, train.seen, strict=True))
             offsets = (np.array(train.offset(row)) for row in range(len(train.gray)))
             usual = fit_statistics(found, train.scored, offsets, STEADY)
-        return cls(train.gray[kept], train.seen[kept], train.groups[kept], config, usual)
+        return cls(train.gray[kept], train.seen[kept], train.groups[kept], usual)
 
-    def features(self, image: Array, seen: Mask, group: int, offset: tuple[float, float]) -> Array:
+    def features(self, config: FeatureConfig, image: Array, seen: Mask, group: int, offset: Offset) -> Array:
         """Features (F, H, W) of an image (H, W), compared with normals of other groups."""
         similar = np.zeros(0, int)
-        if self.config.neighbours:
+        if config.neighbours:
             others = np.flatnonzero(self.groups != group)
-            similar = others[ranking(self.gray[others], image, seen, self.config.neighbours)]
-        return features(image, seen, self.gray[similar], self.seen[similar], self.config, offset, self.usual)
+            similar = others[ranking(self.gray[others], image, seen, config.neighbours)]
+        return features(image, seen, self.gray[similar], self.seen[similar], config, offset, self.usual)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +107,6 @@ class PixelClassifier(ControlDetector):
         config = options.get("config", ClassifierConfig())
         return {"config": TypeAdapter(ClassifierConfig).validate_python(config)}
 
-    @classmethod
-    def nested(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The reference's configuration."""
-        return {"config": options["config"].features}
-
     def holds_copies(self) -> bool:
         """Only if images are compared with similar normals."""
         return len(self.reference.gray) > 0
@@ -120,9 +114,10 @@ class PixelClassifier(ControlDetector):
     def difference(self, images: CanvasImages) -> Array:
         """Log-odds (n, H, W), smoothed, above ``LEAST_ODDS``."""
         found, sigma = np.empty(images.gray.shape, np.float32), self.score.sigma
+        config: FeatureConfig = self.options.get("config", ClassifierConfig()).features
         for row, (gray, seen, group) in enumerate(zip(images.gray, images.seen, images.groups, strict=True)):
             odds = np.full(seen.shape, UNSEEN, np.float32)
-            values = self.reference.features(gray, seen, int(group), images.offset(row))
+            values = self.reference.features(config, gray, seen, int(group), images.offset(row))
             odds[seen] = self.network.log_odds(values[:, seen].T)
             smoothed = ndimage.gaussian_filter(odds, sigma) if sigma > 0 else odds
             found[row] = np.maximum(smoothed - LEAST_ODDS, 0)
@@ -149,7 +144,7 @@ def _samples(
             if config.flatten:
                 image = flattened(image, train.validity[row])
             image = np.rint(image * 255).astype(np.float32) / np.float32(255)  # as tiles are stored
-            found = reference.features(image[0], seen, int(train.groups[row]), train.offset(row))
+            found = reference.features(config.features, image[0], seen, int(train.groups[row]), train.offset(row))
             found = found.reshape(-1, mask.size)
             chosen = _chosen(found, mask, scored, config.pixels // 3, rng, first)
             values.append(found[:, chosen].T)

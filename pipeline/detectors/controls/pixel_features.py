@@ -1,7 +1,4 @@
-"""Features of a pixel for the pixel classifier: intensities, curvatures, and differences from similar normals.
-
-Legend: F features, H, W canvas px, k similar normals. Nothing here is learned.
-"""
+"""Features of a pixel for the pixel classifier. Legend: F features, H, W canvas px, k similar normals."""
 
 from dataclasses import dataclass
 from itertools import pairwise

@@ -77,16 +77,13 @@ class ScoredImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """A lane's committee with all its members and their calibration; made by ``freeze_detector``.
-
-    ``name`` says which of them scores: the committee, or the member that `member` chose.
-    """
+    """A lane's committee with all its members and their calibration; made by ``freeze_detector``."""
 
     dataset: str
     title: str
     form_name: str
     form_version: int
-    name: str
+    name: str  # which scores: the committee, or the member that `member` chose
     members: Mapping[str, Member]
     weights: Mapping[str, float]  # member → weight in the committee; empty without a committee
     calibrations: Mapping[str, tuple[Calibration, Calibration]]  # name → of image scores and of hottest places

@@ -38,10 +38,7 @@ class Domain:
     farthest: float  # largest distance of a validation normal
 
     def distance(self, values: NDArray[np.float64]) -> float:
-        """Distance of an image's features (F,) from the nearest training normal, in units of ``farthest``.
-
-        Infinite if the features could not be measured.
-        """
+        """Distance of features (F,) from the nearest training normal, in units of ``farthest``; infinite for NaN."""
         if not bool(np.isfinite(values).all()):
             return float("inf")
         away = self.normals - (values - self.mean) / self.sd

@@ -108,7 +108,7 @@ def read_scorer(folder: Path, canvas: str, entry: Mapping[str, Any], device: str
     if "control" in entry:
         kind = CONTROLS[entry["control"]]
         options = kind.read_options(entry["options"])
-        detector = restored(kind, own, **common, options=options, **kind.nested(options))
+        detector = restored(kind, own, **common, options=options)
     else:
         common |= {"flip_average": entry["flip_average"], "device": device}
         detector = restored(NetworkDetector, own, **common, method=load_method(folder))

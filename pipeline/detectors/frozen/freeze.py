@@ -60,10 +60,7 @@ class Trained:
 def fit_networks(
     plan: DetectorPlan, trained: Trained, proxies: Version | None = None, *, keep: bool = False
 ) -> dict[str, dict[str, tuple[CanvasScorer, list[Array]]]]:
-    """The method and the other learned methods: name → canvas → scorer, and maps of the validation normals.
-
-    ``proxies`` are read by methods that need true ones; ``keep`` as in ``Standardiser.fit``.
-    """
+    """Learned method → canvas → scorer, and maps of the validation normals; ``keep`` as in ``Standardiser.fit``."""
     networks = {plan.method: (trained.stage, ""), **trained.others}
     found: dict[str, dict[str, tuple[CanvasScorer, list[Array]]]] = {}
     for name, (version, folder) in networks.items():

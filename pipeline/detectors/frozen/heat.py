@@ -90,10 +90,7 @@ def regions(heat: Array, size: tuple[int, int], threshold: float, peaks: Calibra
 
 
 def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str) -> bytes:
-    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined.
-
-    The strip below shows the colour scale ``HEAT_RANGE``, the same for every image, and ``text``.
-    """
+    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined; below, scale and text."""
     height, width = heat.shape
     image = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     base = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
