@@ -8,9 +8,8 @@ import dagster as dg
 import pandas as pd
 
 from assets.charts import split_chart, tabled
-from assets.lane import OWNERS, LaneAssets
 from assets.materialize import picture
-from assets.stage import Check, Task
+from assets.stage import OWNERS, Check, LaneAssets, Task
 from pipeline.data import checks as image_checks
 from pipeline.data.manifest import build_manifest
 from pipeline.forms import FORMS

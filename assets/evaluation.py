@@ -14,9 +14,8 @@ import dagster as dg
 import pandas as pd
 
 from assets.charts import calibration_chart, score_chart, tabled
-from assets.lane import flat
 from assets.materialize import picture, provenance
-from assets.stage import Check, Task
+from assets.stage import Check, Task, flat
 from assets.training import describe_baseline, run_facts, training_of
 from pipeline.detectors.frozen.files import DESCRIPTION
 from pipeline.detectors.frozen.freeze import Trained, freeze_detector

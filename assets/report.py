@@ -9,8 +9,8 @@ import dagster as dg
 import pandas as pd
 
 from assets.charts import score_chart, tabled
-from assets.lane import ABLATIONS, OWNERS, VERSION, LaneAssets
 from assets.materialize import check_result, materialize, picture
+from assets.stage import ABLATIONS, OWNERS, VERSION, LaneAssets
 from pipeline.errors import NeverMaterialized
 from pipeline.evaluation.checks import page_opens_offline
 from pipeline.evaluation.records import Record

@@ -4,8 +4,7 @@ import dagster as dg
 
 from assets import data, evaluation, training
 from assets.data import download_source
-from assets.lane import ABLATIONS, BENCHMARK, LaneAssets
-from assets.stage import Stage, stage_asset
+from assets.stage import ABLATIONS, BENCHMARK, LaneAssets, Stage, stage_asset
 
 STAGES = (
     Stage(

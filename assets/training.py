@@ -7,9 +7,8 @@ from typing import Any
 import dagster as dg
 
 from assets.charts import training_chart
-from assets.lane import flat
 from assets.materialize import picture
-from assets.stage import Check, Task
+from assets.stage import Check, Task, flat
 from models.schedule import last_gain
 from pipeline.evaluation.checks import weights_finite
 from pipeline.store.versions import Version

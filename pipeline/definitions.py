@@ -7,8 +7,8 @@ from typing import Literal
 import dagster as dg
 
 from assets.benchmark import benchmark_job
-from assets.lane import LaneAssets
 from assets.report import ablation_report_asset, benchmark_report_asset, evaluation_report_asset
+from assets.stage import LaneAssets
 from assets.stages import lane_assets
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.user_datasets.dataset import own_datasets

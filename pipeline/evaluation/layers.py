@@ -58,12 +58,11 @@ def picture_table(
         kinds.setdefault(str(image_id), SAMPLED)
     canvas = results[0].canvas
     every = stitched(load_tiles(tiles, None, splits=SCORED_SPLITS, canvas=canvas, size=size), canvas)
-    scored = set(table["image_id"])
-    pictures = [
-        (image_id, canvas, THUMBNAIL, "", _thumbnail(pixels))
-        for image_id, pixels in zip(every.images["image_id"], every.pixels, strict=True)
-        if image_id in scored
-    ]
+    scored, pictures = set(table["image_id"]), []
+    for image_id, pixels in zip(every.images["image_id"], every.pixels, strict=True):
+        if image_id in scored:
+            small = cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+            pictures.append((image_id, canvas, THUMBNAIL, "", _webp(small)))
     for result in results:
         whole = stitched(tiles_of(tiles, None, canvas=result.canvas, image_ids=list(kinds)), result.canvas)
         inputs = dict(zip(whole.images["image_id"].astype(str), whole.pixels, strict=True))
@@ -71,10 +70,6 @@ def picture_table(
             layers = {"input": _webp(_colours(inputs[image_id])), **_layers(result.images[image_id])}
             pictures += [(image_id, result.canvas, layer, kind, data) for layer, data in layers.items()]
     return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
-
-
-def _thumbnail(pixels: Array) -> bytes:
-    return _webp(cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA))
 
 
 def _layers(image: Shown) -> dict[str, bytes]:

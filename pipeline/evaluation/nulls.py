@@ -93,10 +93,8 @@ def _image_gain(table: pd.DataFrame, method: ScoreName, context: RecordContext) 
 
 
 def _pixel_gain(curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext) -> Estimate | None:
-    own, nulls = (
-        curves.get(method.column),
-        {column: curves[column] for column in _null_columns(list(curves), method.score)},
-    )
+    own = curves.get(method.column)
+    nulls = {column: curves[column] for column in _null_columns(list(curves), method.score)}
     if not nulls or own is None or not own.n_images():
         return None
     values = {column: curve.values()["auroc"] for column, curve in nulls.items()}

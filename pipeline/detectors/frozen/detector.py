@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.scoring import Array
-from pipeline.detectors.frozen.calibration import Calibration, in_words
-from pipeline.detectors.frozen.domain import LIMIT, Domain, coloured, textures
+from pipeline.detectors.frozen.calibration import LIMIT, Calibration, Domain, coloured, in_words, textures
 from pipeline.detectors.frozen.heat import Region, overlay, paint, regions
 from pipeline.detectors.images import stitched
 from pipeline.detectors.standardise import COMMITTEE, Member, committee_score, fused_map

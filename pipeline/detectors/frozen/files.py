@@ -21,9 +21,8 @@ from models.checkpoint import load_method, read_tensors, write_tensors
 from models.scoring import ScoreConfig
 from pipeline.detectors.contract import CanvasDetector, ControlDetector
 from pipeline.detectors.controls.registry import CONTROLS
-from pipeline.detectors.frozen.calibration import Calibration
+from pipeline.detectors.frozen.calibration import Calibration, Domain
 from pipeline.detectors.frozen.detector import Detector
-from pipeline.detectors.frozen.domain import Domain
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer, Member, Standardiser
 from pipeline.errors import StoreCorrupt

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.scoring import Array, ScoreConfig
 from pipeline.data.datasets import Dataset
 from pipeline.detectors.controls.registry import Control
-from pipeline.detectors.frozen.domain import fit_domain, textures
+from pipeline.detectors.frozen.calibration import fit_domain, textures
 from pipeline.detectors.frozen.files import write_arrays, write_description, write_scorer
 from pipeline.detectors.images import stitched
 from pipeline.detectors.network import NetworkDetector

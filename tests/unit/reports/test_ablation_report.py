@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.lane import LaneAssets
 from assets.report import experiments_of
+from assets.stage import LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.evaluation.checks import page_opens_offline
 from pipeline.evaluation.layers import GALLERY
