@@ -76,7 +76,8 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
         images=task.inputs["images"],
         tiles=task.inputs["tiles"],
         proxies=task.inputs["proxies"],
-        trained=trained,
+        stage=trained[-1],
+        earlier=trained[:-1],
         members=task.inputs.get("members"),
         detector=task.inputs.get("detector"),
     )

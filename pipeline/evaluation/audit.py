@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.pictures import CanvasPictures, gray_picture
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
 
 COLUMNS = ("image_id", "path", "split", "group", "agreeing", "members", "mean_score")
@@ -28,13 +27,6 @@ def reviewed(dataset: str) -> tuple[str, ...]:
     """Ids of a data set's images that are labelled normal but look abnormal to a person."""
     file = HERE / f"{dataset}.csv"
     return tuple(pd.read_csv(file, dtype=str)["image_id"]) if file.exists() else ()
-
-
-def write_audit(folder: Path, audit: pd.DataFrame, shown: CanvasPictures) -> None:
-    """Write ``audit.csv`` and ``audit.png``; the pictures are those of one canvas."""
-    pictures = {image_id: gray_picture(image.gray) for image_id, image in shown.images.items()}
-    audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
-    (folder / "audit.png").write_bytes(audit_sheet(audit, pictures))
 
 
 def audit_table(

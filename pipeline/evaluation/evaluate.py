@@ -13,11 +13,11 @@ from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
-from pipeline.evaluation.audit import PICTURED, audit_table, reviewed, write_audit
+from pipeline.evaluation.audit import PICTURED, audit_sheet, audit_table, reviewed
 from pipeline.evaluation.layers import picture_table, write_comparison
 from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
-from pipeline.evaluation.pictures import case_panels, chosen, chosen_cases, shown_images
+from pipeline.evaluation.pictures import case_panels, chosen, chosen_cases, gray_picture, shown_images
 from pipeline.evaluation.reconstruction import reconstruction_records
 from pipeline.evaluation.records import Record, RecordContext, image_records, label_free_thresholds, pixel_records
 from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
@@ -129,7 +129,9 @@ def _evaluate(
         pictures=pictures,
     )
     write_comparison(folder, table, curves, method, results, config.resamples)
-    write_audit(folder, audit, results[0])
+    audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
+    pictured_normals = {image_id: gray_picture(one.gray) for image_id, one in next(iter(results.values())).items()}
+    (folder / "audit.png").write_bytes(audit_sheet(audit, pictured_normals))
     return lane
 
 
@@ -168,5 +170,5 @@ def _summary(
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(table, config.quantile),
         "leaking": bool(counts["leaking"]),
-        "model_card": (inputs.checkpoint.path / "model_card.md").read_text(),
+        "model_card": (inputs.stage.path / "model_card.md").read_text(),
     }

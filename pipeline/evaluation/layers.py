@@ -6,7 +6,7 @@ image was chosen, empty for thumbnails) and ``data``, the bytes of a WebP or PNG
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ from models.pixel_curve import PixelCurve
 from models.scoring import Array
 from pipeline.detectors.images import stitched
 from pipeline.detectors.standardise import HEAT_RANGE
-from pipeline.evaluation.pictures import CanvasPictures, Picture, Shown, chosen, chosen_cases, gray_picture
+from pipeline.evaluation.pictures import Picture, Pictures, Shown, chosen, chosen_cases, gray_picture
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.evaluation.score_name import COMMITTEE, ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
@@ -39,7 +39,7 @@ LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 
 
 def picture_table(
-    results: Sequence[CanvasPictures],
+    results: Pictures,
     table: pd.DataFrame,
     column: str,
     count: int,
@@ -56,19 +56,19 @@ def picture_table(
         kinds.setdefault(str(image["image_id"]), kind)
     for image_id in chosen(table)["image_id"]:
         kinds.setdefault(str(image_id), SAMPLED)
-    canvas = results[0].canvas
+    canvas = next(iter(results))
     every = stitched(load_tiles(tiles, None, splits=SCORED_SPLITS, canvas=canvas, size=size), canvas)
     scored, pictures = set(table["image_id"]), []
     for image_id, pixels in zip(every.images["image_id"], every.pixels, strict=True):
         if image_id in scored:
             small = cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
             pictures.append((image_id, canvas, THUMBNAIL, "", _webp(small)))
-    for result in results:
-        whole = stitched(tiles_of(tiles, None, canvas=result.canvas, image_ids=list(kinds)), result.canvas)
+    for canvas, images in results.items():
+        whole = stitched(tiles_of(tiles, None, canvas=canvas, image_ids=list(kinds)), canvas)
         inputs = dict(zip(whole.images["image_id"].astype(str), whole.pixels, strict=True))
         for image_id, kind in kinds.items():
-            layers = {"input": _webp(_colours(inputs[image_id])), **_layers(result.images[image_id])}
-            pictures += [(image_id, result.canvas, layer, kind, data) for layer, data in layers.items()]
+            layers = {"input": _webp(_colours(inputs[image_id])), **_layers(images[image_id])}
+            pictures += [(image_id, canvas, layer, kind, data) for layer, data in layers.items()]
     return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
 
 
@@ -106,7 +106,7 @@ def write_comparison(
     table: pd.DataFrame,
     curves: Mapping[str, PixelCurve],
     method: ScoreName,
-    results: Sequence[CanvasPictures],
+    results: Pictures,
     resamples: int,
 ) -> None:
     """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
@@ -127,21 +127,13 @@ def write_comparison(
     (folder / RESAMPLES).write_text(json.dumps(values) + "\n")
     shown = chosen(table)
     arrays: dict[str, NDArray[np.generic]] = {name: shown[name].to_numpy(str) for name in ("image_id", "klass")}
-    for result in results:
-        pictures = _pictures(result, [str(image_id) for image_id in shown["image_id"]])
-        arrays |= {f"{result.canvas}/{name}": array for name, array in pictures.items()}
+    for canvas, images in results.items():
+        seen = [images[str(image_id)] for image_id in shown["image_id"]]
+        for name, plane in (("input", "gray"), ("proxy", "proxy"), ("reconstruction", "reconstruction")):
+            arrays[f"{canvas}/{name}"] = np.stack([gray_picture(getattr(one, plane)) for one in seen])
+        arrays[f"{canvas}/map"] = np.stack([one.heat for one in seen]).astype(np.float16)
+        shape = next((one.truth.shape for one in seen if one.truth is not None), None)
+        if shape is not None:
+            truth = [np.zeros(shape, bool) if one.truth is None else one.truth for one in seen]
+            arrays[f"{canvas}/truth"] = np.stack(truth)
     np.savez_compressed(folder / GALLERY, **arrays)  # type: ignore[arg-type]
-
-
-def _pictures(result: CanvasPictures, image_ids: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    shown = [result.images[image_id] for image_id in image_ids]
-    pictures: dict[str, NDArray[np.generic]] = {
-        "input": np.stack([gray_picture(one.gray) for one in shown]),
-        "proxy": np.stack([gray_picture(one.proxy) for one in shown]),
-        "reconstruction": np.stack([gray_picture(one.reconstruction) for one in shown]),
-        "map": np.stack([one.heat for one in shown]).astype(np.float16),
-    }
-    shape = next((one.truth.shape for one in shown if one.truth is not None), None)
-    if shape is not None:
-        pictures["truth"] = np.stack([np.zeros(shape, bool) if one.truth is None else one.truth for one in shown])
-    return pictures

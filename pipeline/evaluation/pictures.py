@@ -1,7 +1,7 @@
 """Pictures of single cases: which images are shown, and a strip of input, proxy, reconstruction, heat and truth."""
 
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -36,28 +36,21 @@ class Shown:
     truth: Mask | None  # pixels of any lesion at the canvas's full size; None without a mask
 
 
-@dataclass(frozen=True)
-class CanvasPictures:
-    """The shown images of one canvas by their ids."""
-
-    canvas: str
-    images: Mapping[str, Shown]
+Pictures = Mapping[str, Mapping[str, Shown]]
+"""Canvas → image id → what is shown."""
 
 
-def shown_images(
-    scoreboard: Scoreboard, scorers: Mapping[str, CanvasScorer], image_ids: Collection[str]
-) -> list[CanvasPictures]:
+def shown_images(scoreboard: Scoreboard, scorers: Mapping[str, CanvasScorer], image_ids: Collection[str]) -> Pictures:
     """Run the method again over a few images, on every canvas."""
-    found, inputs = [], scoreboard.inputs
+    found, inputs = dict[str, dict[str, Shown]](), scoreboard.inputs
     for canvas, scorer in scorers.items():
-        images = {}
+        images = found.setdefault(canvas, {})
         for block in tiles_of(inputs.tiles, inputs.proxies, canvas=canvas, image_ids=image_ids).blocks(BLOCK):
             scored = scorer.score(block)
             assert isinstance(scored.found, NetworkMaps)
             for row, image_id in enumerate(scored.found.images.images["image_id"].astype(str)):
                 planes = scored.found.images.gray[row], scored.found.proxy[row], scored.found.reconstruction[row]
                 images[image_id] = Shown(*planes, scored.maps[row], scoreboard.lesion_mask(canvas, image_id))
-        found.append(CanvasPictures(canvas, images))
     return found
 
 
@@ -87,14 +80,14 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).reset_index(drop=True) if parts else test
 
 
-def case_panels(results: Sequence[CanvasPictures], table: pd.DataFrame, column: str, count: int) -> list[Panel]:
+def case_panels(results: Pictures, table: pd.DataFrame, column: str, count: int) -> list[Panel]:
     """A strip for each of the ``chosen_cases`` on every canvas."""
     panels = []
     for kind, number, image in chosen_cases(table, column, count):
-        for result in results:
-            title, score = f"{kind} {number}, {result.canvas}", f"{image['klass']}, score {image[column]:.2f}"
-            name = f"{kind.replace(' ', '_')}_{number}_{result.canvas}.png"
-            png = case_png(result.images[str(image["image_id"])])
+        for canvas, images in results.items():
+            title, score = f"{kind} {number}, {canvas}", f"{image['klass']}, score {image[column]:.2f}"
+            name = f"{kind.replace(' ', '_')}_{number}_{canvas}.png"
+            png = case_png(images[str(image["image_id"])])
             panels.append(Panel(file=name, caption=f"{title}: {score} ({image['image_id']})", png=png))
     return panels
 

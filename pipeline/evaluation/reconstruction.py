@@ -41,7 +41,7 @@ def reconstruction_records(
 ) -> list[Record]:
     """Every figure of the lane's method; R² of Î and repair of the other learned methods that rebuild images."""
     inputs, records = scoreboard.inputs, list[Record]()
-    networks = {method.owner: (inputs.checkpoint, "")} | inputs.networks.others
+    networks = {method.owner: (inputs.stage, "")} | inputs.others
     for canvas in canvases:
         for owner, (version, folder) in networks.items():
             own = owner == method.owner
@@ -143,7 +143,7 @@ def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> I
 
     A resample holds fewer different images, so the interval of the items used lies below or at the value.
     """
-    counted = item_counts(inputs.checkpoint, inputs.tiles, canvas)
+    counted = item_counts(inputs.stage, inputs.tiles, canvas)
     if counted is None:
         return
     index, counts = counted

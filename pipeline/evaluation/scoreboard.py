@@ -21,31 +21,19 @@ SCORED_SPLITS = ("val", "holdout", "test")  # splits whose images are scored
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaneInputs:
+class LaneInputs(Trained):
     """The data set and the stored versions that one evaluation reads."""
 
     dataset: Dataset
     images: Version
-    tiles: Version
     proxies: Version
-    trained: tuple[Version, ...]  # of the training stages; the last one holds the whole method
-    members: Version | None = None  # other learned methods, one folder each
+    earlier: tuple[Version, ...] = ()  # of the training stages before the last one, which holds the whole method
     detector: Version | None = None  # the lane's committee, frozen; None: the method alone, fitted here
-
-    @property
-    def checkpoint(self) -> Version:
-        """The trained method."""
-        return self.trained[-1]
-
-    @property
-    def networks(self) -> Trained:
-        """The learned methods."""
-        return Trained(tiles=self.tiles, stage=self.checkpoint, members=self.members)
 
     @property
     def versions(self) -> dict[str, str]:
         """Asset → data version."""
-        every = (self.images, self.tiles, self.proxies, *self.trained, self.members, self.detector)
+        every = (self.images, self.tiles, self.proxies, *self.earlier, self.stage, self.members, self.detector)
         return {version.asset: version.data_version for version in every if version is not None}
 
 

@@ -85,7 +85,7 @@ def score_lane(
     if inputs.detector is not None:
         members = dict(read_detector(inputs.detector.path).members)
     else:
-        fitted = fit_networks(plan, inputs.networks, inputs.proxies, keep=keep)
+        fitted = fit_networks(plan, inputs, inputs.proxies, keep=keep)
         members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
@@ -113,7 +113,7 @@ def _learned(
         yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy, member=name)
     for variant, changes in METHODS[plan.method].variants.items():
         tiles, score, flip = inputs.tiles, plan.scores[canvas], plan.flip_average
-        varied = NetworkDetector.trained(inputs.checkpoint, tiles, canvas, score, flip_average=flip, changes=changes)
+        varied = NetworkDetector.trained(inputs.stage, tiles, canvas, score, flip_average=flip, changes=changes)
         scorer, _ = CanvasScorer.fit(varied, inputs.tiles, inputs.proxies, keep=keep)
         yield Entry(replace(own, score=f"{PRIMARY}_{variant}"), varied, scorer, copies=not varied.method.needs_proxy)
 
@@ -205,5 +205,5 @@ def _score_block(
 
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:
     """Member of the committee, or the method alone → its score's name."""
-    kinds = {plan.method: METHOD} | dict.fromkeys(inputs.networks.others, MEMBER)
+    kinds = {plan.method: METHOD} | dict.fromkeys(inputs.others, MEMBER)
     return {name: ScoreName(kind=kinds.get(name, CONTROL), owner=name) for name in plan.weights or (plan.method,)}
