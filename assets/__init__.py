@@ -1,1 +1,1 @@
-"""What exists: thin declarations, one file a stage."""
+"""What exists: thin declarations of assets."""

@@ -1,25 +1,92 @@
-"""Runs of the benchmark and of the ablations: which are outdated, and the job ``benchmark`` that makes those."""
+"""Runs of the benchmark and of the ablations: which are outdated, how they are made, and the job ``benchmark``.
 
-from collections.abc import Sequence
+Each run is made in its own process, which can be killed and measured alone.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
-from assets.lane import BENCHMARK, LaneAssets
-from assets.stage import up_to_date
+from assets.stage import BENCHMARK, LaneAssets, up_to_date
 from assets.stages import STAGES
 from pipeline.store.versions import Store
-from pipeline.wiring.benchmark import Due, make, run
 from pipeline.wiring.resources import StoreResource
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Due:
+    """One run with the stages to make."""
+
+    dataset: str
+    name: str
+    stages: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """For progress displays and messages."""
+        return f"{self.dataset} {self.name}"
+
+    @property
+    def command(self) -> list[str]:
+        """The command that a user would type."""
+        select = ",".join(f"{self.dataset}/{stage}" for stage in self.stages)
+        line = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "pipeline.definitions"]
+        return [*line, "--select", select, "--partition", self.name]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished run."""
+
+    due: Due
+    seconds: float
+    log: Path
+    failed: bool
+
+
+def make(
+    due: Sequence[Due], logs: Path, *, workers: int, started: Callable[[Due], object] = lambda due: None
+) -> Iterator[Made]:
+    """Make all runs, ``workers`` at a time, each with its share of the cores; yield each one as it ends.
+
+    A failed run does not stop the others. The output of a process goes to ``<logs>/<dataset>-<name>.log``.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    environment = dict.fromkeys(THREADS, str(threads)) | os.environ  # the user's own thread settings win
+
+    def one(each: Due) -> Made:
+        started(each)
+        log, began = logs / f"{each.dataset}-{each.name}.log", time.monotonic()
+        with log.open("ab") as output:
+            code = subprocess.run(each.command, env=environment, stdout=output, stderr=output, check=False).returncode
+        return Made(each, time.monotonic() - began, log, failed=code != 0)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for future in as_completed([pool.submit(one, each) for each in due]):
+            yield future.result()
+
+
+def run(*words: str) -> None:
+    """Run ``python -m <words>`` to its end and show its output; ``RuntimeError`` if it fails."""
+    if subprocess.run([sys.executable, "-m", *words], check=False).returncode != 0:
+        raise RuntimeError(f"{' '.join(words)} failed: its message is above")
+
 
 REPORT = "benchmark_report"
 
 
 def due(lanes: Sequence[LaneAssets], store: Store, stages: Sequence[str] = BENCHMARK) -> list[Due]:
-    """Runs that are missing or outdated: first seeds first, lanes with the form off last.
-
-    Where one of ``stages`` is outdated, it and the stages after it are to be made.
-    """
+    """Runs with their stages from the first outdated one on: first seeds first, lanes with the form off last."""
     table = [stage for stage in STAGES if stage.name in stages]
     found = []
     for lane in lanes:

@@ -1,26 +1,69 @@
-"""``<dataset>/evaluation`` and ``<dataset>/baseline_evaluations``: trained methods on the lane's test images."""
+"""What is frozen and measured: ``detector``, ``evaluation``, ``baseline_evaluations`` and ``ablations``.
+
+A partition of ``ablations`` is the evaluation of its experiment. What experiments share (proxies, a first stage, a
+trained method) lies in the store below ``<dataset>/ablation_…``, found by the hash of all it depends on: the first
+experiment that needs it makes it, and another one that needs it meanwhile waits.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from assets.charts import score_chart
-from assets.lane import flat
-from assets.materialize import picture
-from assets.stage import Check, Task
-from assets.tables import tabled
-from assets.training import run_facts
-from pipeline.evaluation.checks import reconstructs, scores_complete
+from assets.charts import calibration_chart, score_chart, tabled
+from assets.materialize import picture, provenance
+from assets.stage import Check, Task, flat
+from assets.training import describe_baseline, run_facts, training_of
+from pipeline.detectors.frozen.files import DESCRIPTION
+from pipeline.detectors.frozen.freeze import Trained, freeze_detector
+from pipeline.evaluation.checks import reconstructs, scores_complete, weights_finite
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
-from pipeline.evaluation.reconstruction import LEVEL
-from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.reconstruction import LEVEL, memory_use
+from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
-from pipeline.store.versions import Version
+from pipeline.experiments.lane import step_version
+from pipeline.store.versions import Version, fingerprint
+from pipeline.tiles.checks import proxy_values
+from pipeline.tiles.proxies import build_proxies
+from pipeline.training import train_shared
+from pipeline.wiring.registry import register
 from pipeline.wiring.tracking import StageRun
+
+
+def build_detector(task: Task, run: StageRun) -> Version:
+    """Fit and freeze the committee with all its members."""
+    lane, inputs = task.lane.lane, task.inputs
+    return freeze_detector(
+        task.lane.dataset,
+        lane.evaluation.detector(task.origin.method),
+        Trained(tiles=inputs["normals"], stage=inputs["stage2"], members=inputs["members"]),
+        task.store,
+        form=lane.tiles.form,
+        preset=task.lane.preset,
+        code_version=task.origin.code_version,
+    )
+
+
+def describe_detector(task: Task, version: Version) -> dict[str, Any]:
+    """The calibration of what scores by default, and the members."""
+    calibrations = json.loads((version.path / DESCRIPTION).read_text())["calibrations"]
+    name, calibration = next(iter(calibrations.items()))
+    caption = f"{name}: share of normal validation images that score at least as high"
+    return {
+        "preview": picture(calibration_chart(calibration["images"]), caption=caption),
+        "calibrated_on": version.meta["calibrated_on"],
+        "members": dg.MetadataValue.json(version.meta["members"]),
+    }
+
+
+def register_detector(task: Task, version: Version, run_id: str) -> dict[str, Any]:
+    """Put the evaluated detector into the MLflow registry; ``version`` is its evaluation."""
+    return register(task.tracker, task.store, task.inputs["detector"], version, run_id)
+
 
 READS = ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector")
 SHOWN = ("auroc", "auroc_heldout", "ap", "auroc_minus_null")
@@ -33,7 +76,8 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
         images=task.inputs["images"],
         tiles=task.inputs["tiles"],
         proxies=task.inputs["proxies"],
-        trained=trained,
+        stage=trained[-1],
+        earlier=trained[:-1],
         members=task.inputs.get("members"),
         detector=task.inputs.get("detector"),
     )
@@ -82,11 +126,6 @@ def _lane_facts(task: Task) -> dict[str, Any]:
     }
 
 
-def _fidelity_name(record: Record) -> str:
-    """MLflow's name of a reconstruction figure: ``reconstruction_r2_wide_validation_normals``."""
-    return f"{record['metric']}_{record['score']}_{record['subset']}".replace(" ", "_")
-
-
 def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     """Results, counts and pictures; the method's own figures have the same names in every evaluation."""
     lane, method = load_evaluation(version.path), task.origin.method
@@ -94,17 +133,65 @@ def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
     own = [r for r in lane.records if r["method"] == method and r["subset"] == "all" and r["value"] is not None]
     described: dict[str, Any] = {f"{r['level']}_{r['metric']}_{r['score']}": float(r["value"]) for r in own}
-    described |= {_fidelity_name(r): float(r["value"]) for r in find(lane.records, level=LEVEL, method=method)}
+    for r in find(lane.records, level=LEVEL, method=method):  # such as reconstruction_r2_wide_validation_normals
+        described[f"{r['metric']}_{r['score']}_{r['subset']}".replace(" ", "_")] = float(r["value"])
     table = key[["method", "level", "score", "metric", "value", "low", "high", "n"]].round(4)
-    described["results"] = dg.MetadataValue.md(table.to_markdown(index=False))
-    described["quarantined"] = len(lane.about("quarantine"))
-    described["counts"] = dg.MetadataValue.json(json.loads(json.dumps(lane.about("counts"))))
-    described["preview"] = picture(score_chart(lane.records), caption="image AUROC with 95 % intervals")
-    described |= tabled(lane.scores)
-    for panel in lane.panels[:2]:
-        described[panel.file.removesuffix(".png")] = picture(panel.png, caption=panel.caption)
-    return described
+    panels = {panel.file.removesuffix(".png"): picture(panel.png, caption=panel.caption) for panel in lane.panels[:2]}
+    return {
+        **described,
+        "results": dg.MetadataValue.md(table.to_markdown(index=False)),
+        "quarantined": len(lane.about("quarantine")),
+        "counts": dg.MetadataValue.json(lane.about("counts")),
+        "preview": picture(score_chart(lane.records), caption="image AUROC with 95 % intervals"),
+        **tabled(lane.scores),
+        **panels,
+    }
 
 
 SCORES = Check("scores_complete", lambda task, version: scores_complete(version, task.inputs["tiles"]))
 RECONSTRUCTS = Check("reconstructs", lambda task, version: reconstructs(version), severity=dg.AssetCheckSeverity.WARN)
+
+
+def build_ablation(task: Task, run: StageRun) -> Version:
+    """Find or make what the experiment needs, then evaluate it.
+
+    ``task.inputs`` then holds its own ``proxies``, its ``first_stage``, if there are several, and the whole ``method``.
+    """
+    lane, row, store = task.lane, task.lane.lane.ablations[task.origin.entry], task.store
+    tiles, shared = task.inputs["tiles"], f"{lane.dataset.name}/ablation_"
+    if row.proxies.to_json() != lane.lane.proxies.to_json():
+        code, scheduler = f"{step_version('proxies')}-{fingerprint(row.proxies.to_json())}", lane.scheduler
+        own = build_proxies(
+            tiles, row.proxies, store, code_version=code, asset=f"{shared}proxies", scheduler_address=scheduler
+        )
+        _record(task, run, own, [tiles], code)
+        task.inputs["proxies"] = own
+    training = training_of(task, row.training, run.metrics)
+    training = replace(training, asset=f"{shared}methods", code_version=step_version("baselines"))
+    trained = train_shared(training, store, f"{shared}stage1")
+    for number, version in enumerate(trained):
+        inputs = [training.tiles, training.proxies, *trained[:number]]
+        _record(task, run, version, inputs, training.code_version)
+    task.inputs.update(zip(("first_stage", "method")[-len(trained) :], trained, strict=True))
+    facts = run_facts(task, trained)
+    facts["memory"] = {canvas: memory_use(trained[-1], tiles, canvas) for canvas in row.training.canvases}
+    return evaluate(task, lane.lane.judging_ablation(task.origin.entry), facts, trained)
+
+
+def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:
+    """Record the provenance of a shared part, for lineage and ``clean``; the first record stays."""
+    if task.store.provenance(version.asset, version.data_version) is None:
+        origin = replace(task.origin, code_version=code_version)
+        task.store.record_provenance(version, provenance(origin, inputs, run.open()))
+
+
+def describe_ablation(task: Task, version: Version) -> dict[str, Any]:
+    """The evaluation and the training, with the picture of the evaluation."""
+    return describe_baseline(task, task.inputs["method"]) | describe_evaluation(task, version)
+
+
+ABLATION_CHECKS = (
+    Check("proxy_values", lambda task, version: proxy_values(task.inputs["tiles"], task.inputs["proxies"])),
+    Check("weights_finite", lambda task, version: weights_finite(task.inputs["method"])),
+    SCORES,
+)

@@ -6,15 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.evaluation import checks as result_checks
 from pipeline.store.versions import Provenance, RawInput, Store, Version
-from pipeline.wiring.commit import git_commit
-from pipeline.wiring.meter import metered
+from pipeline.wiring.runs import git_commit, metered
 from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
-Build = Callable[[StageRun], Version]
 Described = dict[str, Any]
-OFFLINE = "page_opens_offline"
 
 
 def materialize(
@@ -25,23 +21,27 @@ def materialize(
     *,
     inputs: Collection[Version],
     parameters: Mapping[str, Any],
-    build: Build,
+    build: Callable[[StageRun], Version],
     describe: Callable[[Version], Described],
-    checks: Callable[[Version], Sequence[dg.AssetCheckResult]] = lambda version: (),
+    checks: Callable[[Version], Sequence[dg.AssetCheckResult]],
+    artifact: str = "",
     register: Callable[[Version, str], Described] = lambda version, run_id: {},
 ) -> dg.MaterializeResult:
     """Build one version; its metadata holds versions, counts, a picture and the link to the MLflow run.
 
     Takes the asset's build lock, which is held after the return until this thread locks another asset or calls
     ``release()``: the pointer that the IO manager moves and Dagster's event follow after the return. ``register`` gets
-    the version and the id of its MLflow run. ``build`` may add to ``inputs``.
+    the version and the id of its MLflow run, ``artifact`` is that run's folder for a copy of the version. ``build`` may
+    add to ``inputs``.
     """
-    holder = {"dagster_run": context.run.run_id, "inputs": _versions(inputs)}
+    holder = {"dagster_run": context.run.run_id, "inputs": {each.asset: each.data_version for each in inputs}}
     store.lock(origin.asset, holder, warn=context.log.warning)
     try:
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
             with metered() as figures:
                 version = build(run)
+            if artifact:
+                run.artifact(version.path, artifact)
             noted = store.note(version, figures)
             described = describe(version)
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
@@ -54,19 +54,26 @@ def materialize(
     except BaseException:
         store.release()
         raise
-    metadata = _metadata(version, record, noted, tracker.url(origin.dataset, run_id))
-    return dg.MaterializeResult(
-        value=version,
-        data_version=dg.DataVersion(version.data_version),
-        metadata={**dict(sorted(described.items(), key=_not_a_picture)), **metadata},
-        check_results=outcomes,
-    )
+    metadata = {  # pictures come first
+        **dict(sorted(described.items(), key=lambda entry: not str(getattr(entry[1], "value", "")).startswith("!["))),
+        "data_version": version.data_version,
+        "path": dg.MetadataValue.path(version.path),
+        "minutes": float(noted["minutes"]),
+        "peak_gib": float(noted["peak_gib"]),
+        "inputs": dg.MetadataValue.json(record.inputs),
+        "code_version": record.code_version,
+        "git_commit": record.git_commit,
+        "mlflow_run_id": record.mlflow_run,
+        "mlflow_run": dg.MetadataValue.url(tracker.url(origin.dataset, run_id)),
+    }
+    data_version = dg.DataVersion(version.data_version)
+    return dg.MaterializeResult(value=version, data_version=data_version, metadata=metadata, check_results=outcomes)
 
 
 def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: RawInput | None = None) -> Provenance:
     """What a version was made from: inputs, code and runs."""
     return Provenance(
-        inputs=_versions(inputs),
+        inputs={version.asset: version.data_version for version in inputs},
         raw=raw,
         code_version=origin.code_version,
         git_commit=git_commit(),
@@ -77,34 +84,9 @@ def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: Ra
     )
 
 
-def _versions(inputs: Collection[Version]) -> dict[str, str]:
-    """Data version by asset."""
-    return {version.asset: version.data_version for version in inputs}
-
-
-def _metadata(version: Version, record: Provenance, noted: Mapping[str, Any], url: str) -> Described:
-    """Metadata of every materialization."""
-    return {
-        "data_version": version.data_version,
-        "path": dg.MetadataValue.path(version.path),
-        "minutes": float(noted["minutes"]),
-        "peak_gib": float(noted["peak_gib"]),
-        "inputs": dg.MetadataValue.json(record.inputs),
-        "code_version": record.code_version,
-        "git_commit": record.git_commit,
-        "mlflow_run_id": record.mlflow_run,
-        "mlflow_run": dg.MetadataValue.url(url),
-    }
-
-
 def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
     """A PNG as Dagster metadata, shown in the pages."""
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})")
-
-
-def _not_a_picture(entry: tuple[str, Any]) -> bool:
-    """Sort key that puts pictures first."""
-    return not (isinstance(entry[1], dg.MarkdownMetadataValue) and str(entry[1].value).startswith("!["))
 
 
 def check_result(
@@ -115,8 +97,3 @@ def check_result(
     """Outcome of a plain check function as Dagster's result."""
     passed, metadata = outcome
     return dg.AssetCheckResult(check_name=name, passed=bool(passed), metadata=dict(metadata), severity=severity)
-
-
-def page_check(report: Version) -> list[dg.AssetCheckResult]:
-    """The check of a report page."""
-    return [check_result(OFFLINE, result_checks.page_opens_offline(report.path / "index.html"))]

@@ -1,4 +1,4 @@
-"""The reports: ``evaluation_report`` over all data sets, and the factory that makes any report an asset."""
+"""The reports over the store's results, and the factory that makes any report an asset."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,23 +8,30 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from assets.lane import OWNERS, VERSION
-from assets.materialize import OFFLINE, materialize, page_check, picture
-from assets.tables import tabled
+from assets.charts import score_chart, tabled
+from assets.materialize import check_result, materialize, picture
+from assets.stage import ABLATIONS, OWNERS, VERSION, LaneAssets
 from pipeline.errors import NeverMaterialized
+from pipeline.evaluation.checks import page_opens_offline
 from pipeline.evaluation.records import Record
-from pipeline.evaluation.saved import load_evaluation
-from pipeline.reports.evaluation.report import ASSET, draft
+from pipeline.evaluation.saved import Panel, load_evaluation
+from pipeline.evaluation.score_name import PRIMARY
+from pipeline.experiments.ablations import changes, seedless
+from pipeline.reports.ablations import report as ablation_report
+from pipeline.reports.ablations.experiments import DataSet, Experiment
+from pipeline.reports.benchmark import report as benchmark_report
+from pipeline.reports.evaluation import report as evaluation_report
 from pipeline.reports.kit.publish import Draft, publish
+from pipeline.reports.kit.runs import Run
 from pipeline.store.versions import Store, Version
+from pipeline.tiles.checks import kinds_sheet
 from pipeline.wiring.automation import WHEN_CHANGED
-from pipeline.wiring.commit import git_commit
-from pipeline.wiring.failure import one_sentence
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
-from pipeline.wiring.runs import REFRESH
+from pipeline.wiring.runs import REFRESH, git_commit, one_sentence
 from pipeline.wiring.tracking import Origin
 
 OPENING = 6000  # characters of the Markdown shown in the metadata
+OFFLINE = "page_opens_offline"
 
 Gathered = tuple[Draft, Callable[[list[Record]], dict[str, Any]]]
 """A report that can be built, and what its metadata say beyond that of every report, from its records."""
@@ -39,13 +46,10 @@ def report_asset(
     description: str,
     nothing: str,
     command: str,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any],  # preset and seed, for provenance and MLflow
     **more: Any,
 ) -> dg.AssetsDefinition:
-    """A report built from what the store holds; without any input it fails with ``nothing`` and the ``command`` to run.
-
-    ``about`` (preset, seed) enters provenance and MLflow.
-    """
+    """A report built from what the store holds; without any it fails with ``nothing`` and the ``command`` to run."""
 
     @dg.asset(
         key=name,
@@ -70,10 +74,15 @@ def report_asset(
             raise one_sentence(f"{nothing}; run: {command}")
         provenance = {"git commit": git_commit(), **about, "Dagster run": run_id, "command": command}
 
-        def build(run: Any) -> Version:
-            made = publish(found, opened, folder, provenance, code_version=code_version)
-            run.artifact(made.path, "report")
-            return made
+        def described(version: Version) -> dict[str, Any]:
+            records = json.loads((version.path / "report.json").read_text())
+            return {
+                "report": dg.MetadataValue.path(folder / "index.html"),
+                "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
+                "opening": dg.MetadataValue.md((version.path / "report.md").read_text()[:OPENING]),
+                **tabled(pd.DataFrame(records)),
+                **describe(records),
+            }
 
         origin = Origin(
             dataset="reports",
@@ -92,9 +101,10 @@ def report_asset(
             origin,
             inputs=found.inputs,
             parameters=about,
-            build=build,
-            describe=lambda version: _described(version, folder, describe),
-            checks=page_check,
+            build=lambda run: publish(found, opened, folder, provenance, code_version=code_version),
+            artifact="report",
+            describe=described,
+            checks=lambda version: [check_result(OFFLINE, page_opens_offline(version.path / "index.html"))],
         )
 
     return report
@@ -106,17 +116,6 @@ def current(store: Store, asset: str) -> Version | None:
         return store.current(asset)
     except NeverMaterialized:
         return None
-
-
-def _described(version: Version, folder: Path, describe: Callable[[list[Record]], dict[str, Any]]) -> dict[str, Any]:
-    records = json.loads((version.path / "report.json").read_text())
-    return {
-        "report": dg.MetadataValue.path(folder / "index.html"),
-        "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
-        "opening": dg.MetadataValue.md((version.path / "report.md").read_text()[:OPENING]),
-        **tabled(pd.DataFrame(records)),
-        **describe(records),
-    }
 
 
 def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefinition:
@@ -131,10 +130,10 @@ def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.A
             preview = picture(panel.png, caption=panel.caption)
             return {"preview": preview, "records": len(records), "data sets": len(lanes)}
 
-        return draft(lanes, datasets), describe
+        return evaluation_report.draft(lanes, datasets), describe
 
     return report_asset(
-        ASSET,
+        evaluation_report.ASSET,
         gather,
         code_version="3",
         deps=[dg.AssetKey([name, stage]) for name in datasets for stage in ("evaluation", "detector")],
@@ -143,4 +142,99 @@ def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.A
         command="dagster asset materialize --select '*evaluation_report'",
         about={"preset": preset, "seed": seed},
         automation_condition=WHEN_CHANGED,
+    )
+
+
+def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.AssetsDefinition:
+    """The report; a method that has not been run is named as such."""
+
+    def gather(store: Store) -> Gathered:
+        runs = [run_of(lane, "baseline_evaluations", name, store) for lane in lanes for name in lane.lane.baselines]
+        own = {lane.dataset.name: current(store, lane.key("evaluation").to_user_string()) for lane in lanes}
+
+        def describe(records: list[Record]) -> dict[str, Any]:
+            chart = score_chart([record for record in records if record["score"] == PRIMARY])
+            return _run_counts(runs) | {"preview": picture(chart, caption="image AUROC with 95 % intervals")}
+
+        return benchmark_report.draft(runs, own), describe
+
+    return report_asset(
+        benchmark_report.ASSET,
+        gather,
+        code_version="3",
+        deps=[lane.key("baseline_evaluations") for lane in lanes],
+        description="All methods beside the paper's numbers (Tables I, II), controls and costs: HTML, Markdown, JSON.",
+        nothing="No method has been run yet",
+        command="proxyano benchmark",
+        about={"preset": preset},
+    )
+
+
+def run_of(lane: LaneAssets, stage: str, name: str, store: Store) -> Run:
+    """One run of the benchmark or the ablations, with its evaluation if there is one."""
+    row = lane.runs(stage)[name]
+    return Run(
+        dataset=lane.dataset.name,
+        title=lane.dataset.title,
+        name=name,
+        method=row.training.method,
+        label=row.label,
+        seed=row.seed,
+        version=current(store, lane.stored(stage, name)),
+    )
+
+
+def _run_counts(runs: Sequence[Run]) -> dict[str, Any]:
+    return {"runs": len(runs), "not run": sum(run.version is None for run in runs)}
+
+
+def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAssets], preset: str) -> dg.AssetsDefinition:
+    """The report of ``lanes``, with sheets of all proxies from the tiles of the lanes ``shown``."""
+
+    def gather(store: Store) -> Gathered:
+        every = [experiments_of(lane, store) for lane in lanes]
+        runs = [run for data in every for row in data.rows.values() for run in row.runs]
+        held = [(lane, current(store, lane.key("tiles").to_user_string())) for lane in shown]
+        tiles = [(lane, version) for lane, version in held if version is not None]
+        titled = {lane.dataset.title: version for lane, version in tiles}
+        drafted = ablation_report.draft(every, titled, lambda: [_proxies(*each) for each in tiles])
+        return drafted, lambda records: _run_counts(runs)
+
+    return report_asset(
+        ablation_report.ASSET,
+        gather,
+        code_version="4",
+        deps=[lane.key(ABLATIONS) for lane in lanes],
+        description="The paper's Tables III to V and Figs. 8, 11, 12 measured again, and each of its claims judged.",
+        nothing="No experiment has been run yet",
+        command="proxyano experiments run",
+        about={"preset": preset},
+    )
+
+
+def experiments_of(lane: LaneAssets, store: Store) -> DataSet:
+    """Every experiment of a lane, run or not; runs of later seeds belong to the experiment that they repeat."""
+    rows = lane.lane.ablations
+    seeds: dict[str, list[str]] = {}
+    for name in sorted(rows, key=lambda name: rows[name].seed):
+        seeds.setdefault(seedless(name), []).append(name)
+    experiments = {
+        name: Experiment(
+            label=rows[name].label,
+            runs=[run_of(lane, ABLATIONS, each, store) for each in seeds[name]],
+            score=rows[name].score,
+            against=rows[name].against,
+            change="; ".join(map(str, changes(rows[name], rows))),
+            study=rows[name].study,
+        )
+        for name in dict.fromkeys(map(seedless, rows))
+    }
+    return DataSet(key=lane.dataset.name, title=lane.dataset.title, source=lane.raw_name, rows=experiments)
+
+
+def _proxies(lane: LaneAssets, tiles: Version) -> Panel:
+    return Panel(
+        file=f"{lane.dataset.name}_proxies.png",
+        caption=f"{lane.dataset.title}: random normal tiles beside their proxies of every kind (the paper's Fig. 8)",
+        png=kinds_sheet(tiles, lane.lane.proxies),
     )

@@ -1,25 +1,98 @@
-"""A stage of a lane as a row of data, and the one function that makes a Dagster asset of a row.
+"""One data set's lane under the current preset, its stages as rows of data, and what makes a Dagster asset of a row.
 
 ``assets/stages.py`` holds the rows. The factory opens store and tracker, loads inputs, runs the build inside a tracked
 run, publishes, runs the checks and collects the metadata, for every stage alike.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields, is_dataclass
 from typing import Any
 
 import dagster as dg
 
-from assets.lane import OWNERS, SEEDED, VERSION, LaneAssets, flat
 from assets.materialize import Described, check_result, materialize
+from pipeline.data.datasets import Dataset
 from pipeline.data.raw import RawFolder
 from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.experiments.lane import Baseline
-from pipeline.store.versions import Store, Version
+from pipeline.evaluation.audit import reviewed
+from pipeline.experiments.lane import Baseline, Lane
+from pipeline.forms import FORMS
+from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.tiles.proxy_kinds import TITLES
 from pipeline.wiring.automation import WHEN_CHANGED
 from pipeline.wiring.resources import RawResource
 from pipeline.wiring.runs import REFRESH
 from pipeline.wiring.tracking import Origin, StageRun, Tracker
+
+OWNERS = ["team:proxyano"]
+SEEDED = ("stage1", "stage2", "members", "detector", "evaluation")  # stages whose result depends on PROXYANO_SEED
+BENCHMARK = ("baselines", "baseline_evaluations")  # stages with a partition for each run of the benchmark
+ABLATIONS = "ablations"  # stage with a partition for each ablation experiment
+VERSION = dg.PythonObjectDagsterType(Version, name="Version", description="One published version in the store.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneAssets:
+    """A data set with its configuration from the current preset."""
+
+    dataset: Dataset
+    lane: Lane
+    preset: str
+    seed: int
+    scheduler: str | None = None  # address of a dask scheduler
+    source: str = ""  # data set whose images the lane uses; empty: its own
+
+    @property
+    def raw_name(self) -> str:
+        """The data set whose raw files and images the lane uses."""
+        return self.source or self.dataset.name
+
+    @property
+    def proxy(self) -> str:
+        """The kind of proxy and its parameters, for people."""
+        config = self.lane.proxies
+        values = [f"{name} {value}" for name, value in config.to_json().items() if name != "kind"]
+        return ", ".join([TITLES[config.kind], *values])
+
+    def key(self, stage: str) -> dg.AssetKey:
+        """``<dataset>/<stage>``."""
+        return dg.AssetKey([self.raw_name if stage in ("download", "images") else self.dataset.name, stage])
+
+    def runs(self, stage: str) -> Mapping[str, Baseline]:
+        """Runs of a partitioned stage by name; empty for other stages."""
+        if stage == ABLATIONS:
+            return self.lane.ablations
+        return self.lane.baselines if stage in BENCHMARK else {}
+
+    def stored(self, stage: str, name: str = "") -> str:
+        """The store's name of a stage, or of one run of a partitioned stage."""
+        asset = self.key(stage).to_user_string()
+        return f"{asset}/{name}" if name in self.runs(stage) else asset
+
+    def code_version(self, stage: str, name: str = "") -> str:
+        """Code version of a stage, or of one run: from the preset, the data set, the form and the seed."""
+        if name:
+            return self.lane.baseline_version(stage, name)
+        parts = [self.lane.code_version(stage)]
+        parts += [fingerprint(*self.dataset.decides)] if stage == "images" else []
+        parts += [str(FORMS[self.lane.tiles.form].version)] if stage in ("tiles", "detector") else []
+        parts += [f"seed{self.seed}"] if stage in SEEDED else []
+        parts += [fingerprint(reviewed(self.raw_name))] if stage == "evaluation" else []
+        return "-".join(parts)
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as ``{"dotted.name": plain value}``, for MLflow parameters."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
+    elif isinstance(value, list | tuple) and any(is_dataclass(part) or isinstance(part, dict) for part in value):
+        value = {str(number): part for number, part in enumerate(value)}
+    if not isinstance(value, Mapping):
+        return {prefix or "value": value}
+    joined: dict[str, Any] = {}
+    for name, part in value.items():
+        joined |= flat(part, f"{prefix}.{name}" if prefix else str(name))
+    return joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,30 +220,21 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
             tracker=context.resources.tracker.open(),
             context=context,
         )
-        return _materialize(task, stage, checks)
+        return materialize(
+            context,
+            task.tracker,
+            task.store,
+            task.origin,
+            inputs=task.inputs.values(),
+            parameters=stage.parameters(task),
+            build=lambda run: stage.build(task, run),
+            describe=lambda version: stage.describe(task, version),
+            checks=lambda version: [check_result(c.name, c.outcome(task, version), c.severity) for c in checks],
+            artifact=stage.artifact,
+            register=lambda version, run_id: stage.register(task, version, run_id),
+        )
 
     return made
-
-
-def _materialize(task: Task, stage: Stage, checks: list[Check]) -> dg.MaterializeResult:
-    def build(run: StageRun) -> Version:
-        version = stage.build(task, run)
-        if stage.artifact:
-            run.artifact(version.path, stage.artifact)
-        return version
-
-    return materialize(
-        task.context,
-        task.tracker,
-        task.store,
-        task.origin,
-        inputs=task.inputs.values(),
-        parameters=stage.parameters(task),
-        build=build,
-        describe=lambda version: stage.describe(task, version),
-        checks=lambda version: [check_result(c.name, c.outcome(task, version), c.severity) for c in checks],
-        register=lambda version, run_id: stage.register(task, version, run_id),
-    )
 
 
 def up_to_date(lane: LaneAssets, stage: Stage, store: Store, name: str) -> bool:

@@ -2,10 +2,9 @@
 
 import dagster as dg
 
-from assets import ablations, detector, evaluation, images, tiles, training
-from assets.download import download_source
-from assets.lane import ABLATIONS, BENCHMARK, LaneAssets
-from assets.stage import Stage, stage_asset
+from assets import data, evaluation, training
+from assets.data import download_source
+from assets.stage import ABLATIONS, BENCHMARK, LaneAssets, Stage, stage_asset
 
 STAGES = (
     Stage(
@@ -14,9 +13,9 @@ STAGES = (
         kinds=("pandas", "parquet"),
         deps=("download",),
         resources=("raw",),
-        build=images.build_images,
-        describe=images.describe_images,
-        checks=images.CHECKS,
+        build=data.build_images,
+        describe=data.describe_images,
+        checks=data.IMAGE_CHECKS,
     ),
     Stage(
         name="tiles",
@@ -25,18 +24,18 @@ STAGES = (
         kinds=("zarr", "dask"),
         reads=("images",),
         resources=("raw",),
-        build=tiles.build_tile_arrays,
-        describe=tiles.describe_tiles,
-        checks=tiles.TILE_CHECKS,
+        build=data.build_tile_arrays,
+        describe=data.describe_tiles,
+        checks=data.TILE_CHECKS,
     ),
     Stage(
         name="proxies",
         description="Proxy of every tile: {lane.proxy} (III-B).",
         kinds=("zarr", "dask", "scikitlearn"),
         reads=("tiles",),
-        build=tiles.build_proxy_arrays,
-        describe=tiles.describe_proxies,
-        checks=tiles.PROXY_CHECKS,
+        build=data.build_proxy_arrays,
+        describe=data.describe_proxies,
+        checks=data.PROXY_CHECKS,
     ),
     Stage(
         name="normals",
@@ -44,9 +43,9 @@ STAGES = (
         "removed test image leaves it as it is.",
         kinds=("zarr",),
         reads=("tiles", "proxies"),
-        build=tiles.build_normal_rows,
-        describe=tiles.describe_normals,
-        checks=tiles.NORMAL_CHECKS,
+        build=data.build_normal_rows,
+        describe=data.describe_normals,
+        checks=data.NORMAL_CHECKS,
     ),
     Stage(
         name="stage1",
@@ -85,8 +84,8 @@ STAGES = (
         "model on others.",
         kinds=("pytorch",),
         reads=("normals", "stage2", "members"),
-        build=detector.build_detector,
-        describe=detector.describe_detector,
+        build=evaluation.build_detector,
+        describe=evaluation.describe_detector,
     ),
     Stage(
         name="evaluation",
@@ -100,7 +99,7 @@ STAGES = (
         checks=(evaluation.SCORES, evaluation.RECONSTRUCTS),
         artifact="evaluation",
         parameters=evaluation.evaluation_parameters,
-        register=detector.register_detector,
+        register=evaluation.register_detector,
     ),
     Stage(
         name="baselines",
@@ -127,14 +126,13 @@ STAGES = (
         description="Each experiment of the paper's ablations, trained with one budget of steps and scored.",
         kinds=("pytorch", "parquet"),
         reads=("images", "tiles", "proxies"),
-        build=ablations.build_ablation,
-        describe=ablations.describe_ablation,
-        checks=ablations.CHECKS,
+        build=evaluation.build_ablation,
+        describe=evaluation.describe_ablation,
+        checks=evaluation.ABLATION_CHECKS,
         artifact="evaluation",
     ),
 )
-PREPARED = ("tiles", "proxies", "normals")
-"""Stages, besides those with runs, of a lane that has the images of another."""
+PREPARED = ("tiles", "proxies", "normals")  # stages, besides those with runs, of a lane that has the images of another
 
 
 def lane_assets(lane: LaneAssets) -> list[dg.AssetsDefinition]:

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from assets.charts import training_chart
-from assets.lane import flat
 from assets.materialize import picture
-from assets.stage import Check, Task
+from assets.stage import Check, Task, flat
 from models.schedule import last_gain
 from pipeline.evaluation.checks import weights_finite
 from pipeline.store.versions import Version
@@ -41,14 +39,12 @@ def build_stage(task: Task, run: StageRun) -> Version:
 
 def build_members(task: Task, run: StageRun) -> Version:
     """All stages of the lane's other learned methods, as one version."""
-    trainings = {
-        name: training_of(task, plan, partial(_log_member, run, name)) for name, plan in task.lane.lane.members.items()
-    }
+
+    def log_as(name: str) -> Log:
+        return lambda step, figures: run.metrics(step, {f"{name}/{key}": value for key, value in figures.items()})
+
+    trainings = {name: training_of(task, plan, log_as(name)) for name, plan in task.lane.lane.members.items()}
     return train_members(trainings, task.origin.asset, task.store)
-
-
-def _log_member(run: StageRun, name: str, step: int, figures: dict[str, float]) -> None:
-    run.metrics(step, {f"{name}/{key}": value for key, value in figures.items()})
 
 
 def build_baseline(task: Task, run: StageRun) -> Version:
@@ -59,30 +55,21 @@ def build_baseline(task: Task, run: StageRun) -> Version:
 def run_facts(task: Task, trained: Sequence[Version]) -> dict[str, Any]:
     """What the reports tell about a run besides its numbers; the last of ``trained`` holds the whole method."""
     row, method = task.row, trained[-1]
-    plans = row.training.canvases
+    plans, gains = row.training.canvases, dict[str, dict[str, float | None]]()
+    for (canvas, stage), history in (each for version in trained for each in _histories(version).items()):
+        gains.setdefault(canvas, {})[stage] = last_gain(history)
     return {
         "label": row.label,
         "entry": task.origin.entry,
         "config": flat({stage: row.training.of_stage(stage) for stage in row.training.stages}),
-        "last_gain": _last_gains(trained),
+        "last_gain": gains,
         "parameters": method.meta["parameters"],
         "train_minutes": sum(version.meta["train_minutes"] for version in trained),
         "peak_memory_gib": task.store.noted(method).get("peak_gib"),
         "budget": {c: {name: stage.steps for name, stage in plan.stages.items()} for c, plan in plans.items()},
         "batch_size": {c: next(iter(plan.stages.values())).batch_size for c, plan in plans.items()},
-        "learning_rate": {
-            c: {name: stage.learning_rate for name, stage in plan.stages.items()} for c, plan in plans.items()
-        },
+        "learning_rate": {c: {n: stage.learning_rate for n, stage in plan.stages.items()} for c, plan in plans.items()},
     }
-
-
-def _last_gains(trained: Sequence[Version]) -> dict[str, dict[str, float | None]]:
-    """Canvas → stage → improvement of the validation loss over the last quarter of the steps."""
-    gains: dict[str, dict[str, float | None]] = {}
-    for version in trained:
-        for (canvas, stage), history in _histories(version).items():
-            gains.setdefault(canvas, {})[stage] = last_gain(history)
-    return gains
 
 
 def _histories(version: Version) -> dict[tuple[str, str], list[dict[str, Any]]]:

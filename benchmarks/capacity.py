@@ -23,13 +23,14 @@ from matplotlib.figure import Figure
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.metrics import auroc
-from pipeline.evaluation.fidelity import Network, image_rows
+from models.scoring import ScoreConfig
+from pipeline.detectors.network import NetworkDetector
+from pipeline.evaluation.fidelity import image_rows, repair_rows
 from pipeline.evaluation.pasted_lesions import PastedConfig, paste
-from pipeline.evaluation.repair import repair_rows
 from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store, Version, fingerprint
-from pipeline.tiles.loading import at_size, read_neutral
+from pipeline.tiles.loading import load_tiles
 from pipeline.tiles.proxies import build_proxies
 from pipeline.training import Training, TrainingPlan, train_stage
 from pipeline.wiring.settings import Settings
@@ -100,13 +101,14 @@ def _measured(design: Design, lane: Lane, tiles: Version, settings: Settings) ->
         )
         stage = train_stage(name, stage, training, store)
     assert stage is not None
-    network = Network.of(stage, canvas)
+    network = NetworkDetector.trained(stage, tiles, canvas, ScoreConfig())
     found = {"design": design.name, "axis": design.axis, "minutes": round((time.monotonic() - began) / 60, 1)}
     return found | _figures(network, lane, tiles, proxies)
 
 
-def _figures(network: Network, lane: Lane, tiles: Version, proxies: Version) -> dict[str, float]:
-    normals = pd.DataFrame(image_rows(network, network.tiles(tiles, proxies, ("val",))))
+def _figures(network: NetworkDetector, lane: Lane, tiles: Version, proxies: Version) -> dict[str, float]:
+    held = load_tiles(tiles, proxies, splits=("val",), canvas=network.canvas, size=network.size)
+    normals = pd.DataFrame(image_rows(network, held))
     pasted = lane.evaluation.pasted
     assert pasted is not None
     repaired = pd.DataFrame(repair_rows(network, tiles, pasted)).groupby("subset")["repair"].mean()
@@ -117,11 +119,11 @@ def _figures(network: Network, lane: Lane, tiles: Version, proxies: Version) -> 
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
-def _detection(network: Network, tiles: Version, config: PastedConfig) -> dict[str, float]:
+def _detection(network: NetworkDetector, tiles: Version, config: PastedConfig) -> dict[str, float]:
     """AUROC of copies with a lesion of medium contrast against the untouched validation normals."""
-    untouched = network.predict(network.tiles(tiles, None, ("val",)))
+    untouched = network.maps(load_tiles(tiles, None, splits=("val",), canvas=network.canvas, size=network.size))
     copies = paste(tiles, network.canvas, config)
-    altered = network.predict(at_size(copies.tiles, network.size, read_neutral(tiles.path)))
+    altered = network.maps(copies.tiles)
     medium = altered.images.images["klass"].str.startswith("medium").to_numpy()
     labels = np.repeat([False, True], [len(untouched.image), int(medium.sum())])
     pairs = {"latent": (untouched.latent, altered.latent), "image": (untouched.image, altered.image)}

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from pipeline import load_detector
 from pipeline.data.decode import read_frames
+from pipeline.detectors.frozen.calibration import LIMIT
 from pipeline.detectors.frozen.detector import Detector
-from pipeline.detectors.frozen.domain import LIMIT
 from pipeline.errors import UnusableImage
 from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from models.arithmetic import warn_if_not_reproducible
 from models.method import Method, Scores
@@ -19,9 +18,7 @@ CALIBRATION = 8
 """Batches of training images from which batch norms take their running statistics."""
 
 
-def predict(
-    method: Method, source: TensorSource, *, batch_size: int = 32, device: str = "auto", progress: bool = False
-) -> Scores:
+def predict(method: Method, source: TensorSource, *, batch_size: int = 32, device: str = "auto") -> Scores:
     """Scores of every image of the source, in its order, as CPU float32 tensors; the method stays in eval mode.
 
     ``batch_size`` images are moved to the device at a time; no score depends on it (`Method.score`).
@@ -32,8 +29,7 @@ def predict(
     fabric = Fabric(accelerator=device, devices=1, precision="32-true")
     method = method.to(fabric.device).eval()
     found: list[Scores] = []
-    starts = range(0, len(source), batch_size)
-    for start in tqdm(starts, desc="score", unit="batch", disable=not progress, leave=False):
+    for start in range(0, len(source), batch_size):
         rows = torch.arange(start, min(start + batch_size, len(source)))
         with fabric.autocast():
             found.append(method.score(source.batch(rows).to(fabric.device)))

@@ -3,7 +3,7 @@
 Legend: n images, P parts (1, or 2 where the sign matters), H, W canvas pixels. Higher = more anomalous.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -205,7 +205,7 @@ def standardise_one(
     return largest * scored
 
 
-def worst_mean(maps: Array, scored: Mask, config: ScoreConfig) -> Array:
+def worst_mean(maps: Sequence[Array] | Array, scored: Mask, config: ScoreConfig) -> Array:
     """Image scores (n,): mean of the worst share of scored pixels, minus the mean of the map if configured."""
     scores = np.empty(len(maps), np.float32)
     for i, (values, mask) in enumerate(zip(maps, scored, strict=True)):

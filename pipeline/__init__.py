@@ -29,7 +29,7 @@ def load_detector(source: str | Path, *, method: str = "", device: str = "auto")
     where a folder holds none or its hashes do not match, ``ConfigError`` for an unknown method, ``UnusableImage`` where
     the form refuses an image.
     """
-    from pipeline.detectors.frozen.freeze import read_detector
+    from pipeline.detectors.frozen.files import read_detector
 
     folder = Path(source) if isinstance(source, Path) or "/" in source else _current(source)
     found = read_detector(folder, device=device)

@@ -6,11 +6,9 @@ from typing import Literal
 
 import dagster as dg
 
-from assets.ablation_report import ablation_report_asset
 from assets.benchmark import benchmark_job
-from assets.benchmark_report import benchmark_report_asset
-from assets.lane import LaneAssets
-from assets.report import evaluation_report_asset
+from assets.report import ablation_report_asset, benchmark_report_asset, evaluation_report_asset
+from assets.stage import LaneAssets
 from assets.stages import lane_assets
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.user_datasets.dataset import own_datasets
@@ -18,8 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.experiments.lane import Lane, in_colour, with_split
 from pipeline.experiments.lanes.user_dataset import user_lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.wiring.automation import SENSORS
-from pipeline.wiring.jobs import jobs
+from pipeline.wiring.automation import SENSORS, jobs
 from pipeline.wiring.resources import resources
 from pipeline.wiring.settings import Settings
 

@@ -13,11 +13,11 @@ from pipeline.experiments.ablations import changes, described, differences, seed
 from pipeline.experiments.lane import Ablation
 from pipeline.reports.kit.paper import PRINTED
 from pipeline.store.versions import Store
-from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from assets.lane import LaneAssets
+    from assets.benchmark import Due
+    from assets.stage import LaneAssets
 
 app = typer.Typer(no_args_is_help=True, help="The paper's ablations: list them, show what each changes, make them.")
 console = console_of()
@@ -54,7 +54,7 @@ def benchmark(
     _make_and_report(wanted, work.REPORT, settings.home / "benchmark", workers)
 
 
-def _make_and_report(wanted: Sequence[Due], report: str, logs: Path, workers: int) -> None:
+def _make_and_report(wanted: "Sequence[Due]", report: str, logs: Path, workers: int) -> None:
     """Make all runs with a progress bar, then the report; exit 1 if a run failed."""
     from assets import benchmark as work
 
@@ -63,7 +63,7 @@ def _make_and_report(wanted: Sequence[Due], report: str, logs: Path, workers: in
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(report.removesuffix("_report"), total=len(wanted))
         show = lambda each: progress.update(task, description=each.title)  # noqa: E731
-        for made in make(wanted, logs, workers=workers, started=show):
+        for made in work.make(wanted, logs, workers=workers, started=show):
             word = "[red]FAILED[/]" if made.failed else "made"
             progress.console.print(f"{made.due.title}: {word} in {made.seconds / 60:.1f} minutes ({made.log})")
             progress.advance(task)
@@ -127,7 +127,7 @@ def run(
 ) -> None:
     """Make missing experiments (or those named), then the report. Rerun the same command to resume."""
     from assets import benchmark as work
-    from assets.ablation_report import REPORT
+    from pipeline.reports.ablations.report import ASSET as REPORT
 
     every, settings = _lanes(), Settings()
     labels = {_full(lane, name): row.label for lane in every for name, row in lane.lane.ablations.items()}

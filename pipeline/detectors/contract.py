@@ -6,17 +6,17 @@ Legend: n images, P parts, H, W px of the canvas at the detector's own size.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from models.scoring import Array, ScoreConfig, parts
-from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.normal_residuals import NormalResiduals
-from pipeline.tiles.loading import TileSet
+from pipeline.detectors.images import CanvasImages, stitched
+from pipeline.detectors.neighbour import NormalResiduals
+from pipeline.tiles.loading import TileSet, at_size
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,15 @@ class CanvasDetector(ABC):
     neutral: int  # gray level of pixels without data
     beside: NormalResiduals | None = None  # of training normals, with ``ScoreConfig.beside``
 
-    copies_normals: ClassVar[bool] = False
-    """Whether a saved detector holds copies of training images; so does every one with ``beside``."""
+    copies_normals: ClassVar[bool] = False  # whether its state holds copies of training images
 
     @abstractmethod
     def maps(self, tiles: TileSet) -> PixelMaps:
         """Maps of all images of ``tiles`` (one canvas, full size); no value depends on the other images."""
 
-    def steady(self, images: CanvasImages, residual: Array) -> Array:
-        """The map (n, H, W) that is scored: the residual, or its difference from those of similar normals."""
-        return residual if self.beside is None else self.beside.difference(images, residual, self.score)
-
-    def parts_of(self, images: CanvasImages, steady: Array) -> Array:
-        """Parts (n, P, H, W) of signed maps (n, H, W)."""
+    def parts_of(self, images: CanvasImages, residual: Array) -> Array:
+        """Parts (n, P, H, W) of residuals (n, H, W), or of their differences from those of similar normals."""
+        steady = residual if self.beside is None else self.beside.difference(images, residual, self.score)
         return parts(steady, images.scored, self.score)
 
     def holds_copies(self) -> bool:
@@ -59,16 +55,56 @@ class CanvasDetector(ABC):
         return self.copies_normals or self.beside is not None
 
 
+@dataclass(frozen=True)
+class ControlDetector(CanvasDetector):
+    """A control: no trained network; its parts are those of a signed difference. Subclasses hold what they learned."""
+
+    _: KW_ONLY
+    options: Mapping[str, Any] = field(default_factory=dict)  # arguments of the control
+
+    needs_normals: ClassVar[bool] = False  # whether fitting reads training normals
+    needs_proxies: ClassVar[bool] = False  # whether scoring reads the true proxies of the images
+    rebuilds: ClassVar[bool] = False  # whether the difference is a residual I − Î; needed for ``ScoreConfig.beside``
+    raw: ClassVar[bool] = False  # whether its values are measured directly: statistics would change their meaning
+
+    @classmethod
+    def fitted(cls, train: CanvasImages | None, **common: Any) -> Self:
+        """Fit to training normals; ``common`` are the fields of every detector."""
+        return cls(**common)
+
+    @classmethod
+    def read_options(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Options as they were before they were written as JSON."""
+        return options
+
+    @abstractmethod
+    def difference(self, images: CanvasImages) -> Array:
+        """Signed difference (n, H, W) of images from what the control expects."""
+
+    @classmethod
+    def fit(cls, train: CanvasImages | None, **common: Any) -> Self:
+        """``fitted``, and with ``ScoreConfig.beside`` the residuals of the normals as well."""
+        found = cls.fitted(train, **common)
+        if not found.score.beside:
+            return found
+        assert train is not None, "residuals of normals need normals"
+        return replace(found, beside=NormalResiduals.of(train, found.difference(train)))
+
+    def images(self, tiles: TileSet) -> CanvasImages:
+        """The images at the control's size."""
+        return stitched(at_size(tiles, self.size, self.neutral), self.canvas)
+
+    def maps(self, tiles: TileSet) -> PixelMaps:
+        """Maps of ``tiles``."""
+        images = self.images(tiles if self.needs_proxies else replace(tiles, proxies=None))
+        found = self.difference(images)
+        return PixelMaps(images, self.parts_of(images, found), found)
+
+
 def joined(maps: Iterator[PixelMaps]) -> PixelMaps:
-    """Maps of several blocks as one."""
+    """Images and parts of several blocks as one."""
     held = list(maps)
     images = [one.images for one in held]
     table = pd.concat([one.images for one in images], ignore_index=True)
-    stacked = CanvasImages(
-        table,
-        np.concatenate([one.pixels for one in images]),
-        None,
-        np.concatenate([one.validity for one in images]),
-    )
-    residual = None if held[0].residual is None else np.concatenate([one.residual for one in held])
-    return PixelMaps(stacked, np.concatenate([one.parts for one in held]), residual)
+    pixels, validity = (np.concatenate([getattr(one, name) for one in images]) for name in ("pixels", "validity"))
+    return PixelMaps(CanvasImages(table, pixels, None, validity), np.concatenate([one.parts for one in held]))

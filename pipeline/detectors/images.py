@@ -1,7 +1,6 @@
 """One canvas of some images: tiles stitched, for everything that scores."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,14 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.scoring import Array
-from pipeline.detectors.similar import Masks
+from models.scoring import Array, Mask
 from pipeline.forms.form import NO_DATA, SCORED, TILE
-from pipeline.store.versions import Version
-from pipeline.tiles.loading import TileSet, canvases, load_tiles
+from pipeline.tiles.loading import TileSet, canvases
 
-BLOCK = 8
-"""Images that are scored at once: bounds memory where a canvas has many parts."""
+BLOCK = 8  # images that are scored at once: bounds memory where a canvas has many parts
 
 
 @dataclass(frozen=True)
@@ -35,23 +31,19 @@ class CanvasImages:
         return lead(self.pixels)
 
     @cached_property
-    def scored(self) -> Masks:
+    def scored(self) -> Mask:
         """Where scores count, (n, H, W)."""
         return np.asarray(self.validity == SCORED)
 
     @cached_property
-    def seen(self) -> Masks:
+    def seen(self) -> Mask:
         """Where something was imaged, (n, H, W)."""
         return np.asarray(self.validity != NO_DATA)
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Duplicate group (n,) of each image as a number."""
+        """Duplicate group (n,) of each image as a number that safetensors can hold."""
         return np.array([group_number(str(group)) for group in self.images["group"]], np.int64)
-
-    def rows(self, split: str) -> NDArray[np.intp]:
-        """Rows of one split."""
-        return np.flatnonzero((self.images["split"] == split).to_numpy())
 
     def offset(self, row: int) -> tuple[float, float]:
         """Shift (rows, cols) of the statistics of normals for this image."""
@@ -64,36 +56,22 @@ def lead(pixels: Array) -> Array:
     return pixels[:, 1 if pixels.shape[1] == 3 else 0]
 
 
-def canvas_images(
-    tiles: Version,
-    proxies: Version | None,
-    *,
-    canvas: str,
-    splits: Sequence[str],
-    size: tuple[int, int],
-    more: TileSet | None = None,
-) -> CanvasImages:
-    """Load and stitch one canvas with tiles of ``size`` (h, w); ``more`` tiles follow as in ``load_tiles``."""
-    return stitched(load_tiles(tiles, proxies, splits=splits, canvas=canvas, size=size, more=more), canvas)
-
-
 def stitched(held: TileSet, canvas: str) -> CanvasImages:
     """Stitch tiles of one canvas to images; offsets are scaled to the size of the tiles."""
     images, pixels = canvases(held.pixels, held.index, canvas)
     _, validity = canvases(held.validity, held.index, canvas)
-    proxy = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
+    proxies = None if held.proxies is None else _unit(canvases(held.proxies, held.index, canvas)[1])
     rows, cols = (side / TILE for side in held.validity.shape[1:])
     images = images.assign(offset_row=images["offset_row"] * rows, offset_col=images["offset_col"] * cols)
-    return CanvasImages(images, _unit(pixels), proxy, validity.astype(np.uint8))
+    return CanvasImages(images, _unit(pixels), proxies, validity.astype(np.uint8))
 
 
 def _unit(codes: NDArray[np.generic]) -> Array:
-    """uint8 codes as float32 in [0, 1]."""
     return codes.astype(np.float32) / np.float32(255)
 
 
 def group_number(group: str) -> int:
-    """A duplicate group's name as a number that safetensors can hold."""
+    """A duplicate group's name as a number."""
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:7])
 
 

@@ -1,17 +1,54 @@
-"""Compare an image with its nearest training normals.
+"""Compare an image, or its residual, with the training normals most like it.
 
-Legend: n training normals, m query images, H, W canvas px. Residuals feed ``models.scoring`` like a method's. Pass no
-training normal of a query's own duplicate group.
+A narrow latent blurs the anatomy of normals as well, so outlines stay in every residual, a few pixels apart from one
+head to the next. Statistics of a place cannot tell them from a lesion; a similar normal that may move a little can.
+Legend: n training normals, m query images, H, W canvas px. Maps feed ``models.scoring`` like a method's residuals. Pass
+no training normal of a query's own duplicate group.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from models.scoring import Array
-from pipeline.detectors.similar import Masks, ranking, with_mirrors
+from models.scoring import Array, Mask, ScoreConfig
+from pipeline.detectors.images import CanvasImages, enlarge
 from pipeline.errors import ConfigError
+
+Value = TypeVar("Value", np.float32, np.bool_)
+
+
+def with_mirrors(values: NDArray[Value], mirrored: bool) -> NDArray[Value]:
+    """The values (…, W), followed by their mirror images if ``mirrored``."""
+    return np.concatenate([values, values[..., ::-1]]) if mirrored else values
+
+
+def ranking(bank: Array, query: Array, query_mask: Mask, count: int) -> NDArray[np.int64]:
+    """Indices (count,) of the images of the bank (n, H, W) closest to a query (H, W).
+
+    Closest by squared distance inside the query's mask. ``ConfigError`` for an empty bank or one of another size.
+    """
+    if not len(bank) or bank.shape[1:] != query.shape:
+        raise ConfigError(f"expected normals of the query's size to compare with, got {bank.shape} and {query.shape}")
+    flat, weight = bank.reshape(len(bank), -1), query_mask.ravel().astype(np.float32)
+    distance = np.square(flat) @ weight - 2 * (flat @ (query.ravel() * weight))  # plus a constant of the query
+    return np.argsort(distance, kind="stable")[:count].astype(np.int64)
+
+
+def area_means(planes: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
+    """Planes (n, H, W) sampled down to ``shape`` (h, w)."""
+    if planes.shape[1:] == shape:
+        return np.asarray(planes, np.float32)
+    small = [cv2.resize(np.asarray(one, np.float32), shape[::-1], interpolation=cv2.INTER_AREA) for one in planes]
+    return np.asarray(small, np.float32).reshape(len(planes), *shape)
+
+
+def covered(masks: Mask, shape: tuple[int, ...]) -> Mask:
+    """Mask (n, H, W) sampled down to ``shape`` (h, w): cells of which at least half is covered."""
+    return masks if masks.shape[1:] == shape else area_means(masks.astype(np.float32), shape) >= 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +69,8 @@ class NeighbourConfig:
 def patch_neighbour_map(
     train: Array,
     query: Array,
-    train_mask: Masks,
-    query_mask: Masks,
+    train_mask: Mask,
+    query_mask: Mask,
     config: NeighbourConfig,
     values: tuple[Array, Array] | None = None,
 ) -> Array:
@@ -56,7 +93,7 @@ def patch_neighbour_map(
     return maps
 
 
-def local_distance(bank: Array, known: Masks, query: Array, asked: Masks, config: NeighbourConfig) -> Array:
+def local_distance(bank: Array, known: Mask, query: Array, asked: Mask, config: NeighbourConfig) -> Array:
     """Map (H, W) of one query against its similar normals (k, H, W): window means, smallest over all candidates."""
     height, width = query.shape
     s, window = config.shift, (config.patch, config.patch)
@@ -75,3 +112,62 @@ def local_distance(bank: Array, known: Masks, query: Array, asked: Masks, config
     # where no similar normal has data, take the unshifted difference from the closest one
     best[nowhere] = np.abs(query - bank[0])[nowhere]
     return np.where(asked, best, 0).astype(np.float32)
+
+
+MEASURED_AT = 64
+"""Rows of a canvas at which the reach of the search was measured. Larger canvases are compared at this size, because
+the cost of the search grows with the fourth power of the side."""
+
+OWN_REACH = 3  # canvas px, at ``MEASURED_AT``, by which the image's own mirror may move
+
+
+@dataclass(frozen=True)
+class NormalResiduals:
+    """A method's residuals of the training normals."""
+
+    images: Array  # (n, H, W) in [0, 1], compared with the image
+    scored: Mask  # (n, H, W)
+    residual: Array  # (n, H, W) signed
+
+    @classmethod
+    def of(cls, normals: CanvasImages, residual: Array) -> "NormalResiduals":
+        """Residuals (n, H, W) of ``normals``, sampled down to at most ``MEASURED_AT`` rows."""
+        height, width = residual.shape[1:]
+        factor = min(1.0, MEASURED_AT / height)
+        shape = round(factor * height), round(factor * width)
+        return cls(area_means(normals.gray, shape), covered(normals.scored, shape), area_means(residual, shape))
+
+    @classmethod
+    def joined(cls, blocks: Sequence["NormalResiduals"]) -> "NormalResiduals":
+        """Residuals of several blocks of normals as one."""
+        return cls(*(np.concatenate([getattr(one, field.name) for one in blocks]) for field in fields(cls)))
+
+    def difference(self, images: CanvasImages, residual: Array, config: ScoreConfig) -> Array:
+        """Smallest local mean difference (m, H, W), ≥ 0, of residuals (m, H, W) from those of similar normals.
+
+        Candidates are the ``config.beside`` most similar normals, their mirror images, and with ``own_mirror`` the
+        image's own mirror image. No image may share a group with a training normal. Images larger than the normals are
+        compared at the normals' size, and the map is enlarged.
+        """
+        shape, own = self.images.shape[1:], (residual.shape[1], residual.shape[2])
+        found = patch_neighbour_map(
+            self.images,
+            area_means(images.gray, shape),
+            self.scored,
+            covered(images.scored, shape),
+            _search(config, shape[0]),
+            values=(self.residual, area_means(residual, shape)),
+        )
+        return found if shape == own else np.stack([enlarge(one, own) for one in found])
+
+
+def _search(config: ScoreConfig, height: int) -> NeighbourConfig:
+    """The search that ``config`` asks for on canvases ``height`` px high."""
+    usual, factor = NeighbourConfig(), height / MEASURED_AT
+    return NeighbourConfig(
+        neighbours=config.beside,
+        patch=2 * round(factor * (usual.patch // 2)) + 1,
+        shift=round(factor * usual.shift),
+        mirrored=config.mirrored,
+        own_mirror=round(factor * OWN_REACH) if config.own_mirror else -1,
+    )

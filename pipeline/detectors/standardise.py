@@ -1,11 +1,11 @@
-"""Turn a detector's maps into scores: standardise by validation normals.
+"""Turn a detector's maps into scores: standardise by validation normals, and add up the members of a committee.
 
 A validation image is standardised by the *other* normals (its group is left out), because the label-free threshold must
-not come from images that the statistics have already seen.
+not come from images that the statistics have already seen. Legend as in ``models.scoring``.
 """
 
-from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property, reduce
 from operator import add
 from typing import NamedTuple
@@ -13,16 +13,72 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring import Array, NormalStatistics, NormalSums, ScoreConfig, standardise_one, sums, worst_mean, z_score
+from models.metrics import Floats
+from models.scoring import (
+    Array,
+    Mask,
+    NormalStatistics,
+    NormalSums,
+    ScoreConfig,
+    standardise_one,
+    sums,
+    worst_mean,
+    z_score,
+)
 from pipeline.detectors.contract import CanvasDetector, PixelMaps, joined
-from pipeline.detectors.images import BLOCK, CanvasImages
-from pipeline.detectors.similar import SimilarNormals
+from pipeline.detectors.images import BLOCK, CanvasImages, enlarge
+from pipeline.detectors.neighbour import ranking, with_mirrors
 from pipeline.errors import DatasetUnusable
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, tile_blocks
 
 HEAT_RANGE = (0.0, 8.0)
 """Standardised scores (sd of normals) of the coldest and the hottest colour, the same for every image."""
+WORTH = 8.0  # weight, in images, of the statistics of all normals when they are added to those of the few similar ones
+OWN, COMMITTEE = "method", "committee"
+"""Name of the lane's own method among the weights of a committee, and that of the committee itself."""
+
+
+@dataclass(frozen=True)
+class SimilarNormals:
+    """Held-out normals; each image is standardised by those most like it.
+
+    A slot of brain MRI holds three planes and many contrasts. Where anatomy and texture differ that much, the mean
+    residual of all normals describes none of them.
+    """
+
+    images: Array  # (n, H, W) in [0, 1], compared with the image
+    scored: Mask  # (n, H, W)
+    smoothed: Array  # (n, P, H, W) parts of their residuals
+    offsets: NDArray[np.float64]  # (n, 2) px
+    config: ScoreConfig
+
+    def statistics(self, image: Array, scored: Mask, without: Collection[int] = ()) -> NormalStatistics:
+        """Mean and sd for an image (H, W); ``without`` lists normals to leave out, those of the image's own group."""
+        count = len(self.images)
+        kept = np.array([at for at in range(len(self._bank)) if at % count not in without], dtype=np.int64)
+        chosen = kept[ranking(self._bank[kept], image, scored, self.config.similar)]
+        everyone = self._everyone
+        for one in without:
+            everyone = everyone - reduce(add, (self._each[at] for at in range(one, len(self._bank), count)))
+        similar: NormalSums = reduce(add, (self._each[at] for at in chosen)).smoothed(self.config.sigma)
+        return (similar + everyone.scaled(WORTH / everyone.count.max())).statistics(self.config)
+
+    @cached_property
+    def _bank(self) -> Array:
+        return with_mirrors(self.images, self.config.mirrored)
+
+    @cached_property
+    def _each(self) -> list[NormalSums]:
+        """Sums of each image of the bank."""
+        single = replace(self.config, mirrored=False)
+        rows = zip(self.smoothed, self.scored, self.offsets, strict=True)
+        found = [sums(parts, mask, (float(at[0]), float(at[1])), single) for parts, mask, at in rows]
+        return found + ([one.flipped() for one in found] if self.config.mirrored else [])
+
+    @cached_property
+    def _everyone(self) -> NormalSums:
+        return reduce(add, self._each)
 
 
 @dataclass(frozen=True)
@@ -66,8 +122,7 @@ class Standardiser:
 
     def scores(self, images: CanvasImages, maps: list[Array]) -> Array:
         """Raw image scores (n,): mean of the worst share of pixels of every map."""
-        raw = [worst_mean(one[None], mask[None], self.config)[0] for one, mask in zip(maps, images.scored, strict=True)]
-        return np.array(raw, np.float32)
+        return worst_mean(maps, images.scored, self.config)
 
     def z(self, raw: Array) -> Array:
         """Raw image scores in units of the sd of validation normals."""
@@ -130,3 +185,34 @@ class CanvasScorer:
     def normal_scores(self) -> dict[str, float]:
         """Image id → score of each validation normal, standardised by the others."""
         return dict(zip(self.image_ids, self.standardise.z(self.standardise.raw).tolist(), strict=True))
+
+
+Member = Mapping[str, CanvasScorer]
+"""Canvas → scorer."""
+
+
+def normal_scores(member: Member) -> dict[str, float]:
+    """Image id → score of each validation normal, summed over canvases."""
+    totals: dict[str, float] = {}
+    for scorer in member.values():
+        for image_id, score in scorer.normal_scores().items():
+            totals[image_id] = totals.get(image_id, 0.0) + score
+    return totals
+
+
+def committee_score(
+    weights: Mapping[str, float], members: Mapping[str, Member], scores: Mapping[str, Floats]
+) -> Floats:
+    """Scores (n,) of the committee: weighted sum of its members' in units of the sd of their validation normals."""
+    found = []
+    for name, weight in weights.items():
+        normal = np.array(list(normal_scores(members[name]).values()), np.float32)
+        found.append(weight * z_score(np.asarray(scores[name], np.float32), normal).astype(float))
+    return np.asarray(np.sum(found, axis=0))
+
+
+def fused_map(maps: Sequence[tuple[float, Array]]) -> Array:
+    """Weighted mean (H, W) of standardised maps of one image, at the size of the largest: still in sd of normals."""
+    shape, total = max(found.shape for _, found in maps), sum(weight for weight, _ in maps)
+    parts = [enlarge(weight / total * found, shape) for weight, found in maps]
+    return np.asarray(np.sum(parts, axis=0, dtype=np.float32))

@@ -5,8 +5,7 @@ picture. A reviewer can add it to the list of reviewed images; the records then 
 (subset ``records.REVIEWED``). The result itself keeps every image.
 """
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,12 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation.pictures.panels import gray_picture
-from pipeline.evaluation.pictures.shown import CanvasPictures
-from pipeline.evaluation.records import label_free_thresholds
-from pipeline.evaluation.score_name import ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
-from pipeline.store.versions import Version
 
 COLUMNS = ("image_id", "path", "split", "group", "agreeing", "members", "mean_score")
 HERE = Path(__file__).parent / "reviewed"
@@ -32,33 +26,13 @@ SIDE, PER_ROW, CAPTION = 160, 6, 34  # px of a picture, pictures a row, px of th
 def reviewed(dataset: str) -> tuple[str, ...]:
     """Ids of a data set's images that are labelled normal but look abnormal to a person."""
     file = HERE / f"{dataset}.csv"
-    if not file.exists():
-        return ()
-    with file.open(encoding="utf-8", newline="") as lines:
-        return tuple(row["image_id"] for row in csv.DictReader(lines))
-
-
-def lane_audit(table: pd.DataFrame, names: Iterable[ScoreName], quantile: float, images: Version) -> pd.DataFrame:
-    """``audit_table`` of a lane; ``images`` holds the paths, ``quantile`` as in `label_free_thresholds`."""
-    manifest = pd.read_parquet(images.path / "images.parquet").drop_duplicates("image_id")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    return audit_table(table, [name.column for name in names], label_free_thresholds(table, quantile), paths)
-
-
-def write_audit(folder: Path, audit: pd.DataFrame, shown: CanvasPictures) -> None:
-    """Write ``audit.csv`` and ``audit.png``; the pictures are those of one canvas."""
-    pictures = {image_id: gray_picture(image.gray) for image_id, image in shown.images.items()}
-    audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
-    (folder / "audit.png").write_bytes(audit_sheet(audit, pictures))
+    return tuple(pd.read_csv(file, dtype=str)["image_id"]) if file.exists() else ()
 
 
 def audit_table(
     scores: pd.DataFrame, columns: Sequence[str], thresholds: Mapping[str, float], paths: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Normals outside training with a score above its threshold, those first that most score ``columns`` agree on.
-
-    Rows have ``COLUMNS`` and the scores.
-    """
+    """``COLUMNS`` and scores of normals outside training with one above its threshold; most agreement comes first."""
     normal = scores[(scores["label"] == 0) & scores["split"].isin(SCORED_SPLITS)]
     above = pd.DataFrame({name: normal[name] > thresholds[name] for name in columns})
     counted = normal[["image_id", "split", "group"]].assign(

@@ -13,23 +13,21 @@ from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
-from pipeline.evaluation.audit import PICTURED, lane_audit, reviewed, write_audit
+from pipeline.evaluation.audit import PICTURED, audit_sheet, audit_table, reviewed
+from pipeline.evaluation.layers import picture_table, write_comparison
 from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
-from pipeline.evaluation.pictures.gallery import chosen, write_comparison
-from pipeline.evaluation.pictures.layers import picture_table
-from pipeline.evaluation.pictures.panels import case_panels, chosen_cases
-from pipeline.evaluation.pictures.shown import shown_images
+from pipeline.evaluation.pictures import case_panels, chosen, chosen_cases, gray_picture, shown_images
 from pipeline.evaluation.reconstruction import reconstruction_records
 from pipeline.evaluation.records import Record, RecordContext, image_records, label_free_thresholds, pixel_records
-from pipeline.evaluation.saved import LaneEvaluation, write_evaluation
+from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
 from pipeline.evaluation.score_name import METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
-from pipeline.evaluation.scoring import member_names, score_lane, with_shortcuts
+from pipeline.evaluation.scoring import member_names, score_lane
+from pipeline.evaluation.shortcuts import with_shortcuts
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "11"
-"""Raise it when a change of the step's code changes its result; part of the asset's code version."""
+VERSION = "11"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +78,11 @@ def evaluate_lane(
 
     ``facts`` are the parts of the summary that the caller knows: configuration, minutes, peak memory, links.
     """
-    lane_asset = f"{inputs.dataset.name}/evaluation"
+    dataset = inputs.dataset.name
+    lane_asset, data_version, resamples = f"{dataset}/evaluation", inputs.tiles.data_version, config.resamples
     asset = asset or lane_asset
-    key = fingerprint(inputs.versions, config, preset, method, seed, code_version, reviewed(inputs.dataset.name))
-    context = RecordContext(
-        dataset=inputs.dataset.name,
-        preset=preset,
-        seed=seed,
-        data_version=inputs.tiles.data_version,
-        resamples=config.resamples,
-    )
+    key = fingerprint(inputs.versions, config, preset, method, seed, code_version, reviewed(dataset))
+    context = RecordContext(dataset=dataset, preset=preset, seed=seed, data_version=data_version, resamples=resamples)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
@@ -113,33 +106,32 @@ def _evaluate(
 ) -> LaneEvaluation:
     """Every step of an evaluation, in order; writes its files into ``folder``."""
     scoreboard, plan = Scoreboard.of(inputs, config.scores, config.pasted), config.detector(method.owner)
-    scorers, seconds = score_lane(
-        inputs,
-        plan,
-        scoreboard,
-        controls=config.controls,
-        null_names=config.nulls,
-        keep=config.pasted is not None and config.pasted.split == "val",
-    )
+    keep = config.pasted is not None and config.pasted.split == "val"
+    scorers, seconds = score_lane(plan, scoreboard, controls=config.controls, null_names=config.nulls, keep=keep)
     table, curves = with_shortcuts(scoreboard), scoreboard.curves
-    speed = {"images_per_second": round(len(scoreboard.table) / max(seconds, 1e-9), 2)}
-    audit = lane_audit(table, member_names(inputs, plan).values(), config.quantile, inputs.images)
+    speed = round(len(scoreboard.table) / max(seconds, 1e-9), 2)
+    columns = [name.column for name in member_names(inputs, plan).values()]
+    manifest = pd.read_parquet(inputs.images.path / "images.parquet").drop_duplicates("image_id")
+    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
+    audit = audit_table(table, columns, label_free_thresholds(table, config.quantile), paths)
     cases = [image["image_id"] for _, _, image in chosen_cases(table, method.column, config.cases)]
     results = shown_images(scoreboard, scorers, {*cases, *chosen(table)["image_id"], *audit["image_id"][:PICTURED]})
-    size = next(iter(scorers.values())).detector.size
+    size, pictures = next(iter(scorers.values())).detector.size, NO_PICTURES
+    if pictured:
+        pictures = picture_table(results, table, method.column, config.cases, inputs.tiles, size)
     lane = write_evaluation(
         folder,
         records=_records(scoreboard, table, config, method, context),
         scores=table,
-        summary={**_summary(inputs, table, config, method, context), **facts, **speed},
-        curves={
-            name: {part: curve.curves(part) for part in curve.subsets} for name, curve in scoreboard.curves.items()
-        },
+        summary={**_summary(inputs, table, config, method, context), **facts, "images_per_second": speed},
+        curves={column: {part: one.curves(part) for part in one.subsets} for column, one in curves.items()},
         panels=case_panels(results, table, method.column, config.cases),
-        pictures=picture_table(results, table, method.column, config.cases, inputs.tiles, size) if pictured else None,
+        pictures=pictures,
     )
     write_comparison(folder, table, curves, method, results, config.resamples)
-    write_audit(folder, audit, results[0])
+    audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
+    pictured_normals = {image_id: gray_picture(one.gray) for image_id, one in next(iter(results.values())).items()}
+    (folder / "audit.png").write_bytes(audit_sheet(audit, pictured_normals))
     return lane
 
 
@@ -178,5 +170,5 @@ def _summary(
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(table, config.quantile),
         "leaking": bool(counts["leaking"]),
-        "model_card": (inputs.checkpoint.path / "model_card.md").read_text(),
+        "model_card": (inputs.stage.path / "model_card.md").read_text(),
     }

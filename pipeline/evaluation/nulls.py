@@ -16,11 +16,9 @@ from models.metrics import METRICS, auroc
 from models.pixel_curve import PixelCurve
 from models.scoring import Array, ScoreConfig
 from pipeline.detectors.controls.registry import Control
-from pipeline.detectors.network import trained_size
 from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate
 from pipeline.evaluation.score_name import NULL, PRIMARY, ScoreName
 from pipeline.forms.form import TILE
-from pipeline.store.versions import Version
 
 NULLS = ("similar_mean", "median", "slic")
 """Controls that rebuild an image without a network: similar training normals, median filter, true SLIC proxy."""
@@ -29,13 +27,14 @@ WINDOW = 61 / 256
 """Window of the median filter, share of the tile's side: 15 px of 64. A superpixel of the paper's 800 measures 2.3."""
 
 
-def null_controls(checkpoint: Version, canvas: str, score: ScoreConfig, names: Sequence[str]) -> Iterator[Control]:
+def null_controls(
+    trained_at: tuple[int, int], canvas: str, score: ScoreConfig, names: Sequence[str]
+) -> Iterator[Control]:
     """Controls that stand in for Î, with the method's own score.
 
-    A null runs at the size the method was trained at, or at full size where the method's residual is a fine one; the
-    proxies are then enlarged from the training size.
+    A null runs at the tile size (rows, cols) that the method was trained at, or at full size where the method's
+    residual is a fine one; the proxies are then enlarged from the training size.
     """
-    trained_at = trained_size(checkpoint, canvas)
     size = (TILE, TILE) if score.fine else trained_at
     for name in names:
         options: dict[str, Any] = {"window": median_window(size)} if name == "median" else {}
@@ -94,10 +93,8 @@ def _image_gain(table: pd.DataFrame, method: ScoreName, context: RecordContext) 
 
 
 def _pixel_gain(curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext) -> Estimate | None:
-    own, nulls = (
-        curves.get(method.column),
-        {column: curves[column] for column in _null_columns(list(curves), method.score)},
-    )
+    own = curves.get(method.column)
+    nulls = {column: curves[column] for column in _null_columns(list(curves), method.score)}
     if not nulls or own is None or not own.n_images():
         return None
     values = {column: curve.values()["auroc"] for column, curve in nulls.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.metrics import METRICS, auroc, bootstrap_weights
-from models.scoring import Array
+from models.scoring import Array, Mask
 from models.synthetic_anomalies import HELD_BACK, LesionConfig, paste_lesions
 from pipeline.detectors.images import enlarge
 from pipeline.evaluation.records import Record, RecordContext, estimate, mean_estimate
@@ -24,20 +24,15 @@ from pipeline.forms.fundus import flattened
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, canvases, load_tiles
 
-Mask = NDArray[np.bool_]
-
 SPLIT = "pasted"
 CLASSES: Mapping[str, float] = {"faint": 0.5, "medium": 1.0, "strong": 2.0}
 """Contrast class → factor on the strengths of ``PastedConfig.lesions``."""
 
-TOLERANCE = 4
-"""Canvas px by which the peak of a map may miss the lesion: one pixel of a 64-px training size."""
-
+TOLERANCE = 4  # canvas px by which the peak of a map may miss the lesion: one pixel of a 64-px training size
 STRIDE = 7
 """Every 7th pixel outside the lesion enters the AUROC, which is enough; inside all do, as there may be only a few."""
 
-KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", *HELD_BACK)
-"""Kinds of lesions that are pasted by default."""
+KINDS: tuple[str, ...] = ("blob", "ring", "noise", "dots", *HELD_BACK)  # kinds of lesions that are pasted by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +111,7 @@ class LesionHit:
 
 
 def lesion_hit(name: ScoreName, image_id: str, values: Array, mask: Mask, scored: Mask) -> LesionHit | None:
-    """Compare a map of any size with the lesion's mask (H, W) over the scored pixels (H, W).
-
-    None where the lesion covers none or all of them.
-    """
+    """Compare a map of any size with a lesion's mask (H, W) over scored pixels; None where it covers none or all."""
     inside, outside = np.flatnonzero(mask & scored), np.flatnonzero(scored & ~mask)[::STRIDE]
     if not (inside.size and outside.size):
         return None

@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.metrics import Floats
-from models.scoring import Array
-from pipeline.evaluation.fidelity import BLOCK, Network, Row, image_rows, rebuilds, seen_image
-from pipeline.evaluation.memory_use import item_counts, items_used, perplexity
-from pipeline.evaluation.pasted_lesions import Mask, PastedConfig
+from models.nets.memory import Lookup, Memory
+from models.scoring import Array, Mask, ScoreConfig
+from pipeline.detectors.network import NetworkDetector
+from pipeline.evaluation.fidelity import BLOCK, Row, covered, image_rows, rebuilds, repair_rows, seen_image
+from pipeline.evaluation.pasted_lesions import PastedConfig
 from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate, mean_estimate
-from pipeline.evaluation.repair import covered, repair_rows
 from pipeline.evaluation.score_name import MEMBER, ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs, Scoreboard
+from pipeline.store.versions import Version
+from pipeline.tiles.loading import load_tiles
 
 LEVEL = "reconstruction"
 VALIDATION = "validation normals"
@@ -37,23 +41,21 @@ def reconstruction_records(
 ) -> list[Record]:
     """Every figure of the lane's method; R² of Î and repair of the other learned methods that rebuild images."""
     inputs, records = scoreboard.inputs, list[Record]()
-
-    def add(name: ScoreName, figures: Iterator[Figure]) -> None:
-        records.extend(context.record(name, LEVEL, *figure) for figure in figures)
-
+    networks = {method.owner: (inputs.stage, "")} | inputs.others
     for canvas in canvases:
-        own, network = replace(method, score=canvas), Network.of(inputs.checkpoint, canvas)
-        rows = image_rows(network, network.tiles(inputs.tiles, inputs.proxies, SCORED_SPLITS))
-        add(own, mean_figures(rows, ("proxy_ceiling_r2", "proxy_r2", "reconstruction_r2"), context))
-        add(own, mean_figures(repair_rows(network, inputs.tiles, pasted), ("repair",), context))
-        add(own, lesion_figures(scoreboard, network, context))
-        add(own, memory_figures(inputs, canvas, context))
-        for member, (version, folder) in inputs.networks.others.items():
-            name, network = ScoreName(kind=MEMBER, owner=member, score=canvas), Network.of(version, canvas, folder)
-            proxies = inputs.proxies if network.method.needs_proxy else None
-            rows = image_rows(network, network.tiles(inputs.tiles, proxies, SCORED_SPLITS))
-            add(name, mean_figures(rows, ("reconstruction_r2",), context))
-            add(name, mean_figures(repair_rows(network, inputs.tiles, pasted), ("repair",), context))
+        for owner, (version, folder) in networks.items():
+            own = owner == method.owner
+            name = replace(method, score=canvas) if own else ScoreName(kind=MEMBER, owner=owner, score=canvas)
+            network = NetworkDetector.trained(version, inputs.tiles, canvas, ScoreConfig(), member=folder)
+            proxies = inputs.proxies if own or network.method.needs_proxy else None
+            held = load_tiles(inputs.tiles, proxies, splits=SCORED_SPLITS, canvas=canvas, size=network.size)
+            metrics = ("proxy_ceiling_r2", "proxy_r2", "reconstruction_r2") if own else ("reconstruction_r2",)
+            figures = [*mean_figures(image_rows(network, held), metrics, context)]
+            figures += mean_figures(repair_rows(network, inputs.tiles, pasted), ("repair",), context)
+            if own:
+                figures += lesion_figures(scoreboard, network, context)
+                figures += memory_figures(inputs, canvas, context)
+            records += [context.record(name, LEVEL, *figure) for figure in figures]
     return records
 
 
@@ -92,7 +94,7 @@ def defined_mean(values: Floats, groups: NDArray[Any], context: RecordContext) -
     return mean_estimate(values[known], context.weights(groups[known]))
 
 
-def lesion_figures(scoreboard: Scoreboard, network: Network, context: RecordContext) -> Iterator[Figure]:
+def lesion_figures(scoreboard: Scoreboard, network: NetworkDetector, context: RecordContext) -> Iterator[Figure]:
     """``lesion_kept``: R² of Î against I over all lesion pixels of the test images, pooled; n counts images.
 
     Pooled, because many lesions are a few pixels small. High where the reconstruction shows the lesion too. None for
@@ -102,16 +104,17 @@ def lesion_figures(scoreboard: Scoreboard, network: Network, context: RecordCont
     if not inputs.dataset.lesions:
         return
     truth = scoreboard.truth(network.canvas)
-    for block in network.tiles(inputs.tiles, inputs.proxies, ("test",)).blocks(BLOCK):
-        predicted = network.predict(block)
-        if not rebuilds(predicted):
+    held = load_tiles(inputs.tiles, inputs.proxies, splits=("test",), canvas=network.canvas, size=network.size)
+    for block in held.blocks(BLOCK):
+        found = network.maps(block)
+        if not rebuilds(found):
             return
-        image = seen_image(predicted)
-        for row, (name, group) in enumerate(predicted.images.images[["image_id", "group"]].to_numpy()):
+        image = seen_image(found)
+        for row, (name, group) in enumerate(found.images.images[["image_id", "group"]].to_numpy()):
             lesions = truth.lesions[truth.rows[name]].any(axis=0)
-            mask = covered(lesions, image[row].shape) & predicted.images.scored[row]
+            mask = covered(lesions, image[row].shape) & found.images.scored[row]
             if mask.any():
-                sums.append(pixel_sums(predicted.reconstruction[row], image[row], mask))
+                sums.append(pixel_sums(found.reconstruction[row], image[row], mask))
                 groups.append(str(group))
     if sums:
         pooled = np.stack(sums)
@@ -140,7 +143,7 @@ def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> I
 
     A resample holds fewer different images, so the interval of the items used lies below or at the value.
     """
-    counted = item_counts(inputs.checkpoint, inputs.tiles, canvas)
+    counted = item_counts(inputs.stage, inputs.tiles, canvas)
     if counted is None:
         return
     index, counts = counted
@@ -148,3 +151,44 @@ def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> I
     for metric, figure in (("memory_perplexity", perplexity), ("memory_items_used", items_used)):
         value = figure(counts.sum(axis=0, keepdims=True))[0]
         yield metric, VALIDATION, estimate(value, figure(weights @ counts), images)
+
+
+def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, float]:
+    """Items, how many are nearest to any latent of the validation normals, and perplexity; empty without a memory."""
+    counted = item_counts(trained, tiles, canvas)
+    if counted is None:
+        return {}
+    counts = counted[1].sum(axis=0, keepdims=True)
+    used, spread = int(items_used(counts)[0]), round(float(perplexity(counts)[0]), 2)
+    return {"items": counts.shape[1], "used": used, "perplexity": spread}
+
+
+def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataFrame, Floats] | None:
+    """Index of the validation normals' tiles (n rows), and how many positions of each took each item (n, items)."""
+    network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
+    memories = [module for module in network.method.modules() if isinstance(module, Memory)]
+    if not memories:
+        return None
+    items, counts = len(memories[0].items), list[Tensor]()
+
+    def count(module: Any, given: Any, found: Lookup) -> None:
+        counts.append(torch.bincount(found.index.flatten().cpu(), minlength=items))
+
+    memories[0].register_forward_hook(count)
+    held = load_tiles(tiles, None, splits=["val"], canvas=canvas, size=network.size)
+    network.maps(held)
+    calls = torch.stack(counts).reshape(len(held.index), -1, items)  # tiles are scored one after the other
+    return held.index, calls.sum(dim=1).numpy().astype(float)
+
+
+def perplexity(counts: Floats) -> Floats:
+    """Perplexity (r,) of the shares of counts (r, items): exp of their entropy, 1 to ``items``."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
+    spread: Floats = np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum(axis=1))
+    return spread
+
+
+def items_used(counts: Floats) -> Floats:
+    """How many items (r,) have a count above 0, from counts (r, items)."""
+    used: Floats = (counts > 0).sum(axis=1).astype(float)
+    return used

@@ -45,8 +45,7 @@ RECORD_KEYS = (
 CLASS_METRICS = ("auroc", "ap", "auroc_heldout")
 """Image metrics that are also measured for each class of abnormal images."""
 IMAGE_METRICS = (*CLASS_METRICS, "acc", "f1", "false_alarm_rate", "acc_oracle", "f1_oracle", "auroc_adjusted")
-REVIEWED = "without reviewed"
-"""Subset without the normals that a person found to look abnormal (``evaluation.audit``)."""
+REVIEWED = "without reviewed"  # subset without the normals that a person found to look abnormal (``evaluation.audit``)
 NEEDED = ("image_id", "split", "label", "klass", "group")
 
 
@@ -80,10 +79,7 @@ class RecordContext:
     resamples: int = 1000  # of the bootstrap
 
     def weights(self, groups: Sequence[Any] | NDArray[Any], rng: np.random.Generator | None = None) -> Floats:
-        """How often each resample draws each image (R, n), drawing whole groups; R is 0 for a single group.
-
-        Without ``rng`` the draws start from seed 0, so they are the same for every score of the same images.
-        """
+        """How often each resample draws each image (R, n): whole groups, seed 0 without ``rng``; R = 0 for one."""
         if len(set(groups)) < 2:
             return np.empty((0, len(groups)))
         return bootstrap_weights(groups, self.resamples, rng or np.random.default_rng(0))

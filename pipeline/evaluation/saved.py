@@ -5,20 +5,16 @@ scores.parquet image scores (image_id, split, label, klass, group, ``<method>:<s
 curves.json    pixel curves: score name → subset → fpr, tpr, recall, precision lists
 panels/*.png   pictures of cases, listed with captions in panels.json
 summary.json   what was evaluated: ``SUMMARY_NEEDED`` and any of ``SUMMARY_DEFAULTS``
-pictures.parquet  thumbnails and layers for the page (``pictures.layers``); not for evaluations of the benchmark
+pictures.parquet  thumbnails and layers for the page (``layers``); not for evaluations of the benchmark
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import StoreCorrupt
 from pipeline.evaluation.records import RECORD_KEYS, Record, score_columns
@@ -54,8 +50,7 @@ PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
 """Columns of the pictures' table; ``data`` holds a file's bytes."""
 NO_PICTURES = pd.DataFrame(columns=list(PICTURE_COLUMNS))
 PICTURES = "pictures.parquet"
-THUMBNAIL = "thumbnail"
-"""Layer of the small picture that every scored image has."""
+THUMBNAIL = "thumbnail"  # layer of the small picture that every scored image has
 SUMMARY_NEEDED = ("dataset", "title", "preset", "method", "seed")
 
 
@@ -104,29 +99,17 @@ class LaneEvaluation:
         return self.summary.get(key, SUMMARY_DEFAULTS.get(key))
 
 
-def write_evaluation(
-    folder: Path,
-    *,
-    records: list[Record],
-    scores: pd.DataFrame,
-    summary: Mapping[str, Any],
-    curves: Curves | None = None,
-    panels: Sequence[Panel] = (),
-    pictures: pd.DataFrame | None = None,
-) -> LaneEvaluation:
-    """Write one lane's evaluation into ``folder`` (made if missing) and return it; same input, same bytes."""
-    shown = NO_PICTURES if pictures is None else pictures
-    lane = LaneEvaluation(
-        records=records, scores=scores, curves=curves or {}, panels=panels, pictures=shown, summary=summary
-    )
+def write_evaluation(folder: Path, **fields: Any) -> LaneEvaluation:
+    """Write a ``LaneEvaluation`` of these fields into ``folder`` (made if missing); same input, same bytes."""
+    lane = LaneEvaluation(**fields)
     (folder / "panels").mkdir(parents=True, exist_ok=True)
-    for panel in panels:
+    for panel in lane.panels:
         (folder / "panels" / panel.file).write_bytes(panel.png)
-    scores.to_parquet(folder / "scores.parquet", index=False)
-    if pictures is not None:
-        pictures.to_parquet(folder / PICTURES, index=False)
-    listed = [{"file": panel.file, "caption": panel.caption} for panel in panels]
-    parts = {"records": records, "curves": lane.curves, "panels": listed, "summary": dict(summary)}
+    lane.scores.to_parquet(folder / "scores.parquet", index=False)
+    if len(lane.pictures):
+        lane.pictures.to_parquet(folder / PICTURES, index=False)
+    listed = [{"file": panel.file, "caption": panel.caption} for panel in lane.panels]
+    parts = {"records": lane.records, "curves": lane.curves, "panels": listed, "summary": dict(lane.summary)}
     for name, part in parts.items():
         (folder / f"{name}.json").write_text(json.dumps(part, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return lane
@@ -147,23 +130,3 @@ def load_evaluation(folder: Path) -> LaneEvaluation:
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise StoreCorrupt(f"{folder} is no complete evaluation: {error}; materialize the evaluation again") from error
     return LaneEvaluation(**parts)
-
-
-def strip_png(pictures: Mapping[str, NDArray[np.uint8]], height: int = 256) -> bytes:
-    """PNG of pictures side by side, (H, W) or (H, W, 3) uint8 each, scaled to one height with its title above."""
-    title, gap = 30, 6
-    cells = []
-    for name, picture in pictures.items():
-        image = Image.fromarray(np.ascontiguousarray(picture)).convert("RGB")
-        width = max(1, round(image.width * height / image.height))
-        cells.append((name, image.resize((width, height), Image.Resampling.BILINEAR)))
-    total = sum(image.width + gap for _, image in cells) - gap
-    sheet = Image.new("RGB", (total, height + title), "white")
-    draw, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(20), 0
-    for name, image in cells:
-        draw.text((x + 2, 2), name, fill="black", font=font)
-        sheet.paste(image, (x, title))
-        x += image.width + gap
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -7,46 +7,33 @@ import numpy as np
 import pandas as pd
 
 from models.pixel_curve import PixelCurve
-from models.scoring import Array, z_score
+from models.scoring import Array, Mask, z_score
 from pipeline.data.datasets import Dataset
 from pipeline.detectors.frozen.freeze import Trained
 from pipeline.detectors.images import BLOCK, enlarge
-from pipeline.evaluation.pasted_lesions import SPLIT, LesionHit, Mask, PastedConfig, PastedImages, lesion_hit, paste
+from pipeline.evaluation.pasted_lesions import SPLIT, LesionHit, PastedConfig, PastedImages, lesion_hit, paste
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, canvases, load_tiles, read_index, read_rows
 
-SCORED_SPLITS = ("val", "holdout", "test")
-"""Splits whose images are scored."""
+SCORED_SPLITS = ("val", "holdout", "test")  # splits whose images are scored
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaneInputs:
+class LaneInputs(Trained):
     """The data set and the stored versions that one evaluation reads."""
 
     dataset: Dataset
     images: Version
-    tiles: Version
     proxies: Version
-    trained: tuple[Version, ...]  # of the training stages; the last one holds the whole method
-    members: Version | None = None  # other learned methods, one folder each
+    earlier: tuple[Version, ...] = ()  # of the training stages before the last one, which holds the whole method
     detector: Version | None = None  # the lane's committee, frozen; None: the method alone, fitted here
-
-    @property
-    def checkpoint(self) -> Version:
-        """The trained method."""
-        return self.trained[-1]
-
-    @property
-    def networks(self) -> Trained:
-        """The learned methods."""
-        return Trained(tiles=self.tiles, stage=self.checkpoint, members=self.members)
 
     @property
     def versions(self) -> dict[str, str]:
         """Asset → data version."""
-        every = (self.images, self.tiles, self.proxies, *self.trained, self.members, self.detector)
+        every = (self.images, self.tiles, self.proxies, *self.earlier, self.stage, self.members, self.detector)
         return {version.asset: version.data_version for version in every if version is not None}
 
 
@@ -60,14 +47,6 @@ class Truth:
 
 
 @dataclass
-class _Column:
-    """Values of one score on one canvas, block by block."""
-
-    image_ids: list[str] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-
-
-@dataclass
 class Scoreboard:
     """Scores gathered so far: one column per score, and the pixel curves of those that have maps."""
 
@@ -77,7 +56,7 @@ class Scoreboard:
     curves: dict[str, PixelCurve] = field(default_factory=dict)  # score column → curve
     lesion_hits: list[LesionHit] = field(default_factory=list)  # how well maps show the pasted lesions
     _truth: dict[str, Truth] = field(default_factory=dict)
-    _columns: dict[ScoreName, _Column] = field(default_factory=dict)
+    _columns: dict[ScoreName, dict[str, float]] = field(default_factory=dict)  # of one canvas, by image id
 
     @classmethod
     def of(cls, inputs: LaneInputs, canvas_names: Iterable[str], config: PastedConfig | None) -> "Scoreboard":
@@ -94,37 +73,30 @@ class Scoreboard:
 
     def collect(self, name: ScoreName, image_ids: Iterable[str], values: Iterable[float]) -> None:
         """Keep values of one canvas until ``finish``."""
-        column = self._columns.setdefault(name, _Column())
-        column.image_ids += list(image_ids)
-        column.values += [float(value) for value in values]
+        self._columns.setdefault(name, {}).update(zip(image_ids, map(float, values), strict=True))
 
     def finish(self, raw: Collection[ScoreName]) -> None:
-        """Add a canvas to every score; canvases of a score are summed.
-
-        Scores in ``raw`` are taken as they are, all others in units of the sd of validation normals.
-        """
+        """Add a canvas to every score: in units of the sd of validation normals, but those in ``raw`` as they are."""
         normal = set(self.table["image_id"][self.table["split"] == "val"])
         for name, column in self._columns.items():
-            values = np.array(column.values, np.float32)
+            values = np.array(list(column.values()), np.float32)
             if name not in raw:
-                values = z_score(values, values[[image_id in normal for image_id in column.image_ids]])
-            aligned = pd.Series(values, index=column.image_ids).reindex(self.table["image_id"]).to_numpy(float)
+                values = z_score(values, values[[image_id in normal for image_id in column]])
+            aligned = pd.Series(values, index=list(column)).reindex(self.table["image_id"]).to_numpy(float)
             self.table[name.column] = aligned + self.table.get(name.column, 0.0)
         self._columns.clear()
 
     def add_maps(
         self, name: ScoreName, canvas: str, images: pd.DataFrame, maps: Sequence[Array] | Array, scale: float
     ) -> None:
-        """Compare the maps of copies with their pasted lesion, and those of test images with their lesion masks.
-
-        ``scale`` is the typical size of a map's values, see ``PixelCurve``.
-        """
+        """Compare maps of copies with their pasted lesion, of test images with their masks; ``scale``: `PixelCurve`."""
         lesions = self.inputs.dataset.lesions
         for image_id, split, group, values in zip(
             images["image_id"].astype(str), images["split"], images["group"].astype(str), maps, strict=True
         ):
             if split == SPLIT:
-                copies, at = self.pasted[canvas], self._copies(canvas)[image_id]
+                copies = self.pasted[canvas]
+                at = list(copies.table["image_id"]).index(image_id)
                 hit = lesion_hit(name, image_id, values, copies.masks[at], copies.scored[at])
                 self.lesion_hits += [] if hit is None else [hit]
             elif split == "test" and lesions:
@@ -132,9 +104,6 @@ class Scoreboard:
                 at = truth.rows[image_id]
                 shown = enlarge(np.asarray(values), truth.scored[at].shape)
                 curve.add(shown, truth.lesions[at], truth.scored[at], group=group)
-
-    def _copies(self, canvas: str) -> Mapping[str, int]:
-        return {str(image_id): row for row, image_id in enumerate(self.pasted[canvas].table["image_id"])}
 
     def truth(self, canvas: str) -> Truth:
         """Lesion masks of the test images; read once per canvas."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -9,23 +10,21 @@ import pandas as pd
 
 from models.methods import METHODS
 from models.scoring import Array, worst_mean
-from pipeline.detectors.committee import Member, committee_score, fused_map, normal_scores
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
-from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
-from pipeline.detectors.controls.shortcuts import SHORTCUTS, shortcut_table
-from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks, read_detector
+from pipeline.detectors.controls.registry import RAW, Control
+from pipeline.detectors.frozen.files import read_detector
+from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
-from pipeline.detectors.standardise import CanvasScorer
+from pipeline.detectors.standardise import CanvasScorer, committee_score, fused_map
 from pipeline.evaluation import nulls
 from pipeline.evaluation.pasted_lesions import SPLIT
 from pipeline.evaluation.score_name import COMMITTEE as COMMITTEE_KIND
-from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, SHORTCUT, ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs, Scoreboard
-from pipeline.tiles.loading import TileSet, load_tiles, tile_blocks
+from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, ScoreName
+from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
+from pipeline.tiles.loading import TileSet, tile_blocks
 
-RAW_SCALE = 0.05
-"""Typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest."""
+RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
 COMMITTEE_SCORE = ScoreName(kind=COMMITTEE_KIND, owner=COMMITTEE_KIND)
 
 
@@ -52,8 +51,8 @@ class Entry:
         """Raw image scores (n,): the paper's (Eq. 13, Table V) and the worst |I − Î| of a network, a mean otherwise."""
         scored = found.images.scored
         if isinstance(found, NetworkMaps) and self.name.kind == METHOD and self.name.score == PRIMARY:
-            worst = worst_mean(np.abs(found.predicted.residual), scored, self.detector.score)
-            return {"latent": found.predicted.latent, "image": found.predicted.image, "worst": worst}
+            worst = worst_mean(np.abs(found.residual), scored, self.detector.score)
+            return {"latent": found.latent, "image": found.image, "worst": worst}
         if self.name.kind == NULL and found.residual is not None:
             return {"image": nulls.root_mean_square(found.residual, scored)}
         if self.scorer is None:
@@ -70,7 +69,6 @@ class Entry:
 
 
 def score_lane(
-    inputs: LaneInputs,
     plan: DetectorPlan,
     scoreboard: Scoreboard,
     *,
@@ -80,27 +78,26 @@ def score_lane(
 ) -> tuple[Mapping[str, CanvasScorer], float]:
     """Fill the scoreboard; the method's scorers by canvas, and the seconds that its network took.
 
-    ``keep`` the maps of validation normals, for copies of those with pasted lesions.
+    Members are those of the frozen detector; without one, the method is fitted here. ``keep`` the maps of validation
+    normals, for copies of those with pasted lesions.
     """
-    members = _members(inputs, plan, keep=keep)
-    seconds = 0.0
+    inputs, seconds = scoreboard.inputs, 0.0
+    if inputs.detector is not None:
+        members = dict(read_detector(inputs.detector.path).members)
+    else:
+        fitted = fit_networks(plan, inputs, inputs.proxies, keep=keep)
+        members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
         entries = [*_learned(inputs, plan, canvas, held, keep=keep), *_controls(inputs, canvas, controls, held)]
-        entries += _nulls(inputs, plan, canvas, null_names)
+        entries += _nulls(inputs, held[plan.method], null_names)
         _score_canvas(scoreboard, canvas, entries, plan.weights)
         seconds += sum(entry.seconds for entry in entries if entry.name.kind == METHOD and entry.name.score == PRIMARY)
     if plan.weights:
-        _add_committee(scoreboard, plan, members)
+        names, table = member_names(inputs, plan), scoreboard.table
+        scores = {name: table[names[name].column].to_numpy(float) for name in plan.weights}
+        table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
     return members[plan.method], seconds
-
-
-def _members(inputs: LaneInputs, plan: DetectorPlan, *, keep: bool) -> dict[str, Member]:
-    """Members of the frozen detector; without one, the method is fitted here."""
-    if inputs.detector is not None:
-        return dict(read_detector(inputs.detector.path).members)
-    fitted = fit_networks(plan, inputs.networks, inputs.proxies, keep=keep)
-    return {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
 
 
 def _learned(
@@ -112,16 +109,11 @@ def _learned(
         detector = scorer.detector
         if not isinstance(detector, NetworkDetector):
             continue
-        copies = not detector.method.needs_proxy
-        if name == plan.method:
-            yield Entry(own, detector, scorer, "residual", copies=copies, member=name)
-        else:
-            yield Entry(ScoreName(kind=MEMBER, owner=name), detector, scorer, copies=copies, member=name)
+        named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
+        yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy, member=name)
     for variant, changes in METHODS[plan.method].variants.items():
-        score, flip = plan.scores[canvas], plan.flip_average
-        varied = NetworkDetector.trained(
-            inputs.checkpoint, inputs.tiles, canvas, score, flip_average=flip, changes=changes
-        )
+        tiles, score, flip = inputs.tiles, plan.scores[canvas], plan.flip_average
+        varied = NetworkDetector.trained(inputs.stage, tiles, canvas, score, flip_average=flip, changes=changes)
         scorer, _ = CanvasScorer.fit(varied, inputs.tiles, inputs.proxies, keep=keep)
         yield Entry(replace(own, score=f"{PRIMARY}_{variant}"), varied, scorer, copies=not varied.method.needs_proxy)
 
@@ -135,31 +127,32 @@ def _controls(
         if control.name in RAW:
             yield Entry(name, control.fit(inputs.tiles), None, "value")
             continue
-        scorer = held.get(control.name)
-        if scorer is None:
-            proxies = inputs.proxies if control.kind.needs_proxies else None
-            scorer, _ = CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)
+        scorer = held.get(control.name) or _fitted(control, inputs)
         raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
         yield Entry(name, scorer.detector, scorer, raw_map, copies=copies, member=control.name)
 
 
-def _nulls(inputs: LaneInputs, plan: DetectorPlan, canvas: str, names: tuple[str, ...]) -> Iterator[Entry]:
+def _nulls(inputs: LaneInputs, own: CanvasScorer, names: tuple[str, ...]) -> Iterator[Entry]:
     """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
-    for control in nulls.null_controls(inputs.checkpoint, canvas, plan.scores[canvas], names):
-        proxies = inputs.proxies if CONTROLS[control.name].needs_proxies else None
-        scorer, _ = CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)
-        copies = proxies is None and not control.score.fine
+    method = own.detector
+    for control in nulls.null_controls(method.size, method.canvas, method.score, names):
+        scorer, copies = _fitted(control, inputs), not control.kind.needs_proxies and not control.score.fine
         yield Entry(ScoreName(kind=NULL, owner=control.name), scorer.detector, scorer, "residual", copies=copies)
+
+
+def _fitted(control: Control, inputs: LaneInputs) -> CanvasScorer:
+    proxies = inputs.proxies if control.kind.needs_proxies else None
+    return CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)[0]
 
 
 def _score_canvas(scoreboard: Scoreboard, canvas: str, entries: list[Entry], weights: Mapping[str, float]) -> None:
     """Validation normals first: they give raw scores their unit."""
     inputs = scoreboard.inputs
+    blocks = partial(tile_blocks, inputs.tiles, inputs.proxies, canvas=canvas, count=BLOCK)
     names = tuple(replace(entry.name, score="mean") for entry in entries if entry.scorer is None)
-    for block in _blocks(inputs, canvas, ("val",)):
+    for block in blocks(splits=("val",)):
         for entry in (entry for entry in entries if entry.measured):
-            found = _maps(entry, block)
-            _collect_raw(scoreboard, entry, found)
+            found = _maps(scoreboard, entry, block)
             if entry.name.kind == METHOD and found.residual is not None:
                 entry.residuals.append(np.abs(found.residual)[found.images.scored])
     for entry in entries:
@@ -170,25 +163,19 @@ def _score_canvas(scoreboard: Scoreboard, canvas: str, entries: list[Entry], wei
         if entry.residuals:
             entry.scale = float(np.median(np.concatenate(entry.residuals))) or 1e-3
             entry.residuals.clear()
-    for block in chain(_blocks(inputs, canvas, ("holdout", "test")), scoreboard.copies(canvas)):
+    for block in chain(blocks(splits=("holdout", "test")), scoreboard.copies(canvas)):
         _score_block(scoreboard, canvas, block, entries, weights)
     scoreboard.finish(names)
 
 
-def _blocks(inputs: LaneInputs, canvas: str, splits: tuple[str, ...]) -> Iterator[TileSet]:
-    return tile_blocks(inputs.tiles, inputs.proxies, canvas=canvas, splits=splits, count=BLOCK)
-
-
-def _maps(entry: Entry, block: TileSet) -> PixelMaps:
+def _maps(scoreboard: Scoreboard, entry: Entry, block: TileSet) -> PixelMaps:
+    """Maps of a block, whose raw scores are collected."""
     found = entry.detector.maps(block)
     if isinstance(found, NetworkMaps):
-        entry.seconds += found.predicted.seconds
-    return found
-
-
-def _collect_raw(scoreboard: Scoreboard, entry: Entry, found: PixelMaps) -> None:
+        entry.seconds += found.seconds
     for score, values in entry.raw_scores(found).items():
         scoreboard.collect(replace(entry.name, score=score), found.images.images["image_id"].astype(str), values)
+    return found
 
 
 def _score_block(
@@ -199,9 +186,8 @@ def _score_block(
     for entry in entries:
         if copies and not entry.copies:
             continue
-        found = _maps(entry, block)
+        found = _maps(scoreboard, entry, block)
         images = found.images.images
-        _collect_raw(scoreboard, entry, found)
         if entry.raw_map:
             shown = replace(entry.name, score=entry.raw_map)
             scoreboard.add_maps(shown, canvas, images, entry.raw_maps(found), entry.scale)
@@ -217,25 +203,7 @@ def _score_block(
         scoreboard.add_maps(COMMITTEE_SCORE, canvas, images, maps, 1.0)
 
 
-def _add_committee(scoreboard: Scoreboard, plan: DetectorPlan, members: Mapping[str, Member]) -> None:
-    names = member_names(scoreboard.inputs, plan)
-    scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
-    normal = {name: np.array(list(normal_scores(members[name]).values())) for name in plan.weights}
-    scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, scores, normal)
-
-
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:
     """Member of the committee, or the method alone → its score's name."""
-    kinds = {plan.method: METHOD} | dict.fromkeys(inputs.networks.others, MEMBER)
+    kinds = {plan.method: METHOD} | dict.fromkeys(inputs.others, MEMBER)
     return {name: ScoreName(kind=kinds.get(name, CONTROL), owner=name) for name in plan.weights or (plan.method,)}
-
-
-def with_shortcuts(scoreboard: Scoreboard) -> pd.DataFrame:
-    """The table of scores with the shortcuts' columns, without the copies, whose files are those of their originals."""
-    inputs = scoreboard.inputs
-    held = load_tiles(inputs.tiles, None, splits=SCORED_SPLITS)
-    manifest = pd.read_parquet(inputs.images.path / "images.parquet")
-    columns = {name: ScoreName(kind=SHORTCUT, owner=name, score="value").column for name in SHORTCUTS}
-    shortcuts = shortcut_table(manifest, held.index, held.pixels, held.validity).rename(columns=columns)
-    images = scoreboard.table[scoreboard.table["split"] != SPLIT].reset_index(drop=True)
-    return images.merge(shortcuts, on="image_id", how="left", validate="one_to_one")

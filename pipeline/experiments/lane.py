@@ -13,9 +13,9 @@ from models.scoring import ScoreConfig
 from pipeline import training
 from pipeline.data import manifest
 from pipeline.data.splits import ImagesConfig
-from pipeline.detectors.committee import OWN
 from pipeline.detectors.controls.registry import RAW
 from pipeline.detectors.frozen import freeze
+from pipeline.detectors.standardise import OWN
 from pipeline.errors import ConfigError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.evaluate import EvaluationConfig

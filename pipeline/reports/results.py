@@ -11,11 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.scoring import ScoreConfig
+from pipeline.detectors.network import NetworkDetector
 from pipeline.errors import ConfigError
-from pipeline.evaluation.fidelity import BLOCK, Network, image_rows, seen_image, true_proxy
+from pipeline.evaluation.fidelity import BLOCK, image_rows, seen_image, true_proxy
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import ScoreName
+from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Store, Version
+from pipeline.tiles.loading import TileSet, load_tiles
 
 LEVELS = ("image", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")  # of reconstruction, all are kept
@@ -176,8 +180,8 @@ def sheets(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
     error = table[ScoreName.of(lane.summary["method"], "image").column]
     lesions = error[table["label"] == 1].sort_values()[::-1]
     for canvas in trained.meta["canvases"]:
-        network = Network.of(trained, canvas)
-        held = network.tiles(tiles, proxies, ("val", "holdout", "test"))
+        network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
+        held = load_tiles(tiles, proxies, splits=SCORED_SPLITS, canvas=canvas, size=network.size)
         explained = pd.DataFrame(image_rows(network, held))
         normal = explained[explained["label"] == 0]
         normal = normal[normal["split"] == ("test" if (normal["split"] == "test").any() else "val")]
@@ -187,14 +191,14 @@ def sheets(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
         yield canvas, _sheet(network, held, dict(zip(names, ROWS, strict=True)), figure)
 
 
-def _sheet(network: Network, held: Any, wanted: Mapping[str, str], figure: Mapping[Any, float]) -> Picture:
+def _sheet(network: NetworkDetector, held: TileSet, wanted: Mapping[str, str], figure: Mapping[Any, float]) -> Picture:
     """One row an image, one column an array; contrast as the network sees it, the residual's size times ``GAIN``."""
     rows: dict[str, Picture] = {}
     contrast = float(getattr(network.method.config, "contrast", 1.0))
     for block in held.blocks(BLOCK):
         if not set(block.index["image_id"]) & set(wanted):
             continue
-        found, proxy = network.predict(block), true_proxy(block, network.canvas)
+        found, proxy = network.maps(block), true_proxy(block, network.canvas)
         image = seen_image(found)
         for row, name in enumerate(found.images.images["image_id"]):
             if name in wanted and proxy is not None:

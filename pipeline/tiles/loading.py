@@ -50,18 +50,15 @@ def load_tiles(
     splits: Collection[str],
     canvas: str | None = None,
     size: tuple[int, int] = (TILE, TILE),
-    more: TileSet | None = None,
 ) -> TileSet:
     """Tiles of ``splits`` (and of one ``canvas``) in the store's order, downsampled to ``size`` (h, w).
 
     A pixel is the area mean of the valid pixels it covers: SCORED if half of its area is, else SEEN if half was imaged,
-    else NO_DATA with the neutral value. ``more`` are tiles at full size to append, without ``proxies``. Raises
-    ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or tiles and proxies do not match.
+    else NO_DATA with the neutral value. Raises ``ValueError`` if no tile matches, ``size`` is not within 1 to 256, or
+    tiles and proxies do not match.
     """
     if not all(1 <= side <= TILE for side in size):
         raise ValueError(f"size: expected rows and columns from 1 to {TILE}, got {size}")
-    if proxies is not None and more is not None:
-        raise ValueError("more: expected no further tiles with proxies, as they have none")
     index = read_index(tiles)
     chosen = index["split"].isin(list(splits)) & (canvas is None or index["canvas"] == canvas)
     index = index[chosen].reset_index(drop=True)
@@ -74,12 +71,7 @@ def load_tiles(
     for rows, (codes, *values) in _shard_blocks(arrays, index["tile"].to_numpy()):
         for target, block in zip(loaded, shrink(codes, values, size, neutral), strict=True):
             target[rows] = block
-    validity, pixels = loaded[:2]
-    if more is not None:
-        extra = at_size(more, size, neutral)
-        pixels, validity = np.concatenate([pixels, extra.pixels]), np.concatenate([validity, extra.validity])
-        index = pd.concat([index, more.index], ignore_index=True)
-    return TileSet(pixels, None if proxies is None else loaded[2], validity, index)
+    return TileSet(loaded[1], None if proxies is None else loaded[2], loaded[0], index)
 
 
 def tile_blocks(

@@ -1,11 +1,30 @@
-"""Automation, off until it is switched on in the pages: a sensor on the raw folders, conditions on the lanes."""
+"""What starts runs: jobs for people; a sensor and conditions, off until they are switched on in the pages."""
 
 import warnings
+from typing import Any
 
 import dagster as dg
 
 from pipeline.wiring.resources import RawResource, observations
 from pipeline.wiring.runs import close_dead
+
+JOBS = {
+    "prepare": (("images", "tiles", "proxies", "normals"), "Raw files to tiles and proxies, for every data set."),
+    "train": (("stage1", "stage2", "members"), "The method and its committee's members, for every data set."),
+    "evaluate": (("detector", "evaluation"), "Detectors and evaluations of every data set, and the report."),
+}
+"""Job → its stages in every lane, and its description."""
+
+
+def jobs(datasets: list[str]) -> list[Any]:
+    """The jobs over all data sets; ``evaluate`` makes the report too."""
+    made = []
+    for name, (stages, description) in JOBS.items():
+        keys = [dg.AssetKey([dataset, stage]) for dataset in datasets for stage in stages]
+        keys += [dg.AssetKey("evaluation_report")] if name == "evaluate" else []
+        made.append(dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys), description=description))
+    return made
+
 
 _DUE = (
     (
@@ -40,22 +59,16 @@ def raw_folders(context: dg.SensorEvaluationContext, raw: RawResource) -> dg.Sen
     """Observe the raw folders that have changed; closes killed runs as well."""
     close_dead(context.instance)
     found = observations(context.instance, raw)
-    if not found:
-        return dg.SkipReason("no raw folder has changed")
-    return dg.SensorResult(asset_events=found)
+    return dg.SensorResult(asset_events=found) if found else dg.SkipReason("no raw folder has changed")
 
 
-def _lanes() -> dg.AutomationConditionSensorDefinition:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # sources in a selection are beta in the locked version
-        everything = dg.AssetSelection.all(include_sources=True)
-    return dg.AutomationConditionSensorDefinition(
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)  # sources in a selection are beta in the locked version
+    _lanes = dg.AutomationConditionSensorDefinition(
         name="lanes",
-        target=everything,
+        target=dg.AssetSelection.all(include_sources=True),
         description="Makes the assets below changed raw data or changed code, and nothing else.",
         default_status=dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=15,
     )
-
-
-SENSORS = [raw_folders, _lanes()]
+SENSORS = [raw_folders, _lanes]

@@ -3,6 +3,9 @@
 Staleness in Dagster looks one step up only: whether an asset below a stale one becomes stale depends on whether the
 content above it changes. So a wave holds the stale assets with no stale asset above them, and what depends on an
 unchanged result stays fresh (early cut-off).
+
+This is the only file that uses Dagster's internal resolver of the stale status, the one behind its web server, which is
+the only public interface to it. `tests/graph/test_staleness.py` fails if it moves.
 """
 
 import time
@@ -12,12 +15,59 @@ from typing import TypeVar
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleCause, StaleStatus
+from dagster._core.definitions.temporal_context import TemporalContext
+from dagster._time import get_current_datetime
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.store.versions import Store
 from pipeline.wiring.resources import DATA_VERSION, RawResource, StoreResource, observe
 from pipeline.wiring.runs import REFRESH, close_dead
-from pipeline.wiring.staleness import Status, statuses
+
+Absent = Callable[[dg.AssetKey, str], str | None]
+"""Asset and the data version Dagster knows → why the store does not hold it, or None if it does."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Status of one asset; `causes` is empty if it is up to date."""
+
+    status: str  # up to date | outdated | missing
+    causes: tuple[str, ...] = ()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.status == "up to date"
+
+
+def statuses(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], absent: Absent
+) -> Mapping[dg.AssetKey, Status]:
+    """Current status of the assets. It is not transitive: what depends on an outdated asset may still be up to date."""
+    graph = definitions.resolve_asset_graph()
+    now = TemporalContext(effective_dt=get_current_datetime(), last_event_id=None)
+    view = AssetGraphView(temporal_context=now, instance=instance, asset_graph=graph)
+    resolver = CachingStaleStatusResolver(instance=instance, asset_graph=graph, loading_context=view)
+
+    def status_of(key: dg.AssetKey) -> Status:
+        status = resolver.get_status(key)
+        if status == StaleStatus.MISSING:
+            return Status("missing", ("never materialized",))
+        if status == StaleStatus.STALE:
+            return Status("outdated", tuple(_text(cause, key) for cause in resolver.get_stale_causes(key)))
+        why = absent(key, resolver.get_current_data_version(key).value)
+        return Status("up to date") if why is None else Status("missing", (why,))
+
+    return {key: status_of(key) for key in keys}
+
+
+def _text(cause: StaleCause, key: dg.AssetKey) -> str:
+    """Dagster's description of a cause, with the dependency it is about."""
+    other = cause.dependency_asset_key
+    return cause.reason if other in (None, key) else f"{cause.reason}: {other.to_user_string()}"
+
 
 Wave = Mapping[dg.AssetKey, Status]
 _Resource = TypeVar("_Resource")
@@ -65,10 +115,7 @@ class Refresh:
     selection: str
 
     def selected(self) -> list[dg.AssetKey]:
-        """Assets of the selection that can be materialized, in topological order.
-
-        Partitioned assets and what depends on them are left out: they have commands of their own.
-        """
+        """Assets in topological order, without partitioned ones and what depends on them, which have commands."""
         graph = self.definitions.resolve_asset_graph()
         chosen = dg.AssetSelection.from_string(self.selection).resolve(graph)
         partitioned = dg.AssetSelection.assets(*(node.key for node in graph.asset_nodes if node.is_partitioned))

@@ -1,25 +1,85 @@
 """The model registry: a detector as an MLflow model that can be served.
 
 The model is ``proxyano-<data set>``. Its alias ``champion`` is the version in use: a new version gets it if the whole
-interval of its evaluation's gain lies above 0, or if there is no champion yet.
+interval of its evaluation's gain on the same test images lies above 0, or if there is no champion yet.
 """
 
+import json
 import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from packaging.requirements import Requirement
 
 import models
 import pipeline
+from models.metrics import Difference, of_resamples, paired_difference
 from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.evaluation.layers import RESAMPLES
+from pipeline.evaluation.records import find
+from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
+from pipeline.evaluation.score_name import COMMITTEE, PRIMARY, ScoreName
 from pipeline.store.versions import Store, Version
-from pipeline.wiring.promotion import Comparison, compare
 from pipeline.wiring.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether the new evaluation is better, and why or why not."""
+
+    better: bool
+    why: str
+
+
+def compare(champion: Version, new: Version) -> Comparison:
+    """Compare what ships by pixel AUROC, or by image AUROC where the data set has no masks.
+
+    The new one is better if the whole 95 % interval of the paired difference lies above 0; without the same test
+    images there is no pair.
+    """
+    if champion.data_version == new.data_version:
+        return Comparison(False, "it has the champion's own evaluation")
+    versions = (champion, new)
+    lanes = [load_evaluation(version.path) for version in versions]
+    columns = [_shipped(lane).column for lane in lanes]
+    values = [_pixel_auroc(lane) for lane in lanes]
+    if values[1] is None:
+        tables = [lane.scores[lane.scores["split"] == "test"].set_index("image_id").sort_index() for lane in lanes]
+        if list(tables[0].index) != list(tables[1].index):
+            return Comparison(False, "the two were not tested on the same images")
+        first, second = (table[column].to_numpy(float) for table, column in zip(tables, columns, strict=True))
+        labels, groups = tables[1]["label"].to_numpy(int), tables[1]["group"].to_numpy()
+        return _verdict("image", paired_difference(labels, first, second, groups, rng=np.random.default_rng(0)))
+    tiles = [{k: v for k, v in lane.about("versions").items() if k.endswith("/tiles")} for lane in lanes]
+    if values[0] is None or tiles[0] != tiles[1]:
+        return Comparison(False, "the two were not tested on the same tiles")
+    drawn = [json.loads((version.path / RESAMPLES).read_text()) for version in versions]  # NaN is stored as null
+    first, second = (np.array(rows[column], float) for rows, column in zip(drawn, columns, strict=True))
+    return _verdict("pixel", of_resamples(values[1] - values[0], first, second))
+
+
+def _pixel_auroc(lane: LaneEvaluation) -> float | None:
+    wanted = {"level": "pixel", "metric": "auroc", "subset": "all", "method": _shipped(lane).method}
+    found = find(lane.records, score=PRIMARY, **wanted)
+    return float(found[0]["value"]) if found else None
+
+
+def _shipped(lane: LaneEvaluation) -> ScoreName:  # the committee, or the method where it stands alone
+    committee = ScoreName.of(COMMITTEE)
+    return committee if committee.column in lane.scores else ScoreName.of(str(lane.about("method")))
+
+
+def _verdict(level: str, found: Difference) -> Comparison:
+    better = bool(found.low > 0)
+    interval = f"{level} AUROC {found.value:+.4f}, 95 % interval [{found.low:+.4f}, {found.high:+.4f}]"
+    return Comparison(better, f"{interval}: {'above' if better else 'not wholly above'} 0")
+
 
 CHAMPION = "champion"
 DETECTOR, EVALUATION = "detector", "evaluation"
@@ -42,24 +102,9 @@ ANSWER = {
 _NOT_SERVED = {"dagster", "dagster-webserver", "distributed", "pooch", "jinja2", "plotly", "imagehash", "typer", "rich"}
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A model version in the registry; ``why`` says why it is the champion or not."""
-
-    name: str
-    number: int
-    champion: bool
-    why: str
-
-
-def model_name(dataset: str) -> str:
-    """Name of a data set's model in the registry."""
-    return f"proxyano-{dataset}"
-
-
-def register(tracker: Tracker, store: Store, detector: Version, evaluation: Version, run_id: str) -> Registered:
-    """Register a detector once, and make it the champion if it is better or the first."""
-    client, name = tracker.client, model_name(detector.asset.partition("/")[0])
+def register(tracker: Tracker, store: Store, detector: Version, evaluation: Version, run_id: str) -> dict[str, Any]:
+    """Register a detector once, and make it the champion if it is better or the first; says which version, and why."""
+    client, name = tracker.client, f"proxyano-{detector.asset.partition('/')[0]}"
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"Anomaly detector of {detector.asset}, for research only.")
     tags = {DETECTOR: detector.data_version, EVALUATION: evaluation.data_version}
@@ -68,12 +113,13 @@ def register(tracker: Tracker, store: Store, detector: Version, evaluation: Vers
     number = int((known or _create(client, name, detector, tags, run_id)).version)
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))  # versions count from 1
     if champion == number:
-        return Registered(name, number, champion=True, why="it is the champion already")
-    found = _judged(store, versions[champion] if champion else None, evaluation)
-    if found.better:
-        client.set_registered_model_alias(name, CHAMPION, str(number))
-    client.set_model_version_tag(name, str(number), "promotion", found.why[:4000])
-    return Registered(name, number, found.better, found.why)
+        found = Comparison(True, "it is the champion already")
+    else:
+        found = _judged(store, versions[champion] if champion else None, evaluation)
+        client.set_model_version_tag(name, str(number), "promotion", found.why[:4000])
+        if found.better:
+            client.set_registered_model_alias(name, CHAMPION, str(number))
+    return {"model": name, "model_version": number, "champion": found.better, "promotion": found.why}
 
 
 def _judged(store: Store, champion: ModelVersion | None, evaluation: Version) -> Comparison:
@@ -98,32 +144,24 @@ def _create(client: MlflowClient, name: str, detector: Version, tags: dict[str, 
 
 def save(path: Path, detector: Version) -> None:
     """The detector as an MLflow model folder: code, weights, signature, locked requirements."""
+    wanted = [Requirement(text) for text in requires("proxyano") or () if "extra ==" not in text]
+    names = sorted({each.name for each in wanted} - _NOT_SERVED)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow warns about its own classes; imported here because it takes seconds
-        from mlflow.models import ModelSignature
+        warnings.simplefilter("ignore")  # about MLflow's own classes, and type annotations that a model cannot carry
+        from mlflow.models import ModelSignature  # takes seconds
         from mlflow.pyfunc import save_model
         from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("binary", "image")]),
-        outputs=Schema([ColSpec(kind, column) for column, kind in ANSWER.items()]),
-        params=ParamSchema([ParamSpec("false_alarm_rate", "double", 0.05), ParamSpec("method", "string", "")]),
-    )
-    code = [str(Path(str(package.__file__)).parent) for package in (pipeline, models)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about type annotations, which a model from code cannot carry
+
         save_model(
             path=str(path),
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"detector": str(detector.path)},
-            code_paths=code,
-            signature=signature,
-            pip_requirements=locked(),
+            code_paths=[str(Path(str(package.__file__)).parent) for package in (pipeline, models)],
+            signature=ModelSignature(
+                inputs=Schema([ColSpec("binary", "image")]),
+                outputs=Schema([ColSpec(kind, column) for column, kind in ANSWER.items()]),
+                params=ParamSchema([ParamSpec("false_alarm_rate", "double", 0.05), ParamSpec("method", "string", "")]),
+            ),
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in names],  # as installed
             metadata={"dataset": detector.asset.partition("/")[0], "detector": detector.data_version},
         )
-
-
-def locked() -> list[str]:
-    """Requirements of the served model, at the installed versions."""
-    wanted = [Requirement(text) for text in requires("proxyano") or () if "extra ==" not in text]
-    names = sorted({each.name for each in wanted} - _NOT_SERVED)
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]

@@ -1,4 +1,4 @@
-"""Dagster resources: raw folders, the store, the run tracker, the folder of reports."""
+"""Dagster resources: raw folders, the store and its IO manager, the run tracker, the folder of reports."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +10,39 @@ from pipeline.data.datasets import DATASETS
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.data.sample.files import write_sample
 from pipeline.data.user_datasets.dataset import Own, link
-from pipeline.errors import DatasetUnusable
-from pipeline.store.versions import Store
-from pipeline.wiring.io_manager import VersionIOManager
-from pipeline.wiring.runs import claim
+from pipeline.errors import DatasetUnusable, NeverMaterialized
+from pipeline.store.versions import Store, Version
+from pipeline.wiring.runs import claim, one_sentence
 from pipeline.wiring.settings import Settings
 from pipeline.wiring.tracking import Tracker
 
-DATA_VERSION = "dagster/data_version"
-"""Dagster's tag for the data version of an event."""
+
+class VersionIOManager(dg.ConfigurableIOManager):
+    """Outputs and inputs are ``Version`` objects; the arrays themselves stay in the store."""
+
+    root: str
+
+    def handle_output(self, context: dg.OutputContext, obj: Version) -> None:
+        """Make the published version the current one."""
+        expected = _stored(context)
+        if obj.asset != expected:
+            raise dg.DagsterInvariantViolationError(f"{expected} handed over a version of {obj.asset}")
+        Store(Path(self.root)).point(obj)
+
+    def load_input(self, context: dg.InputContext) -> Version:
+        """The current version of the upstream asset; if there is none, one sentence says what to run."""
+        try:
+            return Store(Path(self.root)).current(_stored(context))
+        except NeverMaterialized as error:
+            raise one_sentence(str(error)) from None
+
+
+def _stored(context: dg.OutputContext | dg.InputContext) -> str:
+    asset = context.asset_key.to_user_string()
+    return f"{asset}/{context.asset_partition_key}" if context.has_asset_partitions else asset
+
+
+DATA_VERSION = "dagster/data_version"  # Dagster's tag for the data version of an event
 
 
 class RawResource(dg.ConfigurableResource):

@@ -18,7 +18,7 @@ from pipeline.data.decode import Frame, read_frames
 from pipeline.detectors.folder.output import UNUSABLE
 from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 from pipeline.detectors.frozen.detector import Detector
-from pipeline.detectors.frozen.freeze import read_detector
+from pipeline.detectors.frozen.files import read_detector
 from pipeline.errors import ConfigError, UnusableImage
 
 

@@ -21,13 +21,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, 
 
 from models.arithmetic import machine
 from pipeline.store.versions import RawInput, Version
-from pipeline.wiring.commit import git_commit
+from pipeline.wiring.runs import git_commit
 from pipeline.wiring.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 SQLITE = "sqlite:///"
-INPUT_TAG = "input."
-"""Prefix of the tag ``input.<asset>``: the data version that a run read."""
+INPUT_TAG = "input."  # prefix of the tag ``input.<asset>``: the data version that a run read
 Made = tuple[str, str]
 """Asset and data version."""
 _LONGEST = 6000  # characters of a parameter's value, MLflow's limit

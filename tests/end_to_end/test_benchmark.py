@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from assets import benchmark
-from assets.benchmark import due
-from assets.lane import BENCHMARK as STAGES
+from assets.benchmark import Due, due, make
+from assets.stage import BENCHMARK as STAGES
 from models.methods import METHODS
 from pipeline.definitions import build, lanes_of
 from pipeline.evaluation.records import RECORD_KEYS
@@ -22,7 +22,6 @@ from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.lineage import closure, named
 from pipeline.store.versions import Store
-from pipeline.wiring.benchmark import Due, make
 from pipeline.wiring.settings import Settings
 
 RAN = ("auto_encoder", "pix2pix", "cycle_gan")

@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 from models.metrics import label_free_threshold
 from pipeline.cli import app
 from pipeline.data.decode import read_frames
-from pipeline.detectors.frozen.freeze import ARRAYS, DESCRIPTION, read_detector
+from pipeline.detectors.frozen.files import ARRAYS, DESCRIPTION, read_detector
 from pipeline.errors import ConfigError, StoreCorrupt
 from pipeline.evaluation.saved import load_evaluation
-from pipeline.wiring.registry import CHAMPION, model_name
+from pipeline.wiring.registry import CHAMPION
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LANES = ("brain_mri", "oct", "idrid")
@@ -164,7 +164,7 @@ def test_a_wrong_call_gets_one_sentence_and_exit_code_2(undisturbed, tmp_path, m
 
 def test_every_detector_is_registered_and_the_first_one_is_champion(undisturbed):
     for name in LANES:
-        version = undisturbed.mlflow.get_model_version_by_alias(model_name(name), CHAMPION)
+        version = undisturbed.mlflow.get_model_version_by_alias(f"proxyano-{name}", CHAMPION)
         assert str(version.version) == "1"
         assert version.tags["detector"] == undisturbed.store.current(f"{name}/detector").data_version
         assert version.tags["promotion"] == "there was no champion"
@@ -178,7 +178,7 @@ def test_the_served_model_answers_what_the_command_says(undisturbed, detector, t
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{model_name('oct')}@champion"]
+    line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/proxyano-oct@champion"]
     line += ["--env-manager", "local", "--port", str(port), "--host", "127.0.0.1", "--workers", "1"]
     environment = undisturbed.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{undisturbed.root / 'mlflow.db'}"}
     log = undisturbed.root / "served.txt"

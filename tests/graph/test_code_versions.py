@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.lane import LaneAssets
+from assets.stage import LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.definitions import build
 from pipeline.experiments.lane import STEPS, Lane

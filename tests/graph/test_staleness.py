@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from pipeline.wiring.staleness import statuses
+from pipeline.wiring.refresh import statuses
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of observable sources
 SOURCE, FIRST, SECOND = dg.AssetKey("source"), dg.AssetKey("first"), dg.AssetKey("second")

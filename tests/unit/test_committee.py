@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from pipeline.detectors.committee import committee_score, fused_map
+from pipeline.detectors.standardise import committee_score, fused_map
 
 
 def test_scores_are_summed_in_units_of_the_sd_of_validation_normals():

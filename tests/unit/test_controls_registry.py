@@ -11,7 +11,7 @@ from models.scoring import ScoreConfig
 from pipeline.detectors.contract import PixelMaps
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
 from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.normal_residuals import NormalResiduals
+from pipeline.detectors.neighbour import NormalResiduals
 from pipeline.detectors.standardise import Standardiser
 from pipeline.errors import ConfigError
 from pipeline.forms.form import NO_DATA, SCORED

@@ -17,10 +17,9 @@ from pipeline.detectors.contract import CanvasDetector, joined
 from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
 from pipeline.detectors.controls.pixel_features import FeatureConfig
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
-from pipeline.detectors.frozen.freeze import _read, _write
+from pipeline.detectors.frozen.files import arrays_of, read_scorer, write_scorer
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer
-from pipeline.detectors.state import arrays_of
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
 from pipeline.store.versions import Version
@@ -114,8 +113,8 @@ def test_parts_are_finite_and_not_negative_on_any_image(name, fitted, tiles):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - RAW))
 def test_what_is_saved_scores_as_what_was_fitted(name, fitted, tiles, tmp_path):
     scorer, _ = CanvasScorer.fit(fitted(name), tiles)
-    entry = _write(tmp_path / "saved", scorer) | ({} if name in NETWORKS else {"control": name})
-    read = _read(tmp_path / "saved", "head", entry, "cpu")
+    entry = write_scorer(tmp_path / "saved", scorer) | ({} if name in NETWORKS else {"control": name})
+    read = read_scorer(tmp_path / "saved", "head", entry, "cpu")
     images = shown(tiles, 13, 14, 15, 16)
     before, after = scorer.score(images), read.score(images)
     assert_array_equal(np.stack(after.maps), np.stack(before.maps))

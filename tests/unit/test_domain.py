@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.detectors.frozen.domain import LIMIT, coloured, fit_domain, texture
+from pipeline.detectors.frozen.calibration import LIMIT, coloured, fit_domain, texture
 from pipeline.forms.form import NO_DATA, SCORED
 
 SCORED_EVERYWHERE = np.full((256, 256), SCORED, np.uint8)

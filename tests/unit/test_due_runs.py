@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from assets.benchmark import due
-from assets.lane import ABLATIONS, BENCHMARK, LaneAssets
+from assets.stage import ABLATIONS, BENCHMARK, LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Provenance, Store, Version, fingerprint

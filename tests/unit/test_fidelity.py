@@ -10,13 +10,26 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.images import stitched
-from pipeline.evaluation import repair
-from pipeline.evaluation.fidelity import image_rows, r_squared
-from pipeline.evaluation.memory_use import perplexity
+from pipeline.evaluation import fidelity
+from pipeline.evaluation.fidelity import (
+    PATCH,
+    covered,
+    image_rows,
+    patched_tiles,
+    r_squared,
+    repair_rows,
+    repaired_share,
+)
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig, with_lesions
-from pipeline.evaluation.reconstruction import defined_mean, mean_figures, pixel_sums, pooled_r_squared, subsets
+from pipeline.evaluation.reconstruction import (
+    defined_mean,
+    mean_figures,
+    perplexity,
+    pixel_sums,
+    pooled_r_squared,
+    subsets,
+)
 from pipeline.evaluation.records import RecordContext
-from pipeline.evaluation.repair import PATCH, covered, patched_tiles, repair_rows, repaired_share
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.tiles.loading import TileSet
 
@@ -43,13 +56,13 @@ def tile_set(count, side, *, grid=1, split="val", proxies=False, seed=0):
 class Stub:
     """A network whose reconstruction is a function of the image; its proxy is half of the image."""
 
-    canvas = "whole"
+    canvas, neutral = "whole", 0
     method = SimpleNamespace(needs_proxy=False)
 
     def __init__(self, size, rebuild):
         self.size, self.rebuild = size, rebuild
 
-    def predict(self, held):
+    def maps(self, held):
         images = stitched(held, self.canvas)
         made = np.stack([self.rebuild(image) for image in images.gray]).astype(np.float32)
         residual = images.gray - made
@@ -188,8 +201,7 @@ def test_a_mask_keeps_a_cell_however_small_it_is(cells, count):
 def test_every_alteration_is_measured(monkeypatch, rebuilt, least, most):
     full = tile_set(4, TILE)
     full.pixels[:] = np.array([100, 110, 120, 130], np.uint8)[:, None, None, None]
-    monkeypatch.setattr(repair, "load_tiles", lambda *args, **more: full)
-    monkeypatch.setattr(repair, "read_neutral", lambda path: 0)
+    monkeypatch.setattr(fidelity, "load_tiles", lambda *args, **more: full)
     # normals are constant: a network that repairs gives back the median, another what it sees
     ways = {
         "normal": lambda image: np.full_like(image, np.median(image)) + 0.004,

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from pipeline.store.versions import Store, Version
-from pipeline.wiring.io_manager import VersionIOManager
+from pipeline.wiring.resources import VersionIOManager
 
 
 @pytest.fixture(autouse=True)

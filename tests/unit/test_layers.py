@@ -9,8 +9,8 @@ import zarr
 from PIL import Image
 
 from pipeline.detectors.standardise import HEAT_RANGE
-from pipeline.evaluation.pictures.layers import LAYERS, SAMPLED, THUMB, picture_table
-from pipeline.evaluation.pictures.shown import CanvasPictures, Shown
+from pipeline.evaluation.layers import LAYERS, SAMPLED, THUMB, picture_table
+from pipeline.evaluation.pictures import Shown
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.forms.form import SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
@@ -65,7 +65,7 @@ def pictures(table, levels, tiles):
         name: Shown(plane, plane / 2, plane / 4, heat, mask if name == "i23" else None)
         for name, plane in planes.items()
     }
-    return picture_table([CanvasPictures("head", shown)], table[1:], SCORE, 3, tiles, (SIDE, SIDE))
+    return picture_table({"head": shown}, table[1:], SCORE, 3, tiles, (SIDE, SIDE))
 
 
 def opened(pictures, image_id, layer):

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from models.methods import METHODS, build
-from pipeline.detectors.network import Prediction, predict_tiles
+from models.scoring import ScoreConfig
+from pipeline.detectors.network import NetworkDetector, NetworkMaps
 from pipeline.forms.form import NO_DATA, SCORED, TILE
-from pipeline.tiles.loading import TileSet, at_size
+from pipeline.tiles.loading import TileSet
 
 SIZE = (32, 32)
 
@@ -30,10 +31,11 @@ def full() -> TileSet:
     )
 
 
-def predicted(name: str, full: TileSet, *, fine: bool, flip_average: bool = False) -> Prediction:
-    method = build(name, METHODS[name].config_type(), seed=0)
-    small = at_size(full, SIZE, 128)
-    return predict_tiles(method, small, canvas="field", full=full if fine else None, flip_average=flip_average)
+def predicted(name: str, full: TileSet, *, fine: bool, flip_average: bool = False) -> NetworkMaps:
+    method, score = build(name, METHODS[name].config_type(), seed=0), ScoreConfig(fine=fine)
+    return NetworkDetector(
+        canvas="field", size=SIZE, score=score, neutral=128, method=method, flip_average=flip_average
+    ).maps(full)
 
 
 @pytest.mark.parametrize("flip_average", [False, True])

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from models.scoring import ScoreConfig
 from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.normal_residuals import NormalResiduals
+from pipeline.detectors.neighbour import NormalResiduals
 from pipeline.forms.form import SCORED
 
 SIDE = 64

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from models.metrics import auroc
 from models.pixel_curve import PixelCurve
 from models.scoring import ScoreConfig
-from pipeline.detectors.controls.similar_mean import RANKED_AT, SimilarMean
+from pipeline.detectors.controls.nearest import RANKED_AT, SimilarMean
 from pipeline.detectors.images import CanvasImages
 from pipeline.errors import ConfigError
 from pipeline.evaluation.evaluate import EvaluationConfig

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.pictures.gallery import RESAMPLES
+from pipeline.evaluation.layers import RESAMPLES
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import write_evaluation
 from pipeline.store.versions import Version
-from pipeline.wiring.promotion import compare
+from pipeline.wiring.registry import compare
 
 COUNT = 300
 LABELS = np.arange(COUNT) % 2

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.detectors.controls.shortcuts import SHORTCUTS, high_frequency, shortcut_table
+from pipeline.evaluation.shortcuts import SHORTCUTS, high_frequency, shortcut_table
 from pipeline.forms.form import NO_DATA, SCORED, SEEN
 
 SIDE = 64

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, standardise_one
-from pipeline.detectors.similar import SimilarNormals, ranking
+from pipeline.detectors.neighbour import ranking
+from pipeline.detectors.standardise import SimilarNormals
 from pipeline.errors import ConfigError
 
 H, W, COUNT = 10, 12, 80

@@ -11,13 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from models.scoring import ScoreConfig, fit_statistics, parts, standardise_one, worst_mean, z_score
 from pipeline.detectors.contract import PixelMaps
-from pipeline.detectors.images import CanvasImages, canvas_images, enlarge
-from pipeline.detectors.similar import SimilarNormals
-from pipeline.detectors.standardise import Standardiser
+from pipeline.detectors.images import CanvasImages, enlarge, stitched
+from pipeline.detectors.standardise import SimilarNormals, Standardiser
 from pipeline.errors import DatasetUnusable
 from pipeline.forms.form import NO_DATA, SCORED, SEEN, TILE
 from pipeline.store.shards import create
 from pipeline.store.versions import Version
+from pipeline.tiles.loading import load_tiles
 
 SPLITS = ["val", "val", "val", "holdout", "test", "test"]
 CONFIG = ScoreConfig(signed=True, sigma=0.7, worst=0.1, floor=0.1)
@@ -48,7 +48,7 @@ class Result:
     """All images standardised by the validation normals among them."""
 
     def __init__(self, images, residual, config=CONFIG, *, keep=True):
-        rows = images.rows("val")
+        rows = np.flatnonzero(images.images["split"] == "val")
         normals = CanvasImages(
             images.images.iloc[rows].reset_index(drop=True), images.pixels[rows], None, images.validity[rows]
         )
@@ -141,13 +141,12 @@ def test_canvases_are_stitched_and_offsets_scaled(tmp_path):
     group["validity"][:] = SCORED
     index.to_parquet(tmp_path / "index.parquet")
     tiles = Version(asset="eyes/tiles", path=tmp_path, data_version="0" * 16, meta={})
-    found = canvas_images(tiles, None, canvas="field", splits=["val", "test"], size=(64, 32))
+    found = stitched(load_tiles(tiles, None, canvas="field", splits=["val", "test"], size=(64, 32)), "field")
     assert list(found.images["image_id"]) == ["id0", "id1"]
     assert found.pixels.shape == (2, 1, 128, 64)
     corners = [[found.pixels[i, 0, r, c] * 255 for r in (0, -1) for c in (0, -1)] for i in (0, 1)]
     assert_allclose(corners, [[0, 20, 40, 60], [80, 100, 120, 140]], atol=1e-3)
     assert found.offset(0) == (4.0, -1.0)
-    assert found.rows("test").tolist() == [1]
 
 
 def test_enlarge_is_bilinear_and_leaves_equal_sizes_alone():

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from pipeline.store.versions import Version
-from pipeline.wiring.commit import git_commit
+from pipeline.wiring.runs import git_commit
 from pipeline.wiring.tracking import Origin, Tracker
 
 pytestmark = pytest.mark.slow

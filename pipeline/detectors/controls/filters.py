@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from models.scoring import Array
-from pipeline.detectors.controls.base import ControlDetector
+from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.images import CanvasImages, enlarge, lead, stitched
 from pipeline.errors import ConfigError
 from pipeline.tiles.loading import TileSet, at_size
@@ -70,9 +70,9 @@ class Value(ControlDetector):
 
     raw = True
 
-    def parts_of(self, images: CanvasImages, steady: Array) -> Array:
+    def parts_of(self, images: CanvasImages, residual: Array) -> Array:
         """The values are one part."""
-        return steady[:, None]
+        return residual[:, None]
 
 
 class Brightness(Value):

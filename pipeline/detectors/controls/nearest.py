@@ -1,22 +1,33 @@
-"""Nearest training normals as controls that no learned method may lose to."""
+"""Controls that compare with training normals, and that no learned method may lose to."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.scoring import Array
-from pipeline.detectors.controls.base import ControlDetector
+from models.scoring import Array, Mask
+from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.neighbour import NeighbourConfig, patch_neighbour_map
-from pipeline.detectors.similar import Masks, ranking, with_mirrors
+from pipeline.detectors.neighbour import (
+    NeighbourConfig,
+    area_means,
+    covered,
+    patch_neighbour_map,
+    ranking,
+    with_mirrors,
+)
+from pipeline.errors import ConfigError
+
+NEIGHBOURS = 12  # training normals that ``SimilarMean`` averages
+RANKED_AT = 128  # px of the longer side at which it ranks normals; larger canvases are sampled down to bound memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Bank(ControlDetector):
     gray: Array  # (n, H, W) of training normals
-    seen: Masks
+    seen: Mask
 
     needs_normals = copies_normals = True
 
@@ -47,3 +58,51 @@ class PatchNeighbour(_Bank):
         """Smallest local mean absolute difference (n, H, W)."""
         config = NeighbourConfig(**self.options)
         return patch_neighbour_map(self.gray, images.gray, self.seen, images.scored, config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarMean(_Bank):
+    """The mean of the nearest training normals: a reconstruction that needs no network.
+
+    Nearest by squared distance inside the scored area, normals of an image's own group left out. The difference is 0
+    where none of the nearest was imaged. Option: ``count``.
+    """
+
+    groups: NDArray[np.int64]  # (n,) of the training normals
+
+    rebuilds = True
+
+    @classmethod
+    def fitted(cls, train: CanvasImages | None, **common: Any) -> Self:
+        """Keep the training normals and their groups."""
+        assert train is not None, "similar mean needs training normals"
+        return super().fitted(train, groups=train.groups, **common)
+
+    @cached_property
+    def _bank(self) -> Array:
+        factor = max(1.0, max(self.gray.shape[1:]) / RANKED_AT)
+        height, width = (max(1, round(side / factor)) for side in self.gray.shape[1:])
+        return area_means(self.gray, (height, width))
+
+    def difference(self, images: CanvasImages) -> Array:
+        """``ConfigError`` if every normal is of an image's group or the sizes differ."""
+        if self.gray.shape[1:] != images.gray.shape[1:]:
+            raise ConfigError(f"similar mean: expected normals of {images.gray.shape[1:]} px, got {self.gray.shape}")
+        shape, residual = self._bank.shape[1:], np.empty(images.gray.shape, np.float32)
+        query, asked = area_means(images.gray, shape), covered(images.scored, shape)
+        for row, group in enumerate(images.groups):
+            others = np.flatnonzero(self.groups != group)
+            if not len(others):
+                name = images.images["group"].iloc[row]
+                raise ConfigError(f"similar mean: no training normal of another group than {name!r}")
+            nearest = ranking(self._bank[others], query[row], asked[row], self.options.get("count", NEIGHBOURS))
+            residual[row] = images.gray[row] - self._mean(others[nearest], images.gray[row])
+        return residual
+
+    def _mean(self, rows: NDArray[np.int64], otherwise: Array) -> Array:
+        """Mean (H, W) over the normals that show a pixel; ``otherwise`` where none does."""
+        total, seen = np.zeros(otherwise.shape, np.float32), np.zeros(otherwise.shape, np.float32)
+        for row in rows:
+            total += np.where(self.seen[row], self.gray[row], 0)
+            seen += self.seen[row]
+        return np.where(seen > 0, total / np.maximum(seen, 1), otherwise).astype(np.float32)

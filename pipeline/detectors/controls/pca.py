@@ -1,7 +1,4 @@
-"""The linear control: what principal components of normal canvases cannot rebuild.
-
-A learned method that does not beat this has no result. Legend: n, m images of H x W canvas pixels.
-"""
+"""The linear control: what principal components of normal canvases cannot rebuild. No method may lose to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from models.scoring import Array
-from pipeline.detectors.controls.base import ControlDetector
+from models.scoring import Array, Mask
+from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.similar import Masks, with_mirrors
+from pipeline.detectors.neighbour import with_mirrors
 from pipeline.errors import ConfigError
 
 EXACT_SHARE = 0.15  # above this share of all components, an exact decomposition is faster
@@ -46,7 +43,7 @@ class Pca(ControlDetector):
             raise ConfigError(f"PCA: expected images of {self.mean.shape} px, got {images.gray.shape[1:]}")
         return np.stack([self._one(gray, seen) for gray, seen in zip(images.gray, images.seen, strict=True)])
 
-    def _one(self, gray: Array, seen: Masks) -> Array:
+    def _one(self, gray: Array, seen: Mask) -> Array:
         """One image at a time: rows of a matrix product may differ with their number."""
         asked = np.where(seen, gray - self.mean, 0).ravel().astype(np.float32)
         rebuilt = (self.directions @ asked - self.directions @ self.centre) @ self.directions + self.centre
@@ -73,7 +70,7 @@ def _fit(
     return mean, np.ascontiguousarray(model.mean_, np.float32), np.ascontiguousarray(model.components_, np.float32)
 
 
-def augmented(images: Array, masks: Masks, *, mirrored: bool, shifts: Sequence[int]) -> tuple[Array, Masks]:
+def augmented(images: Array, masks: Mask, *, mirrored: bool, shifts: Sequence[int]) -> tuple[Array, Mask]:
     """Images and masks with mirrored and column-shifted copies; columns that a shift uncovers are invalid."""
     images, masks = with_mirrors(images, mirrored), with_mirrors(masks, mirrored)
     width = images.shape[2]
@@ -86,7 +83,7 @@ def augmented(images: Array, masks: Masks, *, mirrored: bool, shifts: Sequence[i
     )
 
 
-def valid_mean(images: Array, masks: Masks) -> Array:
+def valid_mean(images: Array, masks: Mask) -> Array:
     """Mean image (H, W) over valid pixels; where no image is valid, the mean of all valid pixels."""
     count = masks.sum(axis=0)
     total = np.where(masks, images, 0).sum(axis=0, dtype=np.float64)

@@ -17,12 +17,12 @@ from pydantic import TypeAdapter
 from scipy import ndimage
 
 from models.pixel_network import PixelNetwork
-from models.scoring import Array, NormalStatistics, ScoreConfig, fit_statistics
+from models.scoring import Array, Mask, NormalStatistics, Offset, ScoreConfig, fit_statistics
 from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
-from pipeline.detectors.controls.base import ControlDetector
+from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.controls.pixel_features import FeatureConfig, blob_maps, features
 from pipeline.detectors.images import CanvasImages
-from pipeline.detectors.similar import Masks, ranking
+from pipeline.detectors.neighbour import ranking
 from pipeline.errors import ConfigError
 from pipeline.forms.fundus import flattened
 
@@ -47,17 +47,10 @@ class ClassifierConfig:
 STEADY = ScoreConfig(mirrored=False, smooth=16.0, rare=0.15)
 """Statistics of line-blob maps are smoothed, because normals are few and eyes fill the canvas differently."""
 
-LEAST_ODDS = -6.0
-"""Log-odds that become 0, the smallest value of a part."""
-
-UNSEEN = -20.0
-"""Log-odds where nothing was imaged."""
-
-FAR = 12.0
-"""Log-odds beyond which a pixel's chance to be drawn no longer changes."""
-
-CANDIDATES = 20_000
-"""Pixels of a copy that are searched for hard ones."""
+LEAST_ODDS = -6.0  # log-odds that become 0, the smallest value of a part
+UNSEEN = -20.0  # log-odds where nothing was imaged
+FAR = 12.0  # log-odds beyond which a pixel's chance to be drawn no longer changes
+CANDIDATES = 20_000  # pixels of a copy that are searched for hard ones
 
 
 @dataclass(frozen=True)
@@ -65,9 +58,8 @@ class Reference:
     """What the features of an image are compared with: training normals."""
 
     gray: Array  # (n, H, W); none without the feature that needs them
-    seen: Masks
+    seen: Mask
     groups: NDArray[np.int64]
-    config: FeatureConfig
     usual: NormalStatistics | None = None  # of the line-blob maps of the training normals
 
     @classmethod
@@ -79,15 +71,15 @@ class Reference:
             found = (blob_maps(gray, seen) for gray, seen in zip(train.gray, train.seen, strict=True))
             offsets = (np.array(train.offset(row)) for row in range(len(train.gray)))
             usual = fit_statistics(found, train.scored, offsets, STEADY)
-        return cls(train.gray[kept], train.seen[kept], train.groups[kept], config, usual)
+        return cls(train.gray[kept], train.seen[kept], train.groups[kept], usual)
 
-    def features(self, image: Array, seen: Masks, group: int, offset: tuple[float, float]) -> Array:
+    def features(self, config: FeatureConfig, image: Array, seen: Mask, group: int, offset: Offset) -> Array:
         """Features (F, H, W) of an image (H, W), compared with normals of other groups."""
         similar = np.zeros(0, int)
-        if self.config.neighbours:
+        if config.neighbours:
             others = np.flatnonzero(self.groups != group)
-            similar = others[ranking(self.gray[others], image, seen, self.config.neighbours)]
-        return features(image, seen, self.gray[similar], self.seen[similar], self.config, offset, self.usual)
+            similar = others[ranking(self.gray[others], image, seen, config.neighbours)]
+        return features(image, seen, self.gray[similar], self.seen[similar], config, offset, self.usual)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +107,6 @@ class PixelClassifier(ControlDetector):
         config = options.get("config", ClassifierConfig())
         return {"config": TypeAdapter(ClassifierConfig).validate_python(config)}
 
-    @classmethod
-    def nested(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The reference's configuration."""
-        return {"config": options["config"].features}
-
     def holds_copies(self) -> bool:
         """Only if images are compared with similar normals."""
         return len(self.reference.gray) > 0
@@ -127,17 +114,18 @@ class PixelClassifier(ControlDetector):
     def difference(self, images: CanvasImages) -> Array:
         """Log-odds (n, H, W), smoothed, above ``LEAST_ODDS``."""
         found, sigma = np.empty(images.gray.shape, np.float32), self.score.sigma
+        config: FeatureConfig = self.options.get("config", ClassifierConfig()).features
         for row, (gray, seen, group) in enumerate(zip(images.gray, images.seen, images.groups, strict=True)):
             odds = np.full(seen.shape, UNSEEN, np.float32)
-            values = self.reference.features(gray, seen, int(group), images.offset(row))
+            values = self.reference.features(config, gray, seen, int(group), images.offset(row))
             odds[seen] = self.network.log_odds(values[:, seen].T)
             smoothed = ndimage.gaussian_filter(odds, sigma) if sigma > 0 else odds
             found[row] = np.maximum(smoothed - LEAST_ODDS, 0)
         return found
 
-    def parts_of(self, images: CanvasImages, steady: Array) -> Array:
+    def parts_of(self, images: CanvasImages, residual: Array) -> Array:
         """The log-odds are one part."""
-        return steady[:, None]
+        return residual[:, None]
 
 
 def _samples(
@@ -156,7 +144,7 @@ def _samples(
             if config.flatten:
                 image = flattened(image, train.validity[row])
             image = np.rint(image * 255).astype(np.float32) / np.float32(255)  # as tiles are stored
-            found = reference.features(image[0], seen, int(train.groups[row]), train.offset(row))
+            found = reference.features(config.features, image[0], seen, int(train.groups[row]), train.offset(row))
             found = found.reshape(-1, mask.size)
             chosen = _chosen(found, mask, scored, config.pixels // 3, rng, first)
             values.append(found[:, chosen].T)
@@ -165,7 +153,7 @@ def _samples(
 
 
 def _chosen(
-    found: Array, mask: Masks, scored: Masks, third: int, rng: np.random.Generator, first: PixelNetwork | None
+    found: Array, mask: Mask, scored: Mask, third: int, rng: np.random.Generator, first: PixelNetwork | None
 ) -> NDArray[np.intp]:
     """Draw pixels of one copy: ``third`` altered, as many unaltered, as many that look altered to the first network.
 

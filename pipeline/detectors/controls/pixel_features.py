@@ -1,7 +1,4 @@
-"""Features of a pixel for the pixel classifier: intensities, curvatures, and differences from similar normals.
-
-Legend: F features, H, W canvas px, k similar normals. Nothing here is learned.
-"""
+"""Features of a pixel for the pixel classifier. Legend: F features, H, W canvas px, k similar normals."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,13 +8,11 @@ import numpy as np
 from scipy import ndimage
 
 from models.line_blob import NEUTRAL, line_blob_maps
-from models.scoring import Array, NormalStatistics, shifted
+from models.scoring import Array, Mask, NormalStatistics, shifted
 from pipeline.detectors.neighbour import NeighbourConfig, local_distance
-from pipeline.detectors.similar import Masks
 from pipeline.errors import ConfigError
 
-LENGTHS = (17, 33, 34, 66, 132)
-"""Lengths of the lines of the line-blob features, px of the canvas."""
+LENGTHS = (17, 33, 34, 66, 132)  # lengths of the lines of the line-blob features, px of the canvas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +34,9 @@ class FeatureConfig:
 
 def features(
     image: Array,
-    seen: Masks,
+    seen: Mask,
     normals: Array,
-    known: Masks,
+    known: Mask,
     config: FeatureConfig,
     offset: tuple[float, float],
     usual: NormalStatistics | None,
@@ -81,14 +76,14 @@ def features(
     return np.stack(found).astype(np.float32)
 
 
-def blob_maps(image: Array, seen: Masks) -> Array:
+def blob_maps(image: Array, seen: Mask) -> Array:
     """Line-blob maps of one image and the bright and dark part of the image itself (P, H, W), smoothed a little."""
     residual = np.where(seen, image - NEUTRAL, 0).astype(np.float32)
     found = [*line_blob_maps(residual, seen, LENGTHS), np.maximum(residual, 0), np.maximum(-residual, 0)]
     return np.stack([_gaussian(each, 1) for each in found])
 
 
-def _beside_normals(image: Array, seen: Masks, normals: Array, known: Masks) -> list[Array]:
+def _beside_normals(image: Array, seen: Mask, normals: Array, known: Mask) -> list[Array]:
     """Local distance to the nearest of the similar normals, and the signed difference from their mean, smoothed."""
     near = local_distance(normals, known, image, seen, NeighbourConfig(neighbours=len(normals)))
     count = known.sum(axis=0)

@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.scoring import ScoreConfig
-from pipeline.detectors.controls.base import ControlDetector
+from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.controls.filters import Brightness, Centre, Darkness, Median, Neutral, Slic
-from pipeline.detectors.controls.nearest import Nearest, PatchNeighbour
+from pipeline.detectors.controls.nearest import Nearest, PatchNeighbour, SimilarMean
 from pipeline.detectors.controls.pca import Pca
 from pipeline.detectors.controls.pixel_classifier import PixelClassifier
-from pipeline.detectors.controls.similar_mean import SimilarMean
-from pipeline.detectors.images import canvas_images
+from pipeline.detectors.images import stitched
 from pipeline.errors import ConfigError
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import read_neutral
+from pipeline.tiles.loading import load_tiles, read_neutral
 
 CONTROLS: Mapping[str, type[ControlDetector]] = {
     "pca": Pca,
@@ -68,5 +67,6 @@ class Control:
         train = None
         if self.kind.needs_normals or self.score.beside:
             true = proxies if self.kind.needs_proxies else None
-            train = canvas_images(tiles, true, canvas=self.canvas, splits=("train",), size=self.size)
+            held = load_tiles(tiles, true, splits=("train",), canvas=self.canvas, size=self.size)
+            train = stitched(held, self.canvas)
         return self.kind.fit(train, **self.common(read_neutral(tiles.path)))

@@ -13,18 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.scoring import Array
-from pipeline.detectors.committee import COMMITTEE, Member, committee_score, fused_map, normal_scores
-from pipeline.detectors.frozen.calibration import Calibration, in_words
-from pipeline.detectors.frozen.domain import LIMIT, Domain, coloured, textures
+from pipeline.detectors.frozen.calibration import LIMIT, Calibration, Domain, coloured, in_words, textures
 from pipeline.detectors.frozen.heat import Region, overlay, paint, regions
 from pipeline.detectors.images import stitched
+from pipeline.detectors.standardise import COMMITTEE, Member, committee_score, fused_map
 from pipeline.errors import ConfigError
 from pipeline.forms import FORMS, GRAY_FORMS
 from pipeline.forms.form import NO_DATA, Form, SlotTile, slots
 from pipeline.tiles.loading import TileSet
 
-LONGEST = 1024
-"""Longest side, px, of overlays and of the heat map that is searched for regions."""
+LONGEST = 1024  # longest side, px, of overlays and of the heat map that is searched for regions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +56,6 @@ class ScoredImage:
     def _heat(self) -> Array:
         return self.heat_map(LONGEST)
 
-    def _threshold(self, rate: float | None) -> float:
-        return self.peaks.threshold(self.peaks.usable_rate(rate))
-
     def decision(self, rate: float | None = None) -> str:
         """``abnormal`` or ``normal`` at that false-alarm rate, or ``out of domain``."""
         rate = self.peaks.usable_rate(rate)
@@ -71,26 +66,23 @@ class ScoredImage:
     def regions(self, rate: float | None = None) -> tuple[Region, ...]:
         """Places hotter than the hottest place of all but the share ``rate`` of normal images, hottest first."""
         height, width = self.pixels.shape[:2]
-        return regions(self._heat, (height, width), self._threshold(rate), self.peaks)
+        return regions(self._heat, (height, width), self.peaks.threshold(rate), self.peaks)
 
     def overlay(self, rate: float | None = None) -> bytes:
         """PNG of the image with its heat on the fixed scale and the outlines of its regions."""
         chance = in_words(self.false_alarm_rate) if self.in_domain else "out of domain"
-        return overlay(self.pixels, self._heat, self._threshold(rate), f"score {self.score:.2f}: {chance}")
+        return overlay(self.pixels, self._heat, self.peaks.threshold(rate), f"score {self.score:.2f}: {chance}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """A lane's committee with all its members and their calibration; made by ``freeze_detector``.
-
-    ``name`` says which of them scores: the committee, or the member that `member` chose.
-    """
+    """A lane's committee with all its members and their calibration; made by ``freeze_detector``."""
 
     dataset: str
     title: str
     form_name: str
     form_version: int
-    name: str
+    name: str  # which scores: the committee, or the member that `member` chose
     members: Mapping[str, Member]
     weights: Mapping[str, float]  # member → weight in the committee; empty without a committee
     calibrations: Mapping[str, tuple[Calibration, Calibration]]  # name → of image scores and of hottest places
@@ -106,11 +98,6 @@ class Detector:
                 f"detector of {self.dataset}: expected form {self.form_name} version {self.form_version}, "
                 f"this code has {here}; materialize {self.dataset}/detector again"
             )
-
-    @property
-    def gray(self) -> bool:
-        """Whether the modality is grayscale; colour images are then out of domain."""
-        return self.form_name in GRAY_FORMS
 
     @property
     def form(self) -> Form:
@@ -149,6 +136,7 @@ class Detector:
     def score_tiles(self, images: Sequence[tuple[NDArray[np.uint8], tuple[SlotTile, ...]]]) -> list[ScoredImage]:
         """Score several images with their tiles; no score depends on the other images."""
         held, distance = _tile_set([tiles for _, tiles in images], self.form), np.zeros(len(images))
+        foreign = [self.form_name in GRAY_FORMS and coloured(pixels) for pixels, _ in images]
         used = dict(self.weights) if self.name == COMMITTEE else {self.name: 1.0}
         scores = {name: np.zeros(len(images)) for name in used}
         maps: list[dict[str, Array]] = [{} for _ in images]
@@ -162,14 +150,13 @@ class Detector:
                 found[name] = scored.maps
             for row, shown in enumerate(maps):
                 shown[canvas] = fused_map([(used[name], each[row]) for name, each in found.items()])
-        normal = {name: np.array(list(normal_scores(self.members[name]).values())) for name in used}
-        total = committee_score(used, scores, normal) if self.name == COMMITTEE else scores[self.name]
+        total = committee_score(used, self.members, scores) if self.name == COMMITTEE else scores[self.name]
         return [
             ScoredImage(
                 score=score,
                 false_alarm_rate=self.images.rate(score),
                 false_alarm_rate_high=self.images.highest_rate(score),
-                distance=float("inf") if self.gray and coloured(pixels) else float(distance[row]),
+                distance=float("inf") if foreign[row] else float(distance[row]),
                 pixels=pixels,
                 tiles=tiles,
                 maps=maps[row],

@@ -90,16 +90,13 @@ def regions(heat: Array, size: tuple[int, int], threshold: float, peaks: Calibra
 
 
 def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str) -> bytes:
-    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined.
-
-    The strip below shows the colour scale ``HEAT_RANGE``, the same for every image, and ``text``.
-    """
+    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined; below, scale and text."""
     height, width = heat.shape
     image = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     base = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
     values = np.nan_to_num(heat, nan=0.0)
     strength = np.clip((values - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), 0, 0.75)[..., None]
-    shown = np.ascontiguousarray(np.rint(base * (1 - strength) + _colours(values) * strength), np.uint8)
+    shown = np.ascontiguousarray(np.rint(base * (1 - strength) + heat_colours(values) * strength), np.uint8)
     contours, _ = cv2.findContours((values > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(shown, contours, -1, (90, 220, 255), 1)
     ok, png = cv2.imencode(".png", cv2.cvtColor(np.vstack([shown, _legend(width, text)]), cv2.COLOR_RGB2BGR))
@@ -112,7 +109,7 @@ def _legend(width: int, text: str) -> NDArray[np.uint8]:
     strip = np.full((LEGEND, width, 3), 20, np.uint8)
     bar = min(120, width // 4)
     scale = np.linspace(*HEAT_RANGE, bar, dtype=np.float32)[None].repeat(12, 0)
-    strip[12:24, 30 : 30 + bar] = np.rint(_colours(scale))
+    strip[12:24, 30 : 30 + bar] = np.rint(heat_colours(scale))
     font, colour = cv2.FONT_HERSHEY_SIMPLEX, (230, 230, 230)
     cv2.putText(strip, f"{HEAT_RANGE[0]:g}", (10, 23), font, 0.4, colour, 1, cv2.LINE_AA)
     cv2.putText(strip, f"{HEAT_RANGE[1]:g} sd", (36 + bar, 23), font, 0.4, colour, 1, cv2.LINE_AA)
@@ -120,7 +117,8 @@ def _legend(width: int, text: str) -> NDArray[np.uint8]:
     return strip
 
 
-def _colours(values: Array) -> Array:
+def heat_colours(values: Array) -> Array:
+    """Heat (h, w) as colours (h, w, 3) of 0 to 255 on the fixed ``HEAT_RANGE``."""
     low, high = HEAT_RANGE
     unit = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(colormaps["inferno"](unit)[..., :3] * 255, np.float32)

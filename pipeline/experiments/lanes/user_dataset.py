@@ -9,8 +9,8 @@ from models.methods.auto_encoders import DenoisingConfig
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig
-from pipeline.detectors.committee import OWN
 from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.standardise import OWN
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
 from pipeline.evaluation.pasted_lesions import KINDS, PastedConfig

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.detectors.standardise import HEAT_RANGE
-from pipeline.evaluation.pictures.gallery import GALLERY
-from pipeline.evaluation.pictures.panels import heat_picture
+from pipeline.evaluation.layers import GALLERY
+from pipeline.evaluation.pictures import heat_picture
 from pipeline.evaluation.saved import Panel
 
 BUDGET = 8 * 1024 * 1024  # bytes of all panels of a page after base64
@@ -22,7 +22,7 @@ CELL = 128  # px, height of a picture in a sheet
 TOP, LEFT, GAP = 26, 84, 4  # px: names of the columns, class names, between pictures
 HEAT = f"below the score map on one fixed scale, {HEAT_RANGE[0]:g} to {HEAT_RANGE[1]:g} sd of normals"
 Picture = NDArray[np.uint8]
-Gallery = Mapping[str, NDArray[np.generic]]  # as ``evaluation.pictures.gallery`` keeps it
+Gallery = Mapping[str, NDArray[np.generic]]  # as ``evaluation.layers`` keeps it
 T = TypeVar("T")
 
 

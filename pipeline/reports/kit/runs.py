@@ -10,7 +10,7 @@ from typing import TypeVar
 import pandas as pd
 
 from models.metrics import Difference, holm
-from pipeline.evaluation.pictures.gallery import RESAMPLES
+from pipeline.evaluation.layers import RESAMPLES
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.evaluation.score_name import PRIMARY

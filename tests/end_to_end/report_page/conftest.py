@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
+from pipeline.evaluation.pictures import strip_png
 from pipeline.evaluation.records import RecordContext, image_records, label_free_thresholds
-from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL, Panel, load_evaluation, strip_png, write_evaluation
+from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL, Panel, load_evaluation, write_evaluation
 from pipeline.reports.evaluation.explorer import KINDS
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.kit.publish import write_report

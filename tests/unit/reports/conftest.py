@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from models.pixel_curve import PixelCurve
-from pipeline.evaluation.pictures.gallery import GALLERY, RESAMPLES, chosen
+from pipeline.evaluation.layers import GALLERY, RESAMPLES
+from pipeline.evaluation.pictures import chosen, strip_png
 from pipeline.evaluation.records import Estimate, RecordContext, image_records, label_free_thresholds, pixel_records
-from pipeline.evaluation.saved import PICTURE_COLUMNS, LaneEvaluation, Panel, strip_png, write_evaluation
+from pipeline.evaluation.saved import PICTURE_COLUMNS, LaneEvaluation, Panel, write_evaluation
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.reports.benchmark.runs import gather
 from pipeline.reports.kit.runs import Run

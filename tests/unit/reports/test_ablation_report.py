@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.ablation_report import experiments_of
-from assets.lane import LaneAssets
+from assets.report import experiments_of
+from assets.stage import LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.evaluation.checks import page_opens_offline
-from pipeline.evaluation.pictures.gallery import GALLERY
+from pipeline.evaluation.layers import GALLERY
+from pipeline.evaluation.pictures import strip_png
 from pipeline.evaluation.records import RECORD_KEYS, RecordContext, image_records
-from pipeline.evaluation.saved import Panel, strip_png, write_evaluation
+from pipeline.evaluation.saved import Panel, write_evaluation
 from pipeline.experiments.presets import PRESETS
 from pipeline.reports.ablations.experiments import (
     CONFIRMED,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.evaluation.pictures.gallery import GALLERY
+from pipeline.evaluation.layers import GALLERY
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.reports.benchmark.report import benchmark_report, draft
 from pipeline.reports.benchmark.tables import cost_table, form_table, separation, table_one, table_two, training_table

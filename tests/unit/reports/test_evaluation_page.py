@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.evaluation.nulls import network_records
-from pipeline.evaluation.saved import Panel, strip_png
+from pipeline.evaluation.pictures import strip_png
+from pipeline.evaluation.saved import Panel
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.evaluation.tables import fidelity, summary_table

@@ -13,6 +13,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from models.metrics import evaluate, false_alarms_at
+from pipeline.evaluation.pictures import strip_png
 from pipeline.evaluation.records import RecordContext, image_records, label_free_thresholds
 from pipeline.evaluation.saved import (
     PICTURE_COLUMNS,
@@ -21,7 +22,6 @@ from pipeline.evaluation.saved import (
     LaneEvaluation,
     Panel,
     load_evaluation,
-    strip_png,
     write_evaluation,
 )
 from pipeline.reports.evaluation.explorer import (

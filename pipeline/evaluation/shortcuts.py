@@ -9,7 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.evaluation.pasted_lesions import SPLIT
+from pipeline.evaluation.score_name import SHORTCUT, ScoreName
+from pipeline.evaluation.scoreboard import SCORED_SPLITS, Scoreboard
 from pipeline.forms.form import NO_DATA, SCORED
+from pipeline.tiles.loading import load_tiles
 
 SHORTCUTS = {
     "bytes": "size of the file",
@@ -67,3 +71,14 @@ def shortcut_table(
         "high_frequency": sums["energy"] / sums["scored"],
     }
     return pd.DataFrame(columns, dtype=float).reset_index()
+
+
+def with_shortcuts(scoreboard: Scoreboard) -> pd.DataFrame:
+    """The table of scores with the shortcuts' columns, without the copies, whose files are those of their originals."""
+    inputs = scoreboard.inputs
+    held = load_tiles(inputs.tiles, None, splits=SCORED_SPLITS)
+    manifest = pd.read_parquet(inputs.images.path / "images.parquet")
+    columns = {name: ScoreName(kind=SHORTCUT, owner=name, score="value").column for name in SHORTCUTS}
+    shortcuts = shortcut_table(manifest, held.index, held.pixels, held.validity).rename(columns=columns)
+    images = scoreboard.table[scoreboard.table["split"] != SPLIT].reset_index(drop=True)
+    return images.merge(shortcuts, on="image_id", how="left", validate="one_to_one")
