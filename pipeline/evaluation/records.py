@@ -119,9 +119,8 @@ def label_free_thresholds(scores: pd.DataFrame, quantile: float = 0.95) -> dict[
 def without_shortcuts(scores: pd.DataFrame) -> pd.DataFrame:
     """The table with every ``PRIMARY`` score replaced by what the shortcuts do not explain of it.
 
-    A linear fit of the score on all shortcuts is made on normal validation images alone and subtracted. Shortcut
-    values are clipped to the range of the validation normals, so that nothing is extrapolated. A table without
-    shortcuts or with fewer than 4 validation normals per shortcut is returned as it is.
+    A linear fit on all shortcuts, made on normal validation images alone, is subtracted. Shortcuts are clipped to the
+    range of those images. Without shortcuts, or with fewer than 4 such images for each, the table stays as it is.
     """
     names = score_names(scores)
     shortcuts = [name.column for name in names if name.kind == SHORTCUT]
@@ -182,10 +181,9 @@ def image_records(
     """Records of every score column of an image table (image_id, split, label, klass, group, ``<method>:<score>``…).
 
     Subsets are ``all``; each class of abnormal test images against all normals where there are several
-    (``CLASS_METRICS`` only); and ``REVIEWED`` where normals are among the image ids ``reviewed``. ``auroc_heldout``
-    takes the normals of the split ``holdout`` as negatives. Thresholds are the ``quantile`` of normal validation
-    scores. The AUROC of a shortcut ignores direction, max(a, 1 − a); ``auroc_adjusted`` is that of
-    ``without_shortcuts``. Intervals draw whole groups. Raises ValueError for scores that are not finite.
+    (``CLASS_METRICS`` only); and ``REVIEWED``, without the image ids ``reviewed``. ``auroc_heldout`` takes the normals
+    of the split ``holdout``. Thresholds are the ``quantile`` of normal validation scores. The AUROC of a shortcut is
+    max(a, 1 − a). Intervals draw whole groups. ValueError for scores that are not finite.
     """
     thresholds = label_free_thresholds(scores, quantile)
     comparisons, adjusted = _comparisons(scores, context, reviewed), without_shortcuts(scores)

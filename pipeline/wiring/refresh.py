@@ -1,11 +1,8 @@
 """Materialize what is outdated and nothing else, wave by wave; after each wave Dagster is asked again.
 
-Staleness in Dagster looks one step up only: whether an asset below a stale one becomes stale depends on whether the
-content above it changes. So a wave holds the stale assets with no stale asset above them, and what depends on an
-unchanged result stays fresh (early cut-off).
-
-This is the only file that uses Dagster's internal resolver of the stale status, the one behind its web server, which is
-the only public interface to it. `tests/graph/test_staleness.py` fails if it moves.
+Staleness in Dagster looks one step up only. So a wave holds the stale assets with no stale asset above them, and what
+depends on an unchanged result stays fresh (early cut-off). Only this file uses Dagster's internal resolver of the stale
+status, whose only public interface is the web server; `tests/graph/test_staleness.py` fails if it moves.
 """
 
 import time

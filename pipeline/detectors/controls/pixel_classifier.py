@@ -1,10 +1,8 @@
 """A pixel classifier trained on synthetic lesions pasted on training normals; it has never seen a real one.
 
-Every training normal gets lesions of random kind, place, size, sign and strength (``models.synthetic_anomalies``).
-Small networks learn from the features of ``pixel_features`` which pixels were altered. Most pixels of a normal image
-are easy; a few (a disc's rim, a crossing of vessels) would be false alarms. A first network finds those, and the final
-ones are trained on them too. An image is never compared with similar normals of its own duplicate group, neither in
-training nor in use.
+Small networks learn from the features of ``pixel_features`` which pixels were altered. A few pixels of normals (a
+disc's rim, a crossing of vessels) would be false alarms: a first network finds those, and the final ones are trained on
+them too. An image is never compared with similar normals of its own duplicate group, neither in training nor in use.
 """
 
 from collections.abc import Mapping
