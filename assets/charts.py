@@ -52,15 +52,12 @@ MEANINGS = {
 
 def tabled(table: pd.DataFrame) -> dict[str, Any]:
     """Column schema and row count as metadata that Dagster's pages show."""
-    columns = [
-        dg.TableColumn(str(name), str(kind), description=_meaning(str(name))) for name, kind in table.dtypes.items()
-    ]
+    columns = []
+    for name, kind in table.dtypes.items():
+        method, scored, score = str(name).partition(":")
+        meaning = f"score {score} of {method}, higher is more abnormal" if scored else MEANINGS.get(method)
+        columns.append(dg.TableColumn(str(name), str(kind), description=meaning))
     return {"dagster/column_schema": dg.TableSchema(columns=columns), "dagster/row_count": len(table)}
-
-
-def _meaning(column: str) -> str | None:
-    method, scored, score = column.partition(":")
-    return f"score {score} of {method}, higher is more abnormal" if scored else MEANINGS.get(column)
 
 
 if TYPE_CHECKING:

@@ -182,7 +182,11 @@ class Refresh:
             run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         )
         made = {event.asset_key for event in result.get_asset_materialization_events()}
-        spent = _seconds(result)
+        spent = {
+            dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000
+            for event in result.all_events
+            if event.is_step_success and event.node_name
+        }
         for key, status in wave.items():
             earlier = outcome.ran.get(key)
             outcome.ran[key] = Ran(
@@ -208,12 +212,3 @@ class Refresh:
         except (NeverMaterialized, StoreCorrupt):
             return "its version is gone from the store"
         return None if current == data_version else "the store has another version than Dagster knows"
-
-
-def _seconds(result: dg.ExecuteInProcessResult) -> dict[dg.AssetKey, float]:
-    """Seconds of each asset's step."""
-    return {
-        dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000
-        for event in result.all_events
-        if event.is_step_success and event.node_name
-    }

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
 from models.line_blob import NEUTRAL, line_blob_maps
-from models.scoring import Array, Mask, NormalStatistics, shifted
+from models.scoring import Array, Mask, NormalStatistics, gaussian, shifted
 from pipeline.detectors.neighbour import NeighbourConfig, local_distance
 from pipeline.errors import ConfigError
 
@@ -68,7 +67,7 @@ def features(
             raise ConfigError("line-blob features need the statistics of normals")
         sd = shifted(usual.sd, offset) + 0.1 * usual.sd.mean(axis=(1, 2), keepdims=True)
         maps = (blob_maps(image, seen) - shifted(usual.mean, offset)) / sd * weight
-        found += [*maps, *(_gaussian(each, 3) for each in maps)]
+        found += [*maps, *(gaussian(each, 3) for each in maps)]
     if config.place:
         rows, cols = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
         rows, cols = rows - 2 * offset[0] / image.shape[0], cols - 2 * offset[1] / image.shape[1]
@@ -80,7 +79,7 @@ def blob_maps(image: Array, seen: Mask) -> Array:
     """Line-blob maps of one image and the bright and dark part of the image itself (P, H, W), smoothed a little."""
     residual = np.where(seen, image - NEUTRAL, 0).astype(np.float32)
     found = [*line_blob_maps(residual, seen, LENGTHS), np.maximum(residual, 0), np.maximum(-residual, 0)]
-    return np.stack([_gaussian(each, 1) for each in found])
+    return np.stack([gaussian(each, 1) for each in found])
 
 
 def _beside_normals(image: Array, seen: Mask, normals: Array, known: Mask) -> list[Array]:
@@ -96,15 +95,8 @@ def _beside_normals(image: Array, seen: Mask, normals: Array, known: Mask) -> li
 
 def _blurred(values: Array, weight: Array, sigma: float) -> Array:
     """Gaussian mean over pixels of weight 1, which get a value; all others are 0."""
-    share = np.maximum(_gaussian(weight, sigma), 1e-3)
-    return np.asarray(_gaussian(values * weight, sigma) / share * weight, np.float32)
-
-
-def _gaussian(values: Array, sigma: float) -> Array:
-    """Gaussian of a plane (H, W): four sd to either side, the border mirrored; ten times as fast as scipy's."""
-    side = 2 * int(4 * sigma + 0.5) + 1
-    smooth = cv2.GaussianBlur(np.asarray(values, np.float32), (side, side), sigma, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(smooth, np.float32)
+    share = np.maximum(gaussian(weight, sigma), 1e-3)
+    return np.asarray(gaussian(np.asarray(values * weight, np.float32), sigma) / share * weight, np.float32)
 
 
 def _hessian(image: Array, sigma: float) -> list[Array]:
