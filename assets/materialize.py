@@ -89,9 +89,7 @@ def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
 
 
 def check_result(
-    name: str,
-    outcome: tuple[bool, Mapping[str, Any]],
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    name: str, outcome: tuple[bool, Mapping[str, Any]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 ) -> dg.AssetCheckResult:
     """Outcome of a plain check function as Dagster's result."""
     passed, metadata = outcome
