@@ -52,53 +52,47 @@ MEANINGS = {
 
 def tabled(table: pd.DataFrame) -> dict[str, Any]:
     """Column schema and row count as metadata that Dagster's pages show."""
-    columns = [
-        dg.TableColumn(str(name), str(kind), description=_meaning(str(name))) for name, kind in table.dtypes.items()
-    ]
+    columns = []
+    for name, kind in table.dtypes.items():
+        method, scored, score = str(name).partition(":")
+        meaning = f"score {score} of {method}, higher is more abnormal" if scored else MEANINGS.get(method)
+        columns.append(dg.TableColumn(str(name), str(kind), description=meaning))
     return {"dagster/column_schema": dg.TableSchema(columns=columns), "dagster/row_count": len(table)}
 
 
-def _meaning(column: str) -> str | None:
-    method, scored, score = column.partition(":")
-    return f"score {score} of {method}, higher is more abnormal" if scored else MEANINGS.get(column)
-
-
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 def split_chart(images: pd.DataFrame) -> bytes:
     """Images of each class in each split."""
     counts = images.groupby(["split", "klass"]).size().unstack(fill_value=0)
-    figure = _figure(2.6)
-    axes = figure.subplots()
+    axes = _axes(2.6)
     counts.plot.barh(stacked=True, ax=axes, colormap="viridis")
     axes.set(xlabel="images", ylabel="")
     axes.legend(title="class", fontsize="small")
-    return _png(figure)
+    return _png(axes)
 
 
 def training_chart(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     """Validation loss over optimiser steps, one line for each of the trainer's ``histories``."""
-    figure = _figure(2.8)
-    axes = figure.subplots()
+    axes = _axes(2.8)
     for name, history in histories.items():
         steps, losses = [entry["step"] for entry in history], [entry["validation"] for entry in history]
         axes.plot(steps, losses, marker="o", markersize=3, label=name)
     axes.set(xlabel="optimiser step", ylabel="validation loss (normals)", yscale="log")
     axes.legend()
-    return _png(figure)
+    return _png(axes)
 
 
 def calibration_chart(scores: Sequence[float]) -> bytes:
     """Share of the normal validation images that score at least as high, over the score."""
     falling = sorted(scores, reverse=True)
-    figure = _figure(2.8)
-    axes = figure.subplots()
+    axes = _axes(2.8)
     axes.step(falling, [(rank + 1) / (len(falling) + 1) for rank in range(1, len(falling) + 1)], where="pre")
     axes.axhline(0.05, linestyle=":", color="gray")
     axes.set(xlabel="score (sd of normals)", ylabel="share of normals as high", yscale="log")
-    return _png(figure)
+    return _png(axes)
 
 
 def ranked_scores(records: list[Record]) -> list[tuple[str, Record]]:
@@ -111,8 +105,7 @@ def ranked_scores(records: list[Record]) -> list[tuple[str, Record]]:
 def score_chart(records: list[Record]) -> bytes:
     """Image AUROC of every score with its 95 % interval, the best on top; controls and shortcuts are hollow."""
     shown = ranked_scores(records)
-    figure = _figure(0.8 + 0.2 * max(len(shown), 1))
-    axes = figure.subplots()
+    axes = _axes(0.8 + 0.2 * max(len(shown), 1))
     for row, (_, record) in enumerate(shown):
         if record["low"] is not None:
             axes.plot([record["low"], record["high"]], [row, row], color="0.6", zorder=1)
@@ -121,19 +114,17 @@ def score_chart(records: list[Record]) -> bytes:
     axes.axvline(0.5, color="0.8", linestyle=":", zorder=0)
     axes.set_yticks(range(len(shown)), [label for label, _ in shown], fontsize=7)
     axes.set(xlabel="image AUROC", xlim=(0, 1.02))
-    return _png(figure)
+    return _png(axes)
 
 
-def _figure(height: float) -> "Figure":
-    """An empty figure, ``height`` inches high; imports matplotlib late, which takes half a second."""
-    import matplotlib
+def _axes(height: float) -> "Axes":
+    """Axes of a figure ``height`` inches high; imports matplotlib late, which takes half a second."""
     from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    return Figure(figsize=(6, height), layout="constrained")
+    return Figure(figsize=(6, height), layout="constrained").subplots()
 
 
-def _png(figure: "Figure") -> bytes:
+def _png(axes: "Axes") -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    axes.figure.savefig(buffer, format="png", dpi=110)  # type: ignore[union-attr]
     return buffer.getvalue()

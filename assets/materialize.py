@@ -29,10 +29,9 @@ def materialize(
 ) -> dg.MaterializeResult:
     """Build one version; its metadata holds versions, counts, a picture and the link to the MLflow run.
 
-    Takes the asset's build lock, which is held after the return until this thread locks another asset or calls
-    ``release()``: the pointer that the IO manager moves and Dagster's event follow after the return. ``register`` gets
-    the version and the id of its MLflow run, ``artifact`` is that run's folder for a copy of the version. ``build`` may
-    add to ``inputs``.
+    The asset's build lock is held after the return, until this thread locks another asset or calls ``release()``: the
+    pointer that the IO manager moves and Dagster's event follow. ``build`` may add to ``inputs``; ``artifact`` is the
+    MLflow run's folder for a copy of the version; ``register`` gets the version and the run's id.
     """
     holder = {"dagster_run": context.run.run_id, "inputs": {each.asset: each.data_version for each in inputs}}
     store.lock(origin.asset, holder, warn=context.log.warning)
@@ -90,9 +89,7 @@ def picture(png: bytes, *, caption: str) -> dg.MarkdownMetadataValue:
 
 
 def check_result(
-    name: str,
-    outcome: tuple[bool, Mapping[str, Any]],
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    name: str, outcome: tuple[bool, Mapping[str, Any]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 ) -> dg.AssetCheckResult:
     """Outcome of a plain check function as Dagster's result."""
     passed, metadata = outcome

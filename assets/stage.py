@@ -1,7 +1,6 @@
 """One data set's lane under the current preset, its stages as rows of data, and what makes a Dagster asset of a row.
 
-``assets/stages.py`` holds the rows. The factory opens store and tracker, loads inputs, runs the build inside a tracked
-run, publishes, runs the checks and collects the metadata, for every stage alike.
+``assets/stages.py`` holds the rows; the factory treats every stage alike.
 """
 
 from collections.abc import Callable, Mapping
@@ -183,10 +182,9 @@ class Stage:
 
 
 def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
-    """The asset of one stage of one lane.
+    """The asset of one stage of one lane; nothing starts one with runs, or of a lane that has the images of another.
 
-    A stage with runs has a partition for each. It has no pool, so that runs can be made side by side, and nothing
-    starts it by itself; neither does anything start a lane that has the images of another.
+    A stage with runs has a partition for each, and no pool, so that they can be made side by side.
     """
     key, runs = lane.key(stage.name), lane.runs(stage.name)
     checks = [check for check in stage.checks if check.applies(lane)]

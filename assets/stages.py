@@ -1,10 +1,14 @@
 """The table of stages: what exists in every lane, in the order in which it is made."""
 
+from functools import partial
+
 import dagster as dg
 
 from assets import data, evaluation, training
 from assets.data import download_source
 from assets.stage import ABLATIONS, BENCHMARK, LaneAssets, Stage, stage_asset
+
+_trained = partial(Stage, kinds=("pytorch",), checks=training.CHECKS, artifact="checkpoint")
 
 STAGES = (
     Stage(
@@ -47,35 +51,26 @@ STAGES = (
         describe=data.describe_normals,
         checks=data.NORMAL_CHECKS,
     ),
-    Stage(
+    _trained(
         name="stage1",
         description="Proxy Extraction Module: image → memory → predicted proxy (Eq. 7).",
-        kinds=("pytorch",),
         reads=("normals",),
         build=training.build_stage,
         describe=training.describe_stage,
-        checks=training.CHECKS,
-        artifact="checkpoint",
     ),
-    Stage(
+    _trained(
         name="stage2",
         description="Image Reconstruction Module: proxy → image, repairing pseudo-abnormal proxies (Eq. 8-11).",
-        kinds=("pytorch",),
         reads=("normals", "stage1"),
         build=training.build_stage,
         describe=training.describe_stage,
-        checks=training.CHECKS,
-        artifact="checkpoint",
     ),
-    Stage(
+    _trained(
         name="members",
         description="Other learned methods: with the lane's own and the controls they make up the committee.",
-        kinds=("pytorch",),
         reads=("normals",),
         build=training.build_members,
         describe=training.describe_members,
-        checks=training.CHECKS,
-        artifact="checkpoint",
     ),
     Stage(
         name="detector",
@@ -101,15 +96,12 @@ STAGES = (
         parameters=evaluation.evaluation_parameters,
         register=evaluation.register_detector,
     ),
-    Stage(
+    _trained(
         name="baselines",
         description="Every method of the benchmark, trained with one budget of steps on the lane's tiles.",
-        kinds=("pytorch",),
         reads=("normals",),
         build=training.build_baseline,
         describe=training.describe_baseline,
-        checks=training.CHECKS,
-        artifact="checkpoint",
     ),
     Stage(
         name="baseline_evaluations",

@@ -145,9 +145,8 @@ class NormalResiduals:
     def difference(self, images: CanvasImages, residual: Array, config: ScoreConfig) -> Array:
         """Smallest local mean difference (m, H, W), ≥ 0, of residuals (m, H, W) from those of similar normals.
 
-        Candidates are the ``config.beside`` most similar normals, their mirror images, and with ``own_mirror`` the
-        image's own mirror image. No image may share a group with a training normal. Images larger than the normals are
-        compared at the normals' size, and the map is enlarged.
+        Candidates are the ``config.beside`` most similar normals, their mirror images, and with ``own_mirror`` that of
+        the image itself. Images larger than the normals are compared at the normals' size, and the map is enlarged.
         """
         shape, own = self.images.shape[1:], (residual.shape[1], residual.shape[2])
         found = patch_neighbour_map(

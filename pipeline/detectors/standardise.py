@@ -13,18 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models import scoring
 from models.metrics import Floats
-from models.scoring import (
-    Array,
-    Mask,
-    NormalStatistics,
-    NormalSums,
-    ScoreConfig,
-    standardise_one,
-    sums,
-    worst_mean,
-    z_score,
-)
+from models.scoring import Array, Mask, NormalStatistics, NormalSums, ScoreConfig
 from pipeline.detectors.contract import CanvasDetector, PixelMaps, joined
 from pipeline.detectors.images import BLOCK, CanvasImages, enlarge
 from pipeline.detectors.neighbour import ranking, with_mirrors
@@ -73,7 +64,7 @@ class SimilarNormals:
         """Sums of each image of the bank."""
         single = replace(self.config, mirrored=False)
         rows = zip(self.smoothed, self.scored, self.offsets, strict=True)
-        found = [sums(parts, mask, (float(at[0]), float(at[1])), single) for parts, mask, at in rows]
+        found = [scoring.sums(parts, mask, (float(at[0]), float(at[1])), single) for parts, mask, at in rows]
         return found + ([one.flipped() for one in found] if self.config.mirrored else [])
 
     @cached_property
@@ -116,17 +107,19 @@ class Standardiser:
         """Standardised maps (H, W) of images; higher = more anomalous, 0 where nothing is scored."""
         images = found.images
         return [
-            standardise_one(parts, self._statistics(images, row), images.scored[row], images.offset(row), self.config)
+            scoring.standardise_one(
+                parts, self._statistics(images, row), images.scored[row], images.offset(row), self.config
+            )
             for row, parts in enumerate(found.parts)
         ]
 
     def scores(self, images: CanvasImages, maps: list[Array]) -> Array:
         """Raw image scores (n,): mean of the worst share of pixels of every map."""
-        return worst_mean(maps, images.scored, self.config)
+        return scoring.worst_mean(maps, images.scored, self.config)
 
     def z(self, raw: Array) -> Array:
         """Raw image scores in units of the sd of validation normals."""
-        return z_score(raw, self.raw)
+        return scoring.z_score(raw, self.raw)
 
     @cached_property
     def _total(self) -> NormalSums:
@@ -144,7 +137,7 @@ class Standardiser:
 
 def _sums(found: PixelMaps, rows: Iterable[int], config: ScoreConfig) -> NormalSums:
     images = found.images
-    return reduce(add, (sums(found.parts[row], images.scored[row], images.offset(row), config) for row in rows))
+    return reduce(add, (scoring.sums(found.parts[row], images.scored[row], images.offset(row), config) for row in rows))
 
 
 class Scored(NamedTuple):
@@ -207,7 +200,7 @@ def committee_score(
     found = []
     for name, weight in weights.items():
         normal = np.array(list(normal_scores(members[name]).values()), np.float32)
-        found.append(weight * z_score(np.asarray(scores[name], np.float32), normal).astype(float))
+        found.append(weight * scoring.z_score(np.asarray(scores[name], np.float32), normal).astype(float))
     return np.asarray(np.sum(found, axis=0))
 
 

@@ -1,8 +1,7 @@
 """Label audit: normals that the members of a committee agree to call abnormal, listed for a person to look at.
 
-Public data hold wrong labels. An image that several members score above their label-free thresholds is listed with its
-picture. A reviewer can add it to the list of reviewed images; the records then also give each result without those
-(subset ``records.REVIEWED``). The result itself keeps every image.
+Public data hold wrong labels. A reviewer can add a listed image to the list of reviewed images; the records then also
+give each result without those (subset ``records.REVIEWED``). The result itself keeps every image.
 """
 
 from collections.abc import Mapping, Sequence

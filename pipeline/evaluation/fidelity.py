@@ -1,11 +1,9 @@
 """What a method does to single images: how well it predicts proxies, rebuilds images and repairs what was altered.
 
 R² is 1 − Σ(estimate − truth)² / Σ(truth − mean truth)² over the scored pixels of one image: 1 is perfect, 0 is as good
-as the image's mean, below 0 is worse. For the repair, validation normals are altered, and Î' is compared with the
-untouched I. There are two kinds of alteration: the paper's pseudo-abnormal patch (Zhou et al., III-D: a rectangle of
-another normal image), and pasted lesions of kinds that no method trains on.
-
-Images are processed in blocks, so that memory does not grow with their number.
+as the image's mean, below 0 is worse. For the repair, validation normals are altered by the paper's pseudo-abnormal
+patch (Zhou et al., III-D: a rectangle of another normal image) and by pasted lesions of kinds that no method trains on;
+Î' is compared with the untouched I.
 Legend: n images, H, W px of a canvas at the training size; planes are means over channels, in [0, 1].
 """
 

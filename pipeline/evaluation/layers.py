@@ -39,12 +39,7 @@ LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 
 
 def picture_table(
-    results: Pictures,
-    table: pd.DataFrame,
-    column: str,
-    count: int,
-    tiles: Version,
-    size: tuple[int, int],
+    results: Pictures, table: pd.DataFrame, column: str, count: int, tiles: Version, size: tuple[int, int]
 ) -> pd.DataFrame:
     """Thumbnails of all scored images, then every layer of the cases and of the images ``chosen`` by order alone.
 

@@ -30,10 +30,9 @@ WINDOW = 61 / 256
 def null_controls(
     trained_at: tuple[int, int], canvas: str, score: ScoreConfig, names: Sequence[str]
 ) -> Iterator[Control]:
-    """Controls that stand in for Î, with the method's own score.
+    """Controls that stand in for Î, with the method's own score, at the tile size (rows, cols) of its training.
 
-    A null runs at the tile size (rows, cols) that the method was trained at, or at full size where the method's
-    residual is a fine one; the proxies are then enlarged from the training size.
+    Where the method's residual is a fine one they run at full size, with proxies enlarged from that of the training.
     """
     size = (TILE, TILE) if score.fine else trained_at
     for name in names:
@@ -61,10 +60,7 @@ COMPARED = (("image", PRIMARY), ("image", "image"), ("pixel", PRIMARY), ("pixel"
 def network_records(
     table: pd.DataFrame, curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext
 ) -> list[Record]:
-    """Records ``auroc_minus_null``: AUROC of the method's score minus that of the same score of the best null.
-
-    The best null is the one with the highest AUROC on the same images. Resamples draw the same groups for both.
-    """
+    """Records ``auroc_minus_null``: AUROC of the method's score minus the highest of a null; resamples are paired."""
     records = []
     for level, score in COMPARED:
         name = replace(method, score=score)

@@ -127,8 +127,7 @@ def pasted_records(table: pd.DataFrame, hits: Sequence[LesionHit], split: str, c
     """Records of level ``pasted``: ``peak_found`` and ``pixel_auroc`` of every map, ``auroc`` of every image score.
 
     Subsets are the contrast classes and each kind of the medium one. Figures of maps are means over copies and
-    canvases; ``auroc`` compares the copies with the untouched normals of the ``split``. Intervals draw whole groups;
-    where a subset holds a single group, both ends equal the value.
+    canvases; ``auroc`` compares copies with untouched normals of the ``split``. Intervals draw whole groups, even one.
     """
     copies, normal = table[table["split"] == SPLIT].set_index("image_id"), table[table["split"] == split]
     klasses = copies["klass"].astype(str)

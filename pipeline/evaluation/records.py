@@ -9,19 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.metrics import (
-    METRICS,
-    Floats,
-    Metric,
-    accuracy_at,
-    bootstrap_weights,
-    checked,
-    evaluate,
-    f1_at,
-    false_alarms_at,
-    label_free_threshold,
-    percentiles,
-)
+from models import metrics
+from models.metrics import METRICS, Floats, Metric
 from models.pixel_curve import PIXEL_METRICS, PixelCurve
 from pipeline.evaluation.score_name import PRIMARY, SHORTCUT, ScoreName
 
@@ -60,7 +49,7 @@ class Estimate(NamedTuple):
 
 def estimate(value: float, resampled: Floats, n: int) -> Estimate:
     """A value with the percentile interval of its bootstrap resamples (R,); no interval without resamples."""
-    return Estimate(float(value), *percentiles(resampled), n)
+    return Estimate(float(value), *metrics.percentiles(resampled), n)
 
 
 def mean_estimate(values: Floats, weights: Floats) -> Estimate:
@@ -82,7 +71,7 @@ class RecordContext:
         """How often each resample draws each image (R, n): whole groups, seed 0 without ``rng``; R = 0 for one."""
         if len(set(groups)) < 2:
             return np.empty((0, len(groups)))
-        return bootstrap_weights(groups, self.resamples, rng or np.random.default_rng(0))
+        return metrics.bootstrap_weights(groups, self.resamples, rng or np.random.default_rng(0))
 
     def record(self, name: ScoreName, level: str, metric: str, subset: str, measured: Estimate) -> Record:
         """One record; numbers that are not finite become None."""
@@ -113,15 +102,14 @@ def label_free_thresholds(scores: pd.DataFrame, quantile: float = 0.95) -> dict[
     """Score column → the quantile of its normal validation scores, for every score but the shortcuts."""
     normal = scores[(scores["split"] == "val") & (scores["label"] == 0)]
     columns = [name.column for name in score_names(scores) if name.kind != SHORTCUT]
-    return {column: label_free_threshold(normal[column].to_numpy(float), quantile) for column in columns}
+    return {column: metrics.label_free_threshold(normal[column].to_numpy(float), quantile) for column in columns}
 
 
 def without_shortcuts(scores: pd.DataFrame) -> pd.DataFrame:
     """The table with every ``PRIMARY`` score replaced by what the shortcuts do not explain of it.
 
-    A linear fit of the score on all shortcuts is made on normal validation images alone and subtracted. Shortcut
-    values are clipped to the range of the validation normals, so that nothing is extrapolated. A table without
-    shortcuts or with fewer than 4 validation normals per shortcut is returned as it is.
+    A linear fit on all shortcuts, made on normal validation images alone, is subtracted. Shortcuts are clipped to the
+    range of those images. Without shortcuts, or with fewer than 4 such images for each, the table stays as it is.
     """
     names = score_names(scores)
     shortcuts = [name.column for name in names if name.kind == SHORTCUT]
@@ -169,9 +157,9 @@ def _metrics(threshold: float | None) -> Iterator[tuple[str, str, Metric]]:
     if threshold is None:
         return
     yield "test", "ap", METRICS["ap"]
-    yield "test", "acc", accuracy_at(threshold)
-    yield "test", "f1", f1_at(threshold)
-    yield "test", "false_alarm_rate", false_alarms_at(threshold)
+    yield "test", "acc", metrics.accuracy_at(threshold)
+    yield "test", "f1", metrics.f1_at(threshold)
+    yield "test", "false_alarm_rate", metrics.false_alarms_at(threshold)
     yield "test", "acc_oracle", METRICS["acc_oracle"]
     yield "test", "f1_oracle", METRICS["f1_oracle"]
 
@@ -182,10 +170,9 @@ def image_records(
     """Records of every score column of an image table (image_id, split, label, klass, group, ``<method>:<score>``…).
 
     Subsets are ``all``; each class of abnormal test images against all normals where there are several
-    (``CLASS_METRICS`` only); and ``REVIEWED`` where normals are among the image ids ``reviewed``. ``auroc_heldout``
-    takes the normals of the split ``holdout`` as negatives. Thresholds are the ``quantile`` of normal validation
-    scores. The AUROC of a shortcut ignores direction, max(a, 1 − a); ``auroc_adjusted`` is that of
-    ``without_shortcuts``. Intervals draw whole groups. Raises ValueError for scores that are not finite.
+    (``CLASS_METRICS`` only); and ``REVIEWED``, without the image ids ``reviewed``. ``auroc_heldout`` takes the normals
+    of the split ``holdout``. Thresholds are the ``quantile`` of normal validation scores. The AUROC of a shortcut is
+    max(a, 1 − a). Intervals draw whole groups. ValueError for scores that are not finite.
     """
     thresholds = label_free_thresholds(scores, quantile)
     comparisons, adjusted = _comparisons(scores, context, reviewed), without_shortcuts(scores)
@@ -195,12 +182,14 @@ def image_records(
     def add(name: ScoreName, split: str, subset: str, metric: str, function: Metric, values: pd.DataFrame) -> None:
         table, weights = comparisons[split, subset]
         try:
-            labels, column = checked(table["label"].to_numpy(), values.loc[table.index, name.column].to_numpy(float))
+            labels, column = metrics.checked(
+                table["label"].to_numpy(), values.loc[table.index, name.column].to_numpy(float)
+            )
         except ValueError as error:
             raise ValueError(f"score {name.column!r}, {split} negatives, subset {subset!r}: {error}") from error
-        if name.kind == SHORTCUT and evaluate(METRICS["auroc"], labels, column) < 0.5:
+        if name.kind == SHORTCUT and metrics.evaluate(METRICS["auroc"], labels, column) < 0.5:
             column = -column
-        value = evaluate(function, labels, column)
+        value = metrics.evaluate(function, labels, column)
         measured = estimate(value, function(labels, column, weights), len(table))
         records.append(context.record(name, "image", metric, subset, measured))
 

@@ -39,7 +39,6 @@ class Entry:
     scale: float = RAW_SCALE  # typical size of those values
     copies: bool = True  # whether copies with pasted lesions are scored
     seconds: float = 0.0  # that a network took
-    member: str = ""  # its name in the committee
     residuals: list[Array] = field(default_factory=list)  # |I − Î| of validation normals, scored pixels
 
     @property
@@ -87,16 +86,17 @@ def score_lane(
     else:
         fitted = fit_networks(plan, inputs, inputs.proxies, keep=keep)
         members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
+    names, own = member_names(inputs, plan), ScoreName(kind=METHOD, owner=plan.method)
+    weights = {names[name]: weight for name, weight in plan.weights.items()}
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
         entries = [*_learned(inputs, plan, canvas, held, keep=keep), *_controls(inputs, canvas, controls, held)]
         entries += _nulls(inputs, held[plan.method], null_names)
-        _score_canvas(scoreboard, canvas, entries, plan.weights)
-        seconds += sum(entry.seconds for entry in entries if entry.name.kind == METHOD and entry.name.score == PRIMARY)
-    if plan.weights:
-        names, table = member_names(inputs, plan), scoreboard.table
-        scores = {name: table[names[name].column].to_numpy(float) for name in plan.weights}
-        table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
+        _score_canvas(scoreboard, canvas, entries, weights)
+        seconds += sum(entry.seconds for entry in entries if entry.name == own)
+    if weights:
+        scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
+        scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
     return members[plan.method], seconds
 
 
@@ -110,7 +110,7 @@ def _learned(
         if not isinstance(detector, NetworkDetector):
             continue
         named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
-        yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy, member=name)
+        yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy)
     for variant, changes in METHODS[plan.method].variants.items():
         tiles, score, flip = inputs.tiles, plan.scores[canvas], plan.flip_average
         varied = NetworkDetector.trained(inputs.stage, tiles, canvas, score, flip_average=flip, changes=changes)
@@ -129,7 +129,7 @@ def _controls(
             continue
         scorer = held.get(control.name) or _fitted(control, inputs)
         raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
-        yield Entry(name, scorer.detector, scorer, raw_map, copies=copies, member=control.name)
+        yield Entry(name, scorer.detector, scorer, raw_map, copies=copies)
 
 
 def _nulls(inputs: LaneInputs, own: CanvasScorer, names: tuple[str, ...]) -> Iterator[Entry]:
@@ -145,7 +145,9 @@ def _fitted(control: Control, inputs: LaneInputs) -> CanvasScorer:
     return CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)[0]
 
 
-def _score_canvas(scoreboard: Scoreboard, canvas: str, entries: list[Entry], weights: Mapping[str, float]) -> None:
+def _score_canvas(
+    scoreboard: Scoreboard, canvas: str, entries: list[Entry], weights: Mapping[ScoreName, float]
+) -> None:
     """Validation normals first: they give raw scores their unit."""
     inputs = scoreboard.inputs
     blocks = partial(tile_blocks, inputs.tiles, inputs.proxies, canvas=canvas, count=BLOCK)
@@ -179,7 +181,7 @@ def _maps(scoreboard: Scoreboard, entry: Entry, block: TileSet) -> PixelMaps:
 
 
 def _score_block(
-    scoreboard: Scoreboard, canvas: str, block: TileSet, entries: list[Entry], weights: Mapping[str, float]
+    scoreboard: Scoreboard, canvas: str, block: TileSet, entries: list[Entry], weights: Mapping[ScoreName, float]
 ) -> None:
     copies = bool((block.index["split"] == SPLIT).any())
     images, fused = pd.DataFrame(), list[tuple[float, list[Array]]]()
@@ -196,8 +198,8 @@ def _score_block(
         scored = entry.scorer.standardised(found)
         scoreboard.collect(entry.name, images["image_id"].astype(str), scored.z)
         scoreboard.add_maps(entry.name, canvas, images, scored.maps, 1.0)
-        if entry.member in weights:
-            fused.append((weights[entry.member], scored.maps))
+        if entry.name in weights:
+            fused.append((weights[entry.name], scored.maps))
     if fused:
         maps = [fused_map([(weight, one[row]) for weight, one in fused]) for row in range(len(images))]
         scoreboard.add_maps(COMMITTEE_SCORE, canvas, images, maps, 1.0)

@@ -26,11 +26,9 @@ SHORTCUTS = {
 
 
 def high_frequency(pixels: NDArray[np.uint8], validity: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Sum of squared high-pass values and count of scored pixels of each tile, (n, 2).
+    """Sum of squared high-pass values and count of scored pixels (n, 2) of tiles (n, C, h, w), ``validity`` (n, h, w).
 
-    The high pass is x minus its Gaussian of 1 px, x in [0, 1] and averaged over channels; the Gaussian takes imaged
-    pixels only, so that the border of the invalid region does not count as texture. ``pixels`` are (n, C, h, w),
-    ``validity`` (n, h, w).
+    The high pass is x minus its Gaussian of 1 px over imaged pixels only, x in [0, 1] and averaged over channels.
     """
     energy = np.empty((len(pixels), 2))
     for i, (tile, codes) in enumerate(zip(pixels, validity, strict=True)):
@@ -47,9 +45,8 @@ def shortcut_table(
 ) -> pd.DataFrame:
     """One row an image of ``index``, in its order: image_id and the columns of ``SHORTCUTS``.
 
-    ``images`` is the manifest (image_id, bytes, width, height); ``index`` names the image of each tile row of
-    ``pixels`` (n, C, h, w) and ``validity`` (n, h, w). ``ValueError`` if an image of a tile is not in the manifest or
-    has no scored pixel.
+    ``images`` is the manifest (image_id, bytes, width, height); tiles are as for ``high_frequency``. ``ValueError`` if
+    an image of a tile is not in the manifest or has no scored pixel.
     """
     if not len(index) == len(pixels) == len(validity):
         raise ValueError(f"rows must agree: index {len(index)}, pixels {len(pixels)}, validity {len(validity)}")

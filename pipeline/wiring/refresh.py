@@ -1,11 +1,8 @@
 """Materialize what is outdated and nothing else, wave by wave; after each wave Dagster is asked again.
 
-Staleness in Dagster looks one step up only: whether an asset below a stale one becomes stale depends on whether the
-content above it changes. So a wave holds the stale assets with no stale asset above them, and what depends on an
-unchanged result stays fresh (early cut-off).
-
-This is the only file that uses Dagster's internal resolver of the stale status, the one behind its web server, which is
-the only public interface to it. `tests/graph/test_staleness.py` fails if it moves.
+Staleness in Dagster looks one step up only. So a wave holds the stale assets with no stale asset above them, and what
+depends on an unchanged result stays fresh (early cut-off). Only this file uses Dagster's internal resolver of the stale
+status, whose only public interface is the web server; `tests/graph/test_staleness.py` fails if it moves.
 """
 
 import time
@@ -185,7 +182,11 @@ class Refresh:
             run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         )
         made = {event.asset_key for event in result.get_asset_materialization_events()}
-        spent = _seconds(result)
+        spent = {
+            dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000
+            for event in result.all_events
+            if event.is_step_success and event.node_name
+        }
         for key, status in wave.items():
             earlier = outcome.ran.get(key)
             outcome.ran[key] = Ran(
@@ -211,12 +212,3 @@ class Refresh:
         except (NeverMaterialized, StoreCorrupt):
             return "its version is gone from the store"
         return None if current == data_version else "the store has another version than Dagster knows"
-
-
-def _seconds(result: dg.ExecuteInProcessResult) -> dict[dg.AssetKey, float]:
-    """Seconds of each asset's step."""
-    return {
-        dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000
-        for event in result.all_events
-        if event.is_step_success and event.node_name
-    }

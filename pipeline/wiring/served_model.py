@@ -44,16 +44,14 @@ class ServedDetector(PythonModel):
         if not 0 < rate < 1:
             raise ConfigError(f"false_alarm_rate: expected a number between 0 and 1, got {rate:g}")
         rate = max(rate, detector.images.least)
-        posted = enumerate(model_input["image"])
-        rows = (self._file(detector, number, bytes(content), rate) for number, content in posted)
-        return pd.DataFrame([row for file in rows for row in file])
-
-    def _file(self, detector: Detector, number: int, content: bytes, rate: float) -> list[dict[str, Any]]:
-        with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for number, content in enumerate(map(bytes, model_input["image"])):
             suffix = ".nii.gz" if content[:2] == b"\x1f\x8b" else ".nii" if content[344:347] == b"n+1" else ".image"
-            path = Path(folder) / f"posted{suffix}"
-            path.write_bytes(content)
-            return [self._frame(detector, number, frame, rate) for frame in read_frames(path)]
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"posted{suffix}"
+                path.write_bytes(content)
+                rows += [self._frame(detector, number, frame, rate) for frame in read_frames(path)]
+        return pd.DataFrame(rows)
 
     def _frame(self, detector: Detector, number: int, frame: Frame, rate: float) -> dict[str, Any]:
         row = {

@@ -14,7 +14,6 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
@@ -135,8 +134,11 @@ class Tracker:
     def stage(
         self, origin: Origin, *, parameters: Mapping[str, Any], inputs: Collection[Version]
     ) -> Iterator[StageRun]:
-        """A run for one materialization: FINISHED at the end, FAILED if the body raises."""
-        self._close_abandoned(origin)
+        """A run for one materialization: FINISHED at the end, FAILED if the body raises; closes runs left by a kill."""
+        where = f"tags.`dagster.asset_key` = '{origin.asset}' and attributes.status = 'RUNNING'"
+        for left in self._search(origin.dataset, where):  # by a kill
+            if left.data.tags.get("dagster.run_id") != origin.dagster_run:
+                self.client.set_terminated(left.info.run_id, "KILLED")
         run = StageRun(self, origin, parameters, inputs)
         try:
             yield run
@@ -184,19 +186,12 @@ class Tracker:
         token = None
         while token != "":
             page = self.client.search_model_versions(page_token=token)
-            for model in page:
-                found |= self._behind(model)
+            for run in [self.client.get_run(model.run_id) for model in page if model.run_id]:  # others are not ours
+                tags, made = run.data.tags.items(), _made(run)
+                found |= {(key.removeprefix(INPUT_TAG), value) for key, value in tags if key.startswith(INPUT_TAG)}
+                found |= set() if made is None else {made}
             token = page.token or ""
         return found
-
-    def _behind(self, model: ModelVersion) -> set[Made]:
-        if not model.run_id:  # registered by hand: no version of the pipeline is behind it
-            return set()
-        run = self.client.get_run(model.run_id)
-        tags = run.data.tags.items()
-        read = {(key.removeprefix(INPUT_TAG), value) for key, value in tags if key.startswith(INPUT_TAG)}
-        made = _made(run)
-        return read if made is None else read | {made}
 
     def _exists(self) -> bool:
         """False if the database does not exist; a query would create it."""
@@ -221,13 +216,6 @@ class Tracker:
         run_id = self._start(origin.dataset, name, {**tags, "lane": origin.dataset})
         self.client.set_terminated(run_id, "FINISHED")
         return run_id
-
-    def _close_abandoned(self, origin: Origin) -> None:
-        """Mark runs of the asset that a kill left RUNNING as KILLED."""
-        where = f"tags.`dagster.asset_key` = '{origin.asset}' and attributes.status = 'RUNNING'"
-        for run in self._search(origin.dataset, where):
-            if run.data.tags.get("dagster.run_id") != origin.dagster_run:
-                self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _search(self, dataset: str, where: str) -> list[Run]:
         found = self.client.search_runs([self._experiment(dataset)], where, order_by=["attributes.start_time DESC"])

@@ -238,7 +238,7 @@ def test_flip_average_is_the_mean_over_the_image_and_its_mirror_image(undisturbe
 
     def predicted(**options):
         detector = NetworkDetector.trained(stage, tiles, "head", ScoreConfig(), **options)
-        return detector.predict(next(tile_blocks(tiles, None, canvas="head", splits=("val",), count=64)))
+        return detector.maps(next(tile_blocks(tiles, None, canvas="head", splits=("val",), count=64)))
 
     plain = predicted()
     assert np.array_equal(plain.steady, plain.residual)

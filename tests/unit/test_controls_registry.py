@@ -55,7 +55,7 @@ def fit(name, train, **changes):
 
 def maps(detector, images):
     found = detector.difference(images)
-    return PixelMaps(images, detector.parts_of(images, detector.steady(images, found)), found)
+    return PixelMaps(images, detector.parts_of(images, found), found)
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLS))

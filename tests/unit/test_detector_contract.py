@@ -14,8 +14,7 @@ from models.methods import METHODS, build
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig
 from pipeline.detectors.contract import CanvasDetector, joined
-from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
-from pipeline.detectors.controls.pixel_features import FeatureConfig
+from pipeline.detectors.controls.pixel_classifier import ClassifierConfig, FeatureConfig
 from pipeline.detectors.controls.registry import CONTROLS, RAW, Control
 from pipeline.detectors.frozen.files import arrays_of, read_scorer, write_scorer
 from pipeline.detectors.network import NetworkDetector

@@ -9,7 +9,7 @@ import pytest
 
 from models.line_blob import line_blob_maps
 from models.scoring import ScoreConfig, parts
-from pipeline.detectors.controls.filters import Median
+from pipeline.detectors.controls.registry import Median
 from pipeline.detectors.images import CanvasImages
 from pipeline.errors import ConfigError
 from pipeline.forms.form import SCORED

@@ -10,8 +10,14 @@ from models.metrics import auroc
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig, paste_lesions
 from pipeline.detectors.contract import PixelMaps
-from pipeline.detectors.controls.pixel_classifier import LEAST_ODDS, ClassifierConfig, PixelClassifier, _chosen
-from pipeline.detectors.controls.pixel_features import FeatureConfig, features
+from pipeline.detectors.controls.pixel_classifier import (
+    LEAST_ODDS,
+    ClassifierConfig,
+    FeatureConfig,
+    PixelClassifier,
+    _chosen,
+    features,
+)
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.images import CanvasImages, group_number
 from pipeline.detectors.standardise import Standardiser

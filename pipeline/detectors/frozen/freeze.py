@@ -74,14 +74,7 @@ def fit_networks(
 
 
 def freeze_detector(
-    dataset: Dataset,
-    plan: DetectorPlan,
-    trained: Trained,
-    store: Store,
-    *,
-    form: str,
-    preset: str,
-    code_version: str,
+    dataset: Dataset, plan: DetectorPlan, trained: Trained, store: Store, *, form: str, preset: str, code_version: str
 ) -> Version:
     """Fit every member, calibrate by the validation normals, and publish ``<dataset>/detector``."""
     asset, versions = f"{dataset.name}/detector", [trained.tiles, trained.stage, trained.members]

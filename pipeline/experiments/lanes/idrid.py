@@ -11,8 +11,7 @@ from models.methods.proxyano_config import ProxyAnoConfig
 from models.schedule import TrainConfig
 from models.scoring import ScoreConfig
 from models.synthetic_anomalies import LesionConfig
-from pipeline.detectors.controls.pixel_classifier import ClassifierConfig
-from pipeline.detectors.controls.pixel_features import FeatureConfig
+from pipeline.detectors.controls.pixel_classifier import ClassifierConfig, FeatureConfig
 from pipeline.detectors.controls.registry import Control
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.evaluation.nulls import NULLS
