@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
+from pipeline.data.raw import SYSTEM_FOLDERS
 from pipeline.data.read import dicom, images, masks, nifti
 from pipeline.data.read.gray import MAX_FRAMES, Pictures, Pixels
 from pipeline.errors import UnusableImage
@@ -26,8 +27,6 @@ SUFFIXES = (
     *(".dcm", ".dicom", ".ima", *nifti.SUFFIXES),
 )
 """Files that are read in a folder, beside those that begin like DICOM; a named file is read whatever its suffix."""
-NOT_SEARCHED = ("@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__macosx")
-"""Folders of systems and network storage: their thumbnails and deleted files are no images of the user's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def find_files(paths: Sequence[Path]) -> Iterator[Path]:
             continue
         for folder, folders, files in os.walk(path, followlinks=True):
             folders[:], names = (sorted(name for name in some if name[0] != ".") for some in (folders, files))
-            folders[:] = [name for name in folders if name.lower() not in NOT_SEARCHED]
+            folders[:] = [name for name in folders if name.lower() not in SYSTEM_FOLDERS]
             yield from (found for name in names if _is_read(found := Path(folder, name)))
 
 
@@ -97,12 +96,11 @@ def decode_image(data: bytes) -> Pixels:
     images and stacks.
     """
     try:
-        found = list(zip(range(2), _pictures(io.BytesIO(data), Path()), strict=False))
-        if not found:
-            raise UnusableImage("the file holds no image")
-        if len(found) > 1:
-            raise UnusableImage("the file holds several pages; a data set takes one image a file: store each by itself")
-        (_, picture), *_ = found
+        pictures = _pictures(io.BytesIO(data), Path())
+        picture = next(pictures, UnusableImage("the file holds no image"))
+        if others := sum(1 for _ in pictures):
+            pages = f"the file holds {others + 1} pages or slices"
+            raise UnusableImage(f"{pages}; a data set takes one image a file: store each by itself")
         if isinstance(picture, UnusableImage):
             raise picture
         return picture.pixels
@@ -115,6 +113,11 @@ def decode_mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
     Raises ``UnusableImage``, and nothing else, for another size and for masks that mark too much.
     """
+    return described_mask(data, shape)[0]
+
+
+def described_mask(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], str]:
+    """The same pixels as ``decode_mask``, and by which rule they are marked."""
     try:
         if not data:
             raise UnusableImage("the file is empty (0 bytes)")

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from pipeline.data.read.gray import (
     MAX_INFLATED,
@@ -252,6 +251,8 @@ def _shade(head: Any, span: Span) -> Shade:
         centre, width, function = window
         said = f"window {centre:g}/{width:g}"
         if function == "SIGMOID":
+            from scipy.special import expit
+
             return lambda values: expit(4 * (values - centre) / width), f"{said} sigmoid"
         if function == "LINEAR_EXACT":
             return lambda values: (values - centre) / width + 0.5, said

@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -151,6 +150,8 @@ def _deep_colours(image: Image.Image, source: BinaryIO, page: int) -> NDArray[An
 
 def _by_tifffile(source: BinaryIO) -> Pictures:
     """Pages whose sample type Pillow does not know, such as floats of 64 bits."""
+    import tifffile
+
     source.seek(0)
     with tifffile.TiffFile(source) as file:
         pages: Any = file.pages

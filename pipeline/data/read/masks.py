@@ -15,14 +15,17 @@ MAX_MARKED = 0.9  # share of pixels that a lesion mask may mark; above it the ma
 MAX_BORDER = 0.9  # share of the outermost pixels that a mask of more than half of the image may mark
 MANY = 16  # gray values; a mask with more is no table of labels, but has soft edges or was compressed with loss
 
+TWO, LABELS, SOFT, EMPTY = "two values", "labels above 0", "many gray values, marked above half", "nothing marked"
+"""Rules by which pixels are marked."""
 
-def marked_pixels(source: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Marked pixels (H, W) of a mask file for an image of ``shape`` (H, W); pages of a stack are laid together.
+
+def marked_pixels(source: Any, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], str]:
+    """Marked pixels (H, W) of a mask file for an image of ``shape`` (H, W), and the rule; pages are laid together.
 
     Raises ``UnusableImage`` for another size and for masks that mark too much.
     """
     image = opened(source)
-    marked = np.zeros(shape, bool)
+    marked, rule = np.zeros(shape, bool), EMPTY
     for page in range(getattr(image, "n_frames", 1) if image.format == "TIFF" else 1):
         image.seek(page)
         if is_preview(image):
@@ -34,14 +37,15 @@ def marked_pixels(source: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
         if turned.size != (shape[1], shape[0]):
             expected, got = f"{shape[1]}×{shape[0]} px like its image", f"{turned.size[0]}×{turned.size[1]}"
             raise UnusableImage(f"expected a mask of {expected}, got {got}")
-        marked |= _bright(_levels(turned), lossy=image.format in ("JPEG", "MPO"))
+        bright, rule = _bright(_levels(turned), lossy=image.format in ("JPEG", "MPO"))
+        marked |= bright
     share, edge = float(marked.mean()), np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]])
     if share > MAX_MARKED:
         raise UnusableImage(f"the mask marks {share:.0%} of the image, expected at most {MAX_MARKED:.0%}")
     if share > 0.5 and edge.mean() > MAX_BORDER:
         what = f"the mask marks {share:.0%} of the image and its whole border"
         raise UnusableImage(f"{what}: black and white are exchanged; invert it")
-    return marked
+    return marked, rule if marked.any() else EMPTY
 
 
 def _levels(image: Image.Image) -> NDArray[Any]:
@@ -62,7 +66,7 @@ def _levels(image: Image.Image) -> NDArray[Any]:
     return np.where(alpha > 127, colour, 0)
 
 
-def _bright(levels: NDArray[Any], *, lossy: bool) -> NDArray[np.bool_]:
+def _bright(levels: NDArray[Any], *, lossy: bool) -> tuple[NDArray[np.bool_], str]:
     """The larger of two values; above half of full where there are many or fractions; else all but 0."""
     missing = np.isnan(levels) if levels.dtype.kind == "f" else np.zeros(levels.shape, bool)
     if levels.dtype == np.uint8:
@@ -70,12 +74,12 @@ def _bright(levels: NDArray[Any], *, lossy: bool) -> NDArray[np.bool_]:
     else:
         there = np.unique(levels[~missing])
     if missing.any() and len(there) == 1:  # one of the two is not a number
-        return missing if there[0] == 0 else ~missing
+        return (missing if there[0] == 0 else ~missing), "numbers beside NaN"
     if len(there) == 2:
-        return np.asarray(~missing & (levels == there[1]))
+        return np.asarray(~missing & (levels == there[1])), TWO
     if len(there) and there[0] < 0:
         raise UnusableImage(f"expected mask values of at least 0, got {there[0]:g} among {len(there)}")
     top = float(there[-1]) if len(there) else 0.0
     full = 1.0 if levels.dtype.kind == "f" and top <= 1 else 2.0 ** int(top).bit_length() - 1
     soft = lossy or levels.dtype.kind == "f" or (len(there) > MANY and top > 127)
-    return np.asarray(~missing & (np.nan_to_num(levels) > (full / 2 if soft else 0)))
+    return np.asarray(~missing & (np.nan_to_num(levels) > (full / 2 if soft else 0))), SOFT if soft else LABELS

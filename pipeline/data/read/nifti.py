@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import math
+import mmap
 import shutil
 import tempfile
 import zlib
@@ -33,6 +34,7 @@ SUFFIXES = (".nii", ".nii.gz", ".hdr", ".mgh", ".mgz")
 GZIP = b"\x1f\x8b"
 SAMPLE = 1_000_000  # voxels that tell black and white
 CHUNK = 2**22  # bytes unpacked at once
+HELD = 2**27  # bytes; larger volumes are given back to the system plane by plane
 
 
 def is_volume(path: Path, head: bytes) -> bool:
@@ -46,12 +48,11 @@ def slices(source: BinaryIO, path: Path) -> Pictures:
         volume, note = _first_volume(image, store)
         spacing, volume, unknown = _axial(image, volume)
         scale = float(image.dataobj.slope), float(image.dataobj.inter)
-        planes = (volume[:, :, place] for place in range(volume.shape[2]))
         if volume.dtype.names:  # colours are shown as they are
             low = high = 0.0
         else:
             low, high = _black_and_white(volume, scale)
-        for plane in planes:
+        for plane in _planes(volume):
             turned = plane[:, ::-1].T[:, ::-1]
             if volume.dtype.names:
                 shown, rule = np.stack([turned[name] for name in "RGB"], axis=-1), "colours"
@@ -161,6 +162,17 @@ def _zooms(image: Any) -> list[float]:
     return [zoom if math.isfinite(zoom) and zoom > 0 else 1.0 for zoom in (*zooms, 1.0, 1.0)[:3]]
 
 
+def _planes(volume: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Axial planes (X, Y) from the feet up; what was read of a large volume does not stay in memory."""
+    stored: Any = volume
+    while not isinstance(getattr(stored, "_mmap", stored.base), mmap.mmap):
+        stored = stored.base
+    for place in range(volume.shape[2]):
+        yield volume[:, :, place]
+        if volume.nbytes > HELD and hasattr(mmap, "MADV_DONTNEED"):
+            stored._mmap.madvise(mmap.MADV_DONTNEED)
+
+
 def _scaled(plane: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float64]:
     real = np.abs(plane) if plane.dtype.kind == "c" else plane
     return np.asarray(real, np.float64) * scale[0] + scale[1]
@@ -168,10 +180,8 @@ def _scaled(plane: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float
 
 def _black_and_white(volume: NDArray[Any], scale: tuple[float, float]) -> tuple[float, float]:
     """``WINDOW`` of at most ``SAMPLE`` voxels spread over all slices; ``UnusableImage`` if they show nothing."""
-    step = max(1, math.ceil(volume.size / SAMPLE))
-    side = math.ceil(math.sqrt(step))
-    planes = (volume[::side, ::side, place] for place in range(volume.shape[2]))
-    values = np.concatenate([_scaled(plane, scale).ravel() for plane in planes])
+    side = math.ceil(math.sqrt(max(1, volume.size / SAMPLE)))
+    values = np.concatenate([_scaled(plane[::side, ::side], scale).ravel() for plane in _planes(volume)])
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise UnusableImage("the volume has no finite voxel")

@@ -61,6 +61,9 @@ class _File:
             return _Cut(frame, self.sha256, detector.cut(frame.pixels))
         except UnusableImage as error:
             return _Cut(replace(frame, pixels=None, reason=str(error), kind=error.kind), self.sha256)
+        except Exception as error:  # noqa: BLE001 - the border of a file: the others are still scored
+            reason = f"cannot be cut: {type(error).__name__}: {error}"
+            return _Cut(replace(frame, pixels=None, reason=reason), self.sha256)
 
 
 def stream(
