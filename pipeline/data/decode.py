@@ -78,14 +78,19 @@ def read_frames(path: Path) -> Iterator[Frame]:
                 if number == MAX_FRAMES:
                     raise UnusableImage(f"expected at most {MAX_FRAMES} images in a file; the rest is not read")
                 if isinstance(found, UnusableImage):
-                    yield Frame(path, number, None, str(found), kind=found.kind)
+                    yield Frame(path, number, None, one_line(found), kind=found.kind)
                 else:
                     yield Frame(path, number, found.pixels, gray_values=found.gray_values)
         if number < 0:
             raise UnusableImage("the file holds no image")
     except Exception as error:  # noqa: BLE001 - the border: one file never stops the others
         reason = refusal(error, path.stat().st_size if path.is_file() else None)
-        yield Frame(path, number + 1, None, str(reason), kind=reason.kind)
+        yield Frame(path, number + 1, None, one_line(reason), kind=reason.kind)
+
+
+def one_line(reason: UnusableImage) -> str:
+    """The text of a reason without line breaks and control characters, which a damaged file may bring along."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(reason)).split())
 
 
 def decode_image(data: bytes) -> Pixels:
@@ -135,7 +140,7 @@ def refusal(error: Exception, size: int | None = None) -> UnusableImage:
     where = "" if size is None else f", {size} bytes"
     if isinstance(error, UnidentifiedImageError):  # its text holds a memory address, which differs in every run
         return UnusableImage(f"cannot be decoded{where}: not a known image format")
-    said = f"{type(error).__name__}: {error}".replace("\n", " ")
+    said = one_line(UnusableImage(f"{type(error).__name__}: {error}"))
     return UnusableImage(f"cannot be decoded{where}: {said}; export it again")
 
 

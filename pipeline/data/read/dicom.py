@@ -6,6 +6,7 @@ presentation LUT's shape are followed. A window that leaves two gray values coun
 
 import copy
 import math
+import re
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -52,6 +53,7 @@ def is_dicom(head: bytes) -> bool:
     """Whether a file is DICOM, by its first bytes; one without preamble begins with group 2 or 8."""
     explicit, length = head[4:6].isalpha() and head[4:6].isupper(), int.from_bytes(head[4:8], "little")
     bare = head[:2] in (b"\x02\0", b"\x08\0") and (explicit or length <= MAX_FIRST)
+    bare = bare or (head[:2] in (b"\0\x02", b"\0\x08") and explicit)  # big-endian
     return head[128:132] == b"DICM" or (bare and len(head) >= 132)
 
 
@@ -63,6 +65,9 @@ def frames(source: BinaryIO) -> Pictures:
         raise
     except Exception as error:
         said = str(error) or "no reason given"
+        if "missing dependencies" in said and (syntax := re.search("'([^']+)'", said)):
+            needed = f"{syntax[1]} needs a decoder"
+            raise UnusableImage(f"{needed}: pip install 'proxyano[dicom]', or export it as PNG") from error
         reason = f"no usable DICOM image: {type(error).__name__}: {said}; export it again, or as PNG"
         raise UnusableImage(reason) from error
 
@@ -97,25 +102,27 @@ def _header(source: BinaryIO) -> tuple[Any, Any]:
     import pydicom
     from pydicom.dataset import FileMetaDataset
     from pydicom.filereader import _read_file_meta_info, read_preamble
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import DeflatedExplicitVRLittleEndian as Deflated
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     source.seek(0)
     read_preamble(source, force=True)
     meta = _read_file_meta_info(source)
     syntax = meta.get("TransferSyntaxUID")
-    if syntax == DeflatedExplicitVRLittleEndian:
+    if syntax == Deflated:
         _check_inflated(source)
     size = source.seek(0, 2)
     source.seek(0)
-    if syntax and syntax != DeflatedExplicitVRLittleEndian:
+    if syntax and syntax != Deflated:
         return pydicom.dcmread(source, stop_before_pixels=True, defer_size=DEFERRED, force=True), source
     if size > MAX_INFLATED // 8:
         raise UnusableImage(f"expected at most {MAX_INFLATED // 2**23} MiB without a DICOM header, got {size}")
     header = pydicom.dcmread(source, force=True)
     if not syntax:
         header.file_meta = FileMetaDataset()
-        implicit = header.original_encoding[0]
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        implicit, little = header.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return header, header
 
 
