@@ -3,6 +3,8 @@
 ProxyAnoError
 ├── DatasetUnusable      a raw folder or archive holds nothing the lane can use
 ├── UnusableImage        one image or mask cannot be used; it is quarantined by name and the lane goes on
+│   ├── EmptyFrame       a slice or page among others shows nothing
+│   └── NoImage          a sound file of another purpose
 ├── NeverMaterialized    a store has no published version yet
 ├── StoreCorrupt         a published store does not hold what its marker says
 ├── TransferFailed       a download did not come through; the same command goes on where it stopped
@@ -21,6 +23,20 @@ class DatasetUnusable(ProxyAnoError):
 
 class UnusableImage(ProxyAnoError):
     """One image or mask cannot be used; the text is the reason shown in the quarantine list."""
+
+    kind = "unusable"  # in the column ``decision`` of a scored folder
+
+
+class EmptyFrame(UnusableImage):
+    """A slice or page among others that shows nothing, as at the ends of most volumes."""
+
+    kind = "empty slice"
+
+
+class NoImage(UnusableImage):
+    """A sound file of another purpose: a report, a dose, a segmentation."""
+
+    kind = "no image"
 
 
 class NeverMaterialized(ProxyAnoError):

@@ -12,7 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.clean import size
-from pipeline.commands.dataset_preview import print_counts, print_groups, print_unusable, split_table, warnings_of
+from pipeline.commands.dataset_preview import (
+    print_counts,
+    print_groups,
+    print_masks,
+    print_unusable,
+    split_table,
+    warnings_of,
+)
 from pipeline.commands.terminal import console_of, stop
 from pipeline.data.manifest import make_manifest
 from pipeline.data.raw import RawFolder
@@ -123,6 +130,7 @@ def check(
         images, quarantine, _ = make_manifest(raw, own.row, config, progress=console.is_terminal)
         console.print(split_table(images))
         print_groups(console, images, every=groups)
+        print_masks(console, images, raw, own.file.with_suffix(".masks"))
         print_unusable(console, list(quarantine.itertuples(index=False, name=None)))
         if warnings := warnings_of(images, len(quarantine)):
             console.print("\n".join(f"[yellow]{escape(text)}[/]" for text in warnings), soft_wrap=True)

@@ -1,18 +1,28 @@
 """What ``proxyano dataset`` prints about folders of images before anything is built from them."""
 
+import io
+import json
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.data.decode import decode_image, described_mask
 from pipeline.data.raw import RawFolder
+from pipeline.data.read.masks import EMPTY, SOFT
 from pipeline.data.splits import SPLITS, UNUSED
 from pipeline.data.user_datasets.dataset import Own, find_masks
 from pipeline.errors import DatasetUnusable
+from pipeline.store.files import write_file
 
 FEW = 5  # unusable files that are listed
+PICTURES = 3  # images drawn with the outline of their mask
 GROUPS = 8  # groups that are listed unless all are asked for
 
 
@@ -45,6 +55,33 @@ def print_unusable(console: Console, files: list[tuple[str, str]]) -> None:
         console.print(f"[yellow]not usable: {escape(path)}: {escape(reason)}[/]", soft_wrap=True, highlight=False)
     if len(files) > FEW:
         console.print(f"[yellow]… and {len(files) - FEW} more that are not usable[/]")
+
+
+def print_masks(console: Console, images: pd.DataFrame, raw: RawFolder, folder: Path) -> None:
+    """Print by which rule how many masks mark pixels, and draw the first over their images in ``folder``."""
+    rules, drawn = Counter[str](), list[tuple[str, Path]]()
+    for row in images[images["masks"] != "{}"].itertuples():
+        for path in json.loads(str(row.masks)).values():
+            marked, rule = described_mask(raw.read(path), (int(str(row.height)), int(str(row.width))))
+            rules[rule] += 1
+            if len(drawn) < PICTURES:
+                drawn.append((path, folder / f"{len(drawn) + 1}.png"))
+                write_file(drawn[-1][1], _outlined(decode_image(raw.read(str(row.path))), marked))
+    for rule, count in rules.most_common():
+        colour = "yellow" if rule in (SOFT, EMPTY) else "default"
+        console.print(f"[{colour}]{count} masks: {rule}[/]")
+    for path, picture in drawn:
+        console.print(f"look at the outline of {path}: {picture}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _outlined(pixels: NDArray[np.uint8], marked: NDArray[np.bool_]) -> bytes:
+    """PNG of an image with a red line around its marked pixels."""
+    from skimage.segmentation import find_boundaries  # takes half a second
+
+    shown = np.array(pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1))
+    shown[find_boundaries(marked)] = (255, 0, 0)
+    Image.fromarray(shown).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
 
 
 def split_table(images: pd.DataFrame) -> Table:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pipeline import load_detector
 from pipeline.commands.terminal import stop
-from pipeline.errors import ConfigError, ProxyAnoError
+from pipeline.errors import ConfigError, EmptyFrame, NoImage, ProxyAnoError, UnusableImage
 
 SOME_UNUSABLE = 3
 """Exit code if some images could not be scored; 1 if none could, 2 for a wrong call."""
@@ -38,7 +38,7 @@ def score(
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
     from pipeline.data.decode import find_files
-    from pipeline.detectors.folder.output import FORMATS, UNUSABLE, ScoreFolder
+    from pipeline.detectors.folder.output import FORMATS, ScoreFolder
     from pipeline.detectors.folder.stream import stream
 
     try:
@@ -61,12 +61,15 @@ def score(
     with shown:
         for frame in stream(chosen, left, ended=lambda path: shown.update(1)):
             folder.add(frame)
-            if frame.image is None:
+            if frame.number == 0 and "volume 1 of" in frame.gray_values:
+                shown.write(f"{frame.path}: {frame.gray_values}", file=sys.stderr)
+            if frame.image is None and frame.kind != EmptyFrame.kind:
                 shown.write(f"{frame.path}: {frame.reason}", file=sys.stderr)
     made, counts = folder.finish(formats)
     _tell(chosen.name, counts, rate, made)
-    if unusable := counts.get(UNUSABLE, 0):
-        raise typer.Exit(1 if unusable == sum(counts.values()) else SOME_UNUSABLE)
+    if unusable := counts.get(UnusableImage.kind, 0):
+        beside = sum(counts.get(kind.kind, 0) for kind in (EmptyFrame, NoImage))  # sound files that show nothing
+        raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
 
 
 def _tell(name: str, counts: dict[str, int], rate: float, made: list[Path]) -> None:

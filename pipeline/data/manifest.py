@@ -30,7 +30,7 @@ from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.files import write_file
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "2"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
 FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need

@@ -27,6 +27,8 @@ from pipeline.store.files import write_file
 
 KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv")
 """Suffixes of the files of a data set; all others (licences, thumbnails) are skipped."""
+SYSTEM_FOLDERS = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information")
+"""Folders of systems and network storage, in small letters: thumbnails and deleted files are no images of the user."""
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 """What zipfile, tarfile and gzip raise for a damaged, encrypted or unknown archive."""
@@ -217,5 +219,6 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _listed(path: str, suffixes: tuple[str, ...]) -> bool:
-    hidden = any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in path.split("/"))
+    parts = path.split("/")
+    hidden = any((part[:1] == "." and part != ".") or part.lower() in SYSTEM_FOLDERS for part in parts)
     return not hidden and path.lower().endswith(suffixes)

@@ -26,7 +26,7 @@ from pipeline.store.shards import content_version
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.cutting import PLACE, CutResult, Cuts, Cutter, source_key
 
-VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "2"  # raise it when a change of the step's code changes its result; part of the asset's code version
 _log = logging.getLogger(__name__)
 Table = list[dict[str, Any]]
 Sources = dict[str, tuple[int, int] | str]

@@ -15,7 +15,6 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipeline.data.decode import Frame, read_frames
-from pipeline.detectors.folder.output import UNUSABLE
 from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.files import read_detector
@@ -46,9 +45,8 @@ class ServedDetector(PythonModel):
         rate = max(rate, detector.images.least)
         rows = []
         for number, content in enumerate(map(bytes, model_input["image"])):
-            suffix = ".nii.gz" if content[:2] == b"\x1f\x8b" else ".nii" if content[344:347] == b"n+1" else ".image"
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"posted{suffix}"
+                path = Path(folder) / "posted"
                 path.write_bytes(content)
                 rows += [self._frame(detector, number, frame, rate) for frame in read_frames(path)]
         return pd.DataFrame(rows)
@@ -59,7 +57,7 @@ class ServedDetector(PythonModel):
             "frame": frame.number,
             "reason": frame.reason,
             **dict.fromkeys(("score", "false_alarm_rate", "domain_distance"), float("nan")),
-            "decision": UNUSABLE,
+            "decision": frame.kind,
             "in_domain": False,
             "regions": "[]",
             "overlay": "",
@@ -71,7 +69,7 @@ class ServedDetector(PythonModel):
         try:
             image = detector.score(frame.pixels)
         except UnusableImage as error:
-            return row | {"reason": str(error)}
+            return row | {"reason": str(error), "decision": error.kind}
         return row | {
             "score": image.score,
             "false_alarm_rate": image.false_alarm_rate,

@@ -31,6 +31,7 @@ COLUMNS = {
         "regions",
         "hottest",
         "reason",
+        "gray_values",
         "overlay",
         "sha256",
         "dataset",
@@ -42,7 +43,6 @@ COLUMNS = {
 }
 """Table → its columns."""
 FORMATS = ("csv", "json", "parquet")
-UNUSABLE = "unusable"
 
 
 class ScoreFolder:
@@ -81,11 +81,11 @@ class ScoreFolder:
     def add(self, frame: ScoredFrame) -> None:
         """Write one frame's result."""
         place: dict[str, Any] = {"path": str(frame.path), "frame": frame.number}
-        row = place | {"sha256": frame.sha256, "rate": self.rate}
+        row = place | {"sha256": frame.sha256, "rate": self.rate, "gray_values": frame.gray_values}
         row |= {"dataset": self.detector.dataset, "method": self.detector.name, "detector": self.detector.data_version}
         image = frame.image
         if image is None:
-            self._append("scores", [row | {"decision": UNUSABLE, "in_domain": False, "reason": frame.reason}])
+            self._append("scores", [row | {"decision": frame.kind, "in_domain": False, "reason": frame.reason}])
             return
         regions = image.regions(self.rate)
         row |= {
@@ -131,7 +131,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV table of this module; a last line without an end is dropped, for the run was interrupted there."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    text = dict.fromkeys(("path", "sha256", "method", "detector", "reason", "overlay", "decision"), str)
+    text = dict.fromkeys(("path", "sha256", "method", "detector", "reason", "gray_values", "overlay", "decision"), str)
     return pd.read_csv(io.BytesIO(whole), dtype=text, keep_default_na=False, na_values=[""])
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class ScoredFrame:
     number: int
     image: ScoredImage | None
     reason: str = ""
+    gray_values: str = ""  # what was done to them
+    kind: str = UnusableImage.kind  # the decision without an image: unusable, no image or empty slice
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class _File:
         try:
             return _Cut(frame, self.sha256, detector.cut(frame.pixels))
         except UnusableImage as error:
-            return _Cut(Frame(frame.path, frame.number, None, str(error)), self.sha256)
+            return _Cut(replace(frame, pixels=None, reason=str(error), kind=error.kind), self.sha256)
+        except Exception as error:  # noqa: BLE001 - the border of a file: the others are still scored
+            reason = f"cannot be cut: {type(error).__name__}: {error}"
+            return _Cut(replace(frame, pixels=None, reason=reason), self.sha256)
 
 
 def stream(
@@ -107,12 +112,12 @@ def _score(detector: Detector, batch: list[_Cut]) -> Iterator[ScoredFrame]:
     for cut in batch:
         frame = cut.frame
         image = None if frame.pixels is None else next(images)
-        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, frame.reason)
+        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, frame.reason, frame.gray_values, frame.kind)
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, empty if it cannot be read: reading its frames gives the reason."""
     try:
-        return str(hash_file(path)["sha256"])
+        return str(hash_file(path)["sha256"]) if path.is_file() else ""  # reading a pipe would never end
     except OSError:
         return ""

@@ -1,0 +1,162 @@
+"""Ordinary images and stacks of pages, by Pillow; TIFF of unusual sample types by tifffile."""
+
+import itertools
+import threading
+import warnings
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from pipeline.data.read.gray import Pictures, Pixels, check_size, eight_bits, joined, usable
+from pipeline.errors import UnusableImage
+
+NO_PICTURES = {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF", "MPEG"}
+"""Formats that Pillow lists but hands to other programs, or to none."""
+SUBFILE, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 254, 258, 262, 339  # tags of TIFF
+
+_OPENING = threading.Lock()  # warning filters are global: one thread at a time
+
+
+def pictures(source: BinaryIO) -> Pictures:
+    """Every page of an image file, or the reason why a page cannot be used; the pages after it may still come."""
+    try:
+        image = opened(source)
+    except UnidentifiedImageError:
+        source.seek(0)
+        if source.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise
+        yield from _by_tifffile(source)
+        return
+    count = _pages(image)
+    for page in itertools.count() if count > 1 else range(1):
+        try:
+            image.seek(page)
+            if is_preview(image):
+                continue
+            check_size(*image.size, frames=page + 1)
+            image.load()
+            check_whole(image, source)
+            yield usable(*_shown(image, source, page), among=count)
+        except EOFError:
+            return
+        except UnusableImage as error:
+            yield error
+
+
+def _pages(image: Image.Image) -> int:
+    """Pages of a file; of one whose list of pages is damaged 2, for reading them gives the reason."""
+    try:
+        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # an MPO's others are previews
+    except Exception:  # noqa: BLE001 - the same exception comes again at its page
+        return 2
+
+
+def is_preview(image: Image.Image) -> bool:
+    """Whether this page of a TIFF is a smaller copy of another."""
+    return bool(getattr(image, "tag_v2", {}).get(SUBFILE, 0) & 1)
+
+
+def opened(source: BinaryIO) -> Image.Image:
+    """The file, not yet decoded; ``UnidentifiedImageError`` if Pillow knows no such format."""
+    Image.init()
+    known = [name for name in Image.ID if name not in NO_PICTURES]
+    source.seek(0)
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the number of pixels is checked before decoding, odd tags do not matter
+        return Image.open(source, formats=known)
+
+
+def check_whole(image: Image.Image, source: BinaryIO) -> None:
+    """Raise ``UnusableImage`` for a PNG whose checksums differ: Pillow decodes zeros to the end without a word."""
+    if image.format != "PNG":
+        return
+    place = source.tell()
+    try:
+        opened(source).verify()
+    except SyntaxError as error:
+        raise UnusableImage(f"the PNG is damaged: {error}; copy or download it again") from error
+    except OSError:
+        return  # its closing chunk is missing, which says nothing about the pixels
+    finally:
+        source.seek(place)
+
+
+def upright(image: Image.Image) -> tuple[Image.Image, str]:
+    """The image turned as its EXIF orientation says, and which that was; Pillow turns TIFF while loading."""
+    turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if turn not in range(2, 9):
+        return image, ""
+    turned = ImageOps.exif_transpose(image)
+    return turned, f"EXIF orientation {turn}"
+
+
+def values(image: Image.Image) -> tuple[NDArray[Any], bool]:
+    """Values (H, W) of a loaded image with one deep or float channel, and whether zero is white."""
+    array = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(SAMPLE_FORMAT, (1,))[0] == 1 and tags.get(BITS, (0,))[0] == 32 and array.dtype.kind == "i":
+        array = array.view(np.uint32)  # Pillow has no unsigned mode of 32 bits
+    return array, tags.get(PHOTOMETRIC) == 0  # which Pillow turns only in 8 bits
+
+
+def _deep(array: NDArray[Any], white_is_zero: bool, turned: str) -> tuple[Pixels, str]:
+    pixels, rule = eight_bits(array)
+    return (255 - pixels if white_is_zero else pixels), joined(rule, "white is zero" if white_is_zero else "", turned)
+
+
+def _shown(image: Image.Image, source: BinaryIO, page: int) -> tuple[Pixels, str]:
+    deep = _deep_colours(image, source, page)
+    if deep is not None:
+        pixels, rule = eight_bits(deep)
+        shown = Image.fromarray(pixels)
+        shown.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        shown, turned = upright(shown)
+        return np.asarray(shown), joined(rule, turned)
+    image, turned = upright(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _deep(*values(image), turned)
+    if image.mode in ("1", "L"):
+        gray = np.asarray(image.convert("L"), np.uint8)
+        signed = getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, (1,))[0] == 2
+        return (gray ^ np.uint8(128), joined("signed bytes", turned)) if signed else (gray, turned)
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        if layer.getchannel("A").getextrema() == (0, 0):  # an empty alpha plane hides everything: an error of export
+            layer.putalpha(255)
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+    return np.asarray(image.convert("RGB")), turned
+
+
+def _deep_colours(image: Image.Image, source: BinaryIO, page: int) -> NDArray[Any] | None:
+    """RGB (H, W, 3) of 16 bits a channel, of which Pillow gives the upper 8; None for all others."""
+    if image.mode not in ("RGB", "RGBA") or image.format not in ("PNG", "TIFF"):
+        return None
+    place = source.tell()
+    try:
+        source.seek(24)
+        depth = source.read(1)[0] if image.format == "PNG" else getattr(image, "tag_v2", {}).get(BITS, (8,))[0]
+        if depth != 16:
+            return None
+        source.seek(0)
+        data, flags = np.frombuffer(source.read(), np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
+        read, found = cv2.imdecodemulti(data, flags | cv2.IMREAD_IGNORE_ORIENTATION, range=(page, page + 1))
+        return np.asarray(found[0][..., ::-1]) if read and found[0].dtype == np.uint16 else None
+    finally:
+        source.seek(place)
+
+
+def _by_tifffile(source: BinaryIO) -> Pictures:
+    """Pages whose sample type Pillow does not know, such as floats of 64 bits."""
+    import tifffile
+
+    source.seek(0)
+    with tifffile.TiffFile(source) as file:
+        pages: Any = file.pages
+        for number, page in enumerate(pages):
+            check_size(page.imagewidth, page.imagelength, number + 1)
+            array = page.asarray().squeeze()
+            array = np.moveaxis(array, 0, -1) if array.ndim == 3 and page.planarconfig == 2 else array
+            yield usable(*_deep(array, page.photometric == 0, ""), among=len(pages))

@@ -1,0 +1,193 @@
+"""NIfTI, Analyze and MGH volumes by nibabel: axial slices, read one by one from the file."""
+
+import contextlib
+import gzip
+import math
+import mmap
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.read.gray import (
+    MAX_FRAMES,
+    MAX_INFLATED,
+    MAX_PIXELS,
+    MAX_VOXELS,
+    MIN_SIDE,
+    PERCENTILES,
+    WINDOW,
+    Pictures,
+    joined,
+    square_pixels,
+    stretched,
+    usable,
+)
+from pipeline.errors import UnusableImage
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".mgh", ".mgz")
+GZIP = b"\x1f\x8b"
+SAMPLE = 1_000_000  # voxels that tell black and white
+CHUNK = 2**22  # bytes unpacked at once
+HELD = 2**27  # bytes; larger volumes are given back to the system plane by plane
+
+
+def is_volume(path: Path, head: bytes) -> bool:
+    """Whether a file is a volume, by its first bytes (at least 352) or, for what no magic tells, by its suffix."""
+    return path.name.lower().endswith(SUFFIXES) or head[:2] == GZIP or _kind(head) == ".nii"
+
+
+def slices(source: BinaryIO, path: Path) -> Pictures:
+    """Axial slices of the first volume from the feet up, the patient's front up and left on the right."""
+    with _plain(source, path) as (image, store):
+        volume, note = _first_volume(image, store)
+        spacing, volume, unknown = _axial(image, volume)
+        scale = float(image.dataobj.slope), float(image.dataobj.inter)
+        if volume.dtype.names:  # colours are shown as they are
+            low = high = 0.0
+        else:
+            low, high = _black_and_white(volume, scale)
+        for plane in _planes(volume):
+            turned = plane[:, ::-1].T[:, ::-1]
+            if volume.dtype.names:
+                shown, rule = np.stack([turned[name] for name in "RGB"], axis=-1), "colours"
+            else:
+                shown, rule = stretched(_scaled(turned, scale), low, high), PERCENTILES
+            shown, resampled = square_pixels(shown, spacing[1], spacing[0])
+            yield usable(shown, joined(rule, note, unknown, resampled), among=volume.shape[2])
+
+
+def _kind(head: bytes) -> str:
+    """Suffix by which nibabel reads a file with these first bytes; empty if they tell nothing."""
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        return ".nii"
+    return ".mgh" if head[:4] == b"\0\0\0\1" else ""
+
+
+@contextlib.contextmanager
+def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
+    """The image with its header, and the file of its voxels: the file itself or an unpacked copy.
+
+    Only the first volume is kept of a packed file, but it is unpacked to its end, where its checksum stands.
+    """
+    import nibabel
+
+    source.seek(0)
+    packed = source.read(2) == GZIP
+    source.seek(0)
+    stream: Any = gzip.GzipFile(fileobj=source) if packed else source
+    try:
+        head = stream.read(CHUNK)
+        kind = _kind(head)
+        if not packed and (not kind or path.name.lower().endswith(kind)):
+            image = nibabel.load(path)
+            yield image, Path(image.file_map["image"].filename)
+            return
+        with tempfile.NamedTemporaryFile(suffix=kind or ".nii") as copy:
+            copy.write(head)
+            copy.flush()
+            image = nibabel.load(copy.name)
+            needed, done = image.dataobj.offset + _bytes(image), len(head)
+            if needed > shutil.disk_usage(copy.name).free:
+                raise UnusableImage(f"expected {needed / 1e9:.1f} GB free in {Path(copy.name).parent} to unpack it")
+            while more := stream.read(CHUNK):
+                copy.write(more[: max(0, needed - done)])
+                done += len(more)
+                if done > MAX_INFLATED:
+                    raise UnusableImage(f"expected at most {MAX_INFLATED / 2**30:g} GiB unpacked, got more")
+            copy.flush()
+            yield image, Path(copy.name)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        reason = f"the packed file is damaged ({error}): a checksum differs; copy or download it again"
+        raise UnusableImage(f"no readable NIfTI volume: {reason}") from error
+    except Exception as error:
+        if isinstance(error, UnusableImage):
+            raise
+        reason = f"{type(error).__name__}: {error}; copy or export it again"
+        raise UnusableImage(f"no readable NIfTI volume: {reason}") from error
+
+
+def _bytes(image: Any) -> int:
+    """Bytes of an image's first volume; ``UnusableImage`` above the limits."""
+    shape = tuple(int(side) for side in image.shape)
+    if len(shape) < 2 or min(shape) < 1:
+        raise UnusableImage(f"expected a volume of 2 or more axes, got shape {shape}")
+    voxels = math.prod(shape[:3])
+    if voxels > MAX_VOXELS or max(shape[:3]) > MAX_FRAMES or math.prod(sorted(shape[:3])[-2:]) > MAX_PIXELS:
+        raise UnusableImage(f"expected at most {MAX_VOXELS / 1e6:.0f} million voxels, got shape {shape}")
+    return voxels * int(image.dataobj.dtype.itemsize)
+
+
+def _first_volume(image: Any, store: Path) -> tuple[NDArray[Any], str]:
+    """Stored voxels (X, Y, Z) of the first volume, left in the file until they are asked for, and which that is."""
+    _bytes(image)
+    shape = tuple(int(side) for side in image.shape)
+    proxy = image.dataobj
+    first = (*shape, 1)[:3]
+    volume = np.memmap(store, proxy.dtype, "r", proxy.offset, first, order="F")
+    others = math.prod(shape[3:])
+    return volume, f"volume 1 of {others}" if others > 1 else ""
+
+
+def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], str]:
+    """Spacing (3 values, mm) and voxels along right, front and top; what is unknown of the orientation."""
+    from nibabel.affines import voxel_sizes
+    from nibabel.orientations import apply_orientation, io_orientation
+
+    affine, unknown = np.asarray(image.affine, float), ""
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        affine, unknown = np.diag([*_zooms(image), 1.0]), "orientation unknown, as stored"
+    turned = apply_orientation(volume, io_orientation(affine))
+    order = np.argsort(io_orientation(affine)[:, 0])
+    spacing = voxel_sizes(affine)[order]
+    if min(turned.shape[:2]) < MIN_SIDE:
+        width, height, _ = turned.shape
+        thick = int(np.argmax(spacing))
+        where = (
+            f"; slices lie {('sagittally', 'coronally')[thick]}, {spacing[thick]:.3g} mm apart: no axial picture"
+            if thick < 2
+            else ""
+        )
+        raise UnusableImage(f"expected axial slices of at least {MIN_SIDE} px a side, got {width}×{height}{where}")
+    return spacing, turned, unknown
+
+
+def _zooms(image: Any) -> list[float]:
+    zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
+    return [zoom if math.isfinite(zoom) and zoom > 0 else 1.0 for zoom in (*zooms, 1.0, 1.0)[:3]]
+
+
+def _planes(volume: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Axial planes (X, Y) from the feet up; what was read of a large volume does not stay in memory."""
+    stored: Any = volume
+    while not isinstance(getattr(stored, "_mmap", stored.base), mmap.mmap):
+        stored = stored.base
+    for place in range(volume.shape[2]):
+        yield volume[:, :, place]
+        if volume.nbytes > HELD and hasattr(mmap, "MADV_DONTNEED"):
+            stored._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def _scaled(plane: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float64]:
+    real = np.abs(plane) if plane.dtype.kind == "c" else plane
+    return np.asarray(real, np.float64) * scale[0] + scale[1]
+
+
+def _black_and_white(volume: NDArray[Any], scale: tuple[float, float]) -> tuple[float, float]:
+    """``WINDOW`` of at most ``SAMPLE`` voxels spread over all slices; ``UnusableImage`` if they show nothing."""
+    side = math.ceil(math.sqrt(max(1, volume.size / SAMPLE)))
+    values = np.concatenate([_scaled(plane[::side, ::side], scale).ravel() for plane in _planes(volume)])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise UnusableImage("the volume has no finite voxel")
+    low, high = (float(value) for value in np.percentile(values, WINDOW))
+    if low == high:
+        low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise UnusableImage(f"every voxel has the value {low:g}: nothing was imaged")
+    return low, high
