@@ -163,6 +163,8 @@ def _colours(raw: NDArray[Any], head: Any) -> tuple[Pixels, str]:
         raw, said = apply_color_lut(raw, head), "palette"
         bits = 8 * raw.dtype.itemsize if raw.max() > 255 else 8
     colours = raw[..., :3]
+    if colours.shape[-1] != 3:
+        raise UnusableImage(f"expected 1, 3 or 4 samples a pixel, got {colours.shape[-1]}")
     return in_blocks(colours, lambda block: np.floor(block * 2.0 ** (8 - bits))), said
 
 

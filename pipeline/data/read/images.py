@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from pipeline.data.read.gray import Pictures, Pixels, check_size, eight_bits, joined, usable
+from pipeline.data.read.gray import BLOCK, Pictures, Pixels, check_size, eight_bits, joined, usable
 from pipeline.errors import UnusableImage
 
 NO_PICTURES = {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF", "MPEG"}
@@ -108,11 +108,15 @@ def _deep(array: NDArray[Any], white_is_zero: bool, turned: str) -> tuple[Pixels
 
 
 def _shown(image: Image.Image, source: BinaryIO, page: int) -> tuple[Pixels, str]:
-    deep = _deep_colours(image, source, page)
-    if deep is not None:
-        pixels, rule = eight_bits(deep)
-        shown = Image.fromarray(pixels)
-        shown.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if _bits(image, source) == 16 and image.mode in ("LA", "RGB", "RGBA"):
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        source.seek(0)
+        data = np.frombuffer(source.read(), np.uint8)
+        if image.format == "PNG" and not getattr(image, "is_animated", False):
+            image.close()  # it was decoded to its end; its upper 8 bits need not stay in memory
+        pixels, rule = eight_bits(_deep_colours(data, page))
+        shown = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+        shown.getexif()[ExifTags.Base.Orientation] = orientation
         shown, turned = upright(shown)
         return np.asarray(shown), joined(rule, turned)
     image, turned = upright(image)
@@ -122,30 +126,39 @@ def _shown(image: Image.Image, source: BinaryIO, page: int) -> tuple[Pixels, str
         gray = np.asarray(image.convert("L"), np.uint8)
         signed = getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, (1,))[0] == 2
         return (gray ^ np.uint8(128), joined("signed bytes", turned)) if signed else (gray, turned)
-    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        if layer.getchannel("A").getextrema() == (0, 0):  # an empty alpha plane hides everything: an error of export
-            layer.putalpha(255)
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-    return np.asarray(image.convert("RGB")), turned
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, BLOCK // image.width)
+    hidden = image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)  # it hides all: an error of export
+    for start in range(0, image.height, rows):
+        band = image.crop((0, start, image.width, min(start + rows, image.height)))
+        if not hidden and (band.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info):
+            layer = band.convert("RGBA")
+            band = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+        out[start : start + rows] = np.asarray(band.convert("RGB"))
+    return out, turned
 
 
-def _deep_colours(image: Image.Image, source: BinaryIO, page: int) -> NDArray[Any] | None:
-    """RGB (H, W, 3) of 16 bits a channel, of which Pillow gives the upper 8; None for all others."""
-    if image.mode not in ("RGB", "RGBA") or image.format not in ("PNG", "TIFF"):
-        return None
+def _bits(image: Image.Image, source: BinaryIO) -> int:
+    """Bits of a channel of a PNG or TIFF; 8 for all others."""
+    if image.format != "PNG":
+        return int(getattr(image, "tag_v2", {}).get(BITS, (8,))[0])
     place = source.tell()
-    try:
-        source.seek(24)
-        depth = source.read(1)[0] if image.format == "PNG" else getattr(image, "tag_v2", {}).get(BITS, (8,))[0]
-        if depth != 16:
-            return None
-        source.seek(0)
-        data, flags = np.frombuffer(source.read(), np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-        read, found = cv2.imdecodemulti(data, flags | cv2.IMREAD_IGNORE_ORIENTATION, range=(page, page + 1))
-        return np.asarray(found[0][..., ::-1]) if read and found[0].dtype == np.uint16 else None
-    finally:
-        source.seek(place)
+    source.seek(24)
+    bits = source.read(1)[0]
+    source.seek(place)
+    return bits
+
+
+def _deep_colours(data: NDArray[np.uint8], page: int) -> NDArray[Any]:
+    """BGR (H, W, 3) of 16 bits a channel, of which Pillow gives the upper 8; without alpha.
+
+    ``IMREAD_COLOR_RGB`` would mix up the values of a TIFF.
+    """
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    read, found = cv2.imdecodemulti(data, flags, range=(page, page + 1))
+    if not read or found[0].dtype != np.uint16:
+        raise UnusableImage("expected colours of 16 bits, got none that OpenCV decodes; export it with 8 bits")
+    return np.asarray(found[0])
 
 
 def _by_tifffile(source: BinaryIO) -> Pictures:
@@ -159,4 +172,7 @@ def _by_tifffile(source: BinaryIO) -> Pictures:
             check_size(page.imagewidth, page.imagelength, number + 1)
             array = page.asarray().squeeze()
             array = np.moveaxis(array, 0, -1) if array.ndim == 3 and page.planarconfig == 2 else array
+            if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (3, 4)):
+                raise UnusableImage(f"expected pages of 1, 3 or 4 channels, got an array of shape {array.shape}")
+            array = array if array.ndim == 2 else array[..., :3]
             yield usable(*_deep(array, page.photometric == 0, ""), among=len(pages))

@@ -12,7 +12,7 @@ from pipeline.data.read.images import check_whole, is_preview, opened, upright, 
 from pipeline.errors import UnusableImage
 
 MAX_MARKED = 0.9  # share of pixels that a lesion mask may mark; above it the mask is inverted or is an alpha plane
-MAX_BORDER = 0.9  # share of the outermost pixels that a mask of more than half of the image may mark
+MAX_BORDER = 0.75  # share of the outermost pixels that a mask of more than half of the image may mark
 MANY = 16  # gray values; a mask with more is no table of labels, but has soft edges or was compressed with loss
 
 TWO, LABELS, SOFT, EMPTY = "two values", "labels above 0", "many gray values, marked above half", "nothing marked"
@@ -73,13 +73,15 @@ def _bright(levels: NDArray[Any], *, lossy: bool) -> tuple[NDArray[np.bool_], st
         there = np.flatnonzero(Image.fromarray(levels).histogram())
     else:
         there = np.unique(levels[~missing])
-    if missing.any() and len(there) == 1:  # one of the two is not a number
-        return (missing if there[0] == 0 else ~missing), "numbers beside NaN"
-    if len(there) == 2:
+    if missing.any() and len(there) and (len(there) == 1 or there[0] > 0):
+        # numbers on a background of NaN, or NaN on 0
+        return (~missing if there[0] > 0 else missing), "numbers beside NaN"
+    if len(there) == 2 and not missing.any():
         return np.asarray(~missing & (levels == there[1])), TWO
     if len(there) and there[0] < 0:
         raise UnusableImage(f"expected mask values of at least 0, got {there[0]:g} among {len(there)}")
     top = float(there[-1]) if len(there) else 0.0
-    full = 1.0 if levels.dtype.kind == "f" and top <= 1 else 2.0 ** int(top).bit_length() - 1
-    soft = lossy or levels.dtype.kind == "f" or (len(there) > MANY and top > 127)
+    fractions = bool((there != np.rint(there)).any())
+    full = max(top, 1.0) if fractions else 2.0 ** int(top).bit_length() - 1
+    soft = lossy or fractions or (len(there) > MANY and top > 127)
     return np.asarray(~missing & (np.nan_to_num(levels) > (full / 2 if soft else 0))), SOFT if soft else LABELS
