@@ -5,11 +5,10 @@ The content identifies the format, except for NIfTI, where the suffix does: a ``
 
 import io
 import itertools
-import os
 import struct
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,19 +42,6 @@ class Frame:
     number: int  # from 0; always 0 where the file holds one image
     pixels: Pixels | None
     reason: str = ""
-
-
-def find_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The given files, and all images below the given folders, sorted; ``FileNotFoundError`` if one is missing."""
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"no such file or folder: {path}")
-        if not path.is_dir():
-            yield path
-            continue
-        for folder, folders, files in os.walk(path, followlinks=True):
-            folders[:], names = (sorted(name for name in some if name[0] != ".") for some in (folders, files))
-            yield from (Path(folder, name) for name in names if name.lower().endswith(SUFFIXES))
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
