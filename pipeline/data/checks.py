@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pipeline.data.datasets import Dataset
 from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.duplicates import near_duplicates, small_gray
-from pipeline.data.manifest import read_manifest
+from pipeline.data.manifest import content_version, read_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
 from pipeline.data.splits import SPLITS
@@ -141,7 +141,7 @@ def _check_version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
     content = None  # the data version computed from the content; that of other assets takes a build
     if version.asset.endswith("/images") and not differences:
         images, quarantine, counts = read_manifest(version)
-        content = fingerprint(images.to_dict("list"), quarantine.to_dict("list"), counts)
+        content = content_version(images, quarantine, counts)
     elif "canvases" in version.meta and not differences:
         content = fingerprint(version.meta["canvases"])
     if content not in (None, node.data_version):

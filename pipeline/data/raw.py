@@ -29,8 +29,9 @@ class RawFolder:
     """Lists and reads the files of a folder and of the archives below it, in a fixed order.
 
     ``cache`` is a folder for inflated archives; without one they go to temporary files. ``broken`` names archives that
-    are not read, wholly or in part, with the reason; ``odd`` other files that a layout knows but cannot place; and
-    ``passed`` counts files by kind that are not looked at. Raises ``DatasetUnusable`` where there is no such folder.
+    are not read, wholly or in part, with the reason; ``odd`` other files that a layout knows but cannot place;
+    ``labels`` are the label files that were read, and ``passed`` counts files by kind that are not looked at. Raises
+    ``DatasetUnusable`` where there is no such folder.
     """
 
     def __init__(self, root: Path, cache: Path | None = None) -> None:
@@ -38,6 +39,7 @@ class RawFolder:
         self._archives: dict[str, Archive] = {}
         self.broken: dict[str, str] = {}
         self.odd: dict[str, str] = {}
+        self.labels = set[str]()
         self.passed = Counter[str]()
         if not self.root.is_dir():
             raise DatasetUnusable(f"expected a folder of downloaded files at {self.root}, got nothing there")
