@@ -16,8 +16,9 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from pipeline.data.walk import HEAD, shown
 from pipeline.errors import UnusableImage
@@ -40,7 +41,7 @@ MAX_MEMBERS = 5_000_000  # of a tar; the largest known download has 109,000
 MAX_RATIO = 200  # of a member above ``SMALL`` bytes to what it takes in the archive; pictures have below 20
 SMALL = 64 << 20  # bytes
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-_OPEN = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_OPEN: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _BLOCK = 1 << 20
 _BY_LINK = 10  # links from one to the next that are followed
 
@@ -73,7 +74,7 @@ class Archive:
     def _list_zip(self, packed: zipfile.ZipFile) -> None:
         members, self.problem = zip_members(packed)
         for name, item in members.items():
-            self._add(name, item.file_size, item.compress_size, lambda n, item=item: _zip_bytes(packed, item, n))
+            self._add(name, item.file_size, item.compress_size, partial(_zip_bytes, packed, item))
 
     def _list_tar(self, file: BinaryIO) -> None:
         weakref.finalize(self, file.close)
@@ -86,8 +87,8 @@ class Archive:
                     above = "" if item.islnk() else posixpath.dirname(name)
                     links[name] = posixpath.normpath(posixpath.join(above, shown(item.linkname)))
                 elif item.sparse is not None:
-                    held = sum(size for _, size in item.sparse)
-                    self._add(name, item.size, held, lambda n, item=item: _tar_bytes(tar, item, n))
+                    held = sum(size for _, size in _pieces(item))
+                    self._add(name, item.size, held, partial(_tar_bytes, tar, item))
                 elif item.isreg():
                     self._add(name, item.size, item.size, _reader(file, item.offset_data, item.size))
             whole = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset) == bytes(tarfile.BLOCKSIZE)
@@ -96,7 +97,6 @@ class Archive:
             if not self.sizes:
                 raise
             lost = f"it ends, or is damaged, behind them ({error})"
-        tar.members = []  # kept by tarfile, but not needed any more
         if lost:
             self.problem = f"{len(self.sizes)} files of it are read, and {lost}: compare, or download it again"
         for name, target in links.items():
@@ -151,15 +151,21 @@ def zip_members(packed: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], st
 
 def tar_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Members of a tar; ``tarfile.ReadError`` for sizes below 0, by which tarfile would go round for ever."""
-    last = -1
     for number, item in enumerate(tar):
-        holes = item.sparse or []
-        if item.size < 0 or item.offset <= last or any(min(at, n) < 0 or at + n > item.size for at, n in holes):
+        if (
+            item.size < 0
+            or tar.offset <= item.offset
+            or any(min(at, n) < 0 or at + n > item.size for at, n in _pieces(item))
+        ):
             raise tarfile.ReadError(f"member {number + 1} has an impossible size")
         if number >= MAX_MEMBERS:
             raise tarfile.ReadError(f"expected at most {MAX_MEMBERS} members")
-        last = item.offset
         yield item
+
+
+def _pieces(item: tarfile.TarInfo) -> list[tuple[int, int]]:
+    """Place and size of what a sparse member holds; nothing for another member."""
+    return cast(list[tuple[int, int]], item.sparse or [])
 
 
 def damage(path: Path) -> str:

@@ -100,9 +100,18 @@ class Finding:
 
 
 def verify(
-    found: Chain, store: Store, *, moved: Path | None = None, cache: Path | None = None, progress: bool = True
+    found: Chain,
+    store: Store,
+    *,
+    moved: Path | None = None,
+    home: Path | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
 ) -> list[Finding]:
-    """Re-hash the files of all versions and the raw files, now in the folder ``moved`` if given; the mismatches."""
+    """Re-hash the files of all versions and the raw files, now in the folder ``moved`` if given; the mismatches.
+
+    A raw folder that is gone is looked for in ``home``: the sample and the links of own data move with their home.
+    """
     versions = [node.version for node in found if node.version is not None]
     size = sum(file["bytes"] for version in versions for file in store.marker(version)["files"].values())
     with tqdm(total=size, desc="versions", unit="B", unit_scale=True, disable=not progress) as bar:
@@ -111,6 +120,8 @@ def verify(
     for node, mismatches in checked:
         if node.raw is not None and not mismatches:  # a damaged manifest tells nothing about its raw files
             folder = Path(node.raw.root) if moved is None else moved / node.raw.dataset
+            if moved is None and home is not None and not folder.is_dir():
+                folder = home.joinpath(*folder.parts[-2:])
             findings += _check_raw(node, node.raw, folder, cache, progress)
     return findings
 

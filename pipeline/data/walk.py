@@ -44,7 +44,7 @@ def shown(name: str) -> str:
 
 def is_image(head: bytes) -> bool:
     """Whether the first ``HEAD`` bytes of a file are those of an image, a DICOM file or a NIfTI volume."""
-    bitmap = head.startswith(b"BM") and head[6:10] == bytes(4)
+    bitmap = (head.startswith(b"BM") and head[6:10] == bytes(4)) or head[4:11] in (b"ftypavi", b"ftyphei", b"ftypmif")
     volume = head[128:132] == b"DICM" or head[344:348] in (b"n+1\0", b"ni1\0") or _BARE_DICOM.match(head) is not None
     return head.startswith(_SIGNATURES) or bitmap or volume or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 

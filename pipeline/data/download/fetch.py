@@ -231,11 +231,16 @@ def _extract(archive: Path, folder: Path) -> None:
         if isinstance(packed, zipfile.ZipFile):
             if refused := zip_members(packed)[1]:
                 raise ContentDiffers(f"{archive}: {refused}")
-            for item in packed.infolist():
-                item.filename = item.filename.replace("\\", "/")  # which extractall makes harmless
-            need, extract = sum(item.file_size for item in packed.infolist()), packed.extractall
+            need = sum(item.file_size for item in packed.infolist())
+            extract = partial(_extract_zip, packed)
         else:
             need, extract = sum(item.size for item in tar_members(packed)), partial(packed.extractall, filter="data")
         if need > (free := shutil.disk_usage(folder).free):
             raise ContentDiffers(f"{archive}: expected room for {need} bytes, got {free}; free some space")
         extract(folder)
+
+
+def _extract_zip(packed: zipfile.ZipFile, folder: Path) -> None:
+    for item in packed.infolist():
+        item.filename = item.filename.replace("\\", "/")  # of old Windows tools; zipfile keeps all of it in the folder
+        packed.extract(item, folder)
