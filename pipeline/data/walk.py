@@ -88,12 +88,12 @@ def walk(root: Path, passed: Counter[str]) -> list[tuple[str, Path]]:
             name = f"{above}/{shown(entry.name)}" if above else shown(entry.name)
             if kind := left_out(shown(entry.name), os.path.basename(folder)):
                 passed[kind] += 1
-            elif not os.path.isdir(entry.path):
-                found.append((name, Path(entry.path)))
-            elif entry.is_symlink():
+            elif entry.is_dir(follow_symlinks=False):
+                heapq.heappush(folders, (links, depth + 1, name, entry.path, os.path.join(real, entry.name)))
+            elif entry.is_symlink() and os.path.isdir(entry.path):
                 heapq.heappush(folders, (links + 1, 0, name, entry.path, os.path.realpath(entry.path)))
             else:
-                heapq.heappush(folders, (links, depth + 1, name, entry.path, os.path.join(real, entry.name)))
+                found.append((name, Path(entry.path)))
     return sorted(found)
 
 

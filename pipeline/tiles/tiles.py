@@ -19,7 +19,6 @@ import zarr
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.raw import RawFolder
-from pipeline.data.splits import check_enough
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.forms.form import TILE, Form
 from pipeline.store.increments import NEW, Record, build_arrays, previous_record
@@ -86,7 +85,6 @@ def build_tiles(
         if not index:
             reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in refused[:3])
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
-        check_enough(pd.DataFrame(index).drop_duplicates("image_id"), asset)
         facts = _facts(form, lesions, cuts, record if any(row != NEW for row in previous) else None)
         leads = {"pixels": (facts["channels"],), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
         place = np.cumsum(np.equal(previous, NEW)) - 1  # of a new row among all new rows

@@ -129,7 +129,7 @@ def read_description(file: Path) -> Description:
         tokens = yaml.scan(text, yaml.SafeLoader)
         aliases = sum(isinstance(token, yaml.AliasToken) for token in tokens)
         found = yaml.safe_load(text) if aliases <= ALIASES else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: expected a readable YAML file, got: {' '.join(str(error).split())}") from error
     if aliases > ALIASES:
         raise ConfigError(f"{file}: expected at most {ALIASES} aliases (*name), got {aliases}; write the values out")
