@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.datasets import DATASETS, Dataset
@@ -168,8 +168,14 @@ def own_datasets(folder: Path) -> list[Own]:
         try:
             found.append(read_own(file))
         except ConfigError as error:
-            _log.error("%s\nThe lanes of the other data sets go on.", error)
+            _tell(f"{error}\nThe lanes of the other data sets go on.")
     return found
+
+
+@cache
+def _tell(text: str) -> None:
+    """Log an error once a process: descriptions are read for the lanes and for the resources."""
+    _log.error("%s", text)
 
 
 def link(folder: Path, targets: Mapping[str, Path]) -> Path:
