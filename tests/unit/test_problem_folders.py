@@ -555,6 +555,9 @@ def test_own_overlays_are_never_scored(tmp_path):
         counts.append(len(files))
     assert counts == [2, 3, 3]
     assert len(RawFolder(tmp_path).paths()) == 3 + 4  # with the tables
+    for name in ("dagster/a", "stores/a", "sample/oct/1.png"):
+        put(tmp_path, f"home/{name}", picture(12))
+    assert len(list(find_files([tmp_path]))) == 3
     put(tmp_path, "p/overlays/mine.png", picture(11))
     assert tmp_path / "p" / "overlays" / "mine.png" in list(find_files([tmp_path]))
 
