@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.data.decode import find_files
+from pipeline.data.walk import find_files
 from pipeline.wiring.settings import Settings
 
 

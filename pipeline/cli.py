@@ -19,9 +19,6 @@ from pipeline.commands.experiments import benchmark
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh, results
 from pipeline.commands.score import score
-from pipeline.commands.terminal import stop
-from pipeline.data.user_datasets.dataset import own_datasets
-from pipeline.errors import ConfigError
 from pipeline.reports.evaluation.tables import summary_table
 from pipeline.wiring.settings import Settings
 
@@ -31,18 +28,13 @@ console = Console()
 
 @app.callback()
 def environment(context: typer.Context) -> None:
-    """Set the variables of ``./activate`` if it was not sourced, and check the data-set descriptions."""
+    """Set the variables of ``./activate`` if it was not sourced."""
     if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance
         return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
-    if context.invoked_subcommand in ("run", "refresh", "benchmark", "experiments"):
-        try:
-            own_datasets(Settings().datasets)
-        except ConfigError as error:
-            stop(error)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """``proxyano dataset …``: lanes for your own folders of images, without code."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def add(
         how = {"by": split, "patient": patient, "folders": folders, "middle": "" if middle == 1.0 else middle}
         given = {
             "title": title,
-            "normal": _one_or_all([str(path.resolve()) for path in normal]),
+            "normal": _one_or_all([os.path.realpath(path) for path in normal]),
             "abnormal": _named(abnormal, "--abnormal", "abnormal"),
             "masks": _named(masks or [], "--masks", "lesion"),
             "mask_suffix": mask_suffix,
@@ -189,7 +190,7 @@ def _named(values: Sequence[str], option: str, default: str) -> str | dict[str, 
         name, named, folder = value.rpartition("=")
         if named and not name:
             raise ConfigError(f"{option}: expected FOLDER or NAME=FOLDER, got {value!r}")
-        found.setdefault(name or default, []).append(str(Path(folder).expanduser().resolve()))
+        found.setdefault(name or default, []).append(os.path.realpath(os.path.expanduser(folder)))
     if set(found) == {default} and len(found[default]) == 1:
         return found[default][0]
     return {name: _one_or_all(folders) for name, folders in found.items()}

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.data.decode import decode_image, described_mask
+from pipeline.data.manifest import passed_over
 from pipeline.data.raw import RawFolder
 from pipeline.data.read.masks import EMPTY, SOFT
 from pipeline.data.splits import SPLITS, UNUSED
@@ -35,6 +36,7 @@ def print_counts(console: Console, own: Own, raw: RawFolder) -> None:
         if all(item.refused for item in items):
             folders = ", ".join(str(root.folder) for root in own.roots if root.klass == klass)
             got = f"{len(items)} unusable ones, {items[0].path}: {items[0].refused}" if items else "none"
+            got += "".join(f"; {path}: {reason}" for path, reason in list(raw.broken.items())[:FEW])
             raise DatasetUnusable(f"{own.name}: expected images of the class {klass} in {folders}, got {got}")
     console.print(f"{own.name}: " + ", ".join(f"{counts[klass]} {klass}" for klass in row.classes))
     if patients := {item.patient for item in candidates if item.patient}:
@@ -46,7 +48,10 @@ def print_counts(console: Console, own: Own, raw: RawFolder) -> None:
         abnormal, masked = len(candidates) - counts["normal"], sum(bool(item.masks) for item in candidates)
         fit = f"{unmatched} of {len(given)} masks fit no image"
         console.print(f"{masked} of {abnormal} abnormal images have a mask; {fit}")
-    print_unusable(console, [(item.path, item.refused) for item in candidates if item.refused])
+    refused = [(item.path, item.refused) for item in candidates if item.refused]
+    print_unusable(console, [*raw.broken.items(), *raw.odd.items(), *refused])
+    if passed := ", ".join(f"{count} {kind}" for kind, count in passed_over(raw, candidates).items()):
+        console.print(f"passed over: {passed}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_unusable(console: Console, files: list[tuple[str, str]]) -> None:

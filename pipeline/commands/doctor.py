@@ -62,6 +62,6 @@ def examine() -> Iterator[Finding]:
         yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
     yield hardware(wants_gpu=settings.preset_name in MEANT_FOR_A_GPU)
     yield dagster(Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster"))
-    yield tracking(settings.tracking_uri)
+    yield tracking(settings.tracking_uri, settings.home / "mlruns")
     if settings.scheduler:
         yield cluster(settings.scheduler)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipeline.commands.clean import size
 from pipeline.commands.terminal import stop
+from pipeline.data.archives import damage
 from pipeline.data.datasets import DATASETS, Presence, look
 from pipeline.data.download.fetch import (
     UNPACKED,
@@ -26,7 +27,6 @@ from pipeline.data.download.fetch import (
     unpack,
 )
 from pipeline.data.download.sources import SOURCES
-from pipeline.data.raw import damage
 from pipeline.errors import ContentDiffers, DatasetUnusable, TransferFailed
 from pipeline.wiring.settings import Settings
 

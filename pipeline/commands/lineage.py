@@ -46,7 +46,7 @@ def lineage(
     if not as_json:
         console.print(tree(found, of), highlight=False)
     archives = settings.home / "fingerprints" / "archives"
-    findings = verify_chain(found, store, moved=raw, cache=archives) if verify else None
+    findings = verify_chain(found, store, moved=raw, home=settings.home, cache=archives) if verify else None
     if as_json:
         checked = {} if findings is None else {"findings": [asdict(finding) for finding in findings]}
         typer.echo(json.dumps(found.as_json() | checked, indent=1))

@@ -1,11 +1,13 @@
 """``proxyano score``: score new images with a trained detector."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
@@ -37,7 +39,7 @@ def score(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
-    from pipeline.data.decode import find_files
+    from pipeline.data.walk import find_files, shown
     from pipeline.detectors.folder.output import FORMATS, ScoreFolder
     from pipeline.detectors.folder.stream import stream
 
@@ -48,7 +50,10 @@ def score(
             raise ConfigError("expected --dataset NAME or --detector FOLDER, got neither")
         chosen = load_detector(detector or dataset, method=method, device=device)
         rate = chosen.images.usable_rate(rate)
-        files = list(find_files(paths))
+        passed = Counter[str]()
+        files = list(find_files(paths, passed))
+        if passed:
+            typer.echo(f"passed over: {', '.join(f'{n} {kind}' for kind, n in sorted(passed.items()))}", err=True)
         if not files:
             raise ConfigError(f"no image file in {', '.join(map(str, paths))}; name files or another folder")
         folder = ScoreFolder(out, chosen, rate, files, overlays=overlays)
@@ -57,14 +62,14 @@ def score(
     left = folder.left
     if len(left) < len(files):
         typer.echo(f"resuming: {len(files) - len(left)} of {len(files)} files are scored already", err=True)
-    shown = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
-    with shown:
-        for frame in stream(chosen, left, ended=lambda path: shown.update(1)):
+    bar = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
+    with bar:
+        for frame in stream(chosen, left, ended=lambda path: bar.update(1)):
             folder.add(frame)
             if frame.number == 0 and "volume 1 of" in frame.gray_values:
-                shown.write(f"{frame.path}: {frame.gray_values}", file=sys.stderr)
+                bar.write(shown(f"{frame.path}: {frame.gray_values}"), file=sys.stderr)
             if frame.image is None and frame.kind != EmptyFrame.kind:
-                shown.write(f"{frame.path}: {frame.reason}", file=sys.stderr)
+                bar.write(shown(f"{frame.path}: {frame.reason}"), file=sys.stderr)
     made, counts = folder.finish(formats)
     _tell(chosen.name, counts, rate, made)
     if unusable := counts.get(UnusableImage.kind, 0):
@@ -73,6 +78,8 @@ def score(
 
 
 def _tell(name: str, counts: dict[str, int], rate: float, made: list[Path]) -> None:
+    from pipeline.data.walk import shown
+
     table = Table("decision", title=f"{name}, at a false-alarm rate of {rate:.3g}")
     table.add_column("images", justify="right")
     for decision, count in sorted(counts.items()):
@@ -80,4 +87,4 @@ def _tell(name: str, counts: dict[str, int], rate: float, made: list[Path]) -> N
     console = Console()
     console.print(table)
     for path in made:
-        console.print(str(path), soft_wrap=True, highlight=False)
+        console.print(escape(shown(str(path))), soft_wrap=True, highlight=False)

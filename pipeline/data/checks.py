@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pipeline.data.datasets import Dataset
 from pipeline.data.decode import decode_image, decode_mask
 from pipeline.data.duplicates import near_duplicates, small_gray
-from pipeline.data.manifest import read_manifest
+from pipeline.data.manifest import content_version, read_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
 from pipeline.data.splits import SPLITS
@@ -100,9 +100,18 @@ class Finding:
 
 
 def verify(
-    found: Chain, store: Store, *, moved: Path | None = None, cache: Path | None = None, progress: bool = True
+    found: Chain,
+    store: Store,
+    *,
+    moved: Path | None = None,
+    home: Path | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
 ) -> list[Finding]:
-    """Re-hash the files of all versions and the raw files, now in the folder ``moved`` if given; the mismatches."""
+    """Re-hash the files of all versions and the raw files, now in the folder ``moved`` if given; the mismatches.
+
+    A raw folder that is gone is looked for in ``home``: the sample and the links of own data move with their home.
+    """
     versions = [node.version for node in found if node.version is not None]
     size = sum(file["bytes"] for version in versions for file in store.marker(version)["files"].values())
     with tqdm(total=size, desc="versions", unit="B", unit_scale=True, disable=not progress) as bar:
@@ -111,6 +120,8 @@ def verify(
     for node, mismatches in checked:
         if node.raw is not None and not mismatches:  # a damaged manifest tells nothing about its raw files
             folder = Path(node.raw.root) if moved is None else moved / node.raw.dataset
+            if moved is None and home is not None and not folder.is_dir():
+                folder = home.joinpath(*folder.parts[-2:])
             findings += _check_raw(node, node.raw, folder, cache, progress)
     return findings
 
@@ -141,7 +152,7 @@ def _check_version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
     content = None  # the data version computed from the content; that of other assets takes a build
     if version.asset.endswith("/images") and not differences:
         images, quarantine, counts = read_manifest(version)
-        content = fingerprint(images.to_dict("list"), quarantine.to_dict("list"), counts)
+        content = content_version(images, quarantine, counts)
     elif "canvases" in version.meta and not differences:
         content = fingerprint(version.meta["canvases"])
     if content not in (None, node.data_version):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.data import layouts
+from pipeline.data.archives import PACKED, Archive, inflated_copy
 from pipeline.data.duplicates import DuplicateRule
-from pipeline.data.raw import Archive, RawFolder, inflated_copy
+from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SplitRule, by_duplicate_group, by_hash_order, by_patient_block
 from pipeline.errors import DatasetUnusable, UnusableImage
 
@@ -49,13 +50,13 @@ class Dataset:
 
 
 class Listing(RawFolder):
-    """A raw folder that is only listed: no file is read, and no .tar.gz is inflated (``closed`` names those)."""
+    """A raw folder that is only listed: no file is read, and no packed tar is inflated (``closed`` names those)."""
 
     closed: tuple[str, ...] = ()
 
     def opened(self, path: Path) -> Archive:
         """An archive that can be listed at once; raises ``UnusableImage`` for the others."""
-        packed = path.name.lower().endswith((".tar.gz", ".tgz"))
+        packed = path.name.lower().endswith(PACKED)
         if packed and (self.cache is None or not inflated_copy(path, self.cache).is_file()):
             self.closed += (path.relative_to(self.root).as_posix(),)
             raise UnusableImage("not opened: listing it takes minutes")

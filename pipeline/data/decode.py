@@ -5,9 +5,8 @@ identifies the format: a ``.jpg`` may hold a PNG with alpha, and DICOM often has
 """
 
 import io
-import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from pipeline.data.raw import SYSTEM_FOLDERS
 from pipeline.data.read import dicom, images, masks, nifti
 from pipeline.data.read.gray import MAX_FRAMES, Pictures, Pixels
 from pipeline.errors import UnusableImage
@@ -39,32 +37,6 @@ class Frame:
     reason: str = ""
     gray_values: str = ""  # what was done to them, such as "window 40/400"; empty if nothing
     kind: str = UnusableImage.kind  # counts only without pixels: unusable, no image or empty slice
-
-
-def find_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The given files, and all images below the given folders, sorted; ``FileNotFoundError`` if one is missing."""
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"no such file or folder: {path}")
-        if not path.is_dir():
-            yield path
-            continue
-        for folder, folders, files in os.walk(path, followlinks=True):
-            folders[:], names = (sorted(name for name in some if name[0] != ".") for some in (folders, files))
-            folders[:] = [name for name in folders if name.lower() not in SYSTEM_FOLDERS]
-            yield from (found for name in names if _is_read(found := Path(folder, name)))
-
-
-def _is_read(path: Path) -> bool:
-    if path.name.lower().endswith(SUFFIXES):
-        return True
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return dicom.is_dicom(file.read(132))
-    except OSError:  # without a suffix that promises an image it is passed over like any other file
-        return False
 
 
 def read_frames(path: Path) -> Iterator[Frame]:

@@ -1,7 +1,6 @@
 """Layouts of the official downloads: candidate images by the folders above a file, before any pixel is read."""
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,20 +22,36 @@ or the same inside archives (A. Segmentation.zip, B. Disease Grading.zip)"""
 LESIONS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
 """Name of a lesion in IDRiD → folder of its masks."""
 
-_FILE = r"(?P<name>[^/]+\.(?:jpe?g|png))$"
-_SARTAJ = re.compile(rf"(?:^|/)(?P<part>Training|Testing)/(?P<klass>no|glioma|meningioma|pituitary)_tumor/{_FILE}")
-_BR35H = re.compile(r"(?:^|/)no/(?P<name>[Nn]o ?\d+\.(?:jpe?g|png))$")
-_OCT = re.compile(rf"(?:^|/)(?P<split>train|test)/(?P<klass>NORMAL|CNV|DME|DRUSEN)/{_FILE}")
-_PATIENT = re.compile(r"(?:NORMAL|CNV|DME|DRUSEN)-(\d+)-\d+\.")
-_ORDER = re.compile(r"normal_train_(\d+)\.")
-_IMAGE = re.compile(
-    r"(?P<top>.*?)1\. Original Images/(?P<set>a\. Training Set|b\. Testing Set)/(?P<name>IDRiD_\d+)\.jpg$"
+_PICTURE = r"\.(?:jpe?g|png|tiff?|bmp)$"
+_COPY = r"(?: ?\(\d+\)| - Copy)?"  # what browsers and Windows add to a name that is there already
+_FILE = rf"(?P<name>[^/]+{_PICTURE})"
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A pattern of paths; names and suffixes match in any case."""
+    return re.compile(text, re.IGNORECASE)
+
+
+_SARTAJ_FOLDER = r"(?:^|/)(?P<part>Training|Testing)/(?P<klass>no|glioma|meningioma|pituitary)_tumor/"
+_SARTAJ = _pattern(_SARTAJ_FOLDER + _FILE)
+_BR35H = _pattern(rf"(?:^|/)no/(?P<name>no ?\d+{_COPY}{_PICTURE})")
+_BRAIN_FOLDER = _pattern(rf"{_SARTAJ_FOLDER}|(?:^|/)no/[^/]+$")
+_OCT_FOLDER = r"(?:^|/)(?P<split>train|test)/(?P<klass>NORMAL|CNV|DME|DRUSEN)/"
+_OCT = _pattern(_OCT_FOLDER + _FILE)
+_OCT_LIKE = _pattern(rf"{_OCT_FOLDER}|/(?:NORMAL|CNV|DME|DRUSEN)-\d+-\d+\.[^/]*$")
+_PATIENT = _pattern(r"(?:NORMAL|CNV|DME|DRUSEN)-(\d+)-\d+")
+_ORDER = _pattern(r"normal_train_(\d+)")
+_ORIGINALS = r"(?P<top>.*?)1\. Original Images/(?P<set>a\. Training Set|b\. Testing Set)/"
+_IMAGE = _pattern(rf"{_ORIGINALS}(?P<name>IDRiD_\d+){_PICTURE}")
+_TRUTHS = r"(?P<top>.*?)2\. All Segmentation Groundtruths/(?P<set>[^/]+)/\d\. [^/]+/"
+_MASK = _pattern(rf"{_TRUTHS}(?P<name>IDRiD_\d+)_(?P<lesion>MA|HE|EX|SE){_COPY}{_PICTURE}")
+_DISC = _pattern(rf"{_TRUTHS}IDRiD_\d+_OD{_COPY}\.[^/]+$")  # no lesion
+_NEAR_MASK = _pattern(
+    r"(?P<top>.*?)2\. All Segmentation Groundtruths/(?P<set>[^/]+)/(?:.*/)?[^/\d]*(?P<number>\d*)[^/]*$"
 )
-_MASK = re.compile(
-    r"(?P<top>.*?)2\. All Segmentation Groundtruths/(?P<set>[^/]+)/"
-    r"\d\. [^/]+/(?P<name>IDRiD_\d+)_(?P<lesion>MA|HE|EX|SE)\.tif$"
-)
-_LABELS = re.compile(r"(?P<top>.*?)2\. Groundtruths/(?P<letter>[ab])\. IDRiD_Disease Grading_[^/]*\.csv$")
+_LABELS = _pattern(r"(?P<top>.*?)2\. Groundtruths/(?P<letter>[ab])\. IDRiD_Disease Grading_[^/]*\.csv$")
+_NEAR_IDRID = _pattern(r"1\. Original Images/|2\. Groundtruths/|(?:^|/)IDRiD_\d+[^/]*$")
+_UNUSED_IDRID = _pattern(r"C\. Localization|3\. Groundtruths")  # places of the optic disc and of the fovea
 _NAME, _GRADE = "image name", "retinopathy grade"
 
 
@@ -61,11 +76,14 @@ def scan_brain_mri(raw: RawFolder) -> list[Candidate]:
     found = []
     for path in raw.paths():
         if match := _SARTAJ.search(path):
-            klass, part = "normal" if match["klass"] == "no" else match["klass"], f"sartaj/{match['part']}"
+            klass, part = match["klass"].lower(), f"sartaj/{match['part'].capitalize()}"
+            klass = "normal" if klass == "no" else klass
             key = f"{part}/{klass}/{match['name']}"
             found.append(Candidate(path, key, klass, part=part, source="Sartaj"))
         elif match := _BR35H.search(path):
             found.append(Candidate(path, f"br35h/no/{match['name']}", "normal", part="br35h/no", source="Br35H"))
+        elif _BRAIN_FOLDER.search(path) and not path.lower().endswith(".csv"):
+            raw.odd[path] = "expected image(1).jpg or no1.jpg in this folder: not used under this name"
     return _first_copies(raw, found)
 
 
@@ -74,9 +92,15 @@ def scan_oct(raw: RawFolder) -> list[Candidate]:
     found = []
     for path in raw.paths():
         match = _OCT.search(path)
-        if match is None or "chest_xray" in path or (match["split"] == "train" and match["klass"] != "NORMAL"):
+        if "chest_xray" in path:
             continue
-        split, klass, name = match["split"], match["klass"], match["name"]
+        if match is None:
+            if _OCT_LIKE.search(path) and "/val/" not in path.lower():  # the eight images of version 3 are not used
+                raw.odd[path] = "expected it in a folder like test/CNV with an image's suffix: not used under this name"
+            continue
+        split, klass, name = match["split"].lower(), match["klass"].upper(), match["name"]
+        if split == "train" and klass != "NORMAL":
+            continue
         patient = numbers[1] if (numbers := _PATIENT.match(name)) else ""
         order = int(numbers[1]) if (numbers := _ORDER.match(name)) else -1
         key, label = f"{split}/{klass}/{name}", "normal" if klass == "NORMAL" else klass
@@ -88,63 +112,157 @@ def scan_oct(raw: RawFolder) -> list[Candidate]:
 
 def scan_idrid(raw: RawFolder) -> list[Candidate]:
     """Images of part A with masks and of part B with grade 0; the ground truths beside them tell the part."""
-    masks: dict[tuple[str, str, str], dict[str, str]] = {}
-    labels: dict[tuple[str, str], dict[str, int]] = {}
-    for path in raw.paths():
-        if match := _MASK.search(path):
-            masks.setdefault((match["top"], match["set"], match["name"]), {})[match["lesion"]] = path
-        elif match := _LABELS.search(path):
-            labels[match["top"], match["letter"]] = read_grades(raw, path)
+    images, masks, near, labels = _sorted_idrid(raw)
     annotated, graded = {top for top, *_ in masks}, {top for top, _ in labels}
-    found = []
-    for match in filter(None, map(_IMAGE.search, raw.paths())):
-        top, folder, name = match["top"], match["set"], match["name"]
-        official, own = "train" if folder.startswith("a") else "test", masks.get((top, folder, name), {})
+    found, without = [], dict[tuple[str, str], int]()
+    for match in images:
+        top, letter, name = match["top"], match["set"][0].lower(), _official(match["name"])
+        official, own = "train" if letter == "a" else "test", masks.get((top, letter, name), {})
+        refused, path = "", match.string
         if top in annotated:
             part, klass, source = f"A/{official}", "diabetic_retinopathy", "A. Segmentation"
-        elif labels.get((top, folder[0]), {}).get(name) == 0:
-            part, klass, source = f"B/{official}", "normal", "B. Disease Grading"
-        elif top not in graded and "Disease Grading" in top:
-            raise DatasetUnusable(
-                f"IDRiD: images in '{top}1. Original Images' have no labels; expected a file "
-                f"'{top}2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv', got none"
-            )
-        else:
+            own, refused = _one_of_each(raw, own)
+            if other := near.get((top, letter, _number(name))):
+                refused = f"{other} may be a mask of it, and a missing lesion would count as normal"
+        elif top not in graded:
+            if "disease grading" in top.lower():
+                raise DatasetUnusable(
+                    f"IDRiD: images in '{top}1. Original Images' have no labels; expected a file "
+                    f"'{top}2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv', got none"
+                )
+            raw.odd[path] = "not used: expected masks or labels in folders beside that of the images, got none"
             continue
-        ordered = {lesion: own[lesion] for lesion in LESIONS if lesion in own}
-        key = f"{part}/{name}"
-        found.append(Candidate(match.string, key, klass, part=part, source=source, official=official, masks=ordered))
+        else:
+            part, klass, source = f"B/{official}", "normal", "B. Disease Grading"
+            grades = labels.get((top, letter), {}).get(name)
+            if grades is None:
+                without[top, letter] = without.get((top, letter), 0) + 1
+                raw.odd[path] = "not used: no label file has a row for it"
+            if grades is None or 0 not in grades:
+                continue
+            if len(grades) > 1:
+                refused = f"conflicting labels: its rows or columns have the grades {sorted(grades)}"
+        ordered = {lesion: own[lesion][0] for lesion in LESIONS if lesion in own}
+        key, origin = f"{part}/{name}", (klass, part, source, official)
+        found.append(Candidate(path, key, *origin, masks=ordered, refused=refused))
+    for (top, letter), count in without.items():
+        beside = f"{top}2. Groundtruths ({letter})"
+        raw.odd[beside] = f"{count} images have no row in its labels: if a file was cut or edited, download it again"
     return _first_copies(raw, found)
 
 
-def read_grades(raw: RawFolder, path: str) -> dict[str, int]:
-    """Grade (0 to 4) by image name; ``DatasetUnusable`` for a missing column or a grade that is no number."""
+Place = tuple[str, str, str]
+"""Folder above the parts of IDRiD, letter of the set (a training, b testing), and name or number of an image."""
+
+
+def _sorted_idrid(
+    raw: RawFolder,
+) -> tuple[
+    list[re.Match[str]],
+    dict[Place, dict[str, list[str]]],
+    dict[Place, str],
+    dict[tuple[str, str], dict[str, set[int]]],
+]:
+    """Images, their masks by lesion, files that may be a mask, and grades by label files; the rest is named."""
+    images: list[re.Match[str]] = []
+    masks: dict[Place, dict[str, list[str]]] = {}
+    near: dict[Place, str] = {}
+    labels: dict[tuple[str, str], dict[str, set[int]]] = {}
+    for path in raw.paths():
+        if match := _MASK.search(path):
+            place = match["top"], match["set"][0].lower(), _official(match["name"])
+            masks.setdefault(place, {}).setdefault(match["lesion"].upper(), []).append(path)
+        elif match := _LABELS.search(path):
+            grades = labels.setdefault((match["top"], match["letter"].lower()), {})
+            for name, given in read_grades(raw, path).items():
+                grades.setdefault(name, set()).update(given)
+        elif match := _IMAGE.search(path):
+            images.append(match)
+        elif _DISC.search(path) or _UNUSED_IDRID.search(path):
+            continue
+        elif match := _NEAR_MASK.search(path):
+            raw.odd[path] = "looks like a mask, but is not named like IDRiD_01_MA.tif: not used"
+            if match["number"]:
+                near[match["top"], match["set"][0].lower(), match["number"].lstrip("0")] = path
+        elif _NEAR_IDRID.search(path):
+            raw.odd[path] = "looks like a file of IDRiD, but has not the name or place that it has there: not used"
+    return [match for match in images if not _UNUSED_IDRID.search(match.string)], masks, near, labels
+
+
+def _official(name: str) -> str:
+    """Name of an IDRiD image as the authors write it."""
+    return re.sub("^idrid_", "IDRiD_", name, flags=re.IGNORECASE)
+
+
+def _number(name: str) -> str:
+    return name.rpartition("_")[2].lstrip("0")
+
+
+def _one_of_each(raw: RawFolder, masks: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], str]:
+    """Masks by lesion, and why they cannot be used: two files of one lesion that differ."""
+    for lesion, paths in masks.items():
+        if len(paths) > 1 and len({_content(raw, path) for path in paths}) > 1:
+            return dict(masks), f"expected one mask of the lesion {lesion}, got {' and '.join(paths)}, which differ"
+    return dict(masks), ""
+
+
+def read_grades(raw: RawFolder, path: str) -> dict[str, set[int]]:
+    """Grades (0 to 4) by image name: several where rows or columns differ.
+
+    A line with a stray quotation mark, or without a name or grade, is no label and is named in ``raw.odd``. Raises
+    ``DatasetUnusable`` for a missing column or a grade that is no number.
+    """
+    raw.labels.add(path)
     try:
-        text = raw.read(path).decode("utf-8-sig")
-    except (UnusableImage, UnicodeDecodeError) as error:
+        lines = raw.read(path).decode("utf-8-sig").splitlines()
+        rows = [next(csv.reader([line]), []) for line in lines]  # each by itself: a stray quotation mark ends with it
+    except (UnusableImage, UnicodeDecodeError, csv.Error) as error:
         raise DatasetUnusable(f"{path}: expected a readable CSV file, got: {error}") from error
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [" ".join(cell.split()).lower() for cell in next(rows, [])]
-    if not {_NAME, _GRADE} <= set(header):
+    header = [" ".join(cell.split()).lower() for cell in next(iter(rows), [])]
+    columns = [place for place, cell in enumerate(header) if cell.startswith(_GRADE)]
+    if header.count(_NAME) != 1 or not columns:
         got = ", ".join(f"'{cell}'" for cell in header if cell) or "none"
         wanted = f"'{_NAME.capitalize()}' and '{_GRADE.capitalize()}'"
         raise DatasetUnusable(f"{path}: expected the columns {wanted}, got {got}; download the file again")
-    name, grade = header.index(_NAME), header.index(_GRADE)
-    grades = {}
-    for line, cells in enumerate(rows, start=2):
-        if len(cells) <= max(name, grade) or not cells[name].strip():
+    named, lost = header.index(_NAME), list[str]()
+    grades: dict[str, set[int]] = {}
+    for line, cells in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in cells):
             continue
-        if not cells[grade].strip().isdecimal():
-            raise DatasetUnusable(f"{path}, line {line}: expected a grade from 0 to 4, got '{cells[grade]}'")
-        grades[cells[name].strip()] = int(cells[grade])
+        name = cells[named].strip() if named < len(cells) else ""
+        given = {cells[place].strip() for place in columns if place < len(cells)} - {""}
+        if lines[line - 1].count('"') % 2 or not name or not given:
+            lost.append(str(line))
+            continue
+        if wrong := sorted(given - set("01234")):
+            raise DatasetUnusable(f"{path}, line {line}: expected a grade from 0 to 4, got '{wrong[0]}'")
+        grades.setdefault(_official(name), set()).update(map(int, given))
+    if lost:
+        told = ", ".join(lost[:5]) + (" and more" if len(lost) > 5 else "")
+        raw.odd[path] = f"lines without a name and a grade, or with a stray quotation mark: {told} ({len(lost)} in all)"
     return grades
 
 
+def _content(raw: RawFolder, path: str) -> str | None:
+    """Content hash of a file; nothing for one that cannot be read."""
+    try:
+        return raw.sha256(path)
+    except UnusableImage:
+        return None
+
+
 def _first_copies(raw: RawFolder, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Candidates ordered by path; of copies of one official file (equal names and contents) only the first."""
+    """Candidates ordered by path; of copies of one official file (equal names and contents) only the first.
+
+    A damaged copy in an archive is named and the sound one is used.
+    """
     kept: dict[str, list[Candidate]] = {}
     for item in sorted(candidates, key=lambda item: ("!/" in item.path, item.path)):
         twins = [twin for twin in kept.get(item.key, []) if raw.sizes[twin.path] == raw.sizes[item.path]]
-        if not any(raw.sha256(twin.path) == raw.sha256(item.path) for twin in twins):
+        same = [twin for twin in twins if _content(raw, twin.path) == _content(raw, item.path)]
+        damaged = twins and not same and _content(raw, item.path) is None
+        if damaged:
+            raw.odd[item.path] = f"a damaged copy of {twins[0].path}, which is used"
+        elif not same:
             kept.setdefault(item.key, []).append(item)
     return sorted((item for items in kept.values() for item in items), key=lambda item: item.path)

@@ -6,8 +6,9 @@ A file that cannot be used goes to the quarantine with the reason.
 import hashlib
 import json
 import os
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +26,15 @@ from pipeline.data.duplicates import Gray, duplicate_groups, small_gray
 from pipeline.data.layouts import Candidate
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
-from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig
+from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig, check_enough
+from pipeline.data.walk import kind_of
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.files import write_file
 from pipeline.store.versions import Store, Version, fingerprint
 
 VERSION = "2"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
+FEW = 5  # files named in an error
 Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
 FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need
 
@@ -97,8 +100,21 @@ def build_manifest(
         images.to_parquet(work / "images.parquet", index=False)
         quarantine.to_parquet(work / "quarantine.parquet", index=False)
         write_file(work / "counts.json", json.dumps(counts, indent=1).encode())
-        version = fingerprint(images.to_dict("list"), quarantine.to_dict("list"), counts)
+        version = content_version(images, quarantine, counts)
         return store.publish(asset, work, version, {"counts": counts, "source_version": source})
+
+
+def content_version(images: pd.DataFrame, quarantine: pd.DataFrame, counts: Mapping[str, Any]) -> str:
+    """Data version of a manifest by its content; files that were passed over are no part of it."""
+    counted = {name: value for name, value in counts.items() if name != "passed_over"}
+    return fingerprint(images.to_dict("list"), quarantine.to_dict("list"), counted)
+
+
+def passed_over(raw: RawFolder, candidates: Sequence[Candidate]) -> dict[str, int]:
+    """Number of files by kind that were not looked at, or that have no place in the layout."""
+    used = (set(raw.odd) | raw.labels).union(*([item.path, *item.masks.values()] for item in candidates))
+    outside = Counter(f"{kind_of(path)} outside the layout" for path in raw.paths() if path not in used)
+    return dict(sorted((raw.passed + outside).items()))
 
 
 def make_manifest(
@@ -108,7 +124,7 @@ def make_manifest(
     candidates = dataset.scan(raw)
     if not candidates:
         got = f"{len(raw.paths())} other files" if raw.paths() else "no image or label file at all"
-        broken = "".join(f"\nand {name}: {reason}" for name, reason in raw.broken.items())
+        broken = "".join(f"\nand {name}: {reason}" for name, reason in [*raw.broken.items(), *raw.odd.items()][:FEW])
         raise DatasetUnusable(
             f"{dataset.name}: no image of {dataset.title} found in {raw.root}, got {got}{broken}\n{dataset.wanted}"
         )
@@ -117,11 +133,11 @@ def make_manifest(
         results = list(tqdm(each, total=len(candidates), desc=title, disable=not progress))
     readings, repeated = _unique([result for result in results if isinstance(result, Reading)])
     unusable = [problem for result in results if not isinstance(result, Reading) for problem in result]
-    problems = [*raw.broken.items(), *unusable, *repeated]
+    problems = [*raw.broken.items(), *raw.odd.items(), *unusable, *repeated]
     labels = {reading.row["label"] for reading in readings}
     for label, kind in ((0, "normal"), (1, "abnormal")):
         if label not in labels:
-            reasons = "".join(f"\n  {path}: {reason}" for path, reason in problems[:5])
+            reasons = "".join(f"\n  {path}: {reason}" for path, reason in problems[:FEW])
             raise DatasetUnusable(
                 f"{dataset.name}: no usable {kind} image in {raw.root}; {len(readings)} others are usable, "
                 f"{len(problems)} files are not{':' if reasons else ''}{reasons}\n{dataset.wanted}"
@@ -136,9 +152,14 @@ def make_manifest(
     rows = pd.DataFrame([reading.row for reading in readings])
     placed = dataset.split(rows, config, config.shares or dataset.shares, alike)
     rows = rows.assign(group=placed["group"], split=placed["split"])
+    check_enough(rows, dataset.name)
     images = rows[list(IMAGES.columns)].sort_values(["split", "path"], ignore_index=True)
     quarantine = pd.DataFrame(sorted(problems), columns=["path", "reason"], dtype=str)
     counts = _count(dataset, config, candidates, rows, len(quarantine))
+    counts["passed_over"] = passed_over(raw, candidates)
+    if progress and counts["passed_over"]:
+        told = ", ".join(f"{n} {kind}" for kind, n in counts["passed_over"].items())
+        tqdm.write(f"{dataset.name}: passed over: {told}", file=sys.stderr)
     return IMAGES.validate(images), QUARANTINE.validate(quarantine), counts
 
 

@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, DatasetUnusable
 SPLITS = ("train", "val", "holdout", "test")
 UNUSED = "unused"
 LEAST = {"train": 1, "val": 2, "holdout": 1, "test": 1}
-"""Groups that a split needs: a validation normal's own group is left out of the statistics it is scored by."""
+"""Groups of normals that a split needs: a normal's own group is left out of what it is compared with."""
 BLOCK = 10
 """Consecutive numbers of the official order that count as one group where patient ids are lost (about 7 a patient)."""
 
@@ -41,7 +41,7 @@ class ImagesConfig:
             raise ConfigError(f"split_seed: expected at least 0, got {self.split_seed}")
         if self.protocol not in ("leak_free", "paper_random"):
             raise ConfigError(f"protocol: expected 'leak_free' or 'paper_random', got {self.protocol!r}")
-        wrong = len(self.shares) != len(SPLITS) or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6
+        wrong = len(self.shares) != len(SPLITS) or not (min(self.shares) >= 0 and abs(sum(self.shares) - 1) <= 1e-6)
         if self.shares and wrong:
             raise ConfigError(f"shares: expected four numbers (train, val, holdout, test) of sum 1, got {self.shares}")
 
@@ -68,7 +68,8 @@ def by_patient_block(table: pd.DataFrame, config: ImagesConfig, shares: Sequence
     groups = groups.reset_index().sort_values(["low", "group"]).set_index("group")
     gaps = None if known[training].any() else groups["low"].to_numpy()[1:] - groups["high"].to_numpy()[:-1]
     placed = pd.DataFrame({"group": group, "split": np.where(test, "test", UNUSED)})
-    placed.loc[training, "split"] = group.map(_allocated(groups["size"], _named_shares(shares, SPLITS[:3]), gaps=gaps))
+    allocated = _allocated(groups["size"], _named_shares(shares, SPLITS[:3]), gaps=gaps, least=LEAST)
+    placed.loc[training, "split"] = group.map(allocated)
     return placed
 
 
@@ -82,7 +83,7 @@ def by_hash_order(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[fl
     placed.loc[normal & test & (table["official"] != "test"), "split"] = UNUSED  # copy of an official testing image
     sizes = placed[training].groupby("group").size()
     order = sorted(sizes.index, key=lambda name: hashlib.sha256(f"{config.split_seed} {name}".encode()).digest())
-    allocated = _allocated(sizes.loc[order], _named_shares(shares, SPLITS[:3]))
+    allocated = _allocated(sizes.loc[order], _named_shares(shares, SPLITS[:3]), least=LEAST)
     placed.loc[training, "split"] = placed["group"].map(allocated)
     return placed
 
@@ -130,6 +131,16 @@ def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float]
         wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if split in ("train", *missing)}
         placed.loc[training, "split"] = _split_at_random(placed["group"][training], wanted, config)
     return placed
+
+
+def check_enough(rows: pd.DataFrame, dataset: str) -> None:
+    """Raise ``DatasetUnusable`` where normals (split, label, group) are too few for what comes after the training."""
+    normals = rows[rows["label"] == 0]
+    images, groups = normals["split"].value_counts(), normals.groupby("split")["group"].nunique()
+    for split, counted, what in (("train", images, "images"), ("val", groups, "patients or groups")):
+        if (got := int(counted.get(split, 0))) < 2:
+            wanted = f"expected normals of at least 2 {what} in the split {split}, which scores are compared with"
+            raise DatasetUnusable(f"{dataset}: {wanted}, got {got}; add normals, or change the shares")
 
 
 def _named_shares(shares: Sequence[float], splits: Sequence[str]) -> dict[str, float]:

@@ -167,6 +167,7 @@ def _summary(
         "counts": {name: n["usable"] for name, n in parts.items()} | placed,
         "official_counts": {name: n["official"] for name, n in parts.items()},
         "quarantine": [entry for entries in quarantines for entry in entries.to_dict("records")],
+        "passed_over": counts.get("passed_over", {}),
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(table, config.quantile),
         "leaking": bool(counts["leaking"]),

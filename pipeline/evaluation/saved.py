@@ -25,6 +25,7 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "counts": {},  # what → images here
     "official_counts": {},  # what → images in the official set
     "quarantine": [],  # [{path, reason}]
+    "passed_over": {},  # kind of file → how many of the raw folder were not looked at
     "config": {},
     "versions": {},  # asset → data version
     "mlflow": {},  # stage → link

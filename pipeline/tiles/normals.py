@@ -10,6 +10,7 @@ from pathlib import Path
 import zarr
 from tqdm import tqdm
 
+from pipeline.data.splits import check_enough
 from pipeline.errors import DatasetUnusable
 from pipeline.store.shards import content_version, create, open_array, row_blocks, row_digests, shard_rows, write_rows
 from pipeline.store.versions import Store, Version, fingerprint
@@ -26,7 +27,7 @@ VERSION = "1"
 def build_normals(tiles: Version, proxies: Version, store: Store, *, code_version: str) -> Version:
     """Copy the rows of training and validation normals and publish ``<dataset>/normals``.
 
-    ``DatasetUnusable`` if one of these splits holds an abnormal image.
+    ``DatasetUnusable`` if one of these splits holds an abnormal image, or too few normals.
     """
     asset = f"{tiles.asset.rpartition('/')[0]}/normals"
     key = fingerprint(tiles.data_version, proxies.data_version, code_version)
@@ -37,6 +38,7 @@ def build_normals(tiles: Version, proxies: Version, store: Store, *, code_versio
         index = index[index["split"].isin(SPLITS)].reset_index(drop=True)
         if index["label"].any():
             raise DatasetUnusable(f"{tiles.asset}: splits train and val hold abnormal images; training takes normals")
+        check_enough(index.drop_duplicates("image_id"), tiles.asset)
         content, rows = work / "content", index["tile"].to_numpy()
         targets = _create(content, tiles, proxies, len(rows))
         digests: list[str] = []

@@ -20,6 +20,7 @@ from packaging.specifiers import SpecifierSet
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.data.datasets import Dataset, Presence, look
+from pipeline.wiring.moved import strayed
 
 PACKAGE = "proxyano"
 State = Literal["ok", "warn", "problem"]
@@ -151,10 +152,15 @@ def dagster(folder: Path) -> Finding:
     return Finding(name, "ok", f"{folder}, {runs} runs")
 
 
-def tracking(uri: str) -> Finding:
-    """Whether MLflow's store answers; a database is opened read-only."""
+def tracking(uri: str, artifacts: Path | None = None) -> Finding:
+    """Whether MLflow's store answers, and whether its artifacts are in the home; a database is opened read-only."""
     if uri.startswith("sqlite:///"):
-        return _database(Path(uri.removeprefix("sqlite:///")))
+        path = Path(uri.removeprefix("sqlite:///"))
+        checked = _database(path)
+        if checked.state == "ok" and artifacts is not None and (places := strayed(path, artifacts)):
+            told = f"{path}: the home was moved, artifacts are looked for in {', '.join(places)}"
+            return Finding("MLflow", "warn", told, "nothing to do: the next run lets them point to the home's mlruns")
+        return checked
     if not uri.startswith(("http://", "https://")):
         return Finding("MLflow", "warn", f"{uri} is not checked", "check that store itself")
     remedy = "start that server, or unset MLFLOW_TRACKING_URI"

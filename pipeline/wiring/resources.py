@@ -80,7 +80,7 @@ def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.Asse
         key = dg.AssetKey([name, "download"])
         try:
             seen = raw.fingerprint(name)
-        except DatasetUnusable:  # no such folder: the lane's run reports what was expected where
+        except (DatasetUnusable, OSError):  # no such folder: the lane's run reports what was expected where
             continue
         last = instance.fetch_observations(key, limit=1).records
         if not last or last[0].asset_observation is None or last[0].asset_observation.data_version != seen:

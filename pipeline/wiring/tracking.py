@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, 
 
 from models.arithmetic import machine
 from pipeline.store.versions import RawInput, Version
+from pipeline.wiring.moved import follow
 from pipeline.wiring.runs import git_commit
 from pipeline.wiring.settings import Settings
 
@@ -128,6 +129,7 @@ class Tracker:
         """Created at first use, so that importing the definitions touches no database."""
         if self.uri.startswith(SQLITE):
             _create(Path(self.uri.removeprefix(SQLITE)))
+            follow(Path(self.uri.removeprefix(SQLITE)), self.artifacts)
         return MlflowClient(tracking_uri=self.uri)
 
     @contextmanager
@@ -230,8 +232,11 @@ class Tracker:
         found = self.client.get_experiment_by_name(dataset)
         if found is not None:
             return str(found.experiment_id)
+        if self.uri.startswith(("http://", "https://")):  # a server keeps artifacts where it was told to
+            return str(self.client.create_experiment(dataset))
         self.artifacts.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(dataset, artifact_location=(self.artifacts / dataset).as_uri()))
+        place = (self.artifacts / dataset).absolute().as_uri()
+        return str(self.client.create_experiment(dataset, artifact_location=place))
 
 
 def open_tracker(settings: Settings) -> Tracker:

@@ -132,4 +132,5 @@ def undisturbed(make_home: Callable[[], Home], tmp_path_factory: pytest.TempPath
             if not alone:
                 shutil.copytree(home.root, made)
     yield home
-    shutil.rmtree(home.root)
+    if alone:  # the copies of other workers name files of this home
+        shutil.rmtree(home.root)

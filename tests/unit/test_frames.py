@@ -8,7 +8,8 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from pipeline.data.decode import decode_image, find_files, read_frames
+from pipeline.data.decode import decode_image, read_frames
+from pipeline.data.walk import find_files
 
 RAMP = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
 

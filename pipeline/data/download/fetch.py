@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from urllib.parse import quote
 import pooch
 import requests
 
+from pipeline.data.archives import ARCHIVES, BROKEN, damage, tar_members, zip_members
 from pipeline.data.download.sources import RemoteFile
-from pipeline.data.raw import ARCHIVES, BROKEN, damage
+from pipeline.data.walk import walk
 from pipeline.errors import ContentDiffers, TransferFailed
 from pipeline.store.files import write_file
 from pipeline.store.locks import locked
@@ -117,8 +119,7 @@ def find_archive(folder: Path, name: str) -> Path | None:
 
 def archives_in(folder: Path) -> list[Path]:
     """Archives in the folder and below it except hidden ones, sorted."""
-    found = [path for path in folder.rglob("*") if path.name.lower().endswith(ARCHIVES) and path.is_file()]
-    return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    return [path for _, path in walk(folder, Counter()) if path.name.lower().endswith(ARCHIVES) and path.is_file()]
 
 
 def fetch(
@@ -226,11 +227,20 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def _extract(archive: Path, folder: Path) -> None:
     extract: Callable[[Path], None]
-    with zipfile.ZipFile(archive) if archive.suffix.lower() == ".zip" else tarfile.open(archive) as packed:
+    with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as packed:
         if isinstance(packed, zipfile.ZipFile):
-            need, extract = sum(item.file_size for item in packed.infolist()), packed.extractall
+            if refused := zip_members(packed)[1]:
+                raise ContentDiffers(f"{archive}: {refused}")
+            need = sum(item.file_size for item in packed.infolist())
+            extract = partial(_extract_zip, packed)
         else:
-            need, extract = sum(item.size for item in packed), partial(packed.extractall, filter="data")
+            need, extract = sum(item.size for item in tar_members(packed)), partial(packed.extractall, filter="data")
         if need > (free := shutil.disk_usage(folder).free):
             raise ContentDiffers(f"{archive}: expected room for {need} bytes, got {free}; free some space")
         extract(folder)
+
+
+def _extract_zip(packed: zipfile.ZipFile, folder: Path) -> None:
+    for item in packed.infolist():
+        item.filename = item.filename.replace("\\", "/")  # of old Windows tools; zipfile keeps all of it in the folder
+        packed.extract(item, folder)

@@ -3,28 +3,30 @@
 The raw folder is a folder of links, which everything that reads raw files follows (decision 16).
 """
 
+import logging
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.duplicates import DuplicateRule
 from pipeline.data.layouts import Candidate
-from pipeline.data.raw import KINDS, RawFolder
+from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SplitRule, by_duplicate_group, by_folder, by_patient
 from pipeline.data.user_datasets.description import Description, Split, read_description
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.store.versions import fingerprint
 
+_log = logging.getLogger(__name__)
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST = 40  # letters of a name: it is part of folder names, tables and pages
 TAKEN = ("reports", "evaluation_report", "benchmark_report", "benchmark")  # in the graph and in MLflow
 RULES: Mapping[str, SplitRule] = {"duplicates": by_duplicate_group, "patient": by_patient, "folder": by_folder}
-IMAGES = tuple(kind for kind in KINDS if kind != ".csv")
+COPY = re.compile(r" ?\(\d+\)$| - copy$")  # end of the name of a second copy, in small letters
 Masks = dict[str, list[str]]
 """Paths of the masks of one lesion by name: the path below the mask folder without suffixes."""
 
@@ -39,16 +41,21 @@ class Root:
     split: str = ""  # of normals, if the user gives it by folder
     lesion: str = ""
 
+    @property
+    def real(self) -> Path:
+        """Where the folder is without links; links that loop stay as they are."""
+        return Path(os.path.realpath(self.folder))
+
     def inside(self, others: "Sequence[Root]") -> list[str]:
         """The others that are below this one, as relative paths: their files do not belong to this one."""
-        here, folders = self.folder.resolve(), [root.folder.resolve() for root in others if root.link != self.link]
+        here, folders = self.real, [root.real for root in others if root.link != self.link]
         return sorted(folder.relative_to(here).as_posix() for folder in folders if here in folder.parents)
 
     def files(self, raw: RawFolder, others: "Sequence[Root]") -> Iterator[tuple[str, str]]:
         """(path as in ``raw``, path below the folder) of every image in it that is in no other folder below it."""
         inner = tuple(f"{self.link}/{name}/" for name in self.inside(others))
         for path in raw.paths():
-            if path.startswith(f"{self.link}/") and path.lower().endswith(IMAGES) and not path.startswith(inner):
+            if path.startswith(f"{self.link}/") and not path.lower().endswith(".csv") and not path.startswith(inner):
                 yield path, path.removeprefix(f"{self.link}/")
 
 
@@ -76,14 +83,18 @@ class Own:
         groups: list[tuple[str, Sequence[Path], Path, dict[str, str]]]  # link, folders, their base, fields of a root
         groups = [("normal", about.normal, base, {"klass": "normal"})]
         if about.split.by == "folder":
-            above, splits = base / about.normal[0].expanduser(), about.split.folders.items()
+            above, splits = base / os.path.expanduser(about.normal[0]), about.split.folders.items()
             groups = [(f"normal/{split}", some, above, {"klass": "normal", "split": split}) for split, some in splits]
         unnamed = set(about.abnormal) == {"abnormal"}
         for klass, folders in about.abnormal.items():
             groups.append(("abnormal" if unnamed else f"abnormal/{klass}", folders, base, {"klass": klass}))
         groups += [(f"masks/{lesion}", folders, base, {"lesion": lesion}) for lesion, folders in about.masks.items()]
         return tuple(
-            Root(link=link if len(folders) == 1 else f"{link}/{number}", folder=start / folder.expanduser(), **fields)
+            Root(
+                link=link if len(folders) == 1 else f"{link}/{number}",
+                folder=start / os.path.expanduser(folder),
+                **fields,
+            )
             for link, folders, start, fields in groups
             for number, folder in enumerate(folders, start=1)  # several folders are numbered below the link's name
         )
@@ -136,7 +147,7 @@ def checked(own: Own) -> Own:
     """The same data set; raises ``ConfigError`` where it names a folder twice."""
     seen: dict[Path, str] = {}
     for root in own.roots:
-        other = seen.setdefault(root.folder.resolve(), root.link)
+        other = seen.setdefault(root.real, root.link)
         if other != root.link:
             raise ConfigError(f"{own.file}: {other} and {root.link}: expected two folders, got {root.folder} twice")
     return own
@@ -144,12 +155,27 @@ def checked(own: Own) -> Own:
 
 def own_files(folder: Path) -> list[Path]:
     """The YAML files of a folder, by name."""
-    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("."))
+    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(".") and not path.is_fifo())
 
 
 def own_datasets(folder: Path) -> list[Own]:
-    """Every data set described in a folder; none where there is no such folder."""
-    return [read_own(file) for file in own_files(folder)]
+    """Every data set described in a folder; none where there is no such folder.
+
+    A wrong description is told on stderr, and only its own data set is left out.
+    """
+    found = []
+    for file in own_files(folder):
+        try:
+            found.append(read_own(file))
+        except ConfigError as error:
+            _tell(f"{error}\nThe lanes of the other data sets go on.")
+    return found
+
+
+@cache
+def _tell(text: str) -> None:
+    """Log an error once a process: descriptions are read for the lanes and for the resources."""
+    _log.error("%s", text)
 
 
 def link(folder: Path, targets: Mapping[str, Path]) -> Path:
@@ -176,34 +202,56 @@ def link(folder: Path, targets: Mapping[str, Path]) -> Path:
 
 
 def scan(raw: RawFolder, *, roots: Sequence[Root], split: Split, mask_suffix: str) -> list[Candidate]:
-    """Every image of the folders; one without a patient's id, or with two masks of a lesion, is a refused candidate."""
+    """Every image of the folders; one without a patient's id, or with two masks of a lesion, is a refused candidate.
+
+    Masks match in any case, and as a second copy (`` (1)``); those that fit no image are named in ``raw.odd``.
+    """
     masks = find_masks(raw, roots, mask_suffix)
-    found = []
+    found, used, names = [], set[str](), set[str]()
     for root in (root for root in roots if root.klass):
         for path, inner in root.files(raw, roots):
             match = re.search(split.patient, inner) if split.patient else None
             patient, name = match[1] or "" if match else "", _stem(inner)
+            names |= {name, f"{root.klass}/{name}"}
             wanted = f"expected a path that fits {split.patient}, got {inner}"
             refused = f"no patient's id: {wanted}" if split.patient and not patient else ""
             maps = {} if root.klass == "normal" else masks
-            own = {lesion: each.get(name) or each.get(f"{root.klass}/{name}") or [] for lesion, each in maps.items()}
+            own = {lesion: _masks_of(name, root.klass, each) for lesion, each in maps.items()}
             if several := next((paths for paths in own.values() if len(paths) > 1), None):
                 refused = f"expected one mask of a lesion, got {' and '.join(several)}"
             first = {lesion: paths[0] for lesion, paths in own.items() if paths}
+            used |= {path for paths in own.values() for path in paths}
             origin = (root.klass, root.link, root.link, root.split)
             found.append(Candidate(path, path, *origin, patient=patient, masks=first, refused=refused))
+    for root in (root for root in roots if root.lesion):
+        for path, inner in root.files(raw, roots):
+            if path not in used and _stem(inner).removesuffix(mask_suffix) not in names:
+                end = f" and '{mask_suffix}'" if mask_suffix else ""
+                raw.odd[path] = f"a mask that fits no image: expected the path and name of an image{end}"
     return sorted(found, key=lambda item: item.path)
 
 
 def find_masks(raw: RawFolder, roots: Sequence[Root], suffix: str) -> dict[str, Masks]:
-    """Masks by lesion; a file whose name lacks the suffix is no mask."""
+    """Masks by lesion, and in it by name in small letters; a file whose name lacks the suffix is no mask."""
     found: dict[str, Masks] = {}
     for root in (root for root in roots if root.lesion):
         masks = found.setdefault(root.lesion, {})
         for path, inner in root.files(raw, roots):
-            if (name := _stem(inner)).endswith(suffix):
-                masks.setdefault(name.removesuffix(suffix), []).append(path)
+            name = _stem(inner).lower()
+            if not name.endswith(suffix.lower()):
+                name = COPY.sub("", name)
+            if name.endswith(suffix.lower()):
+                masks.setdefault(name.removesuffix(suffix.lower()), []).append(path)
     return found
+
+
+def _masks_of(name: str, klass: str, masks: Masks) -> list[str]:
+    """Masks of the image of that name: below its class or not, else those whose name is that of a second copy."""
+    places = [name.lower(), f"{klass}/{name}".lower()]
+    if found := next((masks[place] for place in places if place in masks), []):
+        exact = [path for path in found if f"/{name}" in path]  # two names that differ in the case of letters alone
+        return exact or found
+    return [path for other, paths in masks.items() if COPY.sub("", other) in places for path in paths]
 
 
 def _stem(inner: str) -> str:

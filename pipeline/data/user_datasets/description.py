@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.forms import FORMS
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names of classes and lesions, which become folder names
+ALIASES = 20  # of a description; a few lines of nested ones can stand for billions of values
 DEALT = ("val", "holdout")  # splits that ``by: folder`` may omit; they are then split off the training folder
 
 
@@ -124,9 +125,14 @@ class Description(_Part):
 def read_description(file: Path) -> Description:
     """The YAML file as a description; ``ConfigError`` names file, field, what was expected and what was got."""
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+        tokens = yaml.scan(text, yaml.SafeLoader)
+        aliases = sum(isinstance(token, yaml.AliasToken) for token in tokens)
+        found = yaml.safe_load(text) if aliases <= ALIASES else None
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: expected a readable YAML file, got: {' '.join(str(error).split())}") from error
+    if aliases > ALIASES:
+        raise ConfigError(f"{file}: expected at most {ALIASES} aliases (*name), got {aliases}; write the values out")
     if not isinstance(found, dict):
         raise ConfigError(f"{file}: expected fields and values (`normal: /folder`), got {type(found).__name__}")
     return described(found, file)

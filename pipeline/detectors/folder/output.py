@@ -5,6 +5,7 @@ get their final names at the end.
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.data.walk import shown
 from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.heat import Region
@@ -43,6 +45,8 @@ COLUMNS = {
 }
 """Table → its columns."""
 FORMATS = ("csv", "json", "parquet")
+LONGEST = 180  # bytes of an overlay's stem; file systems take 255 for a whole name, temporary parts included
+_FORMULA = re.compile(r"^[=+\-@\t\r]")  # starts of a cell that spreadsheets run
 
 
 class ScoreFolder:
@@ -58,8 +62,8 @@ class ScoreFolder:
         self._partial = {name: folder / f"{name}.partial.csv" for name in COLUMNS}
         tables = {name: _read_partial(path, COLUMNS[name]) for name, path in self._partial.items()}
         done = self._done(tables["scores"])
-        self.left = [path for path in files if str(path) not in done or done[str(path)] != file_sha256(path)]
-        kept = done.keys() - set(map(str, self.left))
+        self.left = [path for path in files if done.get(shown(str(path))) != file_sha256(path)]
+        kept = done.keys() - {shown(str(path)) for path in self.left}
         for name, table in tables.items():
             write_file(self._partial[name], table[table["path"].isin(kept)].to_csv(index=False).encode())
 
@@ -80,12 +84,12 @@ class ScoreFolder:
 
     def add(self, frame: ScoredFrame) -> None:
         """Write one frame's result."""
-        place: dict[str, Any] = {"path": str(frame.path), "frame": frame.number}
+        place: dict[str, Any] = {"path": shown(str(frame.path)), "frame": frame.number}
         row = place | {"sha256": frame.sha256, "rate": self.rate, "gray_values": frame.gray_values}
         row |= {"dataset": self.detector.dataset, "method": self.detector.name, "detector": self.detector.data_version}
         image = frame.image
         if image is None:
-            self._append("scores", [row | {"decision": frame.kind, "in_domain": False, "reason": frame.reason}])
+            self._append("scores", [row | {"decision": frame.kind, "in_domain": False, "reason": shown(frame.reason)}])
             return
         regions = image.regions(self.rate)
         row |= {
@@ -99,7 +103,7 @@ class ScoreFolder:
             "hottest": round(max((float(values.max()) for values in image.maps.values()), default=0.0), 4),
         }
         if self.overlays:
-            row["overlay"] = f"overlays/{frame.path.stem}-{frame.sha256[:8]}-{frame.number}.png"
+            row["overlay"] = f"overlays/{_short(frame.path.stem)}-{frame.sha256[:8]}-{frame.number}.png"
             write_file(self.folder / row["overlay"], image.overlay(self.rate))
         self._append("scores", [row])
         self._append("regions", [place | {"rank": rank} | asdict(one) for rank, one in enumerate(regions, start=1)])
@@ -122,6 +126,11 @@ class ScoreFolder:
         return made, counts
 
 
+def _short(stem: str) -> str:
+    """A stem that every file system takes: printable, without separators, shortened by bytes."""
+    return re.sub(r'[\\/:*?"<>|]', "_", shown(stem)).encode()[:LONGEST].decode(errors="ignore")
+
+
 def _read_partial(path: Path, columns: list[str]) -> pd.DataFrame:
     """Rows of an interrupted run; none without one."""
     return read_table(path).reindex(columns=columns) if path.is_file() else pd.DataFrame(columns=columns, dtype=str)
@@ -137,7 +146,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _encoded(table: pd.DataFrame, kind: str) -> bytes:
     if kind == "csv":
-        return table.to_csv(index=False).encode()
+        safe = table.map(lambda value: f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value)
+        return safe.to_csv(index=False).encode()
     if kind == "json":
         return (table.to_json(orient="records", indent=1, force_ascii=False) or "[]").encode()
     return bytes(table.to_parquet(index=False))

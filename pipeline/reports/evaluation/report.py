@@ -115,6 +115,7 @@ def _details(lane: LaneEvaluation) -> list[Table]:
     quarantine = [(entry["path"], entry["reason"]) for entry in lane.about("quarantine")]
     return [
         pairs("Quarantined files", ("path", "reason"), quarantine, "" if quarantine else "No file was quarantined."),
+        pairs("Files passed over", ("kind", "files"), [(k, str(n)) for k, n in lane.about("passed_over").items()]),
         pairs("Time and memory", ("stage", "spent"), spent),
         pairs("Data versions", ("asset", "data version"), list(lane.about("versions").items())),
         pairs("Configuration", ("field", "value"), flat(lane.about("config"))),

@@ -1,0 +1,257 @@
+"""Archives as lists of files: .zip, and .tar plain or packed by gzip, bzip2 or xz; the content tells which."""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import posixpath
+import re
+import struct
+import tarfile
+import tempfile
+import threading
+import weakref
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from pipeline.data.walk import HEAD, shown
+from pipeline.errors import UnusableImage
+
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz")
+ARCHIVES = (".zip", ".tar", *PACKED)
+OTHER_ARCHIVES = re.compile(
+    r"\.(7z|rar|zip|tar)(\.\d{3})?$|\.(tgz|tbz2?|txz|zst|lz|lz4|lzh|arj|cab|z|z\d\d|r\d\d|part\d+|bz2|xz)$|(?<!\.nii)\.gz$",
+    re.IGNORECASE,
+)
+"""Names of archives: those not in ``ARCHIVES``, and those that lie in another archive, are named as not read."""
+NOT_READ = "an archive of a kind or in a place that is not read: unpack it, or pack its files into one .zip"
+BROKEN = (
+    *(OSError, EOFError, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, MemoryError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
+)
+"""What zipfile, tarfile and the decompressors raise for a damaged, encrypted or unknown archive."""
+MAX_MEMBER = 1 << 30  # bytes of a member that is read, at most: protects against archive bombs
+MAX_MEMBERS = 5_000_000  # of a tar; the largest known download has 109,000
+MAX_RATIO = 200  # of a member above ``SMALL`` bytes to what it takes in the archive; pictures have below 20
+SMALL = 64 << 20  # bytes
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_OPEN: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_BLOCK = 1 << 20
+_BY_LINK = 10  # links from one to the next that are followed
+
+
+class Archive:
+    """An open archive; ``sizes`` are the bytes of its readable files by inner path, as ``walk.shown`` gives names.
+
+    ``problem`` says in a sentence what of it cannot be read. A packed tar can only be read from its start, so it is
+    inflated once: into the folder ``cache``, or into a temporary file without one. Raises ``UnusableImage`` where
+    nothing can be read.
+    """
+
+    def __init__(self, path: Path, cache: Path | None) -> None:
+        self._lock = threading.Lock()
+        self._read: dict[str, Callable[[int], bytes]] = {}  # inner path → its first n bytes, or all of them for -1
+        self._packed: dict[str, int] = {}  # inner path → bytes that it takes in the archive
+        self.sizes: dict[str, int] = {}
+        self.problem = ""
+        try:
+            if _is_zip(path):
+                self._list_zip(zipfile.ZipFile(path))
+            else:
+                self._list_tar(_plain_tar(path, cache))
+        except BROKEN as error:
+            raise UnusableImage(f"the archive cannot be opened: {shown(str(error))}; download it again") from error
+
+    def _add(self, name: str, size: int, packed: int, read: Callable[[int], bytes]) -> None:
+        self.sizes[name], self._packed[name], self._read[name] = size, packed, read
+
+    def _list_zip(self, packed: zipfile.ZipFile) -> None:
+        members, self.problem = zip_members(packed)
+        for name, item in members.items():
+            self._add(name, item.file_size, item.compress_size, partial(_zip_bytes, packed, item))
+
+    def _list_tar(self, file: BinaryIO) -> None:
+        weakref.finalize(self, file.close)
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - stays open as long as the archive
+        links, lost = dict[str, str](), ""
+        try:
+            for item in tar_members(tar):
+                name = shown(item.name.removeprefix("./").replace("\\", "/"))
+                if item.islnk() or item.issym():
+                    above = "" if item.islnk() else posixpath.dirname(name)
+                    links[name] = posixpath.normpath(posixpath.join(above, shown(item.linkname)))
+                elif item.sparse is not None:
+                    held = sum(size for _, size in _pieces(item))
+                    self._add(name, item.size, held, partial(_tar_bytes, tar, item))
+                elif item.isreg():
+                    self._add(name, item.size, item.size, _reader(file, item.offset_data, item.size))
+            whole = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset) == bytes(tarfile.BLOCKSIZE)
+            lost = "" if whole else "it ends, or is damaged, before its end mark"
+        except BROKEN as error:
+            if not self.sizes:
+                raise
+            lost = f"it ends, or is damaged, behind them ({error})"
+        if lost:
+            self.problem = f"{len(self.sizes)} files of it are read, and {lost}: compare, or download it again"
+        for name, target in links.items():
+            for _ in range(_BY_LINK):
+                target = links.get(target, target)
+            if target in self.sizes:
+                self._add(name, self.sizes[target], self._packed[target], self._read[target])
+
+    def head(self, name: str) -> bytes:
+        """The first ``HEAD`` bytes of a member; empty where it is damaged, which ``read`` tells."""
+        try:
+            with self._lock:
+                return self._read[name](HEAD)
+        except BROKEN:
+            return b""
+
+    def read(self, name: str) -> bytes:
+        """Content of one member; raises ``UnusableImage`` where it is damaged or too large."""
+        size, packed = self.sizes[name], self._packed[name]
+        if size > MAX_MEMBER:
+            raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")
+        if size > max(SMALL, MAX_RATIO * packed):
+            raise UnusableImage(f"expected no archive bomb, got {size} bytes from {packed}; unpack it if it is none")
+        try:
+            with self._lock:
+                data = self._read[name](-1)
+        except BROKEN as error:
+            raise UnusableImage(f"cannot be read from the archive: {shown(str(error))}") from error
+        if len(data) != size:
+            raise UnusableImage(f"the archive ends inside it: expected {size} bytes, got {len(data)}")
+        return data
+
+
+def zip_members(packed: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], str]:
+    """Members of a zip that can be read, by name with slashes, and a sentence on the others, if there are any."""
+    found, refused = dict[str, zipfile.ZipInfo](), Counter[str]()
+    for item in packed.infolist():
+        name = shown(item.filename.replace("\\", "/"))  # old Windows tools write backslashes
+        if name.endswith("/"):
+            continue
+        if item.flag_bits & 1:
+            refused["encrypted"] += 1
+        elif item.compress_type not in _METHODS:
+            names = {9: "method 9 (Deflate64, which Windows takes above 2 GB)"}
+            refused[f"packed by {names.get(item.compress_type, f'method {item.compress_type}')}"] += 1
+        else:
+            found[name] = item
+    what = " and ".join(f"{count} files are {how}" for how, count in sorted(refused.items()))
+    remedy = "which cannot be read here: unpack it with the program that made it, or pack them anew as a plain .zip"
+    return found, f"{what}, {remedy}" if what else ""
+
+
+def tar_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members of a tar; ``tarfile.ReadError`` for sizes below 0, by which tarfile would go round for ever."""
+    for number, item in enumerate(tar):
+        if (
+            item.size < 0
+            or tar.offset <= item.offset
+            or any(min(at, n) < 0 or at + n > item.size for at, n in _pieces(item))
+        ):
+            raise tarfile.ReadError(f"member {number + 1} has an impossible size")
+        if number >= MAX_MEMBERS:
+            raise tarfile.ReadError(f"expected at most {MAX_MEMBERS} members")
+        yield item
+
+
+def _pieces(item: tarfile.TarInfo) -> list[tuple[int, int]]:
+    """Place and size of what a sparse member holds; nothing for another member."""
+    return cast(list[tuple[int, int]], item.sparse or [])
+
+
+def damage(path: Path) -> str:
+    """Why an archive cannot be read to its end, by its own checksums; empty if it can. A plain .tar has none."""
+    try:
+        if _is_zip(path):
+            with zipfile.ZipFile(path) as packed:
+                bad = packed.testzip()
+            return f"its member {bad!r} is damaged" if bad else ""
+        with _unpacked(path) as stream:
+            while path.name.lower().endswith(PACKED) and stream.read(_BLOCK):
+                pass
+    except BROKEN as error:
+        return f"it cannot be read to its end: {error}"
+    return ""
+
+
+def inflated_copy(path: Path, cache: Path) -> Path:
+    """Path of the plain .tar of a packed one in the cache; another one for a changed file of the same name."""
+    status = path.stat()
+    state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return cache / f"{hashlib.sha256(os.fsencode(state)).hexdigest()[:16]}.tar"
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".zip" or file.read(4) in (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
+
+
+def _zip_bytes(packed: zipfile.ZipFile, item: zipfile.ZipInfo, count: int) -> bytes:
+    with packed.open(item) as stream:
+        return stream.read(count)
+
+
+def _tar_bytes(tar: tarfile.TarFile, item: tarfile.TarInfo, count: int) -> bytes:
+    stream = tar.extractfile(item)
+    return b"" if stream is None else stream.read(count)
+
+
+def _reader(file: BinaryIO, start: int, size: int) -> Callable[[int], bytes]:
+    return lambda count: os.pread(file.fileno(), size if count < 0 else min(count, size), start)
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    """The plain stream of a tar, whatever packs it."""
+    with path.open("rb") as file:
+        head = file.read(6)
+    opener = next((opener for magic, opener in _OPEN.items() if head.startswith(magic)), None)
+    return cast(BinaryIO, path.open("rb") if opener is None else opener(path))
+
+
+def _plain_tar(path: Path, cache: Path | None) -> BinaryIO:
+    with path.open("rb") as file:
+        if not file.read(6).startswith(tuple(_OPEN)):
+            return path.open("rb")
+    if cache is None:
+        unnamed = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as the archive
+        try:
+            _inflate(path, unnamed)
+        except BaseException:
+            unnamed.close()
+            raise
+        unnamed.seek(0)
+        return cast(BinaryIO, unnamed)
+    cache.mkdir(parents=True, exist_ok=True)
+    target = inflated_copy(path, cache)
+    if not target.is_file():
+        with tempfile.TemporaryDirectory(dir=cache) as work:
+            part = Path(work, target.name)
+            with part.open("wb") as plain:
+                _inflate(path, plain)
+            os.replace(part, target)
+    return target.open("rb")
+
+
+def _inflate(path: Path, plain: BinaryIO) -> None:
+    """Unpack a stream into a file, within the limits of size and free disk."""
+    most, done = max(SMALL, MAX_RATIO * path.stat().st_size), 0
+    with _unpacked(path) as packed:
+        while block := packed.read(_BLOCK):
+            disk = os.fstatvfs(plain.fileno())
+            done += len(block)
+            if done > most:
+                raise UnusableImage(f"expected no archive bomb, got more than {most} bytes; unpack it if it is none")
+            if disk.f_bavail * disk.f_frsize < SMALL:
+                raise UnusableImage(
+                    "unpacking it takes more than the free disk space; free some, or unpack it elsewhere"
+                )
+            plain.write(block)
