@@ -9,8 +9,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.data.decode import decode_image, decode_mask, find_files, read_frames
+from pipeline.data.decode import decode_image, decode_mask, read_frames
 from pipeline.data.raw import RawFolder
+from pipeline.data.walk import find_files
 from pipeline.errors import UnusableImage
 from tests.unit.problem_files import MARKS, ODD, PROBLEMS, files, likeness, problem, shown, the_picture
 

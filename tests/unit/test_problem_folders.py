@@ -147,7 +147,7 @@ def test_pipes_and_sockets_are_named_and_not_opened(tmp_path):
     assert files == [good, tmp_path / "m.png", tmp_path / "s.png"]
     assert passed == {"no regular file": 1}
     rows = list(stream(SimpleNamespace(), files[1:]))
-    assert [(row.image, row.reason) for row in rows] == [(None, "no regular file")] * 2
+    assert [(row.image, row.reason) for row in rows] == [(None, "expected a regular file, got a folder, pipe or device")] * 2
     raw = RawFolder(tmp_path)
     assert raw.paths() == ["a.png"]
     assert raw.passed["no regular file"] == 3

@@ -87,7 +87,7 @@ def stream(
 def _cuts(detector: Detector, paths: Iterable[Path], pool: Executor, ended: Callable[[Path], None]) -> Iterator[_Cut]:
     """Frames in order, read and cut by the pool ``PARTS`` at a time, at most ``AHEAD`` files ahead."""
     waiting: deque[tuple[_File, Future[list[_Cut]]]] = deque()
-    files = (_File(path, file_sha256(path), _frames(path)) for path in paths)
+    files = (_File(path, file_sha256(path), read_frames(path)) for path in paths)
 
     def submit(some: Iterable[_File]) -> list[tuple[_File, Future[list[_Cut]]]]:
         return [(file, pool.submit(file.cut, detector)) for file in some]
@@ -113,13 +113,6 @@ def _score(detector: Detector, batch: list[_Cut]) -> Iterator[ScoredFrame]:
         frame = cut.frame
         image = None if frame.pixels is None else next(images)
         yield ScoredFrame(frame.path, cut.sha256, frame.number, image, frame.reason, frame.gray_values, frame.kind)
-
-
-def _frames(path: Path) -> Iterator[Frame]:
-    """The frames of a regular file; a pipe or a device could keep a reader waiting for ever."""
-    if path.exists() and not path.is_file():
-        return iter([Frame(path, 0, None, "no regular file")])
-    return read_frames(path)
 
 
 def file_sha256(path: Path) -> str:
