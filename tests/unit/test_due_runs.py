@@ -10,7 +10,7 @@ from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Provenance, Store, Version, fingerprint
 
-READS = {"baselines": ("tiles", "proxies"), "baseline_evaluations": ("images", "tiles", "proxies", "baselines")}
+READS = {"baselines": ("normals",), "baseline_evaluations": ("images", "tiles", "proxies", "baselines")}
 READS[ABLATIONS] = ("images", "tiles", "proxies")
 
 
@@ -20,7 +20,7 @@ class Made:
     def __init__(self, root) -> None:
         self.store = Store(root)
         self.lane = LaneAssets(dataset=DATASETS["oct"], lane=PRESETS["sample"].lanes["oct"], preset="sample", seed=0)
-        for stage in ("images", "tiles", "proxies"):
+        for stage in ("images", "tiles", "proxies", "normals"):
             self.make(stage)
 
     def make(self, stage: str, name: str = "", content: str = "a", without: str = "") -> Version:
@@ -59,7 +59,7 @@ def test_a_run_is_due_from_its_first_outdated_stage_on(made):
     assert "vae" not in made.due()
     made.make("images", content="b")
     assert made.due()["vae"] == ("baseline_evaluations",)
-    made.make("tiles", content="b")
+    made.make("normals", content="b")
     assert made.due()["vae"] == BENCHMARK
 
 
