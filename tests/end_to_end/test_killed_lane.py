@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 SELECT = "*oct/stage1"
-STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/stage1")
+STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/normals", "oct/stage1")
 
 
 def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
@@ -34,7 +34,7 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert found("oct/proxies/*/laid-out") == 1
 
     home.kill_when(SELECT, lambda: found("oct/stage1/*/state/wide/*.safetensors") == 1)
-    assert set(home.versions()) == {"oct/images", "oct/tiles", "oct/proxies"}
+    assert set(home.versions()) == {"oct/images", "oct/tiles", "oct/proxies", "oct/normals"}
     assert found("oct/stage1/*/state/wide/*.safetensors") == 1
 
     code, printed = home.materialize(SELECT)

@@ -67,7 +67,7 @@ def evaluation(folder, dataset, pictured):
         scores=scores,
         summary=about,
         panels=[Panel(file="worst.png", caption="worst", png=strip_png({"x": np.zeros((9, 9), np.uint8)}, height=64))],
-        pictures=pd.DataFrame(kept, columns=list(PICTURE_COLUMNS)) if pictured else None,
+        pictures=pd.DataFrame(kept if pictured else [], columns=list(PICTURE_COLUMNS)),
     )
     return load_evaluation(folder)
 
