@@ -24,6 +24,8 @@ from pipeline.store.shards import create, open_array, write_rows
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import TileSet, tiles_of
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 32)
 SPLITS = ["train"] * 8 + ["val"] * 5 + ["test"] * 4
 FIRST_TEST = SPLITS.index("test")
