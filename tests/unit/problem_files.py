@@ -11,6 +11,7 @@ from pipeline.data.decode import read_frames
 PROBLEMS = Path(os.environ.get("PROXYANO_PROBLEMS", Path(__file__).resolve().parents[3] / "shared" / "problems"))
 VALID, ODD, MUTATED = (PROBLEMS / name for name in ("valid_medical", "odd_images", "mutated_medical"))
 MARKS = [
+    pytest.mark.slow,
     pytest.mark.skipif(not PROBLEMS.is_dir(), reason=f"no problem files at {PROBLEMS}: set PROXYANO_PROBLEMS"),
     pytest.mark.filterwarnings("ignore"),  # damaged files warn before they are refused
 ]
