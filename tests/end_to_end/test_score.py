@@ -55,7 +55,7 @@ def columns(lane, detector):
 
 
 @pytest.mark.parametrize("name", LANES)
-def test_a_files_score_is_the_evaluations_for_the_committee_and_every_member(undisturbed, detector, name):
+def test_a_files_score_is_the_evaluations_score_of_that_image(undisturbed, detector, name):
     found, lane = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
     manifest = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
