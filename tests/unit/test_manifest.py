@@ -16,16 +16,7 @@ from pipeline.data.sample.files import cut, jpeg, tiff
 from pipeline.data.splits import ImagesConfig
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.store.versions import Store
-
-SHAPE = (48, 64)
-LABELS = "B. Disease Grading/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"
-PART_A = "A. Segmentation/1. Original Images/a. Training Set"
-PART_B = "B. Disease Grading/1. Original Images/a. Training Set"
-MASKS = "A. Segmentation/2. All Segmentation Groundtruths/a. Training Set"
-
-
-def picture(seed: int) -> bytes:
-    return jpeg(np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8))
+from tests.unit.problem_folders import LABELS, MASKS, PART_A, PART_B, SHAPE, picture
 
 
 def put(root: Path, name: str, data: bytes) -> None:
