@@ -1,7 +1,6 @@
 """SIGKILL in tiles, in proxies and in stage 1: the lane goes on and ends with the versions of an undisturbed run."""
 
 import shutil
-import time
 
 import pytest
 
@@ -23,13 +22,7 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert set(home.versions()) == {"oct/images"}
     assert found("oct/tiles/*/parts/*.part") >= 2
 
-    def amid_superpixels() -> bool:
-        begun = found("oct/proxies/*/laid-out") == 1
-        if begun:
-            time.sleep(0.3)  # a shard takes seconds: in the middle of one
-        return begun
-
-    home.kill_when(SELECT, amid_superpixels)
+    home.kill_when(SELECT, lambda: found("oct/proxies/*/laid-out") == 1)  # in the first shard
     assert set(home.versions()) == {"oct/images", "oct/tiles"}
     assert found("oct/proxies/*/laid-out") == 1
 
