@@ -1,8 +1,12 @@
-"""SIGKILL in tiles, in proxies and in stage 1: the lane goes on and ends with the versions of an undisturbed run."""
+"""SIGKILL in tiles, proxies, stage 1 and the evaluation: the lane goes on and ends as an undisturbed run does."""
 
 import shutil
+from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from pipeline.evaluation.carried import FILE
 
 pytestmark = pytest.mark.slow
 
@@ -44,3 +48,25 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]
     (finished,) = [run for run in runs if run.info.status == "FINISHED"]
     assert finished.data.tags["data_version"] == expected["oct/stage1"]
+
+
+def test_a_killed_evaluation_goes_on_with_the_images_that_it_scored(undisturbed, make_home):
+    home = make_home()
+    shutil.copytree(undisturbed.root, home.root, dirs_exist_ok=True)
+    shutil.rmtree(home.root / "stores" / "versions" / "oct" / "evaluation")
+
+    def saved() -> list[Path]:
+        return sorted(home.root.glob("stores/work/oct/evaluation/*/parts/*.parquet"))
+
+    home.kill_when("oct/evaluation", lambda: len(saved()) >= 2)
+    marked = list[str]()
+    for path in saved():  # a leading space changes no value, and a result that is made again has none
+        results = pd.read_parquet(path)
+        results.assign(values=" " + results["values"]).to_parquet(path, index=False)
+        marked += results["key"].tolist()
+    code, printed = home.materialize("oct/evaluation")
+    assert code == 0, printed[-3000:]
+    assert home.versions() == undisturbed.versions()
+    kept = pd.read_parquet(home.store.current("oct/evaluation").path / FILE).set_index("key")["values"]
+    assert len(kept) > len(marked) > 0
+    assert kept.loc[marked].str.startswith(" ").all()

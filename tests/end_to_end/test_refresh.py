@@ -13,8 +13,10 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 
 from pipeline.definitions import build
+from pipeline.evaluation.carried import FILE
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store
 from pipeline.tiles import proxies
@@ -116,6 +118,7 @@ def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_traine
     source = sorted((folder / "DME").glob("*.jpeg"))[0]
     added = shutil.copy(source, source.with_name("DME-990001-1.jpeg"))
     noise(Path(added))
+    scores, results = evaluated(home)
     preview = command(home, undisturbed, "refresh", "--dry-run")
     assert preview.returncode == 0, preview.stderr[-3000:]
     assert "oct/images" in preview.stdout
@@ -125,6 +128,23 @@ def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_traine
     assert ran(outcome) == [*PREPARED, "oct/evaluation", "evaluation_report"]
     assert {key.to_user_string() for key in outcome.spared} >= TRAINED
     assert stale(home) == []
+    new_scores, new_results = evaluated(home)
+    assert 0 < len(new_results - results) <= 2 * RESULTS, "of the changed and the new image alone"
+    kept = scores.index.intersection(new_scores.index)
+    assert len(kept) == len(scores) - 2
+    assert_frame_equal(new_scores.loc[kept, MEASURED], scores.loc[kept, MEASURED], check_exact=True)
+
+
+RESULTS = 9
+"""Results that an evaluation of the sample's OCT keeps of one image: scores, R², thumbnail, shortcuts."""
+MEASURED = ["proxyano:standardised", "committee:standardised", "shortcut_high_frequency:value"]
+
+
+def evaluated(home: Path) -> tuple[pd.DataFrame, set[str]]:
+    """Scores by image id, and the keys of the results that later evaluations can reuse."""
+    folder = Store(home / "stores").current("oct/evaluation").path
+    scores = pd.read_parquet(folder / "scores.parquet").set_index("image_id")
+    return scores, set(pd.read_parquet(folder / FILE, columns=["key"])["key"])
 
 
 def test_a_changed_training_image_is_trained_on(home):
