@@ -1,12 +1,10 @@
 """The score of an image file by every way in: the command, the Python interface, the served model."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow.pyfunc.model import PythonModelContext
 from typer.testing import CliRunner
 
 from pipeline import load_detector
@@ -15,10 +13,7 @@ from pipeline.data.decode import read_frames
 from pipeline.detectors.folder.output import read_table
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.store.versions import Store
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # about MLflow's own classes
-    from pipeline.wiring.served_model import ServedDetector
+from tests.unit.served import served
 
 
 def check_scores(store: Store, dataset: str, raw: Path, out: Path, rows: Sequence[int] = (0, 1, -2, -1)) -> list[str]:
@@ -31,10 +26,7 @@ def check_scores(store: Store, dataset: str, raw: Path, out: Path, rows: Sequenc
     manifest = pd.read_parquet(store.current(f"{dataset}/images").path / "images.parquet").set_index("image_id")
     test = lane.scores[lane.scores["split"] == "test"].iloc[list(rows)]
     paths = [raw / manifest["path"][image_id] for image_id in test["image_id"]]
-    folder = store.current(f"{dataset}/detector").path
-    served, context = ServedDetector(), PythonModelContext({"detector": str(folder)}, {})
-    served.load_context(context)
-    posted = pd.DataFrame({"image": [path.read_bytes() for path in paths]})
+    answer = served(store.current(f"{dataset}/detector").path)
     names = load_detector(dataset).names
     for name, column in columns(lane, names).items():
         expected = pytest.approx(test[column].to_numpy(), rel=1e-6, abs=1e-6)
@@ -42,7 +34,8 @@ def check_scores(store: Store, dataset: str, raw: Path, out: Path, rows: Sequenc
         frames = [frame for path in paths for frame in read_frames(path)]
         assert [detector.score(frame.pixels).score for frame in frames] == expected, ("Python", name)
         assert by_command(dataset, paths, name, out / name) == expected, ("command", name)
-        assert served.predict(context, posted, {"method": name})["score"].tolist() == expected, ("served", name)
+        posted = answer([path.read_bytes() for path in paths], method=name)
+        assert posted["score"].tolist() == expected, ("served", name)
     return list(names)
 
 
