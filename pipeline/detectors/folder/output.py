@@ -94,7 +94,7 @@ class ScoreFolder:
         regions = image.regions(self.rate)
         row |= {
             "decision": image.decision(self.rate),
-            "score": round(image.score, 5),
+            "score": round(image.score, 7),
             "false_alarm_rate": round(image.false_alarm_rate, 6),
             "false_alarm_rate_high": round(image.false_alarm_rate_high, 6),
             "in_domain": image.in_domain,
