@@ -40,7 +40,7 @@ def shards_of(array: zarr.Array[Any]) -> list[tuple[int, int]]:
 
 
 def create(group: zarr.Group, name: str, shape: tuple[int, ...], *, shard: int, level: int) -> None:
-    """Create a uint8 array of ``shape`` (N, …): a chunk a row, checked; ``shard`` rows a shard; zstd ``level``."""
+    """Create a uint8 array of ``shape`` (N, …): one row per chunk, ``shard`` rows per shard; zstd ``level``, crc32c."""
     chunks, shards = (1, *shape[1:]), (shard, *shape[1:])
     codecs = ZstdCodec(level=level), Crc32cCodec()
     group.create_array(name, shape=shape, dtype="uint8", chunks=chunks, shards=shards, compressors=codecs)

@@ -147,7 +147,7 @@ def dagster(folder: Path) -> Finding:
         return Finding(name, "ok", f"{folder}, made by the first run")
     try:
         for file in DAGSTER_FILES:
-            with _opened(folder / file):
+            with _opened(folder / file, "rw"):  # for one that only reads, SQLite would leave files of its log
                 pass
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             runs = instance.get_runs_count()
@@ -195,9 +195,9 @@ def _database(path: Path) -> Finding:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A database, only to read; ``sqlite3.Error`` if it is damaged."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)) as database:
+def _opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+    """A database; ``sqlite3.Error`` if it is damaged."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_TIMEOUT)) as database:
         (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
             raise sqlite3.DatabaseError(f"{path.name}: {state}")
@@ -211,9 +211,8 @@ def stores(store: Store) -> Finding:
     broken += seen.damaged.values()
     found = f"{seen.versions} current versions, {seen.compared / 1e6:.0f} of {seen.size / 1e6:.0f} MB compared"
     if broken:
-        return Finding(
-            "store", "problem", f"{found}; {len(broken)} damaged: {'; '.join(broken[:3])}", "proxyano refresh"
-        )
+        found += f"; {len(broken)} damaged: {'; '.join(broken[:3])}"
+        return Finding("store", "problem", found, "proxyano refresh")
     return Finding("store", "ok", found if seen.versions else f"{store.root}, no version yet")
 
 

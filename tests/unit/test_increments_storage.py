@@ -63,6 +63,7 @@ def test_rows_that_are_not_what_the_record_says_stop_the_build(lane: Lane, monke
     array = open_array(version.path, "pixels", "r+")
     write_rows(array, 4, np.asarray(array[4:8]) ^ 1)
     monkeypatch.setattr(Store, "verify", lambda self, version: None)
+    monkeypatch.setattr(Store, "opened", Store.get)
     lane.draw("20", 99)
     with pytest.raises(StoreCorrupt, match=f"differ from {FILE}"):
         lane.tiles(store)
