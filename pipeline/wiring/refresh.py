@@ -17,6 +17,7 @@ import dagster as dg
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleCause, StaleStatus
 from dagster._core.definitions.temporal_context import TemporalContext
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._time import get_current_datetime
 
 from pipeline.store.provenance import unreadable
@@ -67,6 +68,19 @@ def _text(cause: StaleCause, key: dg.AssetKey) -> str:
     """Dagster's description of a cause, with the dependency it is about."""
     other = cause.dependency_asset_key
     return cause.reason if other in (None, key) else f"{cause.reason}: {other.to_user_string()}"
+
+
+def _tell_errors(result: dg.ExecuteInProcessResult) -> None:
+    """Print what failed, of a failure in one sentence only that; an interrupt, which Dagster keeps, goes on."""
+    for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
+        if error is None:
+            continue
+        if error.cls_name == DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
+        said = event.step_failure_data.user_failure_data if event.is_step_failure else None
+        what = (event.node_name or "run").replace("__", "/")
+        sys.stderr.write(f"{what} failed: {said.description if said else error.to_string()}\n")
 
 
 Wave = Mapping[dg.AssetKey, Status]
@@ -192,9 +206,10 @@ class Refresh:
             selection=dg.AssetSelection.assets(*wave),
             raise_on_error=False,
             tags={REFRESH: name},
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         vars(sys).pop("tracebacklimit", None)  # of a failure in one sentence; other runs follow in this process
+        _tell_errors(result)
         made = {event.asset_key for event in result.get_asset_materialization_events()}
         spent = {
             dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000
