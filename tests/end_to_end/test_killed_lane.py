@@ -1,12 +1,18 @@
 """SIGKILL in tiles, in proxies and in stage 1: the lane goes on and ends with the versions of an undisturbed run."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
 SELECT = "*oct/stage1"
+STOPPED = "Stopped. The same command resumes."
 STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/normals", "oct/stage1")
 
 
@@ -44,3 +50,20 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]
     (finished,) = [run for run in runs if run.info.status == "FINISHED"]
     assert finished.data.tags["data_version"] == expected["oct/stage1"]
+
+
+def test_one_ctrl_c_gives_one_line(undisturbed, make_home):
+    home = make_home()
+    shutil.copytree(undisturbed.root / "sample", home.root / "sample")
+    parts = home.root / "stores" / "work" / "oct" / "tiles"
+    line = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", "*oct/tiles"]
+    with (home.root / "output.txt").open("w") as output:
+        where = Path(__file__).parents[2]
+        process = subprocess.Popen(line, cwd=where, env=home.environment, stdout=output, stderr=output)
+        while not list(parts.glob("*/parts/*.part")):
+            assert process.poll() is None, home.printed[-3000:]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130
+    assert home.printed.splitlines()[-1] == STOPPED
+    assert "Traceback" not in home.printed

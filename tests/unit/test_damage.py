@@ -2,6 +2,9 @@
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typer
 import zarr
 from typer.testing import CliRunner
 from zarr.codecs import ZstdCodec
@@ -16,6 +20,7 @@ from zarr.codecs import ZstdCodec
 from benchmarks.flips import CHUNKS, HARMLESS, NOTICED, flipped, flips
 from models.checkpoint import write_tensors
 from pipeline.cli import app
+from pipeline.commands.terminal import STOPPED, Commands
 from pipeline.errors import StoreCorrupt
 from pipeline.store.provenance import read_record, unreadable
 from pipeline.store.shards import create, open_array, write_rows
@@ -218,3 +223,43 @@ def test_commands_name_a_damaged_database_in_one_line(store: Store, said, tmp_pa
     assert code == 1
     assert len(lines) == 1, lines
     assert "mlflow.db" in lines[0] or "proxyano doctor" in lines[0]
+
+
+def test_refresh_names_a_damaged_instance_in_one_line(said, tmp_path: Path) -> None:
+    for file in doctor.DAGSTER_FILES:
+        (tmp_path / "dagster" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dagster" / file).write_bytes(b"no database" * 100)
+    code, lines = said("refresh")
+    assert code == 1
+    assert len(lines) == 1, lines
+    assert "dagster does not open: file is not a database; dagster instance migrate" in lines[0]
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder in which nobody can write")
+@pytest.mark.parametrize("words", ["refresh", "clean", "summary"])
+def test_commands_name_a_home_that_cannot_be_written(said, monkeypatch, words: str) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    code, lines = said(words, home=Path("/sys/kernel/home"))
+    assert code == 1
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("/sys/kernel/home")
+    assert lines[0].endswith("; see: proxyano doctor")
+
+
+def test_ctrl_c_in_a_command_and_before_it(tmp_path: Path) -> None:
+    small = typer.Typer(cls=Commands)
+
+    @small.command()
+    def waits() -> None:
+        raise KeyboardInterrupt
+
+    @small.command()
+    def fails() -> None:
+        raise ValueError("a mistake of ours")
+
+    done = CliRunner().invoke(small, ["waits"])
+    assert (done.exit_code, done.output.splitlines()) == (130, [STOPPED])
+    assert isinstance(CliRunner().invoke(small, ["fails"]).exception, ValueError)
+    line = [sys.executable, "-c", "import pipeline.commands\nraise KeyboardInterrupt"]
+    early = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert (early.returncode, early.stderr) == (-signal.SIGINT, "Stopped.\n")
