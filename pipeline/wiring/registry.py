@@ -126,7 +126,7 @@ def _judged(store: Store, champion: ModelVersion | None, evaluation: Version) ->
     if champion is None:
         return Comparison(True, "there was no champion")
     try:
-        old = store.get(evaluation.asset, champion.tags[EVALUATION])
+        old = store.opened(evaluation.asset, champion.tags[EVALUATION])
     except (NeverMaterialized, StoreCorrupt, KeyError) as error:
         return Comparison(False, f"the evaluation of champion {champion.version} is gone: {error}")
     return compare(old, evaluation)

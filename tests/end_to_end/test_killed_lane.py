@@ -1,6 +1,10 @@
 """SIGKILL in tiles, proxies, stage 1 and the evaluation: the lane goes on and ends as an undisturbed run does."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +15,7 @@ from pipeline.evaluation.carried import FILE
 pytestmark = pytest.mark.slow
 
 SELECT = "*oct/stage1"
+STOPPED = "Stopped. The same command resumes."
 STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/normals", "oct/stage1")
 
 
@@ -70,3 +75,20 @@ def test_a_killed_evaluation_goes_on_with_the_images_that_it_scored(undisturbed,
     kept = pd.read_parquet(home.store.current("oct/evaluation").path / FILE).set_index("key")["values"]
     assert len(kept) > len(marked) > 0
     assert kept.loc[marked].str.startswith(" ").all()
+
+
+def test_one_ctrl_c_gives_one_line(undisturbed, make_home):
+    home = make_home()
+    shutil.copytree(undisturbed.root / "sample", home.root / "sample")
+    parts = home.root / "stores" / "work" / "oct" / "tiles"
+    line = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", "*oct/tiles"]
+    with (home.root / "output.txt").open("w") as output:
+        where = Path(__file__).parents[2]
+        process = subprocess.Popen(line, cwd=where, env=home.environment, stdout=output, stderr=output)
+        while not list(parts.glob("*/parts/*.part")):
+            assert process.poll() is None, home.printed[-3000:]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130
+    assert home.printed.splitlines()[-1] == STOPPED
+    assert "Traceback" not in home.printed

@@ -204,7 +204,32 @@ def test_a_lost_version_is_made_again_and_a_broken_lane_leaves_the_others_alone(
     outcome = refresh(home, "*oct/evaluation")
     assert ran(outcome) == ["oct/proxies"]
     (only,) = outcome.ran.values()
-    assert only.why == ("its version is gone from the store",)
+    assert "COMPLETE.json, got no such file" in only.why[0]
+
+
+def test_what_is_damaged_is_made_again_and_nothing_else(home):
+    store = Store(home / "stores")
+    before = {asset: store.current(asset).data_version for asset in PREPARED}
+    proxies = store.current("oct/proxies").path
+    shard = next(path for path in sorted((proxies / "pixels" / "c").rglob("*")) if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    pointer = store.root / "current" / "oct" / "tiles.json"
+    origins = store.root / "origins" / "oct" / "normals" / f"{before['oct/normals']}.json"
+    for record in (pointer, origins):
+        record.write_bytes(record.read_bytes()[:-3])
+    outcome = refresh(home, "*oct/stage1")
+    assert ran(outcome) == ["oct/tiles", "oct/proxies", "oct/normals"]
+    assert [reason.partition(" is damaged")[0] for reason in outcome.removed] == [str(pointer), str(origins)]
+    tiles, painted, normals = ("; ".join(made.why) for made in outcome.ran.values())
+    assert f"{pointer} is damaged" in tiles or "gone" in tiles
+    assert f"oct/proxies {proxies.name}: {shard} is damaged: expected" in painted
+    assert "its provenance is gone" in normals
+    assert {asset: store.current(asset).data_version for asset in PREPARED} == before
+    for asset in PREPARED:
+        store.verify(store.current(asset))
+    assert stale(home) == []
 
 
 def test_a_killed_run_does_not_run_for_ever(home):
