@@ -117,6 +117,7 @@ def tried(target: Target, start: int, stop: int, minutes: float = float("inf")) 
     """Try the inputs from ``start`` to before ``stop`` for some minutes, in a process that is renewed if it ends."""
     found, end = Tried(target.name), time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("fork")
+    target.ready()
     while start < stop and time.monotonic() < end:
         answers, given = context.Pipe(duplex=False)
         child = context.Process(target=_child, args=(target, range(start, stop), given))

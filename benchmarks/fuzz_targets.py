@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import struct
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class Target:
     seeds: Callable[[], fuzz_seeds.Seeds]
     run: Callable[[str, bytes, Path], str]
     words: tuple[bytes, ...] = ()  # put into text
+    ready: Callable[[], object] = dict  # what is loaded once, before the first input
 
 
 def damaged(target: Target, number: int) -> tuple[str, bytes]:
@@ -178,12 +180,13 @@ def _labels(name: str, data: bytes, folder: Path) -> str:
 @cache
 def served() -> tuple[Any, Any]:
     """The small detector as MLflow serves it: the loaded model and its input schema."""
-    from mlflow.pyfunc import load_model
+    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # MLflow's, about its own classes
+        from mlflow.pyfunc import load_model
 
-    from benchmarks.small_detector import small_detector
-    from pipeline.wiring.registry import save
+        from benchmarks.small_detector import small_detector
+        from pipeline.wiring.registry import save
 
-    with TemporaryDirectory() as folder:
         save(Path(folder, "model"), small_detector(Path(folder)))
         model = load_model(str(Path(folder, "model")))
     return model, model.metadata.get_input_schema()
@@ -274,7 +277,7 @@ TARGETS = {
         Target("nifti", fuzz_seeds.nifti, _reads),
         Target("archives", fuzz_seeds.archives, _unpacks),
         Target("labels", fuzz_seeds.labels, _labels, _LABEL_WORDS),
-        Target("requests", _requests, _asks, _REQUEST_WORDS),
+        Target("requests", _requests, _asks, _REQUEST_WORDS, served),
     )
 }
 """Name → what is tried."""
