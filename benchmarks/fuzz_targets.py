@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import fuzz_seeds
 from pipeline.data.datasets import DATASETS
 from pipeline.data.decode import decode_image, decode_mask, read_frames
-from pipeline.data.members import find_inputs
+from pipeline.data.members import find_inputs, frames_of
 from pipeline.data.raw import RawFolder
 from pipeline.data.user_datasets.dataset import own_datasets, read_own
 from pipeline.errors import ConfigError, DatasetUnusable, UnusableImage
@@ -144,7 +144,7 @@ def _unpacks(name: str, data: bytes, folder: Path) -> str:
     """As a file to score, and as a download."""
     path = folder / name
     path.write_bytes(data)
-    frames = [frame for one in find_inputs([path], Counter()) if not isinstance(one, Path) for frame in one.frames()]
+    frames = [frame for one in find_inputs([path], Counter()) for frame in frames_of(one)]
     assert all(frame.reason.isprintable() for frame in frames), frames
     raw = RawFolder(folder)
     for inner in raw.paths():

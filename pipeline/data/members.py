@@ -58,7 +58,16 @@ class Refused:
         yield Frame(self.path, 0, None, self.reason)
 
 
-def find_inputs(paths: Sequence[Path], passed: Counter[str]) -> Iterator[Path | Member | Refused]:
+File = Path | Member | Refused
+"""What is scored: a file, a file in an archive, or an archive that is not read."""
+
+
+def frames_of(file: File) -> Iterator[Frame]:
+    """Its images one by one. Never raises."""
+    return read_frames(file) if isinstance(file, Path) else file.frames()
+
+
+def find_inputs(paths: Sequence[Path], passed: Counter[str]) -> Iterator[File]:
     """Files as of ``walk.find_files``, and what archives among them hold; ``passed`` counts the others by kind."""
     for path in find_files(paths, passed, OTHER_ARCHIVES):
         if not OTHER_ARCHIVES.search(path.name) or not path.is_file():

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.data.members import File
 from pipeline.data.walk import shown
-from pipeline.detectors.folder.stream import File, ScoredFrame, file_sha256
+from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.heat import Region
 from pipeline.errors import ConfigError

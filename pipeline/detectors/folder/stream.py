@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from pipeline.data.decode import Frame, read_frames
-from pipeline.data.members import Member, Refused
+from pipeline.data.decode import Frame
+from pipeline.data.members import File, Member, frames_of
 from pipeline.detectors.frozen.detector import Detector, ScoredImage
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import SlotTile
@@ -19,10 +19,6 @@ BATCH_BYTES = 100_000_000  # pixels of a batch; limits batches of large images, 
 AHEAD = 4  # files read ahead of the scoring
 PARTS = 8  # frames of one file held at once; a long volume is read in several parts
 WORKERS = 2  # threads that read and cut
-
-
-File = Path | Member | Refused
-"""What is scored: a file, a file in an archive, or an archive that is not read."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +88,7 @@ def stream(
 def _cuts(detector: Detector, given: Iterable[File], pool: Executor, ended: Callable[[Path], None]) -> Iterator[_Cut]:
     """Frames in order, read and cut by the pool ``PARTS`` at a time, at most ``AHEAD`` files ahead."""
     waiting: deque[tuple[_File, Future[list[_Cut]]]] = deque()
-    files = (
-        _File(one, file_sha256(one), read_frames(one))
-        if isinstance(one, Path)
-        else _File(one.path, file_sha256(one), one.frames())
-        for one in given
-    )
+    files = (_File(one if isinstance(one, Path) else one.path, file_sha256(one), frames_of(one)) for one in given)
 
     def submit(some: Iterable[_File]) -> list[tuple[_File, Future[list[_Cut]]]]:
         return [(file, pool.submit(file.cut, detector)) for file in some]
