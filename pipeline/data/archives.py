@@ -47,17 +47,15 @@ MAX_RATIO = 200  # of a member above ``SMALL`` bytes to what it takes in the arc
 SMALL = 64 << 20  # bytes
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _OPEN: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_BLOCK = 1 << 20
-_BY_LINK = 10  # links from one to the next that are followed
+_BLOCK, _BY_LINK = 1 << 20, 10  # bytes read at once; links from one to the next that are followed
 
 
 class Archive:
     """An open archive; ``sizes`` are the bytes of its readable files by inner path, as ``walk.shown`` gives names.
 
-    ``problem`` says in a sentence what of it cannot be read, ``broken`` what of the archives in it. A packed tar can
-    only be read from its start, so it is inflated once: into the folder ``cache``, or into a temporary file without
-    one. So are archives in it, down to ``depth``; their files are ``inner.zip!/path``. Raises ``UnusableImage`` where
-    nothing can be read.
+    ``problem`` says in a sentence what of it cannot be read, ``broken`` what of archives in it, whose files are
+    ``inner.zip!/path``. A packed tar can only be read from its start, so it is inflated once: into the folder
+    ``cache``, or into a temporary file without one. Raises ``UnusableImage`` where nothing can be read.
     """
 
     def __init__(self, path: Path, cache: Path | None, depth: int = 1) -> None:
@@ -125,22 +123,20 @@ class Archive:
                     copied = Path(folder, f"inner{posixpath.splitext(name)[1]}")
                     self.copy(name, copied)
                     self._inner.append(inner := Archive(copied, None, depth))
-            except UnusableImage as error:
-                self.broken[name] = str(error)
-            else:
                 self.broken |= {name: inner.problem} if inner.problem else {}
                 for path, size in inner.sizes.items():
                     self._add(f"{name}!/{path}", size, inner._packed[path], inner._open[path])
+            except UnusableImage as error:
+                self.broken[name] = str(error)
             del self.sizes[name]
 
     def members(self, suffixes: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
         """Inner paths with one of the suffixes, an archive's name or an image's content; ``passed`` counts others."""
         for name in self.sizes:
             parts = ["", *name.split("/")]
-            if kind := next(filter(None, map(left_out, parts[1:], parts)), ""):
+            named = "DICOMDIR" if parts[-1].upper() == "DICOMDIR" else ""
+            if kind := next(filter(None, map(left_out, parts[1:], parts)), named):
                 passed[kind] += 1
-            elif parts[-1].upper() == "DICOMDIR":
-                passed["DICOMDIR"] += 1
             elif name.lower().endswith(suffixes) or OTHER_ARCHIVES.search(name) or is_image(self.head(name)):
                 yield name
             else:
@@ -169,10 +165,9 @@ class Archive:
 
     def sha256(self, name: str) -> str:
         """Content hash of a member; errors as of ``read``."""
-        with open(os.devnull, "wb") as nowhere:
-            return self._write(name, nowhere)
+        return self._write(name, None)
 
-    def _write(self, name: str, target: BinaryIO) -> str:
+    def _write(self, name: str, target: BinaryIO | None) -> str:
         size, packed, done, digest = self.sizes[name], self._packed[name], 0, hashlib.sha256()
         if size > MAX_MEMBER:
             raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")
@@ -183,7 +178,8 @@ class Archive:
                 while block := stream.read(_BLOCK):
                     done += len(block)
                     digest.update(block)
-                    target.write(block)
+                    if target is not None:
+                        target.write(block)
         except BROKEN as error:
             raise UnusableImage(f"cannot be read from the archive: {shown(str(error))}") from error
         if done != size:
