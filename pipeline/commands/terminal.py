@@ -44,6 +44,9 @@ def console_of(width: int = 200) -> Console:
 
 
 def stop(message: object, code: int = 2) -> NoReturn:
-    """Print an error on stderr and exit."""
-    Console(stderr=True).print(f"[red]{escape(str(message))}[/]", soft_wrap=True, highlight=False)
+    """Print an error on stderr and exit; control characters of names in it are escaped."""
+    from pipeline.data.walk import shown  # takes a second, with the readers
+
+    text = "\n".join(map(shown, str(message).splitlines()))
+    Console(stderr=True).print(f"[red]{escape(text)}[/]", soft_wrap=True, highlight=False)
     raise typer.Exit(code)
