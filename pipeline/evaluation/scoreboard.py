@@ -51,7 +51,9 @@ class Scoreboard:
     """Scores gathered so far: one column per score, and the pixel curves of those that have maps."""
 
     inputs: LaneInputs
-    table: pd.DataFrame  # image_id, split, label, klass, group, then a column per score; one row per image or copy
+    table: (
+        pd.DataFrame
+    )  # image_id, split, label, klass, group, maybe volume, a column per score; one row per image or copy
     pasted: Mapping[str, PastedImages] = field(default_factory=dict)  # canvas → copies with pasted lesions
     curves: dict[str, PixelCurve] = field(default_factory=dict)  # score column → curve
     lesion_hits: list[LesionHit] = field(default_factory=list)  # how well maps show the pasted lesions
@@ -65,7 +67,8 @@ class Scoreboard:
         index = read_index(inputs.tiles)
         images = index[index["split"].isin(SCORED_SPLITS)]
         rows = pd.concat([images, *(copies.table for copies in pasted.values())]).drop_duplicates("image_id")
-        return cls(inputs, rows[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True), pasted)
+        known = rows[["image_id", "split", "label", "klass", "group", *rows.columns.intersection(["volume"])]]
+        return cls(inputs, known.fillna({"volume": ""}).reset_index(drop=True), pasted)  # copies are of no volume
 
     def copies(self, canvas: str) -> Iterable[TileSet]:
         """Tiles of the copies with pasted lesions, a few images at a time."""

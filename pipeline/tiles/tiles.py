@@ -124,7 +124,7 @@ def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> tuple[T
                 sources[source] = result.reason
             continue
         sources[source] = (len(index), len(result.places))
-        known = {name: image[name] for name in ("split", "label", "klass", "group")}
+        known = {name: image[name] for name in ("split", "label", "klass", "group", "volume") if name in image}
         for number, place in enumerate(result.places):
             grid, content = ({name: place[name] for name in names} for names in (PLACE[:4], PLACE[4:]))
             index.append({"image_id": image["image_id"], **grid, **known, **content})

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.read.dicom_origin import first_number, origin
 from pipeline.data.read.gray import (
     MAX_INFLATED,
     Pictures,
@@ -41,7 +42,10 @@ NO_PICTURE = {
 """Start of a SOP class → what it holds instead of a picture."""
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 OCT = "OPT"  # modality whose images stay as stored: public OCT sets do not have square pixels either
-GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
+GROUPS = (
+    *("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"),
+    *("PlaneOrientationSequence", "PlanePositionSequence"),
+)
 """Functional groups with elements that other files have in their header."""
 
 Span = tuple[float, float]
@@ -94,7 +98,8 @@ def _frames(source: BinaryIO) -> Pictures:
             head = _of_frame(header, number)
             shown, said = _colours(raw, head) if _is_colour(head) else _gray(raw, head, spans)
             shown, resampled = square_pixels(shown, *_pixel_size(head))
-            yield usable(shown, joined(said, resampled), among=count)
+            among = max(count, 2) if "ImagePositionPatient" in head else count  # its neighbours are in other files
+            yield usable(shown, joined(said, resampled), among=among, origin=origin(head))
 
 
 def _header(source: BinaryIO) -> tuple[Any, Any]:
@@ -235,7 +240,7 @@ def _window(head: Any) -> tuple[float, float, str] | None:
 
     Some devices write empty, NaN, zero or negative widths, or a width of one stored value, which leaves two values.
     """
-    centre, width = (_first(head.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    centre, width = (first_number(head.get(name)) for name in ("WindowCenter", "WindowWidth"))
     step = 1.0 if "ModalityLUTSequence" in head else abs(float(head.get("RescaleSlope") or 1))
     if not math.isfinite(centre + width) or width <= (0 if _is_float(head) else step):
         return None
@@ -245,13 +250,6 @@ def _window(head: Any) -> tuple[float, float, str] | None:
 
 def _is_float(head: Any) -> bool:
     return head.get("BitsStored") is None
-
-
-def _first(value: Any) -> float:
-    """The first of several numbers; NaN for an empty element."""
-    several = value is not None and not isinstance(value, (str, float, int)) and hasattr(value, "__len__")
-    value = (value[0] if len(value) else None) if several else value
-    return math.nan if value is None or value == "" else float(value)
 
 
 def _shade(head: Any, span: Span) -> Shade:
