@@ -72,7 +72,7 @@ def add(
             raise ConfigError(f"NAME: {name} exists already ({file}); change that file, or give --replace")
         normal, abnormal = _classes(console, folder, normal, abnormal)
         folders = _split_folders(normal[0]) if split == "folder" else {}
-        how = {"by": split or "duplicates", "patient": patient, "folders": folders}
+        how: dict[str, Any] = {"by": split or "duplicates", "patient": patient, "folders": folders}
         how |= {"middle": "" if middle == 1.0 else middle}
         given = {
             "title": title,

@@ -177,7 +177,7 @@ def _check_raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None,
         tqdm(total=node.raw_bytes, desc=title, unit="B", unit_scale=True, disable=not progress) as bar,
         ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool,
     ):
-        each = pool.map(lambda item: _check_file(raw, *item, what), files.items())
+        each = pool.map(lambda file: _check_file(raw, file, files[file], what), files)
         for rows, mismatches in zip(files.values(), each, strict=True):
             findings += mismatches
             bar.update(sum(row["bytes"] for row in rows))

@@ -61,9 +61,7 @@ class Root:
         """(path as in ``raw``, path below the folder) of every image in it that is in no other folder below it."""
         inner = tuple(f"{self.link}/{name}/" for name in self.inside(others))
         for path in raw.paths():
-            voxels = path.lower().endswith(".img") and not raw.sizes.keys().isdisjoint(
-                {f"{path[:-4]}.hdr", f"{path[:-4]}.HDR"}
-            )
+            voxels = path.lower().endswith(".img") and {path[:-3] + "hdr", path[:-3] + "HDR"} & raw.sizes.keys()
             beside = voxels or path.lower().endswith(".csv")
             if path.startswith(f"{self.link}/") and not beside and not path.startswith(inner):
                 yield path, path.removeprefix(f"{self.link}/")

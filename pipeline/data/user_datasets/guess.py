@@ -28,12 +28,9 @@ def guess_folders(above: Path) -> tuple[Path, dict[str, Path], list[str]]:
     classes = {name: path for name, path in found.items() if path not in normal and name not in masks}
     wrong = [name for name in classes if not LABEL.fullmatch(name)]
     if len(normal) != 1 or not classes or wrong:
-        wanted = (
-            f"expected one folder named {', '.join(NORMAL[:-1])} or {NORMAL[-1]}, and a folder for each other class"
-        )
-        raise ConfigError(
-            f"FOLDER: {wanted}, got {', '.join(found) or 'none'} in {above}; or name --normal, --abnormal"
-        )
+        wanted = f"expected one folder named {', '.join(NORMAL[:-1])} or {NORMAL[-1]}, and one for each class"
+        got = f"got {', '.join(found) or 'none'} in {above}"
+        raise ConfigError(f"FOLDER: {wanted}, {got}; or name them by --normal and --abnormal")
     return normal[0], {"abnormal" if len(classes) == 1 else name: path for name, path in classes.items()}, masks
 
 

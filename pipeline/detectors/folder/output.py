@@ -92,11 +92,8 @@ class ScoreFolder:
     def add(self, frame: ScoredFrame) -> None:
         """Write one frame's result."""
         place: dict[str, Any] = {"path": shown(str(frame.path)), "frame": frame.number}
-        row = (
-            place
-            | {"volume": shown(frame.series) or place["path"]}
-            | {"sha256": frame.sha256, "rate": self.rate, "gray_values": frame.gray_values}
-        )
+        row = place | {"volume": shown(frame.series) or place["path"], "sha256": frame.sha256}
+        row |= {"rate": self.rate, "gray_values": frame.gray_values}
         row |= {"dataset": self.detector.dataset, "method": self.detector.name, "detector": self.detector.data_version}
         image = frame.image
         if image is None:
