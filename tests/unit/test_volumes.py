@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from pipeline.data import checks, slices
+from pipeline.data.decode import read_frames
 from pipeline.data.manifest import make_manifest
 from pipeline.data.raw import RawFolder
+from pipeline.data.read.dicom_origin import origin
 from pipeline.data.splits import ImagesConfig, by_duplicates
 from pipeline.data.user_datasets.dataset import Own, read_own
 from pipeline.data.user_datasets.guess import guess_folders, holds_volumes
@@ -200,6 +202,34 @@ def test_packaged_files_of_pydicom_and_nibabel_are_rows_or_reasons(tmp_path: Pat
     assert quarantine["reason"].str.len().min() > 5
     assert checks.groups_apart(images)[0]
     assert counts["volumes"]["odd"]
+
+
+def test_noise_at_the_end_of_a_volume_is_air_and_a_dim_page_of_a_stack_is_not(tmp_path: Path) -> None:
+    noisy = head(0, air=2) + np.random.default_rng(0).integers(0, 20, (SLICES, 64, 64)).astype(np.uint16)
+    of_volume = [frame.kind for frame in read_frames(nifti(tmp_path / "a.nii", noisy)) if frame.pixels is None]
+    series(tmp_path / "a", noisy, "P1", "1.2")
+    of_series = [next(iter(read_frames(path))) for path in sorted((tmp_path / "a").iterdir())]
+    assert of_volume == ["empty slice"] * 2
+    assert [frame.pixels is None for frame in of_series] == [False] * 4 + [True] * 2
+    assert of_series[5].reason == "less than 1% of the pixels is brighter than 16 of 255: air"
+    assert all(frame.pixels is not None for frame in read_frames(stack(tmp_path / "a.tif", noisy // 20 + 4)))
+
+
+def test_patients_are_told_by_id_study_or_series_and_damaged_elements_tell_nothing(tmp_path: Path) -> None:
+    told = {"PatientID": "Anonymous", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3"}
+    subjects = {origin(told | more).subject for more in ({}, {"PatientID": "7"}, {"StudyInstanceUID": ""})}
+    assert len(subjects) == 3
+    assert origin(told).subject == origin(told | {"SeriesInstanceUID": "1.2.4", "PatientID": ""}).subject
+    nothing = origin({"ImageOrientationPatient": [0] * 6, "PixelSpacing": [0, 1]})
+    assert (nothing.subject, nothing.plane, np.isnan(nothing.pixel)) == ("", "", True)
+    path = series(tmp_path, head(0, air=0), "P1", "1.2", SliceThickness=4.125) / "02.dcm"
+    content = path.read_bytes()
+    assert content.count(b"4.125 ") == 1
+    path.write_bytes(content.replace(b"4.125 ", b"4.1x5 "))
+    (frame,) = read_frames(path)
+    assert frame.usable.shape == (64, 64)
+    assert np.isnan(frame.origin.spacing)
+    assert (frame.origin.plane, frame.origin.pixel) == ("axial", 2)
 
 
 def test_a_volume_unlike_the_rest_is_named() -> None:
