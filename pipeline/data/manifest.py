@@ -41,7 +41,7 @@ Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
 FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need
 
 OF_VOLUMES = {"volume": str, "slice": "int32", "gray_values": str}
-"""Columns where there are volumes: series or file (empty: no volume), number in the file, and what was done to it."""
+"""Columns where there are volumes: series or file of two slices or more (else empty), number in the file, changes."""
 
 IMAGES = pa.DataFrameSchema(
     {
@@ -159,7 +159,8 @@ def make_manifest(
     placed = dataset.split(rows, config, config.shares or dataset.shares, alike)
     rows = rows.assign(group=placed["group"], split=placed["split"])
     check_enough(rows, dataset.name)
-    several = (rows["volume"][rows["volume"] != ""].value_counts() > 1).any()
+    rows["volume"] = rows["volume"].where(rows["volume"].duplicated(keep=False), "")
+    several = (rows["volume"] != "").any()
     columns = [name for name in IMAGES.columns if several or name not in OF_VOLUMES]
     images = rows[columns].sort_values(["split", "path"], ignore_index=True)
     quarantine = pd.DataFrame(sorted(problems), columns=["path", "reason"], dtype=str)

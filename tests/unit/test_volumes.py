@@ -212,7 +212,7 @@ def test_noise_at_the_end_of_a_volume_is_air_and_a_dim_page_of_a_stack_is_not(tm
     assert of_volume == ["empty slice"] * 2
     assert [frame.pixels is None for frame in of_series] == [False] * 4 + [True] * 2
     assert of_series[5].reason == "less than 1% of the pixels is brighter than 16 of 255: air"
-    assert all(frame.pixels is not None for frame in read_frames(stack(tmp_path / "a.tif", noisy // 20 + 4)))
+    assert all(frame.pixels is not None for frame in read_frames(stack(tmp_path / "a.tif", noisy % 40)))
 
 
 def test_patients_are_told_by_id_study_or_series_and_damaged_elements_tell_nothing(tmp_path: Path) -> None:

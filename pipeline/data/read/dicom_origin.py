@@ -15,7 +15,7 @@ NOBODY = {"", "0", "anon", "anonymous", "anonymized", "anonymised", "none", "unk
 def origin(head: Any) -> Origin:
     """Origin of a frame, whose functional groups lie over its header."""
     patient, study, series = (
-        str(_element(head, name) or "").strip() for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+        str(head.get(name) or "").strip() for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
     )
     subject = (patient if patient.lower() not in NOBODY else "") or study or series
     sizes = [*_numbers(head, "PixelSpacing", 2), *_numbers(head, "ImagerPixelSpacing", 2)]
@@ -44,16 +44,11 @@ def _plane(lies: list[float]) -> str:
 
 def _numbers(head: Any, name: str, count: int) -> list[float]:
     """The positive numbers (of a direction, any) of an element; none unless there are ``count`` finite ones."""
-    value = _element(head, name)
-    several = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
-    found = [float(one) for one in several or () if one is not None and one != ""]
+    try:
+        value = head.get(name)
+        several = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
+        found = [float(one) for one in several or () if one is not None and one != ""]
+    except ValueError:  # a damaged element, which the picture does not need
+        return []
     sound = len(found) == count and all(map(math.isfinite, found)) and (count == 6 or min(found) > 0)
     return found if sound else []
-
-
-def _element(head: Any, name: str) -> Any:
-    """An element's value; None for one that is missing, or damaged: the picture does not need it."""
-    try:
-        return head.get(name)
-    except ValueError:
-        return None
