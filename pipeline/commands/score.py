@@ -72,19 +72,21 @@ def score(
             if frame.image is None and frame.kind != EmptyFrame.kind:
                 bar.write(shown(f"{frame.path}: {frame.reason}"), file=sys.stderr)
     made, counts = folder.finish(formats)
-    _tell(chosen.name, counts, rate, made)
+    _tell(chosen.name, counts, folder.volumes, rate, made)
     if unusable := counts.get(UnusableImage.kind, 0):
         beside = sum(counts.get(kind.kind, 0) for kind in (EmptyFrame, NoImage))  # sound files that show nothing
         raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
 
 
-def _tell(name: str, counts: dict[str, int], rate: float, made: list[Path]) -> None:
+def _tell(name: str, counts: dict[str, int], volumes: dict[str, int], rate: float, made: list[Path]) -> None:
     from pipeline.data.walk import shown
 
     table = Table("decision", title=f"{name}, at a false-alarm rate of {rate:.3g}")
     table.add_column("images", justify="right")
-    for decision, count in sorted(counts.items()):
-        table.add_row(decision, str(count))
+    if volumes:
+        table.add_column("volumes", justify="right")
+    for decision in sorted(counts.keys() | volumes.keys()):
+        table.add_row(decision, str(counts.get(decision, "")), *([str(volumes.get(decision, ""))] if volumes else []))
     console = Console()
     console.print(table)
     for path in made:

@@ -5,6 +5,7 @@ can be read, so a member named ``../x`` is harmless.
 """
 
 import hashlib
+import io
 import json
 import logging
 import time
@@ -12,13 +13,15 @@ from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
+from pipeline.data.read import nifti
 from pipeline.data.walk import head_of, is_image, kind_of, walk
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.files import write_file
 
-KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv")
+KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv", ".dcm", ".dicom", ".ima", *nifti.SUFFIXES, ".img")
 """Suffixes of the files of a data set; of others (licences) only those with the content of an image are listed."""
 UNREADABLE = "unreadable"
 _SETTLED = 2.0  # seconds: a file changed more recently could change again within the resolution of its time stamp
@@ -105,6 +108,15 @@ class RawFolder:
             return self._archives[archive].read(inner)
         try:
             return self.files[path].read_bytes()
+        except OSError as error:
+            raise UnusableImage(f"cannot be read: {error.strerror}") from error
+
+    def stream(self, path: str) -> tuple[BinaryIO, Path]:
+        """A listed file, open, and its path; one in an archive is in memory and has only a name. Errors as ``read``."""
+        if path not in self.files or path not in self.sizes:
+            return io.BytesIO(self.read(path)), Path(path.rpartition("!/")[2])
+        try:
+            return self.files[path].open("rb"), self.files[path]
         except OSError as error:
             raise UnusableImage(f"cannot be read: {error.strerror}") from error
 

@@ -24,8 +24,9 @@ from pipeline.evaluation.records import Record, RecordContext, image_records, la
 from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
 from pipeline.evaluation.score_name import METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
-from pipeline.evaluation.scoring import member_names, score_lane
+from pipeline.evaluation.scoring import COMMITTEE_SCORE, member_names, score_lane
 from pipeline.evaluation.shortcuts import with_shortcuts
+from pipeline.evaluation.volumes import volume_records, volume_rows
 from pipeline.store.versions import Store, Version, fingerprint
 
 VERSION = "12"  # raise it when a change of the step's code changes its result; part of the asset's code version
@@ -129,11 +130,14 @@ def _evaluate(
     size, pictures = next(iter(scorers.values())).detector.size, NO_PICTURES
     if pictured:
         pictures = picture_table(results, table, method.column, config.cases, inputs, size, carried)
+    judged = COMMITTEE_SCORE.column if COMMITTEE_SCORE.column in table else method.column
+    rows = volume_rows(table, judged, paths)
+    volumes = {"volumes": rows, "volumes_by": judged} if rows else {}
     lane = write_evaluation(
         folder,
         records=_records(scoreboard, table, config, method, context, carried, recipe),
         scores=table,
-        summary={**_summary(inputs, table, config, method, context), **facts, "images_per_second": speed},
+        summary={**_summary(inputs, table, config, method, context), **volumes, **facts, "images_per_second": speed},
         curves={column: {part: one.curves(part) for part in one.subsets} for column, one in curves.items()},
         panels=case_panels(results, table, method.column, config.cases),
         pictures=pictures,
@@ -158,6 +162,7 @@ def _records(
     """Records of every level; ``table`` holds all image scores, without copies."""
     known = reviewed(context.dataset)
     records = image_records(table, context, quantile=config.quantile, reviewed=known)
+    records += volume_records(table, context)
     records += pixel_records(scoreboard.curves, context)
     if config.pasted is not None:
         records += pasted_records(scoreboard.table, scoreboard.lesion_hits, config.pasted.split, context)
@@ -187,6 +192,7 @@ def _summary(
         "official_counts": {name: n["official"] for name, n in parts.items()},
         "quarantine": [entry for entries in quarantines for entry in entries.to_dict("records")],
         "passed_over": counts.get("passed_over", {}),
+        **({"volume_counts": counts["volumes"]} if "volumes" in counts else {}),
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(table, config.quantile),
         "leaking": bool(counts["leaking"]),

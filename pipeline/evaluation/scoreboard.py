@@ -92,7 +92,9 @@ class Scoreboard:
     """Scores gathered so far: one column per score, and the pixel curves of those that have maps."""
 
     inputs: LaneInputs
-    table: pd.DataFrame  # image_id, split, label, klass, group, then a column per score; one row per image or copy
+    table: (
+        pd.DataFrame
+    )  # image_id, split, label, klass, group, maybe volume, then a column per score; rows: images, copies
     copies: Mapping[str, PlannedCopies] = field(default_factory=dict)  # canvas → copies with pasted lesions
     curves: dict[str, PixelCurve] = field(default_factory=dict)  # score column → curve
     lesion_hits: list[LesionHit] = field(default_factory=list)  # how well maps show the pasted lesions
@@ -106,7 +108,8 @@ class Scoreboard:
         index = read_index(inputs.tiles)
         images = index[index["split"].isin(SCORED_SPLITS)]
         rows = pd.concat([images, *(planned.table for planned in copies.values())]).drop_duplicates("image_id")
-        return cls(inputs, rows[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True), copies)
+        known = rows[["image_id", "split", "label", "klass", "group", *rows.columns.intersection(["volume"])]]
+        return cls(inputs, known.fillna({"volume": ""}).reset_index(drop=True), copies)  # copies are of no volume
 
     def gather(self, results: Mapping[str, CanvasResult]) -> None:
         """Add the results of all images on one canvas: raw scores in units of the sd of validation normals."""

@@ -21,7 +21,7 @@ from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.loading import TileSet, load_tiles
 
-LEVELS = ("image", "pixel", "reconstruction")
+LEVELS = ("image", "volume", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")  # of reconstruction, all are kept
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
 SHOWN = 192  # px, side of a square tile in a picture

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.read.dicom_gray import gray, is_colour, needs_span, span_of
+from pipeline.data.read.dicom_origin import origin
 from pipeline.data.read.gray import (
     MAX_INFLATED,
     Pictures,
@@ -40,7 +41,10 @@ NO_PICTURE = {
 JPEG = "1.2.840.10008.1.2.4.50"
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 OCT = "OPT"  # modality whose images stay as stored: public OCT sets do not have square pixels either
-GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
+GROUPS = (
+    *("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"),
+    *("PlaneOrientationSequence", "PlanePositionSequence"),
+)
 """Functional groups with elements that other files have in their header."""
 
 
@@ -92,7 +96,8 @@ def _frames(source: BinaryIO) -> Pictures:
             head = _of_frame(header, number)
             shown, said = _colours(raw, head) if is_colour(head) else gray(raw, head, span)
             shown, resampled = square_pixels(shown, *_pixel_size(head))
-            yield usable(shown, joined(said, resampled), among=count)
+            among = max(count, 2) if "ImagePositionPatient" in head else count  # its neighbours are in other files
+            yield usable(shown, joined(said, resampled), among=among, origin=origin(head))
 
 
 def _check_jpegs(source: BinaryIO, place: int, count: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.read.dicom_origin import first_number
 from pipeline.data.read.gray import Pixels, blocks, in_blocks, joined
 from pipeline.errors import UnusableImage
 
@@ -90,7 +91,7 @@ def _window(head: Any) -> tuple[float, float, str] | None:
 
     Some devices write empty, NaN, zero or negative widths, or a width of one stored value, which leaves two values.
     """
-    centre, width = (_first(head.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    centre, width = (first_number(head.get(name)) for name in ("WindowCenter", "WindowWidth"))
     step = 1.0 if "ModalityLUTSequence" in head else abs(float(head.get("RescaleSlope") or 1))
     if not math.isfinite(centre + width) or width <= (0 if _is_float(head) else step):
         return None
@@ -100,13 +101,6 @@ def _window(head: Any) -> tuple[float, float, str] | None:
 
 def _is_float(head: Any) -> bool:
     return head.get("BitsStored") is None
-
-
-def _first(value: Any) -> float:
-    """The first of several numbers; NaN for an empty element."""
-    several = value is not None and not isinstance(value, (str, float, int)) and hasattr(value, "__len__")
-    value = (value[0] if len(value) else None) if several else value
-    return math.nan if value is None or value == "" else float(value)
 
 
 def _shade(head: Any, span: Span) -> Shade:

@@ -20,9 +20,26 @@ MAX_INFLATED = 2**31  # bytes of an unpacked .nii.gz; a deflated DICOM, which is
 WINDOW = (0.5, 99.5)
 """Percentiles that become black and white where a format says nothing: NIfTI, floats, more than 16 bits."""
 BLOCK = 2**20  # values converted at once
+AIR, IMAGED = 16, 0.01  # a slice of a volume shows air if a smaller share of its pixels is at least this bright
 MAX_STRETCH = 20  # a pixel's longer side over its shorter; above it the spacing is taken for an error
 
 Pixels = NDArray[np.uint8]
+
+PLANES = ("sagittal", "coronal", "axial")
+"""Planes of slices by the axis perpendicular to them: from side to side, to the back, upwards."""
+
+
+class Origin(NamedTuple):
+    """What a file says of where its slices come from; empty or NaN where it says nothing."""
+
+    subject: str = ""  # hash of the patient's id, else of the study's or the series': never in two splits
+    series: str = ""  # its slices are one volume, as the slices of one file are
+    plane: str = ""  # axial, sagittal or coronal
+    pixel: float = math.nan  # mm, the finer side of a pixel
+    spacing: float = math.nan  # mm from slice to slice
+
+
+NOWHERE = Origin()
 
 
 class Picture(NamedTuple):
@@ -30,14 +47,20 @@ class Picture(NamedTuple):
 
     pixels: Pixels
     gray_values: str = ""
+    origin: Origin = NOWHERE
 
 
 Pictures = Generator[Picture | UnusableImage, None, None]
 """Images of a file one by one, or the reason why one of them cannot be used."""
 
 
-def usable(pixels: Pixels, gray_values: str = "", *, among: int = 1) -> Picture | UnusableImage:
-    """The picture, or why it is none: too small, too long, or all equal (``EmptyFrame`` ``among`` several)."""
+def usable(
+    pixels: Pixels, gray_values: str = "", *, among: int = 1, origin: Origin = NOWHERE
+) -> Picture | UnusableImage:
+    """The picture, or why it is none: too small, too long, or all equal (``EmptyFrame`` ``among`` several).
+
+    A slice, which has an ``origin``, is an ``EmptyFrame`` too if it shows nothing but air.
+    """
     height, width = pixels.shape[:2]
     if min(width, height) < MIN_SIDE:
         return UnusableImage(f"expected sides of at least {MIN_SIDE} px, got {width}×{height}")
@@ -47,7 +70,9 @@ def usable(pixels: Pixels, gray_values: str = "", *, among: int = 1) -> Picture 
         done = f" ({gray_values})" if gray_values else ""
         reason = f"every pixel has the value {int(pixels.min())}{done}: nothing was imaged"
         return EmptyFrame(reason) if among > 1 else UnusableImage(reason)
-    return Picture(one_channel(pixels) if pixels.ndim == 3 else pixels, gray_values)
+    if among > 1 and origin is not NOWHERE and np.count_nonzero(pixels >= AIR) < IMAGED * pixels.size:
+        return EmptyFrame(f"less than {IMAGED:.0%} of the pixels is brighter than {AIR} of 255: air")
+    return Picture(one_channel(pixels) if pixels.ndim == 3 else pixels, gray_values, origin)
 
 
 def one_channel(rgb: Pixels) -> Pixels:

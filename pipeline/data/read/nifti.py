@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import math
 import mmap
 import shutil
@@ -22,7 +23,9 @@ from pipeline.data.read.gray import (
     MAX_VOXELS,
     MIN_SIDE,
     PERCENTILES,
+    PLANES,
     WINDOW,
+    Origin,
     Pictures,
     joined,
     square_pixels,
@@ -60,7 +63,8 @@ def slices(source: BinaryIO, path: Path) -> Pictures:
             else:
                 shown, rule = stretched(turned, low, high, partial(_scaled, scale=scale)), PERCENTILES
             shown, resampled = square_pixels(shown, spacing[1], spacing[0])
-            yield usable(shown, joined(rule, note, unknown, resampled), among=volume.shape[2])
+            said = joined(rule, note, unknown, resampled)
+            yield usable(shown, said, among=volume.shape[2], origin=_origin(spacing, unknown))
 
 
 def _kind(head: bytes) -> str:
@@ -85,7 +89,8 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
     try:
         head = stream.read(CHUNK)
         kind = _kind(head)
-        if not packed and (not kind or path.name.lower().endswith(kind)):
+        in_memory = isinstance(source, io.BytesIO)  # then there is no such file, or another one
+        if not packed and not in_memory and (not kind or path.name.lower().endswith(kind)):
             image = nibabel.load(path)
             yield image, Path(image.file_map["image"].filename)
             return
@@ -156,6 +161,14 @@ def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]
         )
         raise UnusableImage(f"expected axial slices of at least {MIN_SIDE} px a side, got {width}×{height}{where}")
     return spacing, turned, unknown
+
+
+def _origin(spacing: NDArray[Any], unknown: str) -> Origin:
+    """Plane in which slices were taken, by the axis of the widest spacing (mm); axial unless it is much wider."""
+    widest = int(np.argmax(spacing))
+    wide = spacing[widest] > 1.25 * float(np.median(spacing))
+    plane, between = (PLANES[widest], spacing[widest]) if wide else ("axial", spacing[2])
+    return Origin(plane="" if unknown else plane, pixel=float(spacing.min()), spacing=float(between))
 
 
 def _zooms(image: Any) -> list[float]:

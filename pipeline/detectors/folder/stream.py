@@ -32,6 +32,7 @@ class ScoredFrame:
     reason: str = ""
     gray_values: str = ""  # what was done to them
     kind: str = UnusableImage.kind  # the decision without an image: unusable, no image or empty slice
+    series: str = ""  # of DICOM: its slices are in several files
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _score(detector: Detector, batch: list[_Cut]) -> Iterator[ScoredFrame]:
     for cut in batch:
         frame = cut.frame
         image = None if frame.pixels is None else next(images)
-        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, frame.reason, frame.gray_values, frame.kind)
+        told = frame.reason, frame.gray_values, frame.kind, frame.origin.series
+        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, *told)
 
 
 def file_sha256(file: File) -> str:
