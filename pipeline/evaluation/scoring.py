@@ -1,8 +1,8 @@
 """Run a lane's detector, its controls and its nulls over the same images, canvas by canvas, block by block."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -10,17 +10,17 @@ from models.methods import METHODS
 from models.scoring import Array, worst_mean
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
 from pipeline.detectors.controls.registry import RAW, Control
-from pipeline.detectors.frozen.files import read_detector
+from pipeline.detectors.frozen.files import arrays_of, read_detector, restored
 from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
-from pipeline.detectors.standardise import CanvasScorer, committee_score, fused_map
+from pipeline.detectors.standardise import CanvasScorer, Standardiser, committee_score, fused_map
 from pipeline.evaluation import nulls
 from pipeline.evaluation.carried import Carried, Result
 from pipeline.evaluation.score_name import COMMITTEE as COMMITTEE_KIND
 from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, ScoreName
 from pipeline.evaluation.scoreboard import CanvasResult, LaneInputs, Scoreboard
-from pipeline.store.versions import fingerprint
+from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.loading import TileSet, tile_blocks
 
 RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
@@ -88,8 +88,9 @@ def score_lane(
     weights = {names[name]: weight for name, weight in plan.weights.items()}
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
-        entries = partial(_entries, inputs, plan, canvas, held, controls, null_names, keep=keep)
-        scoring = CanvasScoring(scoreboard, carried, f"{recipe}/{canvas}", canvas, weights, entries)
+        mark = f"{recipe}/{canvas}"
+        entries = Entries(inputs, plan, canvas, held, tuple(controls), tuple(null_names), keep, carried, mark)
+        scoring = CanvasScoring(scoreboard, carried, mark, canvas, weights, entries)
         scoreboard.gather(scoring.results())
     if weights:
         scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
@@ -97,64 +98,79 @@ def score_lane(
     return members[plan.method]
 
 
-def _entries(
-    inputs: LaneInputs,
-    plan: DetectorPlan,
-    canvas: str,
-    held: Mapping[str, CanvasScorer],
-    controls: tuple[Control, ...],
-    null_names: tuple[str, ...],
-    *,
-    keep: bool,
-) -> list[Entry]:
+@dataclass
+class Entries:
     """Everything that scores on one canvas; what is not frozen in the detector is fitted."""
-    found = [*_learned(inputs, plan, canvas, held, keep=keep), *_controls(inputs, canvas, controls, held)]
-    return found + list(_nulls(inputs, held[plan.method], null_names))
 
+    inputs: LaneInputs
+    plan: DetectorPlan
+    canvas: str
+    held: Mapping[str, CanvasScorer]  # of the members
+    controls: tuple[Control, ...]
+    nulls: tuple[str, ...]
+    keep: bool  # the maps of validation normals of learned methods
+    carried: Carried
+    recipe: str
 
-def _learned(
-    inputs: LaneInputs, plan: DetectorPlan, canvas: str, held: Mapping[str, CanvasScorer], *, keep: bool
-) -> Iterator[Entry]:
-    """The method with its variants, and the other learned methods."""
-    own = ScoreName(kind=METHOD, owner=plan.method)
-    for name, scorer in held.items():
-        detector = scorer.detector
-        if not isinstance(detector, NetworkDetector):
-            continue
-        named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
-        yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy)
-    for variant, changes in METHODS[plan.method].variants.items():
-        tiles, score, flip = inputs.tiles, plan.scores[canvas], plan.flip_average
-        varied = NetworkDetector.trained(inputs.stage, tiles, canvas, score, flip_average=flip, changes=changes)
-        scorer, _ = CanvasScorer.fit(varied, inputs.tiles, inputs.proxies, keep=keep)
-        yield Entry(replace(own, score=f"{PRIMARY}_{variant}"), varied, scorer, copies=not varied.method.needs_proxy)
+    @cached_property
+    def all(self) -> list[Entry]:
+        """Fitted when the first image has to be scored."""
+        return [*self._learned(), *self._controls(), *self._nulls()]
 
+    def _learned(self) -> Iterator[Entry]:
+        """The method with its variants, and the other learned methods."""
+        plan, tiles = self.plan, self.inputs.tiles
+        own = ScoreName(kind=METHOD, owner=plan.method)
+        for name, scorer in self.held.items():
+            detector = scorer.detector
+            if not isinstance(detector, NetworkDetector):
+                continue
+            named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
+            yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy)
+        for variant, changes in METHODS[plan.method].variants.items():
+            score, flip = plan.scores[self.canvas], plan.flip_average
+            varied = NetworkDetector.trained(
+                self.inputs.stage, tiles, self.canvas, score, flip_average=flip, changes=changes
+            )
+            named = replace(own, score=f"{PRIMARY}_{variant}")
+            scorer = self._scorer(named, varied, self.inputs.proxies, keep=self.keep)
+            yield Entry(named, varied, scorer, copies=not varied.method.needs_proxy)
 
-def _controls(
-    inputs: LaneInputs, canvas: str, controls: tuple[Control, ...], held: Mapping[str, CanvasScorer]
-) -> Iterator[Entry]:
-    """Controls of the canvas; those of the committee are the frozen ones."""
-    for control in (control for control in controls if control.canvas == canvas):
-        name = ScoreName(kind=CONTROL, owner=control.name)
-        if control.name in RAW:
-            yield Entry(name, control.fit(inputs.tiles), None, "value")
-            continue
-        scorer = held.get(control.name) or _fitted(control, inputs)
-        raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
-        yield Entry(name, scorer.detector, scorer, raw_map, copies=copies)
+    def _controls(self) -> Iterator[Entry]:
+        """Controls of the canvas; those of the committee are the frozen ones."""
+        for control in (control for control in self.controls if control.canvas == self.canvas):
+            name = ScoreName(kind=CONTROL, owner=control.name)
+            if control.name in RAW:
+                yield Entry(name, control.fit(self.inputs.tiles), None, "value")
+                continue
+            scorer = self.held.get(control.name) or self._fitted(name, control)
+            raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
+            yield Entry(name, scorer.detector, scorer, raw_map, copies=copies)
 
+    def _nulls(self) -> Iterator[Entry]:
+        """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
+        method = self.held[self.plan.method].detector
+        for control in nulls.null_controls(method.size, method.canvas, method.score, self.nulls):
+            name, copies = ScoreName(kind=NULL, owner=control.name), not control.kind.needs_proxies
+            scorer = self._fitted(name, control)
+            yield Entry(name, scorer.detector, scorer, "residual", copies=copies and not control.score.fine)
 
-def _nulls(inputs: LaneInputs, own: CanvasScorer, names: tuple[str, ...]) -> Iterator[Entry]:
-    """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
-    method = own.detector
-    for control in nulls.null_controls(method.size, method.canvas, method.score, names):
-        scorer, copies = _fitted(control, inputs), not control.kind.needs_proxies and not control.score.fine
-        yield Entry(ScoreName(kind=NULL, owner=control.name), scorer.detector, scorer, "residual", copies=copies)
+    def _fitted(self, name: ScoreName, control: Control) -> CanvasScorer:
+        proxies = self.inputs.proxies if control.kind.needs_proxies else None
+        return self._scorer(name, control.fit(self.inputs.tiles, proxies), proxies)
 
-
-def _fitted(control: Control, inputs: LaneInputs) -> CanvasScorer:
-    proxies = inputs.proxies if control.kind.needs_proxies else None
-    return CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)[0]
+    def _scorer(
+        self, name: ScoreName, detector: CanvasDetector, proxies: Version | None, *, keep: bool = False
+    ) -> CanvasScorer:
+        """The detector with its statistics of validation normals; carried over unless they hold images."""
+        key = fingerprint(self.recipe, name.column, "statistics")
+        if (known := self.carried.get(key)) is not None:
+            statistics = restored(Standardiser, known.arrays, config=detector.score, similar=None)
+            return CanvasScorer(detector, statistics, tuple(known.values))
+        scorer, _ = CanvasScorer.fit(detector, self.inputs.tiles, proxies, keep=keep)
+        if scorer.standardise.similar is None and not keep:
+            self.carried.put(key, Result(list(scorer.image_ids), arrays_of(scorer.standardise)))
+        return scorer
 
 
 @dataclass
@@ -166,12 +182,7 @@ class CanvasScoring:
     recipe: str
     canvas: str
     weights: Mapping[ScoreName, float]  # of the committee
-    make_entries: Callable[[], list[Entry]]
-
-    @cached_property
-    def entries(self) -> list[Entry]:
-        """Fitted when the first image has to be scored."""
-        return self.make_entries()
+    entries: Entries
 
     def results(self) -> dict[str, CanvasResult]:
         """Result of each image and copy. Validation normals come first: they give raw maps their scale."""
@@ -194,12 +205,12 @@ class CanvasScoring:
         """All validation normals; the scale of raw maps, their median |I − Î|, is carried over as well."""
         found, residuals = dict[str, CanvasResult](), dict[str, list[Array]]()
         for block in self._blocks("val"):
-            for entry in (entry for entry in self.entries if entry.measured):
+            for entry in (entry for entry in self.entries.all if entry.measured):
                 maps = self._maps(entry, block, found)
                 if entry.name.kind == METHOD and maps.residual is not None:
                     residual = np.abs(maps.residual)[maps.images.scored]
                     residuals.setdefault(entry.name.column, []).append(residual)
-        for entry in self.entries:
+        for entry in self.entries.all:
             for image_id, score in {} if entry.scorer is None else entry.scorer.normal_scores().items():
                 found.setdefault(image_id, CanvasResult()).values[entry.name.column] = score
         scales = {column: float(np.median(np.concatenate(parts))) or 1e-3 for column, parts in residuals.items()}
@@ -208,13 +219,13 @@ class CanvasScoring:
 
     def _images(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
         for block in self._blocks("holdout", "test", image_ids=image_ids):
-            yield from self._block(block, self.entries)
+            yield from self._block(block, self.entries.all)
 
     def _copies(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
         tiles = self.scoreboard.copies[self.canvas].painted.tiles
         chosen = tiles.rows(tiles.index["image_id"].isin(list(image_ids)).to_numpy())
         for block in chosen.blocks(BLOCK):
-            yield from self._block(block, [entry for entry in self.entries if entry.copies])
+            yield from self._block(block, [entry for entry in self.entries.all if entry.copies])
 
     def _maps(self, entry: Entry, block: TileSet, found: dict[str, CanvasResult]) -> PixelMaps:
         """Maps of a block, whose raw scores are added to the results ``found``."""
