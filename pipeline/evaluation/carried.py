@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -135,9 +135,8 @@ class ImageDigests:
     def table(self) -> pd.DataFrame:
         """image_id, split, canvas, digest: one row an image and canvas, in the order of the index."""
         index = read_index(self.tiles)
-        rows = zip(
-            _row_digests(self.tiles), _row_digests(self.proxies), index[PLACED].itertuples(index=False), strict=True
-        )
+        stores = (_row_digests(version, len(index)) for version in (self.tiles, self.proxies))
+        rows = zip(*stores, index[PLACED].itertuples(index=False), strict=True)
         digests = ["/".join([tile, proxy, *map(str, place)]) for tile, proxy, place in rows]
         keyed = index[["image_id", "split", "canvas"]].assign(digest=digests)
         images = keyed.groupby(["image_id", "split", "canvas"], sort=False)["digest"].agg(list)
@@ -157,9 +156,9 @@ class ImageDigests:
         return {image_id: fingerprint(recipe, digest) for image_id, digest in self.of(*splits, canvas=canvas).items()}
 
 
-def _row_digests(version: Version) -> Iterator[str]:
-    """A digest of each row of a store; those of a store without a record hold for this version alone."""
+def _row_digests(version: Version, count: int) -> Iterable[str]:
+    """A digest of each of the rows of a store; those of a store without a record hold for this version alone."""
     record = Record.read(version.path)
-    if record is not None:
-        return (row[-1] for row in record.digests)
-    return (f"{version.data_version}/{row}" for row in range(int(version.meta["tiles"])))
+    if record is None:
+        return [f"{version.data_version}/{row}" for row in range(count)]
+    return [row[-1] for row in record.digests]

@@ -66,8 +66,8 @@ def picture_table(
                 small = cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
                 yield image_id, Result(arrays={"webp": np.frombuffer(_webp(small), np.uint8)})
 
-    keys = inputs.digests.keys(["thumbnail", size], *SCORED_SPLITS, canvas=canvas)
-    found = carried.each(keys, thumbnails)
+    scored, every = set(table["image_id"]), inputs.digests.keys(["thumbnail", size], *SCORED_SPLITS, canvas=canvas)
+    found = carried.each({image_id: key for image_id, key in every.items() if image_id in scored}, thumbnails)
     pictures = [(image_id, canvas, THUMBNAIL, "", one.arrays["webp"].tobytes()) for image_id, one in found.items()]
     for canvas, images in results.items():
         whole = stitched(tiles_of(tiles, None, canvas=canvas, image_ids=list(kinds)), canvas)
