@@ -39,6 +39,7 @@ def read_marker(folder: Path) -> Marker:
         wanted = marker.pop("sha256", None)  # older markers have none
         got = _hash(marker)
         whole = marker.keys() == _FIELDS and wanted in (None, got)
+        whole = whole and all(file.keys() == {"bytes", "sha256"} for file in marker["files"].values())
     except (ValueError, AttributeError, TypeError) as error:
         raise damaged(folder, MARKER, "JSON", str(error)) from error
     if not whole:
