@@ -58,7 +58,7 @@ def left_out(name: str, above: str) -> str:
     """Kind of a file or folder that never counts, by its name and that of the folder above; empty if it does."""
     if SYSTEM.fullmatch(name):
         return f"system folder {name}"
-    if name.startswith(".") and name not in (".", ".."):
+    if name.startswith(".") and name != ".":
         return "hidden"
     return "own overlay" if above == "overlays" and OVERLAY.search(name) else ""
 

@@ -24,8 +24,8 @@ def picture():
 
 
 DAMAGED = r"bmp_cut|jpeg_(cut50|noeoi|zerotail50)$|png_(cut|idat|zero)|prog_\w+\d$|tif_(raw_cut|lzw)"
-DAMAGED += "|eps|grib|hdf5|html|pdf|svg|wmf"
-OTHERS = r"mask_|bmp_1bit|x[bp]m|\w+_eoi$|png_noiend|tif_raw_zerotail"  # other pictures, and cuts that leave no trace
+DAMAGED += r"|\w+_eoi$|eps|grib|hdf5|html|pdf|svg|wmf"
+OTHERS = r"mask_|bmp_1bit|x[bp]m|png_noiend|tif_raw_zerotail"  # other pictures, and cuts that leave no trace
 ODD_NAMES = [name.removesuffix(".bin") for name in files(ODD, "*")]
 SAME = [name for name in ODD_NAMES if not re.match(f"{DAMAGED}|{OTHERS}", name)]
 TURNED = {"jpeg_exif6": -1, "png_exif6": -1, "webp_exif6": -1, "tiff_orient3": 2, "tiff_orient6": -1}

@@ -96,11 +96,11 @@ def test_a_header_is_read_with_the_file_of_its_voxels(tmp_path):
 
 
 def test_names_that_leave_the_archive_are_only_names(tmp_path):
-    names = ["../up.png", "/root.png", "a\nb.png", "C:\\x.png", "n" * 250 + ".png"]
+    names = ["in/../up.png", "/root.png", "a\nb.png", "C:\\x.png", "n" * 250 + ".png"]
     found = rows(packed(tmp_path / "a.zip", dict.fromkeys(names, PNG)))
-    assert len(found) == 5
+    assert len(found) == 4  # a part that begins with a dot counts as hidden
     assert all(row[2] for row in found)
-    assert not (tmp_path.parent / "up.png").exists()
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_bad_members_have_the_reasons_of_bad_files(tmp_path):
