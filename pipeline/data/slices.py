@@ -19,7 +19,8 @@ def slice_path(file: str, number: int) -> str:
 def file_of(raw: RawFolder, path: str) -> tuple[str, int]:
     """The listed file of a manifest's path, and the image's number in it; a file may itself be named like a slice."""
     file, _, number = path.rpartition("#")
-    return (path, 0) if path in raw.sizes or file not in raw.sizes else (file, int(number))
+    sliced = path not in raw.sizes and file in raw.sizes and number.isdecimal()
+    return (file, int(number)) if sliced else (path, 0)
 
 
 def slice_sha256(digest: str, number: int) -> str:

@@ -32,25 +32,27 @@ def calibrations(volumes: pd.DataFrame) -> dict[str, Calibration]:
 
 
 def volume_records(slices: pd.DataFrame, context: RecordContext) -> list[Record]:
-    """``METRICS`` over volumes; none without volumes in the validation, or without both classes in the test.
+    """``METRICS`` over volumes; none without volumes of both classes in the test.
 
     ``false_alarm_rate`` is that of test volumes at the default rate, or the lowest that the validation can tell.
     """
     volumes = volumes_of(slices)
-    known = calibrations(volumes) if len(volumes) else {}
-    if not known or volumes.loc[volumes["split"] == "test", "label"].nunique() < 2:
+    if volumes.empty or volumes.loc[volumes["split"] == "test", "label"].nunique() < 2:
         return []
-    thresholds = {column: one.threshold() for column, one in known.items()}
+    thresholds = {column: one.threshold() for column, one in calibrations(volumes).items()}
     records = image_records(volumes, context, level="volume", thresholds=thresholds)
     return [record for record in records if record["metric"] in METRICS]
 
 
 def volume_rows(slices: pd.DataFrame, column: str, paths: dict[str, str]) -> list[dict[str, Any]]:
-    """A row for each test and held-out volume: its worst slices, score and rate, the highest score first."""
+    """A row for each test and held-out volume: its worst slices, score and rate, the highest score first.
+
+    The rate is empty without normal validation volumes.
+    """
     volumes = volumes_of(slices)
-    known = calibrations(volumes) if len(volumes) else {}
-    if not known:
+    if volumes.empty:
         return []
+    known = calibrations(volumes).get(column)
     names = slices["image_id"].map(paths).map(lambda path: path.rpartition("/")[2])
     worst = worst_slices(slices.assign(name=names), column)
     shown = volumes[volumes["split"] != "val"].sort_values(column, ascending=False, kind="stable")
@@ -62,7 +64,7 @@ def volume_rows(slices: pd.DataFrame, column: str, paths: dict[str, str]) -> lis
             "slices": int(row["slices"]),
             "worst slices": str(worst[row["image_id"]]),
             "score": round(float(row[column]), 4),
-            "false-alarm rate": round(known[column].rate(float(row[column])), 4),
+            "false-alarm rate": "" if known is None else round(known.rate(float(row[column])), 4),
         }
         for row in shown.to_dict("records")
     ]

@@ -133,6 +133,7 @@ class Told:
 
     dataset, data_version, name = "oct", "0123456789abcdef", "committee"
     score, false_alarm_rate, false_alarm_rate_high, in_domain, distance, maps = 1.0, 0.5, 0.6, True, 0.7, {}
+    volumes = None
 
     @property
     def images(self):
@@ -169,7 +170,7 @@ def test_a_folder_of_them_is_scored_and_counted(folder, decisions, code, tmp_pat
     call = ["score", str(PROBLEMS / folder), "--dataset", "oct", "--out", str(tmp_path), "--no-overlays"]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == code, result.output
-    table = pd.read_csv(tmp_path / "scores.csv")
+    table = pd.read_csv(tmp_path / "scores.csv").dropna(subset="frame")  # without rows of volumes
     assert table["decision"].value_counts().to_dict() == decisions
     assert table["gray_values"][table["decision"] == "normal"].notna().all() or folder.startswith("44")
     assert ("volume 1 of 4" in result.output) == folder.startswith("40")

@@ -141,6 +141,14 @@ def test_duplicates_join_patients_and_volumes_and_drop_no_slice() -> None:
         placed(subject="one")
 
 
+def test_a_stack_in_own_data_gives_every_page(problems: Path, tmp_path: Path) -> None:
+    above = problems / "22-stack-tiff-own-data" / "own"
+    images, *_ = manifest(described(tmp_path, normal=str(above / "normal"), abnormal=str(above / "ill")))
+    normal = images[images["label"] == 0]
+    assert (len(normal), normal["volume"].nunique(), normal["group"].nunique()) == (14, 7, 7)
+    assert set(images["volume"][images["label"] == 1]) == {""}
+
+
 def test_data_without_volumes_has_no_new_column(tmp_path: Path) -> None:
     for number in range(8):
         noise = np.random.default_rng(number).integers(0, 1000, (1, 8, 8)).repeat(8, axis=1).repeat(8, axis=2)
@@ -286,9 +294,8 @@ def test_volumes_have_records_and_rates_by_normal_validation_volumes() -> None:
     assert {record["level"] for record in records.values()} == {"volume"}
     assert (records["auroc"]["value"], records["auroc"]["n"]) == (1.0, 4)  # y against m, n and x
     assert records["false_alarm_rate"]["value"] == pytest.approx(1 / 3)  # x alone is above v and w
-    rows = {
-        row["volume"]: row for row in volume_rows(SLICED, "pca:standardised", {f"i{n}": f"a/{n}" for n in range(23)})
-    }
+    paths = {f"i{number}": f"a/{number}" for number in range(len(SLICED))}
+    rows = {row["volume"]: row for row in volume_rows(SLICED, "pca:standardised", paths)}
     rate = Calibration.of(np.array([2.0, 5.0])).rate
     assert {name: row["false-alarm rate"] for name, row in rows.items()} == {
         "y": round(rate(8), 4),
@@ -299,4 +306,7 @@ def test_volumes_have_records_and_rates_by_normal_validation_volumes() -> None:
     assert (rows["y"]["class"], rows["y"]["worst slices"]) == ("cyst", "9, 10, 12")
     assert json.loads(json.dumps(list(rows.values())))[0]["volume"] == "y"
     assert volume_records(SLICED.drop(columns="volume"), context) == []
-    assert volume_records(SLICED.assign(split="test"), context) == []
+    assert volume_records(SLICED.assign(label=0, klass="normal"), context) == []
+    unknown = SLICED.assign(split="test")
+    assert {record["metric"] for record in volume_records(unknown, context)} == {"auroc"}
+    assert {row["false-alarm rate"] for row in volume_rows(unknown, "pca:standardised", paths)} == {""}
