@@ -25,6 +25,7 @@ from pipeline.data.members import find_inputs, frames_of
 from pipeline.detectors.frozen.files import read_detector
 from pipeline.errors import ConfigError
 from pipeline.evaluation.saved import load_evaluation
+from pipeline.tiles.loading import read_index
 from pipeline.wiring.registry import ANSWER, CHAMPION
 from tests.end_to_end.every_way import check_scores
 from tests.unit.bad_files import bad_files
@@ -109,7 +110,9 @@ def bad_kinds(folder):
 
 @pytest.mark.filterwarnings("ignore")  # of the readers, about damaged files
 def test_forty_good_files_are_scored_beside_one_of_each_bad_kind_loose_and_in_an_archive(undisturbed, tmp_path):
-    good = sorted((undisturbed.root / "sample" / "oct").rglob("*.jpeg"))[:40]
+    images = pd.read_parquet(undisturbed.store.current("oct/images").path / "images.parquet").set_index("image_id")
+    tiled = read_index(undisturbed.store.current("oct/tiles"))["image_id"].unique()[:40]
+    good = [undisturbed.root / "sample" / "oct" / path for path in images.loc[tiled, "path"]]
     for made in ("looked", "clinic"):
         (tmp_path / made).mkdir()
     bad = bad_kinds(tmp_path / "looked")

@@ -6,7 +6,9 @@ import zipfile
 
 import nibabel
 import numpy as np
+import pydicom
 from PIL import Image
+from pydicom.encaps import encapsulate
 
 from benchmarks.fuzz_seeds import colours, dicom, nifti, picture, saved, stacks
 from benchmarks.fuzz_targets import with_checksums
@@ -55,6 +57,11 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
         "scans.jpg": (progressive[: scans[-1]] + JPEG_END, "the JPEG is cut: parts of its picture are missing"),
         "cut.tif": (pages["raw.tif"][:3000], "cannot be decoded"),
         "cut.dcm": (medical["12.dcm"][:-3000], "no usable DICOM image"),
+        "gray.dcm": (
+            _coded(medical["JPEG_Base.dcm"], half(saved(rgb.convert("L"), "JPEG"))),
+            "the JPEG is cut: its data",
+        ),
+        "empty.nii.gz": (gzip.compress(b""), "ImageFileError: Empty file: 'the file'"),
         "cut.nii": (volume[: len(volume) // 2], "no readable NIfTI volume"),
         "cut.nii.gz": (gzip.compress(volume)[:-200], "the packed file is damaged"),
         "nan.nii": (_volume(np.full((40, 40, 3), np.nan)), "the volume has no finite voxel"),
@@ -62,6 +69,14 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
         "cut.zip": (_zip(png)[:-30], "the archive cannot be opened"),
         "foreign.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(40), "not read: unpack it"),
     }
+
+
+def _coded(content: bytes, jpeg: bytes) -> bytes:
+    """A DICOM file with another JPEG in it, of the size of ``large``."""
+    header, file = pydicom.dcmread(io.BytesIO(content)), io.BytesIO()
+    header.Rows, header.Columns, header.PixelData = 192, 256, encapsulate([jpeg])
+    header.save_as(file)
+    return file.getvalue()
 
 
 def _volume(values: np.ndarray) -> bytes:

@@ -86,6 +86,7 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
     packed = source.read(2) == GZIP
     source.seek(0)
     stream: Any = gzip.GzipFile(fileobj=source) if packed else source
+    named = str(path)
     try:
         head = stream.read(CHUNK)
         kind = _kind(head)
@@ -95,6 +96,7 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
             yield image, Path(image.file_map["image"].filename)
             return
         with tempfile.NamedTemporaryFile(suffix=kind or ".nii") as copy:
+            named = copy.name
             copy.write(head)
             copy.flush()
             image = nibabel.load(copy.name)
@@ -114,7 +116,8 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
     except Exception as error:
         if isinstance(error, UnusableImage):
             raise
-        reason = f"{type(error).__name__}: {error}; copy or export it again"
+        said = str(error).replace(named, "the file")
+        reason = f"{type(error).__name__}: {said}; copy or export it again"
         raise UnusableImage(f"no readable NIfTI volume: {reason}") from error
 
 
@@ -125,7 +128,8 @@ def _bytes(image: Any) -> int:
         raise UnusableImage(f"expected a volume of 2 or more axes, got shape {shape}")
     voxels, depth = math.prod(shape[:3]), int(image.dataobj.dtype.itemsize)
     if voxels > MAX_VOXELS or max(shape[:3]) > MAX_FRAMES or math.prod(sorted(shape[:3])[-2:]) * depth > MAX_BYTES:
-        raise UnusableImage(f"expected at most {MAX_VOXELS / 1e6:.0f} million voxels, got shape {shape}")
+        most = f"{MAX_VOXELS / 1e6:.0f} million voxels, {MAX_FRAMES} a side, {MAX_BYTES / 1e6:.0f} MB a slice"
+        raise UnusableImage(f"expected at most {most}, got shape {shape}, {depth} bytes a voxel")
     return voxels * depth
 
 
