@@ -152,7 +152,7 @@ def train_stage(stage: str, previous: Version | None, training: Training, store:
             result = training.fit(method, stage, canvas, work / "state" / canvas, key, canvas)
             hashes[canvas] = save_method(method, content / canvas, stage=stage, extra=_extra(trained, result))
             cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
-            write_file(content / canvas / "history.json", json.dumps(result.history, indent=1).encode())
+            write_file(content / canvas / "history.json", json.dumps(result.history, indent=1, sort_keys=True).encode())
         write_file(content / "model_card.md", "\n".join(cards).encode())
         meta = {"stage": stage, "seed": training.seed, "canvases": hashes}
         return store.publish(asset, content, fingerprint(hashes), meta)
@@ -236,7 +236,7 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
         hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=_extra(trained, result))
         parameters += sum(parameter.numel() for parameter in method.parameters())
         cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
-        write_file(content / canvas / "history.json", json.dumps(history, indent=1).encode())
+        write_file(content / canvas / "history.json", json.dumps(history, indent=1, sort_keys=True).encode())
     return _Made(hashes, parameters, seconds, "\n".join(cards))
 
 

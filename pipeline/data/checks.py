@@ -22,7 +22,9 @@ from pipeline.data.slices import file_of, read_slices, slice_sha256
 from pipeline.data.splits import SPLITS
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.lineage import Chain, Node
-from pipeline.store.versions import RawInput, Store, fingerprint
+from pipeline.store.provenance import RawInput
+from pipeline.store.verify import differences
+from pipeline.store.versions import Store, fingerprint
 
 Row = Mapping[str, Any]
 Outcome = tuple[bool, dict[str, Any]]
@@ -145,17 +147,17 @@ def _check_version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
     named = f"{marker['asset']} {marker['data_version']}"
     if named != what:
         yield Finding(what, str(version.path), what, f"the marker of {named}")
-    differences = store.differences(version, bar.update)
-    for name, files in differences.items():
+    wrong = differences(version.path, bar.update)
+    for name, files in wrong.items():
         expected, got = (
             f"sha256 {file['sha256']}, {file['bytes']} bytes" if file else "no such file" for file in files
         )
         yield Finding(what, str(version.path / name), expected, got)
     content = None  # the data version computed from the content; that of other assets takes a build
-    if version.asset.endswith("/images") and not differences:
+    if version.asset.endswith("/images") and not wrong:
         images, quarantine, counts = read_manifest(version)
         content = content_version(images, quarantine, counts)
-    elif "canvases" in version.meta and not differences:
+    elif "canvases" in version.meta and not wrong:
         content = fingerprint(version.meta["canvases"])
     if content not in (None, node.data_version):
         yield Finding(what, str(version.path), f"content of version {node.data_version}", f"of {content}")

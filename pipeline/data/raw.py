@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
 from pipeline.data.read import nifti
-from pipeline.data.walk import head_of, is_image, kind_of, left_out, walk
+from pipeline.data.walk import head_of, is_image, kind_of, walk
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.files import write_file
 
@@ -79,6 +79,7 @@ class RawFolder:
             except UnusableImage as error:
                 self.broken[name] = str(error)
                 continue
+            self.broken |= {f"{name}!/{inner}": reason for inner, reason in archive.broken.items()}
             if archive.problem:
                 self.broken[name] = archive.problem
             found |= {f"{name}!/{inner}": archive.sizes[inner] for inner in self._members(name, archive)}
@@ -86,20 +87,9 @@ class RawFolder:
 
     def _members(self, name: str, archive: Archive) -> list[str]:
         """Inner paths of an archive that may be of a data set; the others are counted, or named."""
-        found = []
-        for inner in archive.sizes:
-            parts = ["", *inner.split("/")]
-            if kind := next(filter(None, map(left_out, parts[1:], parts)), ""):
-                self.passed[kind] += 1
-            elif inner.lower().endswith(KINDS):
-                found.append(inner)
-            elif OTHER_ARCHIVES.search(inner):
-                self.broken[f"{name}!/{inner}"] = NOT_READ
-            elif is_image(archive.head(inner)):
-                found.append(inner)
-            else:
-                self.passed[kind_of(inner)] += 1
-        return found
+        found = list(archive.members(KINDS, self.passed))
+        self.broken |= {f"{name}!/{inner}": NOT_READ for inner in found if OTHER_ARCHIVES.search(inner)}
+        return [inner for inner in found if not OTHER_ARCHIVES.search(inner)]
 
     def opened(self, path: Path) -> Archive:
         """An archive below the folder; raises ``UnusableImage`` where it cannot be opened."""

@@ -173,7 +173,7 @@ def sheets(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
     """
     lane = load_evaluation(store.current(f"{dataset}/evaluation").path)
     trained, tiles, proxies = (
-        store.get(f"{dataset}/{part}", lane.summary["versions"][f"{dataset}/{part}"])
+        store.opened(f"{dataset}/{part}", lane.summary["versions"][f"{dataset}/{part}"])
         for part in ("stage2", "tiles", "proxies")
     )
     table = lane.scores.set_index("image_id")

@@ -19,6 +19,7 @@ from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
+from tests.end_to_end.every_way import check_scores
 from tests.unit.volume_files import head, series
 
 pytestmark = pytest.mark.slow
@@ -90,7 +91,7 @@ def ran(outcome: Outcome) -> set[str]:
     return {key.to_user_string() for key in outcome.ran}
 
 
-def test_from_a_folder_to_the_report_and_back(home, folder):
+def test_from_a_folder_to_the_report_and_back(home, folder, tmp_path):
     described = home.root / "datasets" / "clinic.yaml"
     words = ["clinic", "--normal", str(folder / "normal"), "--abnormal", str(folder / "ill")]
     words += ["--masks", str(folder / "masks"), "--mask-suffix", "_mask", "--title", "Our clinic"]
@@ -123,6 +124,8 @@ def test_from_a_folder_to_the_report_and_back(home, folder):
     assert set(records["level"]) == {"image", "pixel", "pasted", "reconstruction"}
     assert {"proxyano", "committee", "member_denoising", "control_pca", "control_nearest"} <= set(records["method"])
     assert "evaluation" in typed("show", "clinic").splitlines()[-1]
+    names = check_scores(home.store, "clinic", described.with_suffix(""), tmp_path)
+    assert {"committee", "proxyano", "denoising"} <= set(names)
 
     assert ran(refresh(home, "*clinic/evaluation")) == set()
     one = folder / "ill" / "Q0_0.jpg"

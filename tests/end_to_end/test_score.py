@@ -3,14 +3,14 @@
 import base64
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -21,14 +21,17 @@ from typer.testing import CliRunner
 from models.metrics import label_free_threshold
 from pipeline.cli import app
 from pipeline.data.decode import read_frames
-from pipeline.detectors.frozen.files import ARRAYS, DESCRIPTION, read_detector
-from pipeline.errors import ConfigError, StoreCorrupt
+from pipeline.data.members import find_inputs, frames_of
+from pipeline.detectors.frozen.files import read_detector
+from pipeline.errors import ConfigError
 from pipeline.evaluation.saved import load_evaluation
-from pipeline.wiring.registry import CHAMPION
+from pipeline.wiring.registry import ANSWER, CHAMPION
+from tests.end_to_end.every_way import check_scores
+from tests.unit.bad_files import bad_files
+from tests.unit.problem_files import PROBLEMS
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LANES = ("brain_mri", "oct", "idrid")
-HELD = (DESCRIPTION, ARRAYS, "weights.safetensors", "method.json", "wide.safetensors", "tight.safetensors")
 
 pytestmark = pytest.mark.slow
 
@@ -45,29 +48,11 @@ def run(undisturbed, *words, cwd=PROJECT):
     )
 
 
-def columns(lane, detector):
-    """What can score → its column in the evaluation."""
-    known, found = set(lane.scores.columns), {}
-    for name in detector.names:
-        possible = [f"{head}{name}:standardised" for head in ("", "member_", "control_")]
-        (found[name],) = known.intersection(possible)
-    return found
-
-
 @pytest.mark.parametrize("name", LANES)
-def test_a_files_score_is_the_evaluations_score_of_that_image(undisturbed, detector, name):
-    found, lane = detector(name), load_evaluation(undisturbed.store.current(f"{name}/evaluation").path)
-    manifest = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    test = lane.scores[lane.scores["split"] == "test"].iloc[[0, 1, 2, -2, -1]]
-    scored = columns(lane, found)
-    assert (
-        {"proxyano", "pixel_classifier"} <= set(scored) if name == "idrid" else {"committee", "proxyano"} <= set(scored)
-    )
-    for _, row in test.iterrows():
-        (frame,) = read_frames(undisturbed.root / "sample" / name / paths[row["image_id"]])
-        for member, column in scored.items():
-            assert found.member(member).score(frame.pixels).score == pytest.approx(row[column], rel=1e-6, abs=1e-6)
+def test_a_files_score_is_the_evaluations_score_of_that_image(undisturbed, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PROXYANO_HOME", str(undisturbed.root))
+    names = check_scores(undisturbed.store, name, undisturbed.root / "sample" / name, tmp_path)
+    assert {"pixel_classifier" if name == "idrid" else "committee", "proxyano"} <= set(names)
 
 
 def test_a_detector_says_which_members_hold_copies_of_training_images(detector):
@@ -75,24 +60,6 @@ def test_a_detector_says_which_members_hold_copies_of_training_images(detector):
     assert detector("oct").copies == ()
     with pytest.raises(ConfigError, match=r"expected one of committee, proxyano, .*, got 'magic'"):
         detector("oct").member("magic")
-
-
-def test_a_flipped_byte_is_refused_by_the_name_of_its_file(undisturbed, tmp_path):
-    original = undisturbed.store.current("oct/detector").path
-    folder = tmp_path / "oct"
-    shutil.copytree(original, folder)
-    rng, files = np.random.default_rng(0), sorted(path for path in folder.rglob("*") if path.name in HELD)
-    sizes = np.array([path.stat().st_size for path in files], float)
-    for number in range(40):
-        path = files[number % len(files)] if number < 20 else files[rng.choice(len(files), p=sizes / sizes.sum())]
-        content = bytearray(path.read_bytes())
-        at = int(rng.integers(len(content)))
-        content[at] ^= 1 << int(rng.integers(8))
-        path.write_bytes(content)
-        with pytest.raises(StoreCorrupt, match=re.escape(str(path))):
-            read_detector(folder)
-        shutil.copyfile(original / path.relative_to(folder), path)
-    assert read_detector(folder).names == read_detector(original).names
 
 
 def test_the_calibration_is_that_of_the_validation_normals(undisturbed, detector):
@@ -126,6 +93,50 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     assert len(json.loads((tmp_path / "out" / "scores.json").read_text())) == 5
 
 
+def bad_kinds(folder):
+    """Name → content: a file of each kind that cannot be scored, made ones and problem files with one row each."""
+    made = {name: content for name, (content, _) in bad_files().items()}
+    for number, path in enumerate(sorted(PROBLEMS.rglob("*"))):
+        if not path.is_file() or path.suffix in (".md", ".npz"):
+            continue
+        name = f"{number:03}-{path.name[-100:].removesuffix('.bin')}{'.png' if path.suffix == '.bin' else ''}"
+        (folder / name).write_bytes(path.read_bytes())
+        frames = [frame for one in find_inputs([folder / name], Counter()) for frame in frames_of(one)]
+        if len(frames) == 1 and frames[0].pixels is None:
+            made[name] = path.read_bytes()
+    return made
+
+
+@pytest.mark.filterwarnings("ignore")  # of the readers, about damaged files
+def test_forty_good_files_are_scored_beside_one_of_each_bad_kind_loose_and_in_an_archive(undisturbed, tmp_path):
+    good = sorted((undisturbed.root / "sample" / "oct").rglob("*.jpeg"))[:40]
+    for made in ("looked", "clinic"):
+        (tmp_path / made).mkdir()
+    bad = bad_kinds(tmp_path / "looked")
+    files = bad | {f"good{number:02}.jpeg": path.read_bytes() for number, path in enumerate(good)}
+    with zipfile.ZipFile(tmp_path / "clinic.zip", "w") as packed:
+        for name, content in files.items():
+            (tmp_path / "clinic" / name).write_bytes(content)
+            packed.writestr(name, content)
+    tables = []
+    for given in ("clinic", "clinic.zip"):
+        words = ["--detector", str(undisturbed.store.current("oct/detector").path), "--no-overlays"]
+        words += ["--out", str(tmp_path / f"out-{given}")]
+        done = CliRunner().invoke(app, ["score", str(tmp_path / given), *words])
+        assert done.exit_code == 3, done.output[-2000:]
+        table = pd.read_csv(tmp_path / f"out-{given}" / "scores.csv", keep_default_na=False)
+        table["path"] = table["path"].str.removeprefix(f"{tmp_path / given}").str.lstrip("!/")
+        tables.append(table.sort_values("path").reset_index(drop=True))
+    loose, inside = tables
+    pd.testing.assert_frame_equal(loose.drop(columns="sha256"), inside.drop(columns="sha256"))
+    assert sorted(loose["path"]) == sorted(files)
+    scored = loose["path"].str.startswith("good")
+    assert scored.sum() == 40
+    assert (loose.loc[scored, "score"] != "").all()
+    assert set(loose.loc[~scored, "decision"]) <= {"unusable", "no image"}
+    assert (loose.loc[~scored, "reason"] != "").all()
+
+
 def test_a_cut_run_goes_on(undisturbed, tmp_path):
     folder = undisturbed.root / "sample" / "brain_mri"
     words = (folder, "--dataset", "brain_mri", "--out", tmp_path / "out", "--no-overlays")
@@ -152,6 +163,9 @@ def test_a_cut_run_goes_on(undisturbed, tmp_path):
         ((".", "--dataset", "knee"), "there is no detector of knee"),
         ((".",), "expected --dataset NAME or --detector FOLDER"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "0.0001"), "ask for a higher rate"),
+        ((".", "--dataset", "oct", "--false-alarm-rate", "0"), "ask for a higher rate"),
+        ((".", "--dataset", "oct", "--false-alarm-rate", "1"), "expected 0."),
+        ((".", "--dataset", "oct", "--false-alarm-rate", "1.5"), "not in the range"),
     ],
 )
 def test_a_wrong_call_gets_one_sentence_and_exit_code_2(undisturbed, tmp_path, monkeypatch, words, sentence):
@@ -187,19 +201,24 @@ def test_the_served_model_answers_what_the_command_says(undisturbed, detector, t
     try:
         _wait(server, f"http://127.0.0.1:{port}/ping", log)
         body = {"dataframe_records": [{"image": base64.b64encode(path.read_bytes()).decode()}]}
-        answer = _post(f"http://127.0.0.1:{port}/invocations", body | {"params": {"false_alarm_rate": 0.2}})
+        url, names = f"http://127.0.0.1:{port}/invocations", detector("oct").names
+        answer = _post(url, body | {"params": {"false_alarm_rate": 0.2}})
+        by_name = {name: _post(url, body | {"params": {"method": name}})["predictions"] for name in names}
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
     (row,) = answer["predictions"]
-    assert row["score"] == pytest.approx(expected.score, rel=1e-5)
+    assert set(row) == set(ANSWER)
+    assert row["score"] == pytest.approx(expected.score, rel=1e-6)
+    for name, (one,) in by_name.items():
+        assert one["score"] == pytest.approx(detector("oct").member(name).score(frame.pixels).score, rel=1e-6), name
     assert row["false_alarm_rate"] == expected.false_alarm_rate
     assert row["decision"] == expected.decision(0.2)
     assert base64.b64decode(row["overlay"]) == expected.overlay(0.2)
     done = run(undisturbed, path, "--dataset", "oct", "--out", tmp_path / "out", "--false-alarm-rate", "0.2")
     assert done.returncode == 0, done.stderr[-2000:]
     told = pd.read_csv(tmp_path / "out" / "scores.csv").iloc[0]
-    assert row["score"] == pytest.approx(told["score"], abs=1e-5)
+    assert row["score"] == pytest.approx(told["score"], abs=1e-6)
     assert (row["decision"], row["detector"]) == (told["decision"], told["detector"])
     assert base64.b64decode(row["overlay"]) == (tmp_path / "out" / told["overlay"]).read_bytes()
 

@@ -51,6 +51,14 @@ def test_the_default_rate_is_raised_to_what_the_normals_can_tell():
         few.usable_rate(0.05)
 
 
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])
+def test_a_rate_outside_0_and_1_is_refused_everywhere(rate):
+    found = scored_image(9.0, 39)
+    for look in (found.decision, found.regions, found.overlay, found.peaks.threshold, found.peaks.usable_rate):
+        with pytest.raises(ConfigError, match=rf"expected 0\.0250 .* to 1, .* got {rate:g}"):
+            look(rate)
+
+
 def scored_image(score: float, normals: int) -> ScoredImage:
     """A plain image with one hot place; the calibrations are 0, 1, 2, … of that many normals."""
     rng = np.random.default_rng(0)

@@ -8,7 +8,8 @@ from assets.benchmark import due
 from assets.stage import ABLATIONS, BENCHMARK, LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
-from pipeline.store.versions import Provenance, Store, Version, fingerprint
+from pipeline.store.provenance import Provenance
+from pipeline.store.versions import Store, Version, fingerprint
 
 READS = {"baselines": ("normals",), "baseline_evaluations": ("images", "tiles", "proxies", "baselines")}
 READS[ABLATIONS] = ("images", "tiles", "proxies")

@@ -43,10 +43,10 @@ def test_open_and_packed_files_read_the_same(tmp_path: Path, gray: np.ndarray) -
         tar.addfile(item, io.BytesIO(data))
     for cache in (None, tmp_path / ".cache"):
         raw = RawFolder(tmp_path, cache)
-        places = ["a b/image(1).png", "x.zip!/in/image(1).png", "y.tar.gz!/in/image(1).png"]
+        places = ["a b/image(1).png", "x.zip!/../evil.png", "x.zip!/in/image(1).png", "y.tar.gz!/in/image(1).png"]
         assert raw.paths() == places
         assert all(raw.read(path) == data for path in places)
-        assert pickle.loads(pickle.dumps(raw)).read(places[2]) == data  # noqa: S301 - own bytes
+        assert pickle.loads(pickle.dumps(raw)).read(places[3]) == data  # noqa: S301 - own bytes
     assert not (tmp_path.parent / "evil.png").exists()
 
 

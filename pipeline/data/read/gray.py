@@ -1,7 +1,7 @@
 """From values to 8 bits: the rules of depth, limits of size, and pixels that are not square."""
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipeline.errors import EmptyFrame, UnusableImage
 MIN_SIDE = 32  # px, shortest side of an image; anything smaller is an icon
 MAX_ASPECT = 8.0  # longest side over shortest; the widest OCT file of the official set has 3.1
 MAX_PIXELS = 80_000_000  # of an image; larger ones are refused before memory is allocated
+MAX_BYTES = 3 * MAX_PIXELS  # of its decoded values, likewise; reading takes up to four times as much
 MAX_VOXELS = 512 * 512 * 2000  # of a volume, likewise
 MAX_FRAMES = 5_000  # of a file
 MAX_INFLATED = 2**31  # bytes of an unpacked .nii.gz; a deflated DICOM, which is held in memory, may have an eighth
@@ -80,12 +81,15 @@ def one_channel(rgb: Pixels) -> Pixels:
     return np.ascontiguousarray(rgb[..., 0]) if gray else rgb
 
 
-def check_size(width: int, height: int, frames: int = 1) -> None:
-    """Raise ``UnusableImage`` for images and stacks above the limits, before memory is taken."""
+def check_size(width: int, height: int, frames: int = 1, depth: float = 1) -> None:
+    """Raise ``UnusableImage`` for images (``depth`` bytes a pixel) and stacks that would take too much memory."""
     if min(width, height, frames) < 1:
         raise UnusableImage(f"expected at least one pixel and frame, got {width}×{height}, {frames} frames")
     if width * height > MAX_PIXELS:
         raise UnusableImage(f"expected at most {MAX_PIXELS / 1e6:.0f} megapixels, got {width}×{height}")
+    if width * height * depth > MAX_BYTES:
+        most = f"{MAX_BYTES / depth / 1e6:.0f} megapixels of {depth:g} bytes"
+        raise UnusableImage(f"expected at most {most}, got {width}×{height}; store it smaller, or with 8 bits")
     if frames > MAX_FRAMES:
         raise UnusableImage(f"expected at most {MAX_FRAMES} frames, got {frames}; store parts of it")
 
@@ -114,20 +118,27 @@ def eight_bits(values: NDArray[Any]) -> tuple[Pixels, str]:
 PERCENTILES = f"percentiles {WINDOW[0]:g}-{WINDOW[1]:g}"
 
 
-def stretched(values: NDArray[Any], low: float, high: float) -> Pixels:
-    """Values as uint8, ``low`` black and ``high`` white; NaN is black."""
+def stretched(
+    values: NDArray[Any], low: float, high: float, scaled: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray
+) -> Pixels:
+    """Values, ``scaled`` before, as uint8, ``low`` black and ``high`` white; NaN is black."""
     scale = high - low if high > low else 1.0
-    return in_blocks(values, lambda block: np.rint(np.clip((block - low) / scale, 0, 1) * 255))
+    return in_blocks(values, lambda block: np.rint(np.clip((scaled(block) - low) / scale, 0, 1) * 255))
 
 
 def in_blocks(values: NDArray[Any], rule: Callable[[NDArray[np.float64]], NDArray[Any]]) -> Pixels:
-    """Apply a rule (float64 → 0 to 255, value by value) a block of rows at a time, which bounds the memory."""
+    """Apply a rule (float64 or complex → 0 to 255, value by value) a block of rows at a time, to bound the memory."""
     out = np.empty(values.shape, np.uint8)
-    rows = max(1, BLOCK // max(1, values[:1].size))
-    for start in range(0, len(values), rows):
-        block = rule(np.asarray(values[start : start + rows], np.float64))
-        out[start : start + rows] = np.nan_to_num(block, nan=0.0)
+    for rows in blocks(values):
+        block = values[rows] if values.dtype.kind == "c" else np.asarray(values[rows], np.float64)
+        out[rows] = np.nan_to_num(rule(block), nan=0.0)
     return out
+
+
+def blocks(values: NDArray[Any]) -> Iterator[slice]:
+    """Rows of an array, about ``BLOCK`` values at a time."""
+    rows = max(1, BLOCK // max(1, values[:1].size))
+    return (slice(start, start + rows) for start in range(0, len(values), rows))
 
 
 def square_pixels(pixels: Pixels, height: float, width: float, unit: str = " mm") -> tuple[Pixels, str]:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.read.gray import (
+    MAX_BYTES,
     MAX_FRAMES,
     MAX_INFLATED,
-    MAX_PIXELS,
     MAX_VOXELS,
     MIN_SIDE,
     PERCENTILES,
@@ -60,7 +61,7 @@ def slices(source: BinaryIO, path: Path) -> Pictures:
             if volume.dtype.names:
                 shown, rule = np.stack([turned[name] for name in "RGB"], axis=-1), "colours"
             else:
-                shown, rule = stretched(_scaled(turned, scale), low, high), PERCENTILES
+                shown, rule = stretched(turned, low, high, partial(_scaled, scale=scale)), PERCENTILES
             shown, resampled = square_pixels(shown, spacing[1], spacing[0])
             said = joined(rule, note, unknown, resampled)
             yield usable(shown, said, among=volume.shape[2], origin=_origin(spacing, unknown))
@@ -122,10 +123,10 @@ def _bytes(image: Any) -> int:
     shape = tuple(int(side) for side in image.shape)
     if len(shape) < 2 or min(shape) < 1:
         raise UnusableImage(f"expected a volume of 2 or more axes, got shape {shape}")
-    voxels = math.prod(shape[:3])
-    if voxels > MAX_VOXELS or max(shape[:3]) > MAX_FRAMES or math.prod(sorted(shape[:3])[-2:]) > MAX_PIXELS:
+    voxels, depth = math.prod(shape[:3]), int(image.dataobj.dtype.itemsize)
+    if voxels > MAX_VOXELS or max(shape[:3]) > MAX_FRAMES or math.prod(sorted(shape[:3])[-2:]) * depth > MAX_BYTES:
         raise UnusableImage(f"expected at most {MAX_VOXELS / 1e6:.0f} million voxels, got shape {shape}")
-    return voxels * int(image.dataobj.dtype.itemsize)
+    return voxels * depth
 
 
 def _first_volume(image: Any, store: Path) -> tuple[NDArray[Any], str]:

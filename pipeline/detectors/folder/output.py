@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.data.members import File
 from pipeline.data.walk import shown
 from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
 from pipeline.detectors.frozen.detector import Detector
@@ -63,14 +64,16 @@ class ScoreFolder:
     those whose content has changed since. ``ConfigError`` if that run used another detector or false-alarm rate.
     """
 
-    def __init__(self, folder: Path, detector: Detector, rate: float, files: Sequence[Path], *, overlays: bool) -> None:
+    def __init__(self, folder: Path, detector: Detector, rate: float, files: Sequence[File], *, overlays: bool) -> None:
         self.folder, self.detector, self.rate, self.overlays = folder, detector, rate, overlays
         folder.mkdir(parents=True, exist_ok=True)
         self._partial = {name: folder / f"{name}.partial.csv" for name in COLUMNS}
         tables = {name: _read_partial(path, COLUMNS[name]) for name, path in self._partial.items()}
         done = self._done(tables["scores"])
-        self.left = [path for path in files if done.get(shown(str(path))) != file_sha256(path)]
-        kept = done.keys() - {shown(str(path)) for path in self.left}
+        self.left = [
+            file for file in files if (name := shown(str(file))) not in done or done[name] != file_sha256(file)
+        ]
+        kept = done.keys() - {shown(str(file)) for file in self.left}
         for name, table in tables.items():
             write_file(self._partial[name], table[table["path"].isin(kept)].to_csv(index=False).encode())
 
@@ -102,7 +105,7 @@ class ScoreFolder:
         regions = image.regions(self.rate)
         row |= {
             "decision": image.decision(self.rate),
-            "score": round(image.score, 5),
+            "score": round(image.score, 7),
             "false_alarm_rate": round(image.false_alarm_rate, 6),
             "false_alarm_rate_high": round(image.false_alarm_rate_high, 6),
             "in_domain": image.in_domain,

@@ -170,7 +170,7 @@ def _described(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise StoreCorrupt(f"{path.parent} is no detector: expected {path}, got none; materialize <data set>/detector")
     try:
-        text = path.read_text()
+        text = path.read_bytes().decode()  # a line break of another kind is another byte
         described: dict[str, Any] = json.loads(text)
         wanted = described.pop("sha256", None)
         found, whole = fingerprint(described), text == _text(described)
