@@ -163,7 +163,7 @@ class ScoreFolder:
             found["decision"] = np.where(found["false_alarm_rate"] <= rate, "abnormal", "normal")
             found = found.assign(rate=rate)
         found.loc[~found["in_domain"], "decision"] = "out of domain"
-        return found.assign(score=found["score"].round(5)).reset_index()
+        return found.assign(score=found["score"].round(7)).reset_index()
 
 
 def _counted(table: pd.DataFrame) -> dict[str, int]:
