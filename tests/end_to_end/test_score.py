@@ -168,7 +168,7 @@ def test_a_cut_run_goes_on(undisturbed, tmp_path):
         ((".", "--dataset", "oct", "--false-alarm-rate", "0.0001"), "ask for a higher rate"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "0"), "ask for a higher rate"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "1"), "expected 0."),
-        ((".", "--dataset", "oct", "--false-alarm-rate", "1.5"), "not in the range"),
+        ((".", "--dataset", "oct", "--false-alarm-rate", "1.5"), "Invalid value"),
     ],
 )
 def test_a_wrong_call_gets_one_sentence_and_exit_code_2(undisturbed, tmp_path, monkeypatch, words, sentence):
