@@ -15,7 +15,7 @@ import torch
 import typer
 import zarr
 from typer.testing import CliRunner
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from benchmarks.flips import CHUNKS, HARMLESS, NOTICED, flipped, flips
 from models.checkpoint import write_tensors
@@ -84,6 +84,7 @@ def test_every_flipped_bit_is_noticed_by_the_name_of_its_file(tmp_path: Path) ->
 @pytest.mark.parametrize("shard", ["0", "1"])
 def test_a_flipped_bit_anywhere_in_a_shard_is_noticed_as_its_rows_are_read(store: Store, shard: str) -> None:
     version = store.current("eyes/stage1")
+    assert Crc32cCodec() in open_array(version.path, "pixels").compressors
     path, rng = version.path / "pixels" / "c" / shard / "0" / "0" / "0", np.random.default_rng(1)
     for _ in range(30):
         with (
