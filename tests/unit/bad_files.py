@@ -61,6 +61,7 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
             _coded(medical["JPEG_Base.dcm"], half(saved(rgb.convert("L"), "JPEG"))),
             "the JPEG is cut: its data",
         ),
+        "box.dcm": (_without_length(medical["JPEG_2000.dcm"], b"ftyp"), "a box of 0 bytes"),  # pydicom never ended
         "empty.nii.gz": (gzip.compress(b""), "ImageFileError: Empty file: 'the file'"),
         "cut.nii": (volume[: len(volume) // 2], "no readable NIfTI volume"),
         "cut.nii.gz": (gzip.compress(volume)[:-200], "the packed file is damaged"),
@@ -77,6 +78,12 @@ def _coded(content: bytes, jpeg: bytes) -> bytes:
     header.Rows, header.Columns, header.PixelData = 192, 256, encapsulate([jpeg])
     header.save_as(file)
     return file.getvalue()
+
+
+def _without_length(content: bytes, box: bytes) -> bytes:
+    """JPEG 2000 with a box whose length is 0."""
+    place = content.index(box) - 4
+    return content[:place] + bytes(4) + content[place + 4 :]
 
 
 def _volume(values: np.ndarray) -> bytes:

@@ -9,15 +9,15 @@ from benchmarks import fuzz
 from benchmarks.fuzz_targets import TARGETS, Target
 
 pytestmark = pytest.mark.slow
-COUNT = 150
+COUNTS = dict.fromkeys(TARGETS, 150) | {"requests": 40}  # whose answers hold overlays
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_nothing_of_a_slice_passes_the_border(name):
-    found = fuzz.tried(TARGETS[name], 0, COUNT)
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+def test_nothing_of_a_slice_passes_the_border(name, count):
+    found = fuzz.tried(TARGETS[name], 0, count)
     assert found.failed == {}
-    assert found.outcomes.total() == COUNT
-    assert min(found.outcomes["read"], found.outcomes["refused"]) > COUNT / 10
+    assert found.outcomes.total() == count
+    assert min(found.outcomes["read"], found.outcomes["refused"]) > count / 10
     assert found.slowest < 3
 
 
@@ -34,7 +34,7 @@ def _misbehaves(name, data, folder):
 
 
 def test_exceptions_hangs_memory_and_deaths_are_counted(monkeypatch):
-    monkeypatch.setattr(fuzz, "SECONDS", 2)
+    monkeypatch.setattr(fuzz, "SECONDS", 1)
     monkeypatch.setattr(fuzz, "MEMORY", 2**28)
     monkeypatch.setattr(fuzz, "damaged", lambda target, number: ("a", [b"error", b"hang", b"memory", b"good"][number]))
     found = fuzz.tried(Target("made", dict, _misbehaves), 0, 4)

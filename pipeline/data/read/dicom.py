@@ -38,7 +38,8 @@ NO_PICTURE = {
     "1.2.840.10008.5.1.4.1.1.9.": "waveform",
 }
 """Start of a SOP class → what it holds instead of a picture."""
-JPEG = "1.2.840.10008.1.2.4.50"
+JPEGS, JPEG = "1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.4.50"  # start of transfer syntaxes of all kinds; 8 bits
+BOXES = b"\0\0\0\x0cjP  "  # start of a JPEG 2000 file, in which the image is one of several boxes
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 OCT = "OPT"  # modality whose images stay as stored: public OCT sets do not have square pixels either
 GROUPS = (
@@ -84,8 +85,9 @@ def _frames(source: BinaryIO) -> Pictures:
         raise UnusableImage("no usable DICOM image: it has no rows and columns; export it again, or as PNG")
     count = int(header.get("NumberOfFrames") or 1)
     check_size(int(header.Columns), int(header.Rows), count, _depth(header))
-    if getattr(header.file_meta, "TransferSyntaxUID", "") == JPEG:
-        _check_jpegs(source, place, count)
+    syntax = str(getattr(header.file_meta, "TransferSyntaxUID", ""))
+    if pixels is source and syntax.startswith(JPEGS):
+        _check_coded(source, place, count, syntax)
     span: tuple[float, float] | None = None
     if needs_span(_of_frame(header, 0)):
         with closing(iter_pixels(pixels)) as raws:
@@ -100,16 +102,26 @@ def _frames(source: BinaryIO) -> Pictures:
             yield usable(shown, joined(said, resampled), among=among, origin=origin(head))
 
 
-def _check_jpegs(source: BinaryIO, place: int, count: int) -> None:
-    """Raise ``UnusableImage`` where a frame that is a JPEG ends before its picture."""
+def _check_coded(source: BinaryIO, place: int, count: int, syntax: str) -> None:
+    """Raise ``UnusableImage`` for frames in JPEG that end before their picture, and for damaged boxes of JPEG 2000.
+
+    pydicom would stay at a box of 0 bytes for ever.
+    """
     from pydicom.encaps import generate_frames
 
     source.seek(place + 12)  # behind tag, type and length
     for content in generate_frames(source, number_of_frames=count):
-        frame = io.BytesIO(content)
-        with opened(frame) as image:
-            image.load()
-            check_complete(image, frame)
+        at = 12 if content.startswith(BOXES) else len(content)
+        while at < len(content) and content[at + 4 : at + 8] != b"jp2c":
+            length = int.from_bytes(content[at : at + 4], "big")
+            if length < 8:
+                raise UnusableImage(f"the JPEG 2000 data are damaged: a box of {length} bytes; export it again")
+            at += length
+        if syntax == JPEG:
+            frame = io.BytesIO(content)
+            with opened(frame) as image:
+                image.load()
+                check_complete(image, frame)
 
 
 def _header(source: BinaryIO) -> tuple[Any, Any]:
