@@ -50,7 +50,10 @@ LONGEST_FIRST = (
     END_TO_END + "test_own_data.py",
     *(
         f"tests/unit/test_{name}.py"
-        for name in ("increments", "trainer", "resume", "tiles", "manifest", "tracking", "sample")
+        for name in (
+            *("detector_contract", "frozen_detector", "killed_stage", "increments", "trainer", "resume", "tiles"),
+            *("manifest", "tracking", "sample"),
+        )
     ),
     END_TO_END + "test_documentation_site.py",
     END_TO_END + "test_refresh.py",
