@@ -1,5 +1,7 @@
 """Scores of volumes: the mean of the worst slices, and rates among normal validation volumes."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
