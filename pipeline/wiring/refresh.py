@@ -26,6 +26,7 @@ from pipeline.store.versions import Store
 from pipeline.wiring.resources import DATA_VERSION, RawResource, StoreResource, observe
 from pipeline.wiring.runs import REFRESH, close_dead
 
+_INTERRUPTS = (DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 Absent = Callable[[dg.AssetKey, str], str | None]
 """Asset and the data version Dagster knows → why the store does not hold it, or None if it does."""
 
@@ -70,17 +71,19 @@ def _text(cause: StaleCause, key: dg.AssetKey) -> str:
     return cause.reason if other in (None, key) else f"{cause.reason}: {other.to_user_string()}"
 
 
-def _tell_errors(result: dg.ExecuteInProcessResult) -> None:
+def tell_errors(result: dg.ExecuteInProcessResult) -> None:
     """Print what failed, of a failure in one sentence only that; an interrupt, which Dagster keeps, goes on."""
-    for event in result.all_events:
-        error = getattr(event.event_specific_data, "error", None)
-        if error is None:
-            continue
-        if error.cls_name == DagsterExecutionInterruptedError.__name__:
-            raise KeyboardInterrupt
-        said = event.step_failure_data.user_failure_data if event.is_step_failure else None
-        what = (event.node_name or "run").replace("__", "/")
-        sys.stderr.write(f"{what} failed: {said.description if said else error.to_string()}\n")
+    every = [(event, getattr(event.event_specific_data, "error", None)) for event in result.all_events]
+    if any(error.cls_name in _INTERRUPTS for _, error in every if error):
+        raise KeyboardInterrupt
+    steps = [(event, error) for event, error in every if event.is_step_failure]
+    for event, error in steps or every:  # a run can fail outside its steps
+        if event.is_step_failure:
+            failure = event.step_failure_data.user_failure_data
+            said = failure.description if failure else event.step_failure_data.error_display_string
+            sys.stderr.write(f"{str(event.node_name).replace('__', '/')} failed: {said}\n")
+        elif error:
+            sys.stderr.write(f"the run failed: {error.to_string()}\n")
 
 
 Wave = Mapping[dg.AssetKey, Status]
@@ -209,7 +212,7 @@ class Refresh:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         vars(sys).pop("tracebacklimit", None)  # of a failure in one sentence; other runs follow in this process
-        _tell_errors(result)
+        tell_errors(result)
         made = {event.asset_key for event in result.get_asset_materialization_events()}
         spent = {
             dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000

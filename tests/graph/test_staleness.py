@@ -1,9 +1,13 @@
-"""Dagster's internal resolver, which one file uses: this fails when a new Dagster moves or changes it."""
+"""Dagster's internals, which one file uses: this fails when a new Dagster moves or changes them."""
+
+import os
+import signal
 
 import dagster as dg
 import pytest
 
-from pipeline.wiring.refresh import statuses
+from pipeline.wiring.refresh import statuses, tell_errors
+from pipeline.wiring.runs import one_sentence
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of observable sources
 SOURCE, FIRST, SECOND = dg.AssetKey("source"), dg.AssetKey("first"), dg.AssetKey("second")
@@ -79,3 +83,40 @@ def test_what_the_store_does_not_hold_is_missing(instance):
     )
     assert (found[FIRST].status, found[SECOND].status) == ("up to date", "missing")
     assert found[SECOND].causes == ("no b",)
+
+
+def materialized(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return dg.materialize(assets, instance=instance, raise_on_error=False, run_config=quiet)
+
+
+def test_a_failure_in_one_sentence_is_printed_alone_and_a_mistake_with_its_place(instance, capsys, monkeypatch):
+    monkeypatch.setattr("sys.tracebacklimit", 1000, raising=False)
+
+    @dg.asset(key_prefix="oct")
+    def tiles() -> None:
+        raise one_sentence("oct/images 12: /a is damaged; run: proxyano refresh")
+
+    @dg.asset
+    def report() -> None:
+        raise ValueError("odd")
+
+    tell_errors(materialized(instance, tiles))
+    assert capsys.readouterr().err == "oct/tiles failed: oct/images 12: /a is damaged; run: proxyano refresh\n"
+    monkeypatch.setattr("sys.tracebacklimit", 1000)
+    tell_errors(materialized(instance, report))
+    told = capsys.readouterr().err
+    assert told.startswith("report failed: ")
+    assert "ValueError: odd" in told
+    assert "test_staleness.py" in told
+
+
+def test_an_interrupt_goes_on_though_dagster_keeps_it(instance, capsys):
+    @dg.asset
+    def tiles() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    result = materialized(instance, tiles)
+    with pytest.raises(KeyboardInterrupt):
+        tell_errors(result)
+    assert capsys.readouterr().err == ""

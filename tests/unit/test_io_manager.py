@@ -38,6 +38,15 @@ def test_a_version_of_another_asset_is_refused(tmp_path, published):
         manager.handle_output(dg.build_output_context(asset_key=dg.AssetKey(["oct", "tiles"])), other)
 
 
+def test_a_damaged_input_is_named_in_one_sentence(tmp_path, published):
+    manager = VersionIOManager(root=str(tmp_path))
+    Store(tmp_path).point(published)
+    (published.path / "a.txt").write_text("b")
+    with pytest.raises(dg.Failure) as caught:
+        manager.load_input(dg.build_input_context(asset_key=dg.AssetKey(["oct", "tiles"])))
+    assert f"{published.path / 'a.txt'} is damaged" in str(caught.value.description)
+
+
 def test_a_missing_input_names_the_line_to_run(tmp_path):
     manager = VersionIOManager(root=str(tmp_path))
     with pytest.raises(dg.Failure) as caught:
