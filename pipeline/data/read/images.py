@@ -72,8 +72,9 @@ def opened(source: BinaryIO) -> Image.Image:
 
 def depth(image: Image.Image, source: BinaryIO) -> int:
     """Bytes that decoding takes for a pixel, before a page is loaded."""
-    each = 4 if image.format == "JPEG2000" or image.mode in ("I", "F") else _bits(image, source) // 8 or 1
-    return len(image.getbands()) * each + (1 if image.info.get("progressive") else 0)
+    each = {"JPEG2000": 4}.get(str(image.format), 6 if image.mode in ("I", "F") else _bits(image, source) // 8 or 1)
+    beside = 2 if image.format in ("WEBP", "AVIF") else int(bool(image.info.get("progressive")))  # the decoder's own
+    return len(image.getbands()) * each + beside
 
 
 def check_whole(image: Image.Image, source: BinaryIO) -> None:

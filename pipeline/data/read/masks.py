@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.read.gray import check_size
+from pipeline.data.read.gray import blocks, check_size
 from pipeline.data.read.images import check_whole, depth, is_preview, opened, upright, values
 from pipeline.errors import UnusableImage
 
@@ -59,8 +59,11 @@ def _levels(image: Image.Image) -> NDArray[Any]:
         table = image.resize((256, 1))
         table.putdata(range(256))
         return np.asarray(cv2.LUT(np.asarray(image), _levels(table.convert("RGBA"))[0]))
-    layer = np.asarray(image.convert("RGBA"))
-    colour, alpha = layer[..., :3].max(axis=-1), layer[..., 3]
+    colour, alpha = np.empty((2, image.height, image.width), np.uint8)
+    for rows in blocks(colour):
+        band = image.crop((0, rows.start, image.width, min(rows.stop, image.height)))
+        layer = np.asarray(band.convert("RGBA"))
+        colour[rows], alpha[rows] = layer[..., :3].max(axis=-1), layer[..., 3]
     if not colour.any():  # the shape is in the alpha plane alone, unless that is opaque
         return alpha if alpha.min() < alpha.max() else colour
     return np.where(alpha > 127, colour, 0)
@@ -69,19 +72,28 @@ def _levels(image: Image.Image) -> NDArray[Any]:
 def _bright(levels: NDArray[Any], *, lossy: bool) -> tuple[NDArray[np.bool_], str]:
     """The larger of two values; above half of full where there are many or fractions; else all but 0."""
     missing = np.isnan(levels) if levels.dtype.kind == "f" else np.zeros(levels.shape, bool)
-    if levels.dtype == np.uint8:
-        there = np.flatnonzero(Image.fromarray(levels).histogram())
-    else:
-        there = np.unique(levels[~missing])
+    there, fractions = _there(levels)
     if missing.any() and len(there) and (len(there) == 1 or there[0] > 0):
         # numbers on a background of NaN, or NaN on 0
         return (~missing if there[0] > 0 else missing), "numbers beside NaN"
     if len(there) == 2 and not missing.any():
-        return np.asarray(~missing & (levels == there[1])), TWO
+        return np.asarray(levels == there[1]), TWO
     if len(there) and there[0] < 0:
         raise UnusableImage(f"expected mask values of at least 0, got {there[0]:g} among {len(there)}")
     top = float(there[-1]) if len(there) else 0.0
-    fractions = bool((there != np.rint(there)).any())
     full = max(top, 1.0) if fractions else 2.0 ** int(top).bit_length() - 1
     soft = lossy or fractions or (len(there) > MANY and top > 127)
-    return np.asarray(~missing & (np.nan_to_num(levels) > (full / 2 if soft else 0))), SOFT if soft else LABELS
+    return np.asarray(levels > (full / 2 if soft else 0)), SOFT if soft else LABELS
+
+
+def _there(levels: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    """Values other than NaN, rising, and whether some are fractions; of more than ``MANY`` the ends and some others."""
+    if levels.dtype == np.uint8:
+        return np.flatnonzero(Image.fromarray(levels).histogram()), False
+    there, fractions = levels[:0].ravel(), False
+    for rows in blocks(levels):
+        values = levels[rows][~np.isnan(levels[rows])]
+        fractions = fractions or bool((values != np.rint(values)).any())
+        ends = values if len(there) <= MANY or not values.size else np.array([values.min(), values.max()])
+        there = np.union1d(there, ends)
+    return there, fractions
