@@ -181,6 +181,8 @@ def test_from_series_of_patients_to_a_row_a_volume(home, tmp_path, monkeypatch):
     assert sum(line.startswith("| 1.2.840.") for line in text.splitlines()) == len(lane.about("volumes"))
     assert re.search(r"\| empty slices +\| +30", text)
 
+    verified = CliRunner().invoke(app, ["lineage", "trial/images", "--verify"])
+    assert verified.exit_code == 0, verified.output
     scored = CliRunner().invoke(
         app,
         ["score", str(tmp_path / "trial" / "lesion"), "--dataset", "trial", "--out", str(tmp_path), "--no-overlays"],

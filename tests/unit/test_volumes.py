@@ -188,6 +188,15 @@ def test_a_volume_is_read_once_when_tiles_are_cut(ward: Path, made: Made, tmp_pa
     assert np.array_equal(cuts.rows(row, row + 1)["pixels"][0], tile)
 
 
+def test_slices_are_verified_by_their_file(ward: Path, made: Made, tmp_path: Path) -> None:
+    raw = RawFolder(described(ward).link_folders())
+    rows = made[0][made[0]["volume"] == "normal/90.nii.gz"].to_dict("records")
+    assert checks._check_file(raw, "normal/90.nii.gz", rows, "images") == []
+    rows[1]["sha256"] = rows[0]["sha256"]
+    (finding,) = checks._check_file(raw, "normal/90.nii.gz", rows, "images")
+    assert finding.where.endswith("normal/90.nii.gz#0001")
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nibabel leaves files of MGH open
 def test_packaged_files_of_pydicom_and_nibabel_are_rows_or_reasons(tmp_path: Path, ward: Path) -> None:
     shutil.copytree(ward / "ok", tmp_path / "ok")
