@@ -16,6 +16,7 @@ import dagster as dg
 
 from assets.stage import BENCHMARK, LaneAssets, up_to_date
 from assets.stages import STAGES
+from pipeline.errors import ProxyAnoError
 from pipeline.store.versions import Store
 from pipeline.wiring.resources import StoreResource
 
@@ -72,14 +73,17 @@ def make(
         return Made(each, time.monotonic() - began, log, failed=code != 0)
 
     with ThreadPoolExecutor(workers) as pool:
-        for future in as_completed([pool.submit(one, each) for each in due]):
-            yield future.result()
+        try:
+            for future in as_completed([pool.submit(one, each) for each in due]):
+                yield future.result()
+        finally:  # after Ctrl-C no other run begins
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run(*words: str) -> None:
-    """Run ``python -m <words>`` to its end and show its output; ``RuntimeError`` if it fails."""
+    """Run ``python -m <words>`` to its end and show its output; ``ProxyAnoError`` if it fails."""
     if subprocess.run([sys.executable, "-m", *words], check=False).returncode != 0:
-        raise RuntimeError(f"{' '.join(words)} failed: its message is above")
+        raise ProxyAnoError(f"{' '.join(words)} failed: its message is above")
 
 
 REPORT = "benchmark_report"

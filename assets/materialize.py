@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.store.versions import Provenance, RawInput, Store, Version
-from pipeline.wiring.runs import git_commit, metered
+from pipeline.errors import StoreCorrupt
+from pipeline.store.provenance import Provenance, RawInput
+from pipeline.store.versions import Store, Version
+from pipeline.wiring.runs import git_commit, metered, one_sentence
 from pipeline.wiring.tracking import Origin, StageRun, Tracker
 
 Described = dict[str, Any]
@@ -50,8 +52,10 @@ def materialize(
         context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
         described |= register(version, run_id)
         outcomes = list(checks(version))
-    except BaseException:
+    except BaseException as error:
         store.release()
+        if isinstance(error, StoreCorrupt):
+            raise one_sentence(str(error)) from None
         raise
     metadata = {  # pictures come first
         **dict(sorted(described.items(), key=lambda entry: not str(getattr(entry[1], "value", "")).startswith("!["))),

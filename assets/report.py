@@ -11,7 +11,7 @@ import pandas as pd
 from assets.charts import score_chart, tabled
 from assets.materialize import check_result, materialize, picture
 from assets.stage import ABLATIONS, OWNERS, VERSION, LaneAssets
-from pipeline.errors import NeverMaterialized
+from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.checks import page_opens_offline
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import Panel, load_evaluation
@@ -111,11 +111,13 @@ def report_asset(
 
 
 def current(store: Store, asset: str) -> Version | None:
-    """The current version of an asset; None where it was never made."""
+    """The current version of an asset; None where it was never made, and one sentence where it is damaged."""
     try:
         return store.current(asset)
     except NeverMaterialized:
         return None
+    except StoreCorrupt as error:
+        raise one_sentence(str(error)) from None
 
 
 def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.AssetsDefinition:

@@ -26,7 +26,7 @@ from models.metrics import auroc
 from models.scoring import ScoreConfig
 from pipeline.detectors.network import NetworkDetector
 from pipeline.evaluation.fidelity import image_rows, repair_rows
-from pipeline.evaluation.pasted_lesions import PastedConfig, paste
+from pipeline.evaluation.pasted_lesions import PastedConfig, PlannedCopies
 from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store, Version, fingerprint
@@ -122,7 +122,7 @@ def _figures(network: NetworkDetector, lane: Lane, tiles: Version, proxies: Vers
 def _detection(network: NetworkDetector, tiles: Version, config: PastedConfig) -> dict[str, float]:
     """AUROC of copies with a lesion of medium contrast against the untouched validation normals."""
     untouched = network.maps(load_tiles(tiles, None, splits=("val",), canvas=network.canvas, size=network.size))
-    copies = paste(tiles, network.canvas, config)
+    copies = PlannedCopies(tiles, network.canvas, config).painted
     altered = network.maps(copies.tiles)
     medium = altered.images.images["klass"].str.startswith("medium").to_numpy()
     labels = np.repeat([False, True], [len(untouched.image), int(medium.sum())])

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.store.versions import MARKER, Store
+from pipeline.store.verify import MARKER
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 LANES = ("brain_mri", "idrid", "oct")

@@ -26,7 +26,7 @@ from pipeline.detectors.images import BLOCK, enlarge
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer
 from pipeline.evaluation.evaluate import EvaluationConfig
-from pipeline.evaluation.pasted_lesions import SPLIT, PastedConfig, paste
+from pipeline.evaluation.pasted_lesions import SPLIT, PastedConfig, PlannedCopies
 from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store, Version, fingerprint
@@ -106,7 +106,7 @@ def measure(lane: Lane, canvas: str, stage: Version, tiles: Version, lesions: Le
     """The figures of one trained candidate on one canvas."""
     score, evaluation = lane.evaluation.scores[canvas], lane.evaluation
     flatten = evaluation.pasted is not None and evaluation.pasted.flatten
-    pasted = paste(tiles, canvas, PastedConfig(lesions=lesions, flatten=flatten, split="val"))
+    pasted = PlannedCopies(tiles, canvas, PastedConfig(lesions=lesions, flatten=flatten, split="val")).painted
     detector = NetworkDetector.trained(stage, tiles, canvas, score, flip_average=evaluation.flip_average)
     scorer, _ = CanvasScorer.fit(detector, tiles, keep=True)
     normals = tile_blocks(tiles, None, canvas=canvas, splits=("val",), count=BLOCK)

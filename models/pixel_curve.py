@@ -5,6 +5,7 @@ negatives of every subset are the scored pixels without any lesion. An image tak
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,32 @@ def region_area(overlap: Floats, fp: Floats) -> Floats:
     return area
 
 
+@dataclass(frozen=True)
+class ImageCounts:
+    """Histograms of one image over B bins, most anomalous first, for each of S subsets."""
+
+    negative: NDArray[np.uint32]  # (B,) pixels without any lesion
+    positive: NDArray[np.uint32]  # (S, B) pixels of the subset's lesions
+    overlap: NDArray[np.float32]  # (S, B) the same, each as a share of its region
+    regions: NDArray[np.int64]  # (S,)
+
+    def packed(self) -> dict[str, NDArray[np.generic]]:
+        """The histograms without their zeros."""
+        table = np.vstack([self.negative[None], self.positive, self.overlap]).astype(np.float64)
+        at = np.flatnonzero(table)
+        return {"at": at, "counts": table.ravel()[at], "regions": self.regions, "bins": np.array(table.shape[1])}
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, NDArray[np.generic]]) -> "ImageCounts":
+        """Inverse of ``packed``."""
+        subsets, bins = len(packed["regions"]), int(packed["bins"])
+        table = np.zeros((1 + 2 * subsets) * bins)
+        table[packed["at"]] = packed["counts"]
+        rows = table.reshape(-1, bins)
+        counts = rows[: 1 + subsets].astype(np.uint32)
+        return cls(counts[0], counts[1:], rows[1 + subsets :].astype(np.float32), packed["regions"].astype(np.int64))
+
+
 class PixelCurve:
     """Streaming ROC, precision-recall and region-overlap curves of one pixel score over many images.
 
@@ -50,47 +77,57 @@ class PixelCurve:
         self.subsets = ("all", *self.lesions)
         self.scale, self.bins = scale, bins
         self.groups: list[str] = []
-        self._negative: list[NDArray[np.uint32]] = []
-        self._positive: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in self.subsets}
-        self._overlap: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.subsets}
-        self._regions: dict[str, list[int]] = {name: [] for name in self.subsets}
+        self._images: list[ImageCounts] = []
 
     def n_images(self, subset: str = "all") -> int:
         """Images that show the subset's lesion inside the scored region."""
-        return sum(count > 0 for count in self._regions[subset])
+        at = self.subsets.index(subset)
+        return sum(bool(counts.regions[at]) for counts in self._images)
 
     def add(
         self, scores: NDArray[np.floating], lesions: NDArray[np.bool_], scored: NDArray[np.bool_], *, group: str
     ) -> None:
-        """Add one image: scores (H, W), lesion masks (L, H, W), scored pixels (H, W), patient or image ``group``."""
+        """Add one image: arguments of ``count``, and its patient or image ``group``."""
+        self.append(self.count(scores, lesions, scored), group=group)
+
+    def append(self, counts: ImageCounts, *, group: str) -> None:
+        """Add an image that was counted before."""
+        self.groups.append(group)
+        self._images.append(counts)
+
+    def count(self, scores: NDArray[np.floating], lesions: NDArray[np.bool_], scored: NDArray[np.bool_]) -> ImageCounts:
+        """Histograms of one image: scores (H, W), lesion masks (L, H, W), scored pixels (H, W)."""
         inside, masks = np.asarray(scored, bool), np.asarray(lesions, bool)
         if scores.shape != inside.shape or masks.shape != (len(self.lesions), *inside.shape):
             got = f"got {scores.shape}, {inside.shape} and {masks.shape}"
             raise ValueError(f"expected scores and scored (H, W) and {len(self.lesions)} lesion masks, {got}")
         if not np.isfinite(scores[inside]).all():
-            raise ValueError(f"scored pixels of group {group!r} hold values that are not finite")
+            raise ValueError("scored pixels hold values that are not finite")
         place = np.arcsinh(np.where(inside, scores, 0.0).astype(float) / self.scale) / np.arcsinh(REACH)
         rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
         bins = self.bins - 1 - np.minimum(rising, self.bins - 1)  # 0 = the most anomalous
         union = masks.any(axis=0)
-        self.groups.append(group)
-        self._negative.append(np.bincount(bins[inside & ~union], minlength=self.bins).astype(np.uint32))
-        for name, mask in zip(self.subsets, (union & inside, *(masks & inside)), strict=True):
+        negative = np.bincount(bins[inside & ~union], minlength=self.bins).astype(np.uint32)
+        positive, overlap, counted = list[NDArray[np.uint32]](), list[NDArray[np.float32]](), list[int]()
+        for mask in (union & inside, *(masks & inside)):
             regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
             labels, places = regions[mask], bins[mask]
             share = 1.0 / np.maximum(np.bincount(labels, minlength=count + 1), 1)
-            self._positive[name].append(np.bincount(places, minlength=self.bins).astype(np.uint32))
-            self._overlap[name].append(np.bincount(places, share[labels], minlength=self.bins).astype(np.float32))
-            self._regions[name].append(int(count))
+            positive.append(np.bincount(places, minlength=self.bins).astype(np.uint32))
+            overlap.append(np.bincount(places, share[labels], minlength=self.bins).astype(np.float32))
+            counted.append(int(count))
+        return ImageCounts(negative, np.stack(positive), np.stack(overlap), np.array(counted))
 
     def _arrays(self, subset: str) -> tuple[Floats, Floats, Floats, Floats]:
         """Positives, negatives, overlaps (images, used bins) and regions (images,)."""
         if not self.groups:
             raise ValueError("PixelCurve holds no image yet: call add() first")
-        stacked = [np.stack(kept) for kept in (self._positive[subset], self._negative, self._overlap[subset])]
+        at = self.subsets.index(subset)
+        kept = [(counts.positive[at], counts.negative, counts.overlap[at]) for counts in self._images]
+        stacked = [np.stack(part) for part in zip(*kept, strict=True)]
         used = (stacked[0].sum(0) + stacked[1].sum(0)) > 0
         positive, negative, overlap = (array[:, used].astype(float) for array in stacked)
-        return positive, negative, overlap, np.asarray(self._regions[subset], float)
+        return positive, negative, overlap, np.array([counts.regions[at] for counts in self._images], float)
 
     def _values(self, subset: str, weights: Floats) -> dict[str, Floats]:
         """Every metric for every row of image weights (R, images)."""

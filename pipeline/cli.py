@@ -19,10 +19,12 @@ from pipeline.commands.experiments import benchmark
 from pipeline.commands.lineage import lineage
 from pipeline.commands.refresh import refresh, results
 from pipeline.commands.score import score
+from pipeline.commands.terminal import Commands
 from pipeline.reports.evaluation.tables import summary_table
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
 
 
@@ -49,13 +51,10 @@ def run() -> None:
 @app.command()
 def summary() -> None:
     """Print the newest report's summary table."""
-    folder = Settings().home / "reports" / "evaluation_report"
-    records = folder / "report.json"
-    if not records.is_file():
-        console.print(f"No report at {records}; run: dagster asset materialize --select '*evaluation_report'")
-        raise typer.Exit(1)
-    console.print(summary_table(json.loads(records.read_text())))
-    console.print(f"Page: {folder / 'index.html'}", soft_wrap=True)
+    settings = Settings()
+    report = Store(settings.stores).current("evaluation_report")
+    console.print(summary_table(json.loads((report.path / "report.json").read_text())))
+    console.print(f"Page: {settings.home / 'reports' / 'evaluation_report' / 'index.html'}", soft_wrap=True)
 
 
 @app.command(name="mlflow")

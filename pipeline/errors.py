@@ -12,6 +12,8 @@ ProxyAnoError
 └── ConfigError          a configuration value is outside its range
 """
 
+REMEDY = "; run: proxyano refresh"  # end of the sentence about something that a refresh makes again
+
 
 class ProxyAnoError(Exception):
     """Root of the errors this project raises on purpose."""

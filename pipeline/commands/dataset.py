@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,6 +19,7 @@ from pipeline.commands.dataset_preview import (
     print_groups,
     print_masks,
     print_unusable,
+    print_volumes,
     split_table,
     warnings_of,
 )
@@ -27,6 +29,7 @@ from pipeline.data.raw import RawFolder
 from pipeline.data.splits import SPLITS, ImagesConfig
 from pipeline.data.user_datasets.dataset import Own, checked, link, own_files, read_own, refused
 from pipeline.data.user_datasets.description import DEALT, described
+from pipeline.data.user_datasets.guess import guess_folders, holds_volumes
 from pipeline.errors import ConfigError, ProxyAnoError
 from pipeline.store.files import write_file
 from pipeline.wiring.settings import Settings
@@ -39,11 +42,20 @@ Name = Annotated[str, typer.Argument(help="Name of the data set and of its lane"
 @app.command()
 def add(
     name: Name,
-    normal: Annotated[list[Path], typer.Option(help="Folder of normal images; may be repeated")],
-    abnormal: Annotated[list[str], typer.Option(help="Folder of abnormal images, or CLASS=FOLDER for each class")],
+    folder: Annotated[Path | None, typer.Argument(help="Folder of a folder of normals and one for each class")] = None,
+    normal: Annotated[list[Path] | None, typer.Option(help="Folder of normal images; may be repeated")] = None,
+    abnormal: Annotated[
+        list[str] | None, typer.Option(help="Folder of abnormal images, or CLASS=FOLDER for each class")
+    ] = None,
     masks: Annotated[list[str] | None, typer.Option(help="Folder of lesion masks, or LESION=FOLDER for each")] = None,
     mask_suffix: Annotated[str, typer.Option(help="Appended to the image's name in the mask's name")] = "",
-    split: Annotated[str, typer.Option(help="duplicates, patient or folder: what stays together")] = "duplicates",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="duplicates, patient, volume or folder: what stays together [default: volume for volumes and DICOM, "
+            "else duplicates]"
+        ),
+    ] = "",
     patient: Annotated[str, typer.Option(help="Regular expression whose one group is the patient's id")] = "",
     middle: Annotated[float, typer.Option(help="Share of each side in which near-duplicates are searched")] = 1.0,
     form: Annotated[str, typer.Option(help="Canonical form")] = "plain",
@@ -58,8 +70,10 @@ def add(
             raise ConfigError(f"NAME: {reason}")
         if file.exists() and not replace:
             raise ConfigError(f"NAME: {name} exists already ({file}); change that file, or give --replace")
+        normal, abnormal = _classes(console, folder, normal, abnormal)
         folders = _split_folders(normal[0]) if split == "folder" else {}
-        how = {"by": split, "patient": patient, "folders": folders, "middle": "" if middle == 1.0 else middle}
+        how: dict[str, Any] = {"by": split or "duplicates", "patient": patient, "folders": folders}
+        how |= {"middle": "" if middle == 1.0 else middle}
         given = {
             "title": title,
             "normal": _one_or_all([os.path.realpath(path) for path in normal]),
@@ -71,8 +85,14 @@ def add(
         }
         fields = _without_empty(given)
         own = checked(Own(name=name, file=file, description=described(fields, Path("proxyano dataset add"))))
-        with tempfile.TemporaryDirectory() as folder:
-            print_counts(console, own, RawFolder(link(Path(folder, name), own.targets)))
+        with tempfile.TemporaryDirectory() as links:
+            raw = RawFolder(link(Path(links, name), own.targets))
+            print_counts(console, own, raw)
+            if not split and not patient and holds_volumes(own, raw):
+                fields["split"] = _without_empty(how | {"by": "volume"})
+                console.print(
+                    "Files hold volumes or name patients: volumes and patients stay together (split: volume)."
+                )
         write_file(file, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).encode())
         console.print(f"Described in {file}; it may be changed by hand.", soft_wrap=True)
         console.print(f"Preset in force: {settings.preset_name}. Next: proxyano dataset check {name}")
@@ -128,10 +148,12 @@ def check(
         raw = RawFolder(own.link_folders())
         print_counts(console, own, raw)
         config = ImagesConfig(split_seed=settings.split_seed)
-        images, quarantine, _ = make_manifest(raw, own.row, config, progress=console.is_terminal)
+        images, quarantine, counts = make_manifest(raw, own.row, config, progress=console.is_terminal)
         console.print(split_table(images))
         print_groups(console, images, every=groups)
         print_masks(console, images, raw, own.file.with_suffix(".masks"))
+        if "volumes" in counts:
+            print_volumes(console, images, counts["volumes"], raw, own.file.with_suffix(".slices"))
         print_unusable(console, list(quarantine.itertuples(index=False, name=None)))
         if warnings := warnings_of(images, len(quarantine)):
             console.print("\n".join(f"[yellow]{escape(text)}[/]" for text in warnings), soft_wrap=True)
@@ -164,6 +186,22 @@ def _errors() -> Iterator[None]:
         yield
     except ProxyAnoError as error:
         stop(error)
+
+
+def _classes(
+    console: Console, folder: Path | None, normal: list[Path] | None, abnormal: list[str] | None
+) -> tuple[list[Path], list[str]]:
+    """Folders of normals and of the classes, as given or guessed from those below ``folder``."""
+    if normal and abnormal and folder is None:
+        return normal, abnormal
+    if normal or abnormal or folder is None:
+        raise ConfigError("expected FOLDER alone, or both --normal and --abnormal")
+    healthy, classes, masks = guess_folders(folder)
+    for what, path in {"normal": healthy, **classes}.items():
+        console.print(f"{what}: {path}", markup=False, highlight=False, soft_wrap=True)
+    if masks:
+        console.print(f"left out: {', '.join(masks)}; name masks by --masks", markup=False, soft_wrap=True)
+    return [healthy], [f"{klass}={path}" for klass, path in classes.items()]
 
 
 def _existing(settings: Settings, name: str) -> Path:

@@ -3,7 +3,9 @@
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from pipeline.data.decode import decode_image, described_mask
 from pipeline.data.manifest import passed_over
 from pipeline.data.raw import RawFolder
 from pipeline.data.read.masks import EMPTY, SOFT
+from pipeline.data.slices import read_slices
 from pipeline.data.splits import SPLITS, UNUSED
 from pipeline.data.user_datasets.dataset import Own, find_masks
 from pipeline.errors import DatasetUnusable
@@ -24,6 +27,7 @@ from pipeline.store.files import write_file
 
 FEW = 5  # unusable files that are listed
 PICTURES = 3  # images drawn with the outline of their mask
+STRIP, SHOWN = 8, 160  # slices of a volume that are drawn, px of each
 GROUPS = 8  # groups that are listed unless all are asked for
 
 
@@ -77,6 +81,35 @@ def print_masks(console: Console, images: pd.DataFrame, raw: RawFolder, folder: 
         console.print(f"[{colour}]{count} masks: {rule}[/]")
     for path, picture in drawn:
         console.print(f"look at the outline of {path}: {picture}", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_volumes(
+    console: Console, images: pd.DataFrame, counts: Mapping[str, Any], raw: RawFolder, folder: Path
+) -> None:
+    """Print how many volumes there are and which differ from the rest, and draw slices of some in ``folder``."""
+    held = ", ".join(f"{n} {klass}" for klass, n in counts["volumes"].items())
+    console.print(f"volumes: {held}, with {counts['slices']} slices; {counts['empty slices']} empty ones are left out")
+    for volume, how in list(counts["odd"].items())[:FEW]:
+        console.print(
+            f"[yellow]unlike most volumes: {escape(volume)}: {escape(how)}[/]", soft_wrap=True, highlight=False
+        )
+    if len(counts["odd"]) > FEW:
+        console.print(f"[yellow]… and {len(counts['odd']) - FEW} more, all in counts.json[/]")
+    inside = images[images["volume"] != ""].sort_values(["label", "volume", "path"])
+    first = inside.drop_duplicates("volume")
+    for number, volume in enumerate([*first["volume"][:1], *first["volume"][-1:]], start=1):
+        paths = inside["path"][inside["volume"] == volume].tolist()
+        chosen = [paths[at] for at in np.unique(np.linspace(0, len(paths) - 1, STRIP).astype(int))]
+        strip = [_square(frame.usable) for frame, _ in read_slices(raw, chosen)]
+        Image.fromarray(np.hstack(strip)).save(buffer := io.BytesIO(), "PNG")
+        write_file(folder / f"{number}.png", buffer.getvalue())
+        console.print(
+            f"look at slices of {volume}: {folder / f'{number}.png'}", soft_wrap=True, highlight=False, markup=False
+        )
+
+
+def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).convert("RGB").resize((SHOWN, SHOWN)))
 
 
 def _outlined(pixels: NDArray[np.uint8], marked: NDArray[np.bool_]) -> bytes:

@@ -15,7 +15,19 @@ from rich.table import Table
 from pipeline.commands.terminal import console_of
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
-from pipeline.wiring.doctor_checks import Finding, cluster, dagster, hardware, home, packages, python, raw, tracking
+from pipeline.store.versions import Store
+from pipeline.wiring.doctor_checks import (
+    Finding,
+    cluster,
+    dagster,
+    hardware,
+    home,
+    packages,
+    python,
+    raw,
+    stores,
+    tracking,
+)
 from pipeline.wiring.settings import Settings
 
 COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}
@@ -60,6 +72,7 @@ def examine() -> Iterator[Finding]:
     archives = settings.home / "fingerprints" / "archives"
     for name, dataset in DATASETS.items():
         yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
+    yield stores(Store(settings.stores))
     yield hardware(wants_gpu=settings.preset_name in MEANT_FOR_A_GPU)
     yield dagster(Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster"))
     yield tracking(settings.tracking_uri, settings.home / "mlruns")

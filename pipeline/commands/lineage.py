@@ -17,7 +17,8 @@ from pipeline.data.checks import Finding, raw_files
 from pipeline.data.checks import verify as verify_chain
 from pipeline.errors import ProxyAnoError
 from pipeline.store.lineage import Chain, Node, VersionId, chain, named, unknown
-from pipeline.store.versions import RawInput, Store
+from pipeline.store.provenance import RawInput
+from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 OF = "MLflow run, asset, asset@version, version (or its first 6 digits), `report`, or a report's file or folder"

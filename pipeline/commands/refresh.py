@@ -13,7 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.commands.terminal import stop
 from pipeline.errors import ConfigError
+from pipeline.wiring.doctor_checks import dagster, tracking
 from pipeline.wiring.refresh import Outcome, Refresh, Wave
 from pipeline.wiring.settings import Settings
 
@@ -28,6 +30,10 @@ def refresh(
     from pipeline.definitions import defs  # reads the environment, which the command line has completed by now
 
     logging.getLogger("dagster").setLevel(logging.WARNING)
+    settings = Settings()
+    for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
+        if found.state == "problem":
+            stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
     with dg.DagsterInstance.get() as instance:
         look = Refresh(defs, instance, select)
         if dry_run:
@@ -42,7 +48,7 @@ def refresh(
 def _announce(number: int, wave: Wave, following: int) -> None:
     console.rule(f"wave {number}: {len(wave)} to make, at most {following} to follow", align="left")
     for key, status in wave.items():
-        console.print(f"  {key.to_user_string()}: {'; '.join(status.causes)}", highlight=False)
+        console.print(f"  {key.to_user_string()}: {'; '.join(status.causes)}", highlight=False, soft_wrap=True)
 
 
 def _preview(look: Refresh) -> None:
@@ -64,6 +70,8 @@ def _preview(look: Refresh) -> None:
 
 def _summarise(look: Refresh, outcome: Outcome) -> None:
     """A table of all assets, and the minutes that were saved."""
+    for reason in outcome.removed:
+        console.print(f"removed: {reason}", highlight=False, soft_wrap=True)
     if not outcome.ran and not outcome.blocked:
         count, seconds = len(outcome.selected), outcome.seconds
         console.print(f"Everything is up to date ({count} assets): nothing to do. {seconds:.1f} s")

@@ -20,7 +20,7 @@ SOME_UNUSABLE = 3
 
 
 def score(
-    paths: Annotated[list[Path], typer.Argument(help="Images, volumes, or folders of them")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, volumes, archives, or folders of them")],
     dataset: Annotated[str, typer.Option(help="Data set of the detector: brain_mri, oct, idrid or your own")] = "",
     detector: Annotated[Path | None, typer.Option(help="A detector's folder instead of the current one")] = None,
     method: Annotated[str, typer.Option(help="Score by one member (proxyano, pca …) instead of the committee")] = "",
@@ -39,7 +39,8 @@ def score(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
-    from pipeline.data.walk import find_files, shown
+    from pipeline.data.members import find_inputs
+    from pipeline.data.walk import shown
     from pipeline.detectors.folder.output import FORMATS, ScoreFolder
     from pipeline.detectors.folder.stream import stream
 
@@ -51,7 +52,7 @@ def score(
         chosen = load_detector(detector or dataset, method=method, device=device)
         rate = chosen.images.usable_rate(rate)
         passed = Counter[str]()
-        files = list(find_files(paths, passed))
+        files = list(find_inputs(paths, passed))
         if passed:
             typer.echo(f"passed over: {', '.join(f'{n} {kind}' for kind, n in sorted(passed.items()))}", err=True)
         if not files:
@@ -71,19 +72,21 @@ def score(
             if frame.image is None and frame.kind != EmptyFrame.kind:
                 bar.write(shown(f"{frame.path}: {frame.reason}"), file=sys.stderr)
     made, counts = folder.finish(formats)
-    _tell(chosen.name, counts, rate, made)
+    _tell(chosen.name, counts, folder.volumes, rate, made)
     if unusable := counts.get(UnusableImage.kind, 0):
         beside = sum(counts.get(kind.kind, 0) for kind in (EmptyFrame, NoImage))  # sound files that show nothing
         raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
 
 
-def _tell(name: str, counts: dict[str, int], rate: float, made: list[Path]) -> None:
+def _tell(name: str, counts: dict[str, int], volumes: dict[str, int], rate: float, made: list[Path]) -> None:
     from pipeline.data.walk import shown
 
     table = Table("decision", title=f"{name}, at a false-alarm rate of {rate:.3g}")
     table.add_column("images", justify="right")
-    for decision, count in sorted(counts.items()):
-        table.add_row(decision, str(count))
+    if volumes:
+        table.add_column("volumes", justify="right")
+    for decision in sorted(counts.keys() | volumes.keys()):
+        table.add_row(decision, str(counts.get(decision, "")), *([str(volumes.get(decision, ""))] if volumes else []))
     console = Console()
     console.print(table)
     for path in made:

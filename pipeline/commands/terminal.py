@@ -1,10 +1,40 @@
 """What commands print with: a console that gives pipes whole lines, and errors of one sentence."""
 
-from typing import NoReturn
+import errno
+import sqlite3
+from typing import Any, NoReturn
 
 import typer
+from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.markup import escape
+from sqlalchemy.exc import SQLAlchemyError
+from typer.core import TyperGroup
+
+from pipeline.errors import ProxyAnoError
+
+STOPPED = "Stopped. The same command resumes."
+INTERRUPTED = 130  # exit code after Ctrl-C
+_OF_THE_DISK = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EIO)
+
+
+class Commands(TyperGroup):
+    """Commands whose foreseen errors end with one sentence and exit code 1, and Ctrl-C with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ProxyAnoError as error:
+            stop(error, 1)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            stop(f"A database cannot be used: {str(error).splitlines()[0]}; see: proxyano doctor", 1)
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            stop(f"{error.filename or 'a file'}: {error.strerror}; see: proxyano doctor", 1)
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+            stop(STOPPED, INTERRUPTED)
 
 
 def console_of(width: int = 200) -> Console:
@@ -14,6 +44,9 @@ def console_of(width: int = 200) -> Console:
 
 
 def stop(message: object, code: int = 2) -> NoReturn:
-    """Print an error on stderr and exit."""
-    Console(stderr=True).print(f"[red]{escape(str(message))}[/]", soft_wrap=True, highlight=False)
+    """Print an error on stderr and exit; control characters of names in it are escaped."""
+    from pipeline.data.walk import shown  # takes a second, with the readers
+
+    text = "\n".join(map(shown, str(message).splitlines()))
+    Console(stderr=True).print(f"[red]{escape(text)}[/]", soft_wrap=True, highlight=False)
     raise typer.Exit(code)

@@ -1,12 +1,17 @@
-"""Archives as lists of files: .zip, and .tar plain or packed by gzip, bzip2 or xz; the content tells which."""
+"""Archives as lists of files: .zip, and .tar plain or packed by gzip, bzip2 or xz; the content tells which.
+
+An archive in an archive is read like a folder; one that lies deeper, or is of another kind, is named.
+"""
 
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import posixpath
 import re
+import shutil
 import struct
 import tarfile
 import tempfile
@@ -20,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pipeline.data.walk import HEAD, shown
+from pipeline.data.walk import HEAD, is_image, kind_of, left_out, shown
 from pipeline.errors import UnusableImage
 
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz")
@@ -29,7 +34,7 @@ OTHER_ARCHIVES = re.compile(
     r"\.(7z|rar|zip|tar)(\.\d{3})?$|\.(tgz|tbz2?|txz|zst|lz|lz4|lzh|arj|cab|z|z\d\d|r\d\d|part\d+|bz2|xz)$|(?<!\.nii)\.gz$",
     re.IGNORECASE,
 )
-"""Names of archives: those not in ``ARCHIVES``, and those that lie in another archive, are named as not read."""
+"""Names of archives: those not in ``ARCHIVES``, and those that lie too deep in others, are named as not read."""
 NOT_READ = "an archive of a kind or in a place that is not read: unpack it, or pack its files into one .zip"
 BROKEN = (
     *(OSError, EOFError, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, MemoryError),
@@ -42,24 +47,24 @@ MAX_RATIO = 200  # of a member above ``SMALL`` bytes to what it takes in the arc
 SMALL = 64 << 20  # bytes
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _OPEN: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_BLOCK = 1 << 20
-_BY_LINK = 10  # links from one to the next that are followed
+_BLOCK, _BY_LINK = 1 << 20, 10  # bytes read at once; links from one to the next that are followed
 
 
 class Archive:
     """An open archive; ``sizes`` are the bytes of its readable files by inner path, as ``walk.shown`` gives names.
 
-    ``problem`` says in a sentence what of it cannot be read. A packed tar can only be read from its start, so it is
-    inflated once: into the folder ``cache``, or into a temporary file without one. Raises ``UnusableImage`` where
-    nothing can be read.
+    ``problem`` says in a sentence what of it cannot be read, ``broken`` what of archives in it, whose files are
+    ``inner.zip!/path``. A packed tar can only be read from its start, so it is inflated once: into the folder
+    ``cache``, or into a temporary file without one. Raises ``UnusableImage`` where nothing can be read.
     """
 
-    def __init__(self, path: Path, cache: Path | None) -> None:
+    def __init__(self, path: Path, cache: Path | None, depth: int = 1) -> None:
         self._lock = threading.Lock()
-        self._read: dict[str, Callable[[int], bytes]] = {}  # inner path → its first n bytes, or all of them for -1
+        self._open: dict[str, Callable[[], Any]] = {}  # inner path → a stream of its content
         self._packed: dict[str, int] = {}  # inner path → bytes that it takes in the archive
+        self._inner: list[Archive] = []
         self.sizes: dict[str, int] = {}
-        self.problem = ""
+        self.problem, self.broken = "", dict[str, str]()
         try:
             if _is_zip(path):
                 self._list_zip(zipfile.ZipFile(path))
@@ -67,14 +72,16 @@ class Archive:
                 self._list_tar(_plain_tar(path, cache))
         except BROKEN as error:
             raise UnusableImage(f"the archive cannot be opened: {shown(str(error))}; download it again") from error
+        if depth:
+            self._list_inner(max(SMALL, MAX_RATIO * path.stat().st_size), depth - 1)
 
-    def _add(self, name: str, size: int, packed: int, read: Callable[[int], bytes]) -> None:
-        self.sizes[name], self._packed[name], self._read[name] = size, packed, read
+    def _add(self, name: str, size: int, packed: int, opened: Callable[[], Any]) -> None:
+        self.sizes[name], self._packed[name], self._open[name] = size, packed, opened
 
     def _list_zip(self, packed: zipfile.ZipFile) -> None:
         members, self.problem = zip_members(packed)
         for name, item in members.items():
-            self._add(name, item.file_size, item.compress_size, partial(_zip_bytes, packed, item))
+            self._add(name, item.file_size, item.compress_size, partial(packed.open, item))
 
     def _list_tar(self, file: BinaryIO) -> None:
         weakref.finalize(self, file.close)
@@ -88,9 +95,9 @@ class Archive:
                     links[name] = posixpath.normpath(posixpath.join(above, shown(item.linkname)))
                 elif item.sparse is not None:
                     held = sum(size for _, size in _pieces(item))
-                    self._add(name, item.size, held, partial(_tar_bytes, tar, item))
+                    self._add(name, item.size, held, partial(tar.extractfile, item))
                 elif item.isreg():
-                    self._add(name, item.size, item.size, _reader(file, item.offset_data, item.size))
+                    self._add(name, item.size, item.size, partial(tar.extractfile, item))
             whole = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset) == bytes(tarfile.BLOCKSIZE)
             lost = "" if whole else "it ends, or is damaged, before its end mark"
         except BROKEN as error:
@@ -103,31 +110,81 @@ class Archive:
             for _ in range(_BY_LINK):
                 target = links.get(target, target)
             if target in self.sizes:
-                self._add(name, self.sizes[target], self._packed[target], self._read[target])
+                self._add(name, self.sizes[target], self._packed[target], self._open[target])
+
+    def _list_inner(self, most: int, depth: int) -> None:
+        """Add the files of archives in this one, which may take ``most`` bytes of the disk in all."""
+        for name in [name for name in self.sizes if name.lower().endswith(ARCHIVES)]:
+            most -= self.sizes[name]
+            try:
+                if most < 0:
+                    raise UnusableImage("expected no archive bomb, got too many archives in one; unpack it")
+                with tempfile.TemporaryDirectory() as folder:
+                    copied = Path(folder, f"inner{posixpath.splitext(name)[1]}")
+                    self.copy(name, copied)
+                    self._inner.append(inner := Archive(copied, None, depth))
+                self.broken |= {name: inner.problem} if inner.problem else {}
+                for path, size in inner.sizes.items():
+                    self._add(f"{name}!/{path}", size, inner._packed[path], inner._open[path])
+            except UnusableImage as error:
+                self.broken[name] = str(error)
+            del self.sizes[name]
+
+    def members(self, suffixes: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
+        """Inner paths with one of the suffixes, an archive's name or an image's content; ``passed`` counts others."""
+        for name in self.sizes:
+            parts = ["", *name.split("/")]
+            named = "DICOMDIR" if parts[-1].upper() == "DICOMDIR" else ""
+            if kind := next(filter(None, map(left_out, parts[1:], parts)), named):
+                passed[kind] += 1
+            elif name.lower().endswith(suffixes) or OTHER_ARCHIVES.search(name) or is_image(self.head(name)):
+                yield name
+            else:
+                passed[kind_of(name)] += 1
 
     def head(self, name: str) -> bytes:
         """The first ``HEAD`` bytes of a member; empty where it is damaged, which ``read`` tells."""
         try:
-            with self._lock:
-                return self._read[name](HEAD)
+            with self._lock, self._open[name]() as stream:
+                return cast(bytes, stream.read(HEAD))
         except BROKEN:
             return b""
 
     def read(self, name: str) -> bytes:
         """Content of one member; raises ``UnusableImage`` where it is damaged or too large."""
-        size, packed = self.sizes[name], self._packed[name]
+        content = io.BytesIO()
+        self._write(name, content)
+        return content.getvalue()
+
+    def copy(self, name: str, target: Path) -> None:
+        """Write a member to a file, a block at a time; errors as of ``read``, and for a disk that has no room."""
+        if self.sizes[name] + SMALL > shutil.disk_usage(target.parent).free:
+            raise UnusableImage(f"unpacking {self.sizes[name]} bytes takes more than the free disk space; free some")
+        with target.open("wb") as file:
+            self._write(name, file)
+
+    def sha256(self, name: str) -> str:
+        """Content hash of a member; errors as of ``read``."""
+        return self._write(name, None)
+
+    def _write(self, name: str, target: BinaryIO | None) -> str:
+        size, packed, done, digest = self.sizes[name], self._packed[name], 0, hashlib.sha256()
         if size > MAX_MEMBER:
             raise UnusableImage(f"expected at most {MAX_MEMBER} bytes, got {size}")
         if size > max(SMALL, MAX_RATIO * packed):
             raise UnusableImage(f"expected no archive bomb, got {size} bytes from {packed}; unpack it if it is none")
         try:
-            with self._lock:
-                data = self._read[name](-1)
+            with self._lock, self._open[name]() as stream:
+                while block := stream.read(_BLOCK):
+                    done += len(block)
+                    digest.update(block)
+                    if target is not None:
+                        target.write(block)
         except BROKEN as error:
             raise UnusableImage(f"cannot be read from the archive: {shown(str(error))}") from error
-        if len(data) != size:
-            raise UnusableImage(f"the archive ends inside it: expected {size} bytes, got {len(data)}")
-        return data
+        if done != size:
+            raise UnusableImage(f"the archive ends inside it: expected {size} bytes, got {done}")
+        return digest.hexdigest()
 
 
 def zip_members(packed: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], str]:
@@ -193,20 +250,6 @@ def inflated_copy(path: Path, cache: Path) -> Path:
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return path.suffix.lower() == ".zip" or file.read(4) in (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
-
-
-def _zip_bytes(packed: zipfile.ZipFile, item: zipfile.ZipInfo, count: int) -> bytes:
-    with packed.open(item) as stream:
-        return stream.read(count)
-
-
-def _tar_bytes(tar: tarfile.TarFile, item: tarfile.TarInfo, count: int) -> bytes:
-    stream = tar.extractfile(item)
-    return b"" if stream is None else stream.read(count)
-
-
-def _reader(file: BinaryIO, start: int, size: int) -> Callable[[int], bytes]:
-    return lambda count: os.pread(file.fileno(), size if count < 0 else min(count, size), start)
 
 
 def _unpacked(path: Path) -> BinaryIO:

@@ -13,15 +13,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.decode import decode_image, decode_mask
+from pipeline.data.decode import decode_mask
 from pipeline.data.duplicates import near_duplicates, small_gray
 from pipeline.data.manifest import content_version, read_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
+from pipeline.data.slices import file_of, read_slices, slice_sha256
 from pipeline.data.splits import SPLITS
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.lineage import Chain, Node
-from pipeline.store.versions import RawInput, Store, fingerprint
+from pipeline.store.provenance import RawInput
+from pipeline.store.verify import differences
+from pipeline.store.versions import Store, fingerprint
 
 Row = Mapping[str, Any]
 Outcome = tuple[bool, dict[str, Any]]
@@ -48,7 +51,8 @@ def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset
     if rule is None:
         return True, {"pairs": 0, "note": "this data set is split by patient"}
     used = images[images["split"].isin(SPLITS)].reset_index(drop=True)
-    smalls = [small_gray(decode_image(raw.read(path)), dataset.middle) for path in used["path"]]
+    frames = (frame for frame, _ in read_slices(raw, used["path"].tolist()))
+    smalls = [small_gray(frame.usable, dataset.middle) for frame in frames]
     pairs = [(i, j) for i, j in near_duplicates(smalls, rule=rule) if i < j]
     labels, splits = used["label"].tolist(), used["split"].tolist()
     torn = [(i, j) for i, j in pairs if labels[i] == labels[j] == 0 and splits[i] != splits[j]]
@@ -143,17 +147,17 @@ def _check_version(node: Node, store: Store, bar: Any) -> Iterator[Finding]:
     named = f"{marker['asset']} {marker['data_version']}"
     if named != what:
         yield Finding(what, str(version.path), what, f"the marker of {named}")
-    differences = store.differences(version, bar.update)
-    for name, files in differences.items():
+    wrong = differences(version.path, bar.update)
+    for name, files in wrong.items():
         expected, got = (
             f"sha256 {file['sha256']}, {file['bytes']} bytes" if file else "no such file" for file in files
         )
         yield Finding(what, str(version.path / name), expected, got)
     content = None  # the data version computed from the content; that of other assets takes a build
-    if version.asset.endswith("/images") and not differences:
+    if version.asset.endswith("/images") and not wrong:
         images, quarantine, counts = read_manifest(version)
         content = content_version(images, quarantine, counts)
-    elif "canvases" in version.meta and not differences:
+    elif "canvases" in version.meta and not wrong:
         content = fingerprint(version.meta["canvases"])
     if content not in (None, node.data_version):
         yield Finding(what, str(version.path), f"content of version {node.data_version}", f"of {content}")
@@ -167,23 +171,35 @@ def _check_raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None,
     except DatasetUnusable:
         return [Finding(what, str(folder), "the folder of downloads", "no such folder")]
     findings: list[Finding] = []
-    rows, title = _rows(node), f"{recorded.dataset}: raw files"
-    raw.sizes  # noqa: B018 - list the folder once, before the threads ask
+    files: dict[str, list[Row]] = {}
+    for row in _rows(node):
+        files.setdefault(file_of(raw, row["path"])[0], []).append(row)
+    title = f"{recorded.dataset}: raw files"
     with (
         tqdm(total=node.raw_bytes, desc=title, unit="B", unit_scale=True, disable=not progress) as bar,
         ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool,
     ):
-        for row, mismatches in zip(rows, pool.map(lambda row: _check_row(raw, row, what), rows), strict=True):
+        each = pool.map(lambda file: _check_file(raw, file, files[file], what), files)
+        for rows, mismatches in zip(files.values(), each, strict=True):
             findings += mismatches
-            bar.update(row["bytes"])
+            bar.update(sum(row["bytes"] for row in rows))
     if not findings and (got := raw_fingerprint(raw)) != recorded.fingerprint:
         others = "other files changed or were added or removed: labels, quarantined or new ones"
         findings.append(Finding(what, str(folder), f"fingerprint {recorded.fingerprint}", f"{got}; {others}"))
     return findings
 
 
-def _check_row(raw: RawFolder, row: Row, what: str) -> list[Finding]:
-    content, findings = _digest(raw, row["path"]), []
+def _check_file(raw: RawFolder, file: str, rows: Sequence[Row], what: str) -> list[Finding]:
+    digest, findings = _digest(raw, file), list[Finding]()
+    for row in rows:
+        number = file_of(raw, row["path"])[1]
+        content = digest if row["path"] == file or " " in digest else slice_sha256(digest, number)
+        findings += _check_row(raw, row, content, what)
+    return findings
+
+
+def _check_row(raw: RawFolder, row: Row, content: str, what: str) -> list[Finding]:
+    findings = list[Finding]()
     if content != row["sha256"]:
         findings.append(Finding(what, str(raw.root / row["path"]), f"sha256 {row['sha256']}", content))
     masks = [(str(raw.root / path), _digest(raw, path)) for path in json.loads(row["masks"]).values()]

@@ -35,6 +35,7 @@ class Dataset:
     duplicates: DuplicateRule | None = None  # when two images count as the same; None: not searched
     middle: float = 1.0  # share of each side in which duplicates are searched, in (0, 1]
     conflicts: Mapping[str, str] = field(default_factory=dict)  # candidate key → why it goes to the quarantine
+    stacks: bool = False  # whether a file may hold several images, and headers tell patients and volumes
     described: str = ""  # hash of a user's description, as far as it affects the manifest
 
     @property

@@ -6,8 +6,8 @@ identifies the format: a ``.jpg`` may hold a PNG with alpha, and DICOM often has
 
 import io
 import stat
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from pipeline.data.read import dicom, images, masks, nifti
-from pipeline.data.read.gray import MAX_FRAMES, Pictures, Pixels
+from pipeline.data.read.gray import MAX_FRAMES, NOWHERE, Origin, Pictures, Pixels
 from pipeline.errors import UnusableImage
 
 SUFFIXES = (
@@ -37,26 +37,41 @@ class Frame:
     reason: str = ""
     gray_values: str = ""  # what was done to them, such as "window 40/400"; empty if nothing
     kind: str = UnusableImage.kind  # counts only without pixels: unusable, no image or empty slice
+    origin: Origin = NOWHERE  # counts only with pixels
+
+    @property
+    def usable(self) -> Pixels:
+        """The pixels; raises ``UnusableImage`` if there are none."""
+        if self.pixels is None:
+            raise UnusableImage(self.reason)
+        return self.pixels
 
 
-def read_frames(path: Path) -> Iterator[Frame]:
-    """The images of a file one by one; an unusable one has its reason, and the next follow. Never raises."""
+def read_frames(path: Path, content: BinaryIO | None = None) -> Generator[Frame, None, None]:
+    """The images of a file one by one; an unusable one has its reason, and the next follow. Never raises.
+
+    ``content`` is the file where it is open already; one in memory, such as the member of an archive, has only a name.
+    """
     number = -1
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if content is None and not stat.S_ISREG(path.stat().st_mode):
             raise UnusableImage("expected a regular file, got a folder, pipe or device")
-        with path.open("rb") as source, closing(_pictures(source, path)) as pictures:
+        with (
+            nullcontext(content) if content else path.open("rb") as source,
+            closing(_pictures(source, path)) as pictures,
+        ):
             for number, found in enumerate(pictures):
                 if number == MAX_FRAMES:
                     raise UnusableImage(f"expected at most {MAX_FRAMES} images in a file; the rest is not read")
                 if isinstance(found, UnusableImage):
                     yield Frame(path, number, None, one_line(found), kind=found.kind)
                 else:
-                    yield Frame(path, number, found.pixels, gray_values=found.gray_values)
+                    yield Frame(path, number, found.pixels, gray_values=found.gray_values, origin=found.origin)
         if number < 0:
             raise UnusableImage("the file holds no image")
     except Exception as error:  # noqa: BLE001 - the border: one file never stops the others
-        reason = refusal(error, path.stat().st_size if path.is_file() else None)
+        size = content.seek(0, 2) if content else path.stat().st_size if path.is_file() else None
+        reason = refusal(error, size)
         yield Frame(path, number + 1, None, one_line(reason), kind=reason.kind)
 
 

@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.decode import decode_image, decode_mask
+from pipeline.data.decode import Frame, decode_mask
 from pipeline.data.duplicates import Gray, duplicate_groups, small_gray
 from pipeline.data.layouts import Candidate
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
+from pipeline.data.slices import opened, slice_path, slice_sha256
 from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig, check_enough
+from pipeline.data.volumes import count_volumes
 from pipeline.data.walk import kind_of
-from pipeline.errors import DatasetUnusable, UnusableImage
+from pipeline.errors import DatasetUnusable, EmptyFrame, UnusableImage
 from pipeline.store.files import write_file
 from pipeline.store.versions import Store, Version, fingerprint
 
@@ -37,6 +39,9 @@ VERSION = "2"  # raise it when a change of the step's code changes its result; p
 FEW = 5  # files named in an error
 Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
 FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need
+
+OF_VOLUMES = {"volume": str, "slice": "int32", "gray_values": str}
+"""Columns where there are volumes: series or file of two slices or more (else empty), number in the file, changes."""
 
 IMAGES = pa.DataFrameSchema(
     {
@@ -53,6 +58,7 @@ IMAGES = pa.DataFrameSchema(
         "source": pa.Column(str),
         "masks": pa.Column(str),  # JSON: lesion name → path
         "masks_sha256": pa.Column(str),  # of the masks' contents in that order; empty where there are none
+        **{name: pa.Column(kind, required=False) for name, kind in OF_VOLUMES.items()},
     },
     checks=[
         pa.Check(lambda t: (t["label"] == 0) == (t["klass"] == "normal"), error="label 0 is exactly the class normal"),
@@ -131,8 +137,8 @@ def make_manifest(
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:  # decoding releases the interpreter lock
         each, title = pool.map(partial(_read, raw, dataset), candidates), f"{dataset.name}: reading"
         results = list(tqdm(each, total=len(candidates), desc=title, disable=not progress))
-    readings, repeated = _unique([result for result in results if isinstance(result, Reading)])
-    unusable = [problem for result in results if not isinstance(result, Reading) for problem in result]
+    readings, repeated = _unique([reading for found, _ in results for reading in found])
+    unusable = [problem for _, refused in results for problem in refused]
     problems = [*raw.broken.items(), *raw.odd.items(), *unusable, *repeated]
     labels = {reading.row["label"] for reading in readings}
     for label, kind in ((0, "normal"), (1, "abnormal")):
@@ -153,9 +159,14 @@ def make_manifest(
     placed = dataset.split(rows, config, config.shares or dataset.shares, alike)
     rows = rows.assign(group=placed["group"], split=placed["split"])
     check_enough(rows, dataset.name)
-    images = rows[list(IMAGES.columns)].sort_values(["split", "path"], ignore_index=True)
+    rows["volume"] = rows["volume"].where(rows["volume"].duplicated(keep=False), "")
+    several = (rows["volume"] != "").any()
+    columns = [name for name in IMAGES.columns if several or name not in OF_VOLUMES]
+    images = rows[columns].sort_values(["split", "path"], ignore_index=True)
     quarantine = pd.DataFrame(sorted(problems), columns=["path", "reason"], dtype=str)
     counts = _count(dataset, config, candidates, rows, len(quarantine))
+    if several:
+        counts["volumes"] = count_volumes(rows, quarantine)
     counts["passed_over"] = passed_over(raw, candidates)
     if progress and counts["passed_over"]:
         told = ", ".join(f"{n} {kind}" for kind, n in counts["passed_over"].items())
@@ -163,37 +174,73 @@ def make_manifest(
     return IMAGES.validate(images), QUARANTINE.validate(quarantine), counts
 
 
-def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> Reading | list[Problem]:
+def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> tuple[list[Reading], list[Problem]]:
+    """Every usable image of a file, one in memory at a time, and why others are not."""
     path = candidate.path
     if reason := candidate.refused or dataset.conflicts.get(candidate.key):
-        return [(path, reason)]
+        return [], [(path, reason)]
     label = int(candidate.klass != dataset.classes[0])
     if label and dataset.lesions and not candidate.masks:
-        return [(path, "an annotated image without any lesion mask")]
+        return [], [(path, "an annotated image without any lesion mask")]
+    readings, refused, count = list[Reading](), dict[int, str](), 0
     try:
-        data = raw.read(path)
-        pixels = decode_image(data)
+        with opened(raw, path) as (digest, frames):
+            for frame in frames:
+                count += 1
+                if frame.pixels is None:
+                    empty = f"{frame.kind}: " if frame.kind == EmptyFrame.kind else ""
+                    refused[frame.number] = empty + frame.reason
+                    continue
+                small = None if dataset.duplicates is None else small_gray(frame.pixels, dataset.middle)
+                readings.append(Reading(_row(candidate, frame, label), small))
     except UnusableImage as error:
-        return [(path, str(error))]
-    height, width = pixels.shape[:2]
-    mask_hash = hashlib.sha256()
-    problems = []
+        return [], [(path, str(error))]
+    if count > 1 and not dataset.stacks:
+        reason = f"the file holds {count} pages or slices; a data set takes one image a file: store each by itself"
+        return [], [(path, reason)]
+    if count > 1 and candidate.masks:
+        reason = (
+            f"masks of files with several slices are not read, and this one has {count}: store each slice by itself"
+        )
+        return [], [(path, reason)]
+    problems = [(path if count == 1 else slice_path(path, number), text) for number, text in refused.items()]
+    masks, unusable = _masks(raw, candidate, readings)
+    if unusable:
+        reason = f"its mask {unusable[0][0]} cannot be used, and a missing lesion would count as normal"
+        return [], [*unusable, (path, reason)]
+    for reading in readings:
+        row, number = reading.row, int(reading.row["slice"])
+        sha256 = digest if count == 1 else slice_sha256(digest, number)
+        row |= {"image_id": sha256[:16], "sha256": sha256, "masks_sha256": masks, "bytes": -(-raw.sizes[path] // count)}
+        if count > 1:
+            row |= {"path": slice_path(path, number), "volume": row["volume"] or path}
+    return readings, problems
+
+
+def _row(candidate: Candidate, frame: Frame, label: int) -> dict[str, Any]:
+    """What is known of an image from its candidate and its frame."""
+    assert frame.pixels is not None
+    height, width = frame.pixels.shape[:2]
+    row = {"label": label, "width": width, "height": height, "masks": json.dumps(dict(candidate.masks))}
+    row |= {name: getattr(candidate, name) for name in ("path", "klass", "source", *FOR_SPLITS)}
+    row |= {"slice": frame.number, "gray_values": frame.gray_values, "volume": frame.origin.series}
+    return row | {name: getattr(frame.origin, name) for name in ("subject", "plane", "pixel", "spacing")}
+
+
+def _masks(raw: RawFolder, candidate: Candidate, readings: Sequence[Reading]) -> tuple[str, list[Problem]]:
+    """Hash of the contents of an image's masks (empty without any), and which of them cannot be used."""
+    mask_hash, problems = hashlib.sha256(), list[Problem]()
+    if not candidate.masks or not readings:
+        return "", []
+    shape = readings[0].row["height"], readings[0].row["width"]
     for mask in candidate.masks.values():
         try:
             marks = raw.read(mask)
-            decode_mask(marks, (height, width))
+            decode_mask(marks, shape)
             mask_hash.update(hashlib.sha256(marks).digest())
         except UnusableImage as error:
             problems.append((mask, str(error)))
-    if problems:
-        reason = f"its mask {problems[0][0]} cannot be used, and a missing lesion would count as normal"
-        return [*problems, (path, reason)]
-    digest = hashlib.sha256(data).hexdigest()
-    row = {"image_id": digest[:16], "sha256": digest, "label": label, "width": width, "height": height}
-    row |= {name: getattr(candidate, name) for name in ("path", "klass", "source", *FOR_SPLITS)}
-    row |= {"bytes": len(data), "masks": json.dumps(dict(candidate.masks))}
-    row |= {"masks_sha256": mask_hash.hexdigest() if candidate.masks else ""}
-    return Reading(row, None if dataset.duplicates is None else small_gray(pixels, dataset.middle))
+    return mask_hash.hexdigest(), problems
 
 
 def _unique(readings: list[Reading]) -> tuple[list[Reading], list[Problem]]:

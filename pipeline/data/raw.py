@@ -5,6 +5,7 @@ can be read, so a member named ``../x`` is harmless.
 """
 
 import hashlib
+import io
 import json
 import logging
 import time
@@ -12,13 +13,15 @@ from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
-from pipeline.data.walk import head_of, is_image, kind_of, left_out, walk
+from pipeline.data.read import nifti
+from pipeline.data.walk import head_of, is_image, kind_of, walk
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.files import write_file
 
-KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv")
+KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv", ".dcm", ".dicom", ".ima", *nifti.SUFFIXES, ".img")
 """Suffixes of the files of a data set; of others (licences) only those with the content of an image are listed."""
 UNREADABLE = "unreadable"
 _SETTLED = 2.0  # seconds: a file changed more recently could change again within the resolution of its time stamp
@@ -76,6 +79,7 @@ class RawFolder:
             except UnusableImage as error:
                 self.broken[name] = str(error)
                 continue
+            self.broken |= {f"{name}!/{inner}": reason for inner, reason in archive.broken.items()}
             if archive.problem:
                 self.broken[name] = archive.problem
             found |= {f"{name}!/{inner}": archive.sizes[inner] for inner in self._members(name, archive)}
@@ -83,20 +87,9 @@ class RawFolder:
 
     def _members(self, name: str, archive: Archive) -> list[str]:
         """Inner paths of an archive that may be of a data set; the others are counted, or named."""
-        found = []
-        for inner in archive.sizes:
-            parts = ["", *inner.split("/")]
-            if kind := next(filter(None, map(left_out, parts[1:], parts)), ""):
-                self.passed[kind] += 1
-            elif inner.lower().endswith(KINDS):
-                found.append(inner)
-            elif OTHER_ARCHIVES.search(inner):
-                self.broken[f"{name}!/{inner}"] = NOT_READ
-            elif is_image(archive.head(inner)):
-                found.append(inner)
-            else:
-                self.passed[kind_of(inner)] += 1
-        return found
+        found = list(archive.members(KINDS, self.passed))
+        self.broken |= {f"{name}!/{inner}": NOT_READ for inner in found if OTHER_ARCHIVES.search(inner)}
+        return [inner for inner in found if not OTHER_ARCHIVES.search(inner)]
 
     def opened(self, path: Path) -> Archive:
         """An archive below the folder; raises ``UnusableImage`` where it cannot be opened."""
@@ -115,6 +108,15 @@ class RawFolder:
             return self._archives[archive].read(inner)
         try:
             return self.files[path].read_bytes()
+        except OSError as error:
+            raise UnusableImage(f"cannot be read: {error.strerror}") from error
+
+    def stream(self, path: str) -> tuple[BinaryIO, Path]:
+        """A listed file, open, and its path; one in an archive is in memory and has only a name. Errors as ``read``."""
+        if path not in self.files or path not in self.sizes:
+            return io.BytesIO(self.read(path)), Path(path.rpartition("!/")[2])
+        try:
+            return self.files[path].open("rb"), self.files[path]
         except OSError as error:
             raise UnusableImage(f"cannot be read: {error.strerror}") from error
 

@@ -24,6 +24,9 @@ LEAST = {"train": 1, "val": 2, "holdout": 1, "test": 1}
 BLOCK = 10
 """Consecutive numbers of the official order that count as one group where patient ids are lost (about 7 a patient)."""
 
+TIES = {"volume": "volume", "subject": "patient", "patient": "patient"}
+"""Column whose equal values keep images together → how the group is called: a later one names it first."""
+
 Alike = Callable[[Sequence[int]], NDArray[np.int64]]
 """Label of the duplicate group of each of the given rows of the table."""
 
@@ -119,6 +122,16 @@ def by_patient(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float
     return placed
 
 
+def by_duplicates(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
+    """User data: `by_duplicate_group`; if files tell patients or volumes, `by_patient`, joined with the duplicates."""
+    if not (table[["subject", "volume"]] != "").any(axis=None):
+        return by_duplicate_group(table, config, shares, alike)
+    try:
+        return by_patient(table, config, shares, alike)
+    except DatasetUnusable as error:
+        raise DatasetUnusable(f"{error}, or split by volume, which takes no look-alikes together") from error
+
+
 def by_folder(table: pd.DataFrame, config: ImagesConfig, shares: Sequence[float], alike: Alike) -> pd.DataFrame:
     """User data: ``official`` is a normal's split; a missing ``val`` or ``holdout`` is split off ``train``."""
     given = table["official"].where(table["label"] == 0, "test")
@@ -201,13 +214,17 @@ def _duplicate_groups(table: pd.DataFrame, alike: Alike) -> pd.Series:
 
 
 def _patient_groups(table: pd.DataFrame, alike: Alike) -> pd.Series:
-    """Name of the group of each row: images of one patient, or duplicates, directly or through other images."""
-    same = _duplicate_groups(table, alike)
-    n, known = len(table), np.flatnonzero(table["patient"] != "")
-    # A graph of n images, n duplicate groups and n patients, with an edge from each image to its group and patient.
-    rows = np.concatenate([np.arange(n), known])
-    ties = np.concatenate([n + pd.factorize(same)[0], 2 * n + pd.factorize(table["patient"])[0][known]])
-    graph = sparse.coo_array((np.ones(len(rows), bool), (rows, ties)), shape=(3 * n, 3 * n))
+    """Name of the group of each row: images of one patient or volume, or duplicates, directly or through others."""
+    n, ties = len(table), [_duplicate_groups(table, alike)]
+    names = "same-" + table["image_id"]
+    for column, kind in TIES.items():
+        if column in table:
+            known = table[column] != ""
+            names = names.where(~known, f"{kind}-" + table[column])
+            ties.append(table[column].where(known, table["image_id"]))  # without one, an image stands for itself
+    # A graph of n images and n of each kind of tie, with an edge from each image to its ties.
+    rows = np.tile(np.arange(n), len(ties))
+    ends = np.concatenate([place * n + pd.factorize(tie)[0] for place, tie in enumerate(ties, start=1)])
+    graph = sparse.coo_array((np.ones(len(rows), bool), (rows, ends)), shape=((len(ties) + 1) * n,) * 2)
     labels = connected_components(graph, directed=False)[1][:n]
-    names = np.where(table["patient"] != "", "patient-" + table["patient"], "same-" + table["image_id"])
-    return pd.Series(names, index=table.index).groupby(labels).transform("min")
+    return names.groupby(labels).transform("min")

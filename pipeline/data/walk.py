@@ -97,10 +97,13 @@ def walk(root: Path, passed: Counter[str]) -> list[tuple[str, Path]]:
     return sorted(found)
 
 
-def find_files(paths: Sequence[Path], passed: Counter[str] | None = None) -> Iterator[Path]:
+def find_files(
+    paths: Sequence[Path], passed: Counter[str] | None = None, also: re.Pattern[str] | None = None
+) -> Iterator[Path]:
     """The given files, and all images below the given folders, sorted, each once; ``passed`` counts the others by kind.
 
-    An image has a known suffix or the content of one. Raises ``FileNotFoundError`` if a given path is missing.
+    An image has a known suffix or the content of one; ``also`` finds other names. Raises ``FileNotFoundError`` if a
+    given path is missing.
     """
     passed = Counter() if passed is None else passed
     given = set[Path]()
@@ -110,7 +113,8 @@ def find_files(paths: Sequence[Path], passed: Counter[str] | None = None) -> Ite
         for name, file in walk(path, passed) if path.is_dir() else [("", path)]:
             if file in given:
                 continue
-            if name and not name.lower().endswith(SUFFIXES) and (kind := _no_image(file)):
+            known = name.lower().endswith(SUFFIXES) or (also is not None and also.search(name))
+            if name and not known and (kind := _no_image(file)):
                 passed[kind] += 1
                 continue
             given.add(file)

@@ -14,6 +14,7 @@ from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
 from pipeline.evaluation.audit import PICTURED, audit_sheet, audit_table, reviewed
+from pipeline.evaluation.carried import Carried
 from pipeline.evaluation.layers import picture_table, write_comparison
 from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
@@ -23,11 +24,12 @@ from pipeline.evaluation.records import Record, RecordContext, image_records, la
 from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
 from pipeline.evaluation.score_name import METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
-from pipeline.evaluation.scoring import member_names, score_lane
+from pipeline.evaluation.scoring import COMMITTEE_SCORE, member_names, score_lane
 from pipeline.evaluation.shortcuts import with_shortcuts
+from pipeline.evaluation.volumes import volume_records, volume_rows
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "11"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "12"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +88,10 @@ def evaluate_lane(
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        own = ScoreName(kind=METHOD, owner=method)
-        lane = _evaluate(work / "content", inputs, config, own, context, facts, pictured=asset == lane_asset)
+        own, carried = ScoreName(kind=METHOD, owner=method), Carried.of(work, store, asset)
+        recipe = fingerprint(inputs.fitted_on, config, method, code_version)
+        pictured = asset == lane_asset
+        lane = _evaluate(work / "content", inputs, config, own, context, facts, carried, recipe, pictured=pictured)
         drawn = [sha256(b"".join(lane.pictures["data"])).hexdigest()] if len(lane.pictures) else []
         version = fingerprint(lane.records, lane.scores.to_dict("list"), *drawn)
         counts = {"records": len(lane.records), "images": len(lane.scores)}
@@ -101,15 +105,22 @@ def _evaluate(
     method: ScoreName,
     context: RecordContext,
     facts: Mapping[str, Any],
+    carried: Carried,
+    recipe: str,
     *,
     pictured: bool,
 ) -> LaneEvaluation:
-    """Every step of an evaluation, in order; writes its files into ``folder``."""
+    """Every step of an evaluation, in order; writes its files into ``folder``.
+
+    ``recipe`` is a hash of all that decides what is measured on an image, beside the image itself.
+    """
     scoreboard, plan = Scoreboard.of(inputs, config.scores, config.pasted), config.detector(method.owner)
     keep = config.pasted is not None and config.pasted.split == "val"
-    scorers, seconds = score_lane(plan, scoreboard, controls=config.controls, null_names=config.nulls, keep=keep)
-    table, curves = with_shortcuts(scoreboard), scoreboard.curves
-    speed = round(len(scoreboard.table) / max(seconds, 1e-9), 2)
+    scorers = score_lane(
+        plan, scoreboard, carried, recipe, controls=config.controls, null_names=config.nulls, keep=keep
+    )
+    table, curves = with_shortcuts(scoreboard, carried), scoreboard.curves
+    speed = round(len(scoreboard.table) / max(scoreboard.seconds, 1e-9), 2)
     columns = [name.column for name in member_names(inputs, plan).values()]
     manifest = pd.read_parquet(inputs.images.path / "images.parquet").drop_duplicates("image_id")
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
@@ -118,12 +129,15 @@ def _evaluate(
     results = shown_images(scoreboard, scorers, {*cases, *chosen(table)["image_id"], *audit["image_id"][:PICTURED]})
     size, pictures = next(iter(scorers.values())).detector.size, NO_PICTURES
     if pictured:
-        pictures = picture_table(results, table, method.column, config.cases, inputs.tiles, size)
+        pictures = picture_table(results, table, method.column, config.cases, inputs, size, carried)
+    judged = COMMITTEE_SCORE.column if COMMITTEE_SCORE.column in table else method.column
+    rows = volume_rows(table, judged, paths)
+    volumes = {"volumes": rows, "volumes_by": judged} if rows else {}
     lane = write_evaluation(
         folder,
-        records=_records(scoreboard, table, config, method, context),
+        records=_records(scoreboard, table, config, method, context, carried, recipe),
         scores=table,
-        summary={**_summary(inputs, table, config, method, context), **facts, "images_per_second": speed},
+        summary={**_summary(inputs, table, config, method, context), **volumes, **facts, "images_per_second": speed},
         curves={column: {part: one.curves(part) for part in one.subsets} for column, one in curves.items()},
         panels=case_panels(results, table, method.column, config.cases),
         pictures=pictures,
@@ -132,21 +146,31 @@ def _evaluate(
     audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
     pictured_normals = {image_id: gray_picture(one.gray) for image_id, one in next(iter(results.values())).items()}
     (folder / "audit.png").write_bytes(audit_sheet(audit, pictured_normals))
+    carried.write(folder)
     return lane
 
 
 def _records(
-    scoreboard: Scoreboard, table: pd.DataFrame, config: EvaluationConfig, method: ScoreName, context: RecordContext
+    scoreboard: Scoreboard,
+    table: pd.DataFrame,
+    config: EvaluationConfig,
+    method: ScoreName,
+    context: RecordContext,
+    carried: Carried,
+    recipe: str,
 ) -> list[Record]:
     """Records of every level; ``table`` holds all image scores, without copies."""
     known = reviewed(context.dataset)
     records = image_records(table, context, quantile=config.quantile, reviewed=known)
+    records += volume_records(table, context)
     records += pixel_records(scoreboard.curves, context)
     if config.pasted is not None:
         records += pasted_records(scoreboard.table, scoreboard.lesion_hits, config.pasted.split, context)
     records += network_records(table, scoreboard.curves, method, context)
     if config.fidelity:
-        records += reconstruction_records(scoreboard, list(config.scores), config.pasted, method, context)
+        records += reconstruction_records(
+            scoreboard, list(config.scores), config.pasted, method, context, carried, recipe
+        )
     return records
 
 
@@ -168,6 +192,7 @@ def _summary(
         "official_counts": {name: n["official"] for name, n in parts.items()},
         "quarantine": [entry for entries in quarantines for entry in entries.to_dict("records")],
         "passed_over": counts.get("passed_over", {}),
+        **({"volume_counts": counts["volumes"]} if "volumes" in counts else {}),
         "versions": inputs.versions,
         "thresholds": label_free_thresholds(table, config.quantile),
         "leaking": bool(counts["leaking"]),

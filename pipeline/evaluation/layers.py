@@ -6,7 +6,7 @@ image was chosen, empty for thumbnails) and ``data``, the bytes of a WebP or PNG
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -17,14 +17,14 @@ from PIL import Image
 
 from models.pixel_curve import PixelCurve
 from models.scoring import Array
-from pipeline.detectors.images import stitched
+from pipeline.detectors.images import BLOCK, stitched
 from pipeline.detectors.standardise import HEAT_RANGE
+from pipeline.evaluation.carried import Carried, Result
 from pipeline.evaluation.pictures import Picture, Pictures, Shown, chosen, chosen_cases, gray_picture
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.evaluation.score_name import COMMITTEE, ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS
-from pipeline.store.versions import Version
-from pipeline.tiles.loading import load_tiles, tiles_of
+from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs
+from pipeline.tiles.loading import at_size, read_neutral, tile_blocks, tiles_of
 
 RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
 THUMB = 64  # px, side of a thumbnail
@@ -39,7 +39,13 @@ LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 
 
 def picture_table(
-    results: Pictures, table: pd.DataFrame, column: str, count: int, tiles: Version, size: tuple[int, int]
+    results: Pictures,
+    table: pd.DataFrame,
+    column: str,
+    count: int,
+    inputs: LaneInputs,
+    size: tuple[int, int],
+    carried: Carried,
 ) -> pd.DataFrame:
     """Thumbnails of all scored images, then every layer of the cases and of the images ``chosen`` by order alone.
 
@@ -51,18 +57,23 @@ def picture_table(
         kinds.setdefault(str(image["image_id"]), kind)
     for image_id in chosen(table)["image_id"]:
         kinds.setdefault(str(image_id), SAMPLED)
-    canvas = next(iter(results))
-    every = stitched(load_tiles(tiles, None, splits=SCORED_SPLITS, canvas=canvas, size=size), canvas)
-    scored, pictures = set(table["image_id"]), []
-    for image_id, pixels in zip(every.images["image_id"], every.pixels, strict=True):
-        if image_id in scored:
-            small = cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-            pictures.append((image_id, canvas, THUMBNAIL, "", _webp(small)))
+    canvas, tiles = next(iter(results)), inputs.tiles
+
+    def thumbnails(missing: list[str]) -> Iterator[tuple[str, Result]]:
+        for block in tile_blocks(tiles, None, canvas=canvas, splits=SCORED_SPLITS, count=BLOCK, image_ids=missing):
+            seen = stitched(at_size(block, size, read_neutral(tiles.path)), canvas)
+            for image_id, pixels in zip(seen.images["image_id"].astype(str), seen.pixels, strict=True):
+                small = cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+                yield image_id, Result(arrays={"webp": np.frombuffer(_webp(small), np.uint8)})
+
+    scored, every = set(table["image_id"]), inputs.digests.keys(["thumbnail", size], *SCORED_SPLITS, canvas=canvas)
+    found = carried.each({image_id: key for image_id, key in every.items() if image_id in scored}, thumbnails)
+    pictures = [(image_id, canvas, THUMBNAIL, "", one.arrays["webp"].tobytes()) for image_id, one in found.items()]
     for canvas, images in results.items():
         whole = stitched(tiles_of(tiles, None, canvas=canvas, image_ids=list(kinds)), canvas)
-        inputs = dict(zip(whole.images["image_id"].astype(str), whole.pixels, strict=True))
+        originals = dict(zip(whole.images["image_id"].astype(str), whole.pixels, strict=True))
         for image_id, kind in kinds.items():
-            layers = {"input": _webp(_colours(inputs[image_id])), **_layers(images[image_id])}
+            layers = {"input": _webp(_colours(originals[image_id])), **_layers(images[image_id])}
             pictures += [(image_id, canvas, layer, kind, data) for layer, data in layers.items()]
     return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
 

@@ -7,6 +7,7 @@ Legend: n copies, C channels, H, W px of a canvas at full size, R resamples.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED, TILE
 from pipeline.forms.fundus import flattened
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import TileSet, canvases, load_tiles
+from pipeline.tiles.loading import TileSet, canvases, load_tiles, read_index
 
 SPLIT = "pasted"
 CLASSES: Mapping[str, float] = {"faint": 0.5, "medium": 1.0, "strong": 2.0}
@@ -54,26 +55,65 @@ class PastedImages:
     masks: Mask  # (n, H, W) pixels of the lesion
     scored: Mask  # (n, H, W)
 
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """Image id → row."""
+        return {str(image_id): row for row, image_id in enumerate(self.table["image_id"])}
 
-def paste(tiles: Version, canvas: str, config: PastedConfig) -> PastedImages:
+
+@dataclass(frozen=True)
+class PlannedCopies:
     """Copies of the normals of the split on one canvas, one for each contrast class; kinds take turns."""
-    held = load_tiles(tiles, None, splits=[config.split], canvas=canvas)
-    rng = np.random.default_rng([config.seed, *canvas.encode()])
-    kinds, (low, high) = config.lesions.kinds, config.lesions.strength
-    lesions, rows, names = list[LesionConfig](), list[NDArray[np.intp]](), list[pd.DataFrame]()
-    for number, image_id in enumerate(pd.unique(held.index["image_id"])):
-        own = np.flatnonzero((held.index["image_id"] == image_id).to_numpy())
-        for turn, (contrast, factor) in enumerate(CLASSES.items()):
-            kind = kinds[(number + turn) % len(kinds)]
-            lesions.append(replace(config.lesions, kinds=(kind,), strength=(low * factor, high * factor)))
-            named = {"image_id": f"{image_id}+{contrast}", "split": SPLIT, "klass": f"{contrast} {kind}"}
-            rows.append(own)
-            names.append(held.index.iloc[own].assign(label=1, **named))
-    chosen = np.concatenate(rows)
-    copies = TileSet(held.pixels[chosen], None, held.validity[chosen], pd.concat(names, ignore_index=True))
-    altered, masks = with_lesions(copies, canvas, lesions, config.flatten, rng)
-    table, validity = canvases(altered.validity, altered.index, canvas)
-    return PastedImages(altered, table, masks, validity == SCORED)
+
+    tiles: Version
+    canvas: str
+    config: PastedConfig
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """Index of the copies' tiles, one copy after the other; ``source`` numbers the tiles of the normals."""
+        index = read_index(self.tiles)
+        index = index[(index["split"] == self.config.split) & (index["canvas"] == self.canvas)]
+        index = index.assign(source=range(len(index)))
+        normals = index.groupby("image_id", sort=False)
+        named = ((str(image_id), own, turn) for image_id, own in normals for turn in range(len(CLASSES)))
+        copies = []
+        for number, (image_id, own, turn) in enumerate(named):
+            contrast, kind = list(CLASSES)[turn], self._kind(number)
+            changes = {"image_id": f"{image_id}+{contrast}", "split": SPLIT, "klass": f"{contrast} {kind}"}
+            copies.append(own.assign(label=1, **changes))
+        return pd.concat(copies, ignore_index=True)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a copy: image_id, split, label, klass, group and more."""
+        return self.index.drop_duplicates("image_id").reset_index(drop=True)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Image ids of the copies."""
+        return frozenset(self.table["image_id"])
+
+    @cached_property
+    def painted(self) -> PastedImages:
+        """The copies themselves, made at first use."""
+        low, high = self.config.lesions.strength
+        factors = list(CLASSES.values()) * (len(self.table) // len(CLASSES))
+        lesions = [
+            replace(self.config.lesions, kinds=(self._kind(number),), strength=(low * factor, high * factor))
+            for number, factor in enumerate(factors)
+        ]
+        held = load_tiles(self.tiles, None, splits=[self.config.split], canvas=self.canvas)
+        chosen = self.index["source"].to_numpy()
+        copies = TileSet(held.pixels[chosen], None, held.validity[chosen], self.index)
+        rng = np.random.default_rng([self.config.seed, *self.canvas.encode()])
+        altered, masks = with_lesions(copies, self.canvas, lesions, self.config.flatten, rng)
+        table, validity = canvases(altered.validity, altered.index, self.canvas)
+        return PastedImages(altered, table, masks, validity == SCORED)
+
+    def _kind(self, number: int) -> str:
+        image, turn = divmod(number, len(CLASSES))
+        return self.config.lesions.kinds[(image + turn) % len(self.config.lesions.kinds)]
 
 
 def with_lesions(

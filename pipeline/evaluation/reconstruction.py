@@ -3,8 +3,8 @@
 The score of a record is the canvas. All figures are measured at the training size.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,17 @@ from models.metrics import Floats
 from models.nets.memory import Lookup, Memory
 from models.scoring import Array, Mask, ScoreConfig
 from pipeline.detectors.network import NetworkDetector
+from pipeline.evaluation.carried import Carried, Make, Result
 from pipeline.evaluation.fidelity import BLOCK, Row, covered, image_rows, rebuilds, repair_rows, seen_image
 from pipeline.evaluation.pasted_lesions import PastedConfig
 from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate, mean_estimate
 from pipeline.evaluation.score_name import MEMBER, ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs, Scoreboard
-from pipeline.store.versions import Version
-from pipeline.tiles.loading import load_tiles
+from pipeline.store.versions import Version, fingerprint
+from pipeline.tiles.loading import TileSet, at_size, load_tiles, tile_blocks
 
 LEVEL = "reconstruction"
+NAMED = ("image_id", "group", "split", "label")
 VALIDATION = "validation normals"
 
 Figure = tuple[str, str, Estimate]
@@ -38,6 +40,8 @@ def reconstruction_records(
     pasted: PastedConfig | None,
     method: ScoreName,
     context: RecordContext,
+    carried: Carried,
+    recipe: str,
 ) -> list[Record]:
     """Every figure of the lane's method; R² of Î and repair of the other learned methods that rebuild images."""
     inputs, records = scoreboard.inputs, list[Record]()
@@ -47,16 +51,76 @@ def reconstruction_records(
             own = owner == method.owner
             name = replace(method, score=canvas) if own else ScoreName(kind=MEMBER, owner=owner, score=canvas)
             network = NetworkDetector.trained(version, inputs.tiles, canvas, ScoreConfig(), member=folder)
-            proxies = inputs.proxies if own or network.method.needs_proxy else None
-            held = load_tiles(inputs.tiles, proxies, splits=SCORED_SPLITS, canvas=canvas, size=network.size)
+            measured = NetworkRows(scoreboard, network, carried, f"{recipe}/{canvas}/{owner}")
             metrics = ("proxy_ceiling_r2", "proxy_r2", "reconstruction_r2") if own else ("reconstruction_r2",)
-            figures = [*mean_figures(image_rows(network, held), metrics, context)]
-            figures += mean_figures(repair_rows(network, inputs.tiles, pasted), ("repair",), context)
+            figures = [*mean_figures(measured.fidelity(), metrics, context)]
+            figures += mean_figures(measured.repair(pasted), ("repair",), context)
             if own:
-                figures += lesion_figures(scoreboard, network, context)
+                figures += lesion_figures(measured, context)
                 figures += memory_figures(inputs, canvas, context)
             records += [context.record(name, LEVEL, *figure) for figure in figures]
     return records
+
+
+@dataclass(frozen=True)
+class NetworkRows:
+    """What one network does to single images; rows that are known are carried over."""
+
+    scoreboard: Scoreboard
+    network: NetworkDetector
+    carried: Carried
+    recipe: str
+
+    def fidelity(self) -> list[Row]:
+        """Rows of ``image_rows`` of all images; none for a method that does not rebuild images."""
+        table = self.scoreboard.table.set_index("image_id")[["group", "split", "label"]]
+        found = self._each(f"{self.recipe}/fidelity", SCORED_SPLITS, self._fidelity)
+        rows = ({"image_id": image_id, **table.loc[image_id], **result.values} for image_id, result in found.items())
+        return list(rows) if all(result.values for result in found.values()) else []
+
+    def repair(self, pasted: PastedConfig | None) -> list[Row]:
+        """Rows of ``repair_rows``, which depend on validation normals alone."""
+        inputs, key = self.scoreboard.inputs, fingerprint(self.recipe, "repair")
+        known = self.carried.get(key)
+        if known is None:
+            known = self.carried.put(key, Result(repair_rows(self.network, inputs.tiles, pasted)))
+            self.carried.save()
+        return list(known.values)
+
+    def lesions(self) -> dict[str, Floats]:
+        """Image id → ``pixel_sums`` of Î against I in the lesions of a test image, where any is seen."""
+        found = self._each(f"{self.recipe}/lesions", ("test",), self._lesions)
+        return {image_id: np.array(result.values) for image_id, result in found.items() if result.values}
+
+    def _each(self, recipe: str, splits: Sequence[str], make: Make) -> dict[str, Result]:
+        keys = self.scoreboard.inputs.digests.keys(recipe, *splits, canvas=self.network.canvas)
+        return self.carried.each(keys, make)
+
+    def _blocks(self, image_ids: Collection[str], splits: Sequence[str]) -> Iterator[TileSet]:
+        inputs, network = self.scoreboard.inputs, self.network
+        blocks = tile_blocks(
+            inputs.tiles, inputs.proxies, canvas=network.canvas, splits=splits, count=BLOCK, image_ids=image_ids
+        )
+        return (at_size(block, network.size, network.neutral) for block in blocks)
+
+    def _fidelity(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
+        for block in self._blocks(image_ids, SCORED_SPLITS):
+            rows = {row["image_id"]: row for row in image_rows(self.network, block)}
+            for image_id in pd.unique(block.index["image_id"]):
+                values = {name: value for name, value in rows.get(image_id, {}).items() if name not in NAMED}
+                yield image_id, Result(values)
+
+    def _lesions(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
+        truth = self.scoreboard.truth(self.network.canvas)
+        for block in self._blocks(image_ids, ("test",)):
+            found = self.network.maps(block)
+            image, known = seen_image(found), rebuilds(found)
+            for row, image_id in enumerate(found.images.images["image_id"]):
+                lesions = truth.lesions[truth.rows[image_id]].any(axis=0)
+                mask = covered(lesions, image[row].shape) & found.images.scored[row]
+                seen = known and bool(mask.any())
+                sums = pixel_sums(found.reconstruction[row], image[row], mask).tolist() if seen else []
+                yield image_id, Result(sums)
 
 
 def mean_figures(rows: Sequence[Row], metrics: Sequence[str], context: RecordContext) -> Iterator[Figure]:
@@ -94,34 +158,20 @@ def defined_mean(values: Floats, groups: NDArray[Any], context: RecordContext) -
     return mean_estimate(values[known], context.weights(groups[known]))
 
 
-def lesion_figures(scoreboard: Scoreboard, network: NetworkDetector, context: RecordContext) -> Iterator[Figure]:
+def lesion_figures(measured: NetworkRows, context: RecordContext) -> Iterator[Figure]:
     """``lesion_kept``: R² of Î against I over all lesion pixels of the test images, pooled; n counts images.
 
     Pooled, because many lesions are a few pixels small. High where the reconstruction shows the lesion too. None for
     data without lesion masks and for methods that do not rebuild images.
     """
-    inputs, sums, groups = scoreboard.inputs, list[Floats](), list[str]()
-    if not inputs.dataset.lesions:
+    if not measured.scoreboard.inputs.dataset.lesions or not (sums := measured.lesions()):
         return
-    truth = scoreboard.truth(network.canvas)
-    held = load_tiles(inputs.tiles, inputs.proxies, splits=("test",), canvas=network.canvas, size=network.size)
-    for block in held.blocks(BLOCK):
-        found = network.maps(block)
-        if not rebuilds(found):
-            return
-        image = seen_image(found)
-        for row, (name, group) in enumerate(found.images.images[["image_id", "group"]].to_numpy()):
-            lesions = truth.lesions[truth.rows[name]].any(axis=0)
-            mask = covered(lesions, image[row].shape) & found.images.scored[row]
-            if mask.any():
-                sums.append(pixel_sums(found.reconstruction[row], image[row], mask))
-                groups.append(str(group))
-    if sums:
-        pooled = np.stack(sums)
-        value = pooled_r_squared(np.ones((1, len(sums))), pooled)[0]
-        if np.isfinite(value):
-            resampled = pooled_r_squared(context.weights(groups), pooled)
-            yield "lesion_kept", "test lesions", estimate(value, resampled, len(sums))
+    groups = measured.scoreboard.table.set_index("image_id")["group"].astype(str)
+    pooled = np.stack(list(sums.values()))
+    value = pooled_r_squared(np.ones((1, len(pooled))), pooled)[0]
+    if np.isfinite(value):
+        resampled = pooled_r_squared(context.weights(groups[list(sums)].tolist()), pooled)
+        yield "lesion_kept", "test lesions", estimate(value, resampled, len(pooled))
 
 
 def pixel_sums(values: Array, truth: Array, inside: Mask) -> Floats:

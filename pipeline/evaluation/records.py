@@ -165,16 +165,22 @@ def _metrics(threshold: float | None) -> Iterator[tuple[str, str, Metric]]:
 
 
 def image_records(
-    scores: pd.DataFrame, context: RecordContext, *, quantile: float = 0.95, reviewed: Collection[str] = ()
+    scores: pd.DataFrame,
+    context: RecordContext,
+    *,
+    quantile: float = 0.95,
+    reviewed: Collection[str] = (),
+    level: str = "image",
+    thresholds: Mapping[str, float] | None = None,
 ) -> list[Record]:
     """Records of every score column of an image table (image_id, split, label, klass, group, ``<method>:<score>``…).
 
     Subsets are ``all``; each class of abnormal test images against all normals where there are several
     (``CLASS_METRICS`` only); and ``REVIEWED``, without the image ids ``reviewed``. ``auroc_heldout`` takes the normals
-    of the split ``holdout``. Thresholds are the ``quantile`` of normal validation scores. The AUROC of a shortcut is
-    max(a, 1 − a). Intervals draw whole groups. ValueError for scores that are not finite.
+    of the split ``holdout``. Thresholds, unless given, are the ``quantile`` of normal validation scores. The AUROC of a
+    shortcut is max(a, 1 − a). Intervals draw whole groups. ValueError for scores that are not finite.
     """
-    thresholds = label_free_thresholds(scores, quantile)
+    thresholds = label_free_thresholds(scores, quantile) if thresholds is None else thresholds
     comparisons, adjusted = _comparisons(scores, context, reviewed), without_shortcuts(scores)
     subsets = list(dict.fromkeys(subset for _, subset in comparisons))
     records = []
@@ -191,7 +197,7 @@ def image_records(
             column = -column
         value = metrics.evaluate(function, labels, column)
         measured = estimate(value, function(labels, column, weights), len(table))
-        records.append(context.record(name, "image", metric, subset, measured))
+        records.append(context.record(name, level, metric, subset, measured))
 
     for name in score_names(scores):
         if name.score == PRIMARY and ("test", "all") in comparisons:

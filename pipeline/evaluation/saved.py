@@ -26,6 +26,9 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "official_counts": {},  # what → images in the official set
     "quarantine": [],  # [{path, reason}]
     "passed_over": {},  # kind of file → how many of the raw folder were not looked at
+    "volumes": [],  # rows of ``volumes.volume_rows``
+    "volumes_by": "",  # score column of those rows
+    "volume_counts": {},  # of the manifest
     "config": {},
     "versions": {},  # asset → data version
     "mlflow": {},  # stage → link

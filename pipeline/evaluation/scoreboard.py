@@ -1,23 +1,28 @@
 """What an evaluation gathers: image scores column by column, and the pixel curves of the scores that have maps."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from models.pixel_curve import PixelCurve
+from models.pixel_curve import ImageCounts, PixelCurve
 from models.scoring import Array, Mask, z_score
 from pipeline.data.datasets import Dataset
 from pipeline.detectors.frozen.freeze import Trained
-from pipeline.detectors.images import BLOCK, enlarge
-from pipeline.evaluation.pasted_lesions import SPLIT, LesionHit, PastedConfig, PastedImages, lesion_hit, paste
+from pipeline.detectors.images import enlarge
+from pipeline.evaluation.carried import ImageDigests, Result
+from pipeline.evaluation.pasted_lesions import LesionHit, PastedConfig, PlannedCopies, lesion_hit
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import TileSet, canvases, load_tiles, read_index, read_rows
+from pipeline.tiles.loading import canvases, load_tiles, read_index, read_rows
 
 SCORED_SPLITS = ("val", "holdout", "test")  # splits whose images are scored
+RAW_SCORES = ("latent", "image", "worst")
+"""Scores of single images that get the unit of validation normals when all are gathered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,17 @@ class LaneInputs(Trained):
     proxies: Version
     earlier: tuple[Version, ...] = ()  # of the training stages before the last one, which holds the whole method
     detector: Version | None = None  # the lane's committee, frozen; None: the method alone, fitted here
+
+    @cached_property
+    def digests(self) -> ImageDigests:
+        """Of every image."""
+        return ImageDigests(self.tiles, self.proxies)
+
+    @property
+    def fitted_on(self) -> list[Any]:
+        """What all results depend on, whichever image they are of: trained versions, normals, kinds of lesions."""
+        trained = [None if one is None else one.data_version for one in (self.stage, self.members, self.detector)]
+        return [*trained, self.digests.of("train", "val"), list(self.dataset.lesions)]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -47,63 +63,93 @@ class Truth:
 
 
 @dataclass
+class CanvasResult:
+    """What scoring one image, or one copy, on one canvas gave; scores are named by their columns."""
+
+    values: dict[str, float] = field(default_factory=dict)  # image scores, raw or in sd of normals
+    hits: dict[str, tuple[float, float]] = field(default_factory=dict)  # of copies: peak found, pixel AUROC
+    counts: dict[str, ImageCounts] = field(default_factory=dict)  # of test images with masks
+    seconds: float = 0.0  # that the method's network took
+
+    def packed(self) -> Result:
+        """The result as it is carried over."""
+        arrays = {f"{column}|{part}": a for column, one in self.counts.items() for part, a in one.packed().items()}
+        return Result([self.values, self.hits, list(self.counts), self.seconds], arrays)
+
+    @classmethod
+    def unpacked(cls, result: Result) -> "CanvasResult":
+        """Inverse of ``packed``."""
+        values, hits, counted, seconds = result.values
+        counts = dict[str, ImageCounts]()
+        for column in counted:
+            own = {name.rpartition("|")[2]: a for name, a in result.arrays.items() if name.startswith(f"{column}|")}
+            counts[column] = ImageCounts.unpacked(own)
+        return cls(values, {column: (hit[0], hit[1]) for column, hit in hits.items()}, counts, seconds)
+
+
+@dataclass
 class Scoreboard:
     """Scores gathered so far: one column per score, and the pixel curves of those that have maps."""
 
     inputs: LaneInputs
-    table: pd.DataFrame  # image_id, split, label, klass, group, then a column per score; one row per image or copy
-    pasted: Mapping[str, PastedImages] = field(default_factory=dict)  # canvas → copies with pasted lesions
+    table: (
+        pd.DataFrame
+    )  # image_id, split, label, klass, group, maybe volume, then a column per score; rows: images, copies
+    copies: Mapping[str, PlannedCopies] = field(default_factory=dict)  # canvas → copies with pasted lesions
     curves: dict[str, PixelCurve] = field(default_factory=dict)  # score column → curve
     lesion_hits: list[LesionHit] = field(default_factory=list)  # how well maps show the pasted lesions
+    seconds: float = 0.0  # that the method's network took
     _truth: dict[str, Truth] = field(default_factory=dict)
-    _columns: dict[ScoreName, dict[str, float]] = field(default_factory=dict)  # of one canvas, by image id
 
     @classmethod
     def of(cls, inputs: LaneInputs, canvas_names: Iterable[str], config: PastedConfig | None) -> "Scoreboard":
         """No score yet; rows are the images to be scored in manifest order, then copies if ``config`` asks for them."""
-        pasted = {} if config is None else {name: paste(inputs.tiles, name, config) for name in canvas_names}
+        copies = {} if config is None else {name: PlannedCopies(inputs.tiles, name, config) for name in canvas_names}
         index = read_index(inputs.tiles)
         images = index[index["split"].isin(SCORED_SPLITS)]
-        rows = pd.concat([images, *(copies.table for copies in pasted.values())]).drop_duplicates("image_id")
-        return cls(inputs, rows[["image_id", "split", "label", "klass", "group"]].reset_index(drop=True), pasted)
+        rows = pd.concat([images, *(planned.table for planned in copies.values())]).drop_duplicates("image_id")
+        known = rows[["image_id", "split", "label", "klass", "group", *rows.columns.intersection(["volume"])]]
+        return cls(inputs, known.fillna({"volume": ""}).reset_index(drop=True), copies)  # copies are of no volume
 
-    def copies(self, canvas: str) -> Iterable[TileSet]:
-        """Tiles of the copies with pasted lesions, a few images at a time."""
-        return self.pasted[canvas].tiles.blocks(BLOCK) if canvas in self.pasted else ()
-
-    def collect(self, name: ScoreName, image_ids: Iterable[str], values: Iterable[float]) -> None:
-        """Keep values of one canvas until ``finish``."""
-        self._columns.setdefault(name, {}).update(zip(image_ids, map(float, values), strict=True))
-
-    def finish(self, raw: Collection[ScoreName]) -> None:
-        """Add a canvas to every score: in units of the sd of validation normals, but those in ``raw`` as they are."""
+    def gather(self, results: Mapping[str, CanvasResult]) -> None:
+        """Add the results of all images on one canvas: raw scores in units of the sd of validation normals."""
+        rows = self.table[self.table["image_id"].isin(list(results))]
+        rows = rows.sort_values("split", key=lambda split: split != "val", kind="stable")
+        columns = dict[str, dict[str, float]]()
+        for image_id, group in zip(rows["image_id"], rows["group"].astype(str), strict=True):
+            result = results[image_id]
+            self.seconds += result.seconds
+            for column, value in result.values.items():
+                columns.setdefault(column, {})[image_id] = value
+            for column, counts in result.counts.items():
+                curve = self.curves.setdefault(column, PixelCurve(self.inputs.dataset.lesions, scale=1.0))
+                curve.append(counts, group=group)
+            for column, hit in result.hits.items():
+                self.lesion_hits.append(LesionHit(ScoreName.parse(column), image_id, *hit))
         normal = set(self.table["image_id"][self.table["split"] == "val"])
-        for name, column in self._columns.items():
-            values = np.array(list(column.values()), np.float32)
-            if name not in raw:
-                values = z_score(values, values[[image_id in normal for image_id in column]])
-            aligned = pd.Series(values, index=list(column)).reindex(self.table["image_id"]).to_numpy(float)
-            self.table[name.column] = aligned + self.table.get(name.column, 0.0)
-        self._columns.clear()
+        for column, found in columns.items():
+            values = np.array(list(found.values()), np.float32)
+            if ScoreName.parse(column).score in RAW_SCORES:
+                values = z_score(values, values[[image_id in normal for image_id in found]])
+            aligned = pd.Series(values, index=list(found)).reindex(self.table["image_id"]).to_numpy(float)
+            self.table[column] = aligned + self.table.get(column, 0.0)
 
-    def add_maps(
-        self, name: ScoreName, canvas: str, images: pd.DataFrame, maps: Sequence[Array] | Array, scale: float
+    def measure_map(
+        self, result: CanvasResult, name: ScoreName, canvas: str, image_id: str, values: Array, scale: float
     ) -> None:
-        """Compare maps of copies with their pasted lesion, of test images with their masks; ``scale``: `PixelCurve`."""
-        lesions = self.inputs.dataset.lesions
-        for image_id, split, group, values in zip(
-            images["image_id"].astype(str), images["split"], images["group"].astype(str), maps, strict=True
-        ):
-            if split == SPLIT:
-                copies = self.pasted[canvas]
-                at = list(copies.table["image_id"]).index(image_id)
-                hit = lesion_hit(name, image_id, values, copies.masks[at], copies.scored[at])
-                self.lesion_hits += [] if hit is None else [hit]
-            elif split == "test" and lesions:
-                curve, truth = self.curves.setdefault(name.column, PixelCurve(lesions, scale=scale)), self.truth(canvas)
-                at = truth.rows[image_id]
-                shown = enlarge(np.asarray(values), truth.scored[at].shape)
-                curve.add(shown, truth.lesions[at], truth.scored[at], group=group)
+        """Compare the map of a copy with its pasted lesion, of a test image with its masks; ``scale``: `PixelCurve`."""
+        copies, lesions = self.copies.get(canvas), self.inputs.dataset.lesions
+        if copies is not None and image_id in copies.names:
+            painted = copies.painted
+            at = painted.rows[image_id]
+            hit = lesion_hit(name, image_id, values, painted.masks[at], painted.scored[at])
+            if hit is not None:
+                result.hits[name.column] = (hit.peak_found, hit.pixel_auroc)
+        elif lesions and image_id in (truth := self.truth(canvas)).rows:
+            at = truth.rows[image_id]
+            shown = enlarge(np.asarray(values), truth.scored[at].shape)
+            counted = PixelCurve(lesions, scale=scale).count(shown, truth.lesions[at], truth.scored[at])
+            result.counts[name.column] = counted
 
     def truth(self, canvas: str) -> Truth:
         """Lesion masks of the test images; read once per canvas."""

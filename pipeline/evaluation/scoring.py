@@ -1,27 +1,26 @@
 """Run a lane's detector, its controls and its nulls over the same images, canvas by canvas, block by block."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import chain
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from models.methods import METHODS
 from models.scoring import Array, worst_mean
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
 from pipeline.detectors.controls.registry import RAW, Control
-from pipeline.detectors.frozen.files import read_detector
+from pipeline.detectors.frozen.files import arrays_of, read_detector, restored
 from pipeline.detectors.frozen.freeze import DetectorPlan, fit_networks
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
-from pipeline.detectors.standardise import CanvasScorer, committee_score, fused_map
+from pipeline.detectors.standardise import CanvasScorer, Standardiser, committee_score, fused_map
 from pipeline.evaluation import nulls
-from pipeline.evaluation.pasted_lesions import SPLIT
+from pipeline.evaluation.carried import Carried, Result
 from pipeline.evaluation.score_name import COMMITTEE as COMMITTEE_KIND
 from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, ScoreName
-from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
+from pipeline.evaluation.scoreboard import CanvasResult, LaneInputs, Scoreboard
+from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.loading import TileSet, tile_blocks
 
 RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
@@ -36,10 +35,7 @@ class Entry:
     detector: CanvasDetector
     scorer: CanvasScorer | None  # None: only measured raw
     raw_map: str = ""  # score whose maps are the raw values; empty: none
-    scale: float = RAW_SCALE  # typical size of those values
     copies: bool = True  # whether copies with pasted lesions are scored
-    seconds: float = 0.0  # that a network took
-    residuals: list[Array] = field(default_factory=list)  # |I − Î| of validation normals, scored pixels
 
     @property
     def measured(self) -> bool:
@@ -70,139 +66,206 @@ class Entry:
 def score_lane(
     plan: DetectorPlan,
     scoreboard: Scoreboard,
+    carried: Carried,
+    recipe: str,
     *,
     controls: tuple[Control, ...],
     null_names: tuple[str, ...],
     keep: bool = False,
-) -> tuple[Mapping[str, CanvasScorer], float]:
-    """Fill the scoreboard; the method's scorers by canvas, and the seconds that its network took.
+) -> Mapping[str, CanvasScorer]:
+    """Fill the scoreboard, with results carried over where there are some; the method's scorers by canvas.
 
     Members are those of the frozen detector; without one, the method is fitted here. ``keep`` the maps of validation
-    normals, for copies of those with pasted lesions.
+    normals, for copies of those with pasted lesions. ``recipe``: what decides a result beside the images.
     """
-    inputs, seconds = scoreboard.inputs, 0.0
+    inputs = scoreboard.inputs
     if inputs.detector is not None:
         members = dict(read_detector(inputs.detector.path).members)
     else:
         fitted = fit_networks(plan, inputs, inputs.proxies, keep=keep)
         members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
-    names, own = member_names(inputs, plan), ScoreName(kind=METHOD, owner=plan.method)
+    names = member_names(inputs, plan)
     weights = {names[name]: weight for name, weight in plan.weights.items()}
     for canvas in plan.scores:
         held = {name: member[canvas] for name, member in members.items() if canvas in member}
-        entries = [*_learned(inputs, plan, canvas, held, keep=keep), *_controls(inputs, canvas, controls, held)]
-        entries += _nulls(inputs, held[plan.method], null_names)
-        _score_canvas(scoreboard, canvas, entries, weights)
-        seconds += sum(entry.seconds for entry in entries if entry.name == own)
+        mark = f"{recipe}/{canvas}"
+        entries = Entries(inputs, plan, canvas, held, tuple(controls), tuple(null_names), keep, carried, mark)
+        scoring = CanvasScoring(scoreboard, carried, mark, canvas, weights, entries)
+        scoreboard.gather(scoring.results())
     if weights:
         scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
         scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
-    return members[plan.method], seconds
+    return members[plan.method]
 
 
-def _learned(
-    inputs: LaneInputs, plan: DetectorPlan, canvas: str, held: Mapping[str, CanvasScorer], *, keep: bool
-) -> Iterator[Entry]:
-    """The method with its variants, and the other learned methods."""
-    own = ScoreName(kind=METHOD, owner=plan.method)
-    for name, scorer in held.items():
-        detector = scorer.detector
-        if not isinstance(detector, NetworkDetector):
-            continue
-        named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
-        yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy)
-    for variant, changes in METHODS[plan.method].variants.items():
-        tiles, score, flip = inputs.tiles, plan.scores[canvas], plan.flip_average
-        varied = NetworkDetector.trained(inputs.stage, tiles, canvas, score, flip_average=flip, changes=changes)
-        scorer, _ = CanvasScorer.fit(varied, inputs.tiles, inputs.proxies, keep=keep)
-        yield Entry(replace(own, score=f"{PRIMARY}_{variant}"), varied, scorer, copies=not varied.method.needs_proxy)
+@dataclass
+class Entries:
+    """Everything that scores on one canvas; what is not frozen in the detector is fitted."""
+
+    inputs: LaneInputs
+    plan: DetectorPlan
+    canvas: str
+    held: Mapping[str, CanvasScorer]  # of the members
+    controls: tuple[Control, ...]
+    nulls: tuple[str, ...]
+    keep: bool  # the maps of validation normals of learned methods
+    carried: Carried
+    recipe: str
+
+    @cached_property
+    def all(self) -> list[Entry]:
+        """Fitted when the first image has to be scored."""
+        return [*self._learned(), *self._controls(), *self._nulls()]
+
+    def _learned(self) -> Iterator[Entry]:
+        """The method with its variants, and the other learned methods."""
+        plan, tiles = self.plan, self.inputs.tiles
+        own = ScoreName(kind=METHOD, owner=plan.method)
+        for name, scorer in self.held.items():
+            detector = scorer.detector
+            if not isinstance(detector, NetworkDetector):
+                continue
+            named, raw_map = (own, "residual") if name == plan.method else (ScoreName(kind=MEMBER, owner=name), "")
+            yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy)
+        for variant, changes in METHODS[plan.method].variants.items():
+            score, flip = plan.scores[self.canvas], plan.flip_average
+            varied = NetworkDetector.trained(
+                self.inputs.stage, tiles, self.canvas, score, flip_average=flip, changes=changes
+            )
+            named = replace(own, score=f"{PRIMARY}_{variant}")
+            scorer = self._scorer(named, varied, self.inputs.proxies, keep=self.keep)
+            yield Entry(named, varied, scorer, copies=not varied.method.needs_proxy)
+
+    def _controls(self) -> Iterator[Entry]:
+        """Controls of the canvas; those of the committee are the frozen ones."""
+        for control in (control for control in self.controls if control.canvas == self.canvas):
+            name = ScoreName(kind=CONTROL, owner=control.name)
+            if control.name in RAW:
+                yield Entry(name, control.fit(self.inputs.tiles), None, "value")
+                continue
+            scorer = self.held.get(control.name) or self._fitted(name, control)
+            raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
+            yield Entry(name, scorer.detector, scorer, raw_map, copies=copies)
+
+    def _nulls(self) -> Iterator[Entry]:
+        """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
+        method = self.held[self.plan.method].detector
+        for control in nulls.null_controls(method.size, method.canvas, method.score, self.nulls):
+            name, copies = ScoreName(kind=NULL, owner=control.name), not control.kind.needs_proxies
+            scorer = self._fitted(name, control)
+            yield Entry(name, scorer.detector, scorer, "residual", copies=copies and not control.score.fine)
+
+    def _fitted(self, name: ScoreName, control: Control) -> CanvasScorer:
+        proxies = self.inputs.proxies if control.kind.needs_proxies else None
+        return self._scorer(name, control.fit(self.inputs.tiles, proxies), proxies)
+
+    def _scorer(
+        self, name: ScoreName, detector: CanvasDetector, proxies: Version | None, *, keep: bool = False
+    ) -> CanvasScorer:
+        """The detector with its statistics of validation normals; carried over unless they hold images."""
+        key = fingerprint(self.recipe, name.column, "statistics")
+        if (known := self.carried.get(key)) is not None:
+            statistics = restored(Standardiser, known.arrays, config=detector.score, similar=None)
+            return CanvasScorer(detector, statistics, tuple(known.values))
+        scorer, _ = CanvasScorer.fit(detector, self.inputs.tiles, proxies, keep=keep)
+        if scorer.standardise.similar is None and not keep:
+            self.carried.put(key, Result(list(scorer.image_ids), arrays_of(scorer.standardise)))
+        return scorer
 
 
-def _controls(
-    inputs: LaneInputs, canvas: str, controls: tuple[Control, ...], held: Mapping[str, CanvasScorer]
-) -> Iterator[Entry]:
-    """Controls of the canvas; those of the committee are the frozen ones."""
-    for control in (control for control in controls if control.canvas == canvas):
-        name = ScoreName(kind=CONTROL, owner=control.name)
-        if control.name in RAW:
-            yield Entry(name, control.fit(inputs.tiles), None, "value")
-            continue
-        scorer = held.get(control.name) or _fitted(control, inputs)
-        raw_map, copies = "residual" if control.options.get("raw") else "", not control.kind.needs_proxies
-        yield Entry(name, scorer.detector, scorer, raw_map, copies=copies)
+@dataclass
+class CanvasScoring:
+    """Scores all images of one canvas, but those whose results are carried over."""
 
+    scoreboard: Scoreboard
+    carried: Carried
+    recipe: str
+    canvas: str
+    weights: Mapping[ScoreName, float]  # of the committee
+    entries: Entries
 
-def _nulls(inputs: LaneInputs, own: CanvasScorer, names: tuple[str, ...]) -> Iterator[Entry]:
-    """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
-    method = own.detector
-    for control in nulls.null_controls(method.size, method.canvas, method.score, names):
-        scorer, copies = _fitted(control, inputs), not control.kind.needs_proxies and not control.score.fine
-        yield Entry(ScoreName(kind=NULL, owner=control.name), scorer.detector, scorer, "residual", copies=copies)
+    def results(self) -> dict[str, CanvasResult]:
+        """Result of each image and copy. Validation normals come first: they give raw maps their scale."""
+        digests, planned = self.scoreboard.inputs.digests, self.scoreboard.copies.get(self.canvas)
+        found = self.carried.each(digests.keys(self.recipe, "val", canvas=self.canvas), self._normals)
+        found |= self.carried.each(digests.keys(self.recipe, "holdout", "test", canvas=self.canvas), self._images)
+        if planned is not None:
+            originals = fingerprint(self.recipe, digests.of(planned.config.split, canvas=self.canvas))
+            keys = {str(name): fingerprint(originals, str(name)) for name in planned.table["image_id"]}
+            found |= self.carried.each(keys, self._copies)
+        return {image_id: CanvasResult.unpacked(result) for image_id, result in found.items()}
 
+    def _blocks(self, *splits: str, image_ids: Collection[str] | None = None) -> Iterator[TileSet]:
+        inputs = self.scoreboard.inputs
+        return tile_blocks(
+            inputs.tiles, inputs.proxies, canvas=self.canvas, splits=splits, count=BLOCK, image_ids=image_ids
+        )
 
-def _fitted(control: Control, inputs: LaneInputs) -> CanvasScorer:
-    proxies = inputs.proxies if control.kind.needs_proxies else None
-    return CanvasScorer.fit(control.fit(inputs.tiles, proxies), inputs.tiles, proxies)[0]
+    def _normals(self, _: Collection[str]) -> Iterator[tuple[str, Result]]:
+        """All validation normals; the scale of raw maps, their median |I − Î|, is carried over as well."""
+        found, residuals = dict[str, CanvasResult](), dict[str, list[Array]]()
+        for block in self._blocks("val"):
+            for entry in (entry for entry in self.entries.all if entry.measured):
+                maps = self._maps(entry, block, found)
+                if entry.name.kind == METHOD and maps.residual is not None:
+                    residual = np.abs(maps.residual)[maps.images.scored]
+                    residuals.setdefault(entry.name.column, []).append(residual)
+        for entry in self.entries.all:
+            for image_id, score in {} if entry.scorer is None else entry.scorer.normal_scores().items():
+                found.setdefault(image_id, CanvasResult()).values[entry.name.column] = score
+        scales = {column: float(np.median(np.concatenate(parts))) or 1e-3 for column, parts in residuals.items()}
+        self.carried.put(fingerprint(self.recipe, "scales"), Result(scales))
+        yield from ((image_id, result.packed()) for image_id, result in found.items())
 
+    def _images(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
+        for block in self._blocks("holdout", "test", image_ids=image_ids):
+            yield from self._block(block, self.entries.all)
 
-def _score_canvas(
-    scoreboard: Scoreboard, canvas: str, entries: list[Entry], weights: Mapping[ScoreName, float]
-) -> None:
-    """Validation normals first: they give raw scores their unit."""
-    inputs = scoreboard.inputs
-    blocks = partial(tile_blocks, inputs.tiles, inputs.proxies, canvas=canvas, count=BLOCK)
-    names = tuple(replace(entry.name, score="mean") for entry in entries if entry.scorer is None)
-    for block in blocks(splits=("val",)):
-        for entry in (entry for entry in entries if entry.measured):
-            found = _maps(scoreboard, entry, block)
-            if entry.name.kind == METHOD and found.residual is not None:
-                entry.residuals.append(np.abs(found.residual)[found.images.scored])
-    for entry in entries:
-        if entry.scorer is not None:
-            normal = entry.scorer.normal_scores()
-            scoreboard.collect(entry.name, normal, normal.values())
-            names += (entry.name,)
-        if entry.residuals:
-            entry.scale = float(np.median(np.concatenate(entry.residuals))) or 1e-3
-            entry.residuals.clear()
-    for block in chain(blocks(splits=("holdout", "test")), scoreboard.copies(canvas)):
-        _score_block(scoreboard, canvas, block, entries, weights)
-    scoreboard.finish(names)
+    def _copies(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
+        tiles = self.scoreboard.copies[self.canvas].painted.tiles
+        chosen = tiles.rows(tiles.index["image_id"].isin(list(image_ids)).to_numpy())
+        for block in chosen.blocks(BLOCK):
+            yield from self._block(block, [entry for entry in self.entries.all if entry.copies])
 
+    def _maps(self, entry: Entry, block: TileSet, found: dict[str, CanvasResult]) -> PixelMaps:
+        """Maps of a block, whose raw scores are added to the results ``found``."""
+        maps = entry.detector.maps(block)
+        image_ids = maps.images.images["image_id"].astype(str)
+        for score, values in entry.raw_scores(maps).items():
+            column = replace(entry.name, score=score).column
+            for image_id, value in zip(image_ids, values, strict=True):
+                found.setdefault(image_id, CanvasResult()).values[column] = float(value)
+        if isinstance(maps, NetworkMaps) and entry.name.kind == METHOD and entry.name.score == PRIMARY:
+            for image_id in image_ids:
+                found[image_id].seconds += maps.seconds / len(image_ids)
+        return maps
 
-def _maps(scoreboard: Scoreboard, entry: Entry, block: TileSet) -> PixelMaps:
-    """Maps of a block, whose raw scores are collected."""
-    found = entry.detector.maps(block)
-    if isinstance(found, NetworkMaps):
-        entry.seconds += found.seconds
-    for score, values in entry.raw_scores(found).items():
-        scoreboard.collect(replace(entry.name, score=score), found.images.images["image_id"].astype(str), values)
-    return found
-
-
-def _score_block(
-    scoreboard: Scoreboard, canvas: str, block: TileSet, entries: list[Entry], weights: Mapping[ScoreName, float]
-) -> None:
-    copies = bool((block.index["split"] == SPLIT).any())
-    images, fused = pd.DataFrame(), list[tuple[float, list[Array]]]()
-    for entry in entries:
-        if copies and not entry.copies:
-            continue
-        found = _maps(scoreboard, entry, block)
-        images = found.images.images
-        if entry.raw_map:
-            shown = replace(entry.name, score=entry.raw_map)
-            scoreboard.add_maps(shown, canvas, images, entry.raw_maps(found), entry.scale)
-        if entry.scorer is None:
-            continue
-        scored = entry.scorer.standardised(found)
-        scoreboard.collect(entry.name, images["image_id"].astype(str), scored.z)
-        scoreboard.add_maps(entry.name, canvas, images, scored.maps, 1.0)
-        if entry.name in weights:
-            fused.append((weights[entry.name], scored.maps))
-    if fused:
-        maps = [fused_map([(weight, one[row]) for weight, one in fused]) for row in range(len(images))]
-        scoreboard.add_maps(COMMITTEE_SCORE, canvas, images, maps, 1.0)
+    def _block(self, block: TileSet, entries: list[Entry]) -> Iterator[tuple[str, Result]]:
+        found, fused = dict[str, CanvasResult](), dict[str, list[tuple[float, Array]]]()
+        scales = self.carried.get(fingerprint(self.recipe, "scales"))
+        assert scales is not None, "validation normals come first"
+        image_ids: list[str] = []
+        for entry in entries:
+            maps = self._maps(entry, block, found)
+            image_ids = maps.images.images["image_id"].astype(str).tolist()
+            results = [found.setdefault(image_id, CanvasResult()) for image_id in image_ids]
+            if entry.raw_map:
+                name, scale = replace(entry.name, score=entry.raw_map), scales.values.get(entry.name.column, RAW_SCALE)
+                for image_id, result, plane in zip(image_ids, results, entry.raw_maps(maps), strict=True):
+                    self.scoreboard.measure_map(result, name, self.canvas, image_id, plane, scale)
+            if entry.scorer is None:
+                continue
+            scored = entry.scorer.standardised(maps)
+            for image_id, result, z, heat in zip(image_ids, results, scored.z, scored.maps, strict=True):
+                result.values[entry.name.column] = float(z)
+                self.scoreboard.measure_map(result, entry.name, self.canvas, image_id, heat, 1.0)
+                if entry.name in self.weights:
+                    fused.setdefault(image_id, []).append((self.weights[entry.name], heat))
+        for image_id in image_ids:
+            if image_id in fused:
+                total = fused_map(fused[image_id])
+                self.scoreboard.measure_map(found[image_id], COMMITTEE_SCORE, self.canvas, image_id, total, 1.0)
+            yield image_id, found[image_id].packed()
 
 
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:

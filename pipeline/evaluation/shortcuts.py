@@ -4,16 +4,20 @@ A method whose AUROC is not well above the best shortcut may have learned the so
 Legend: n tiles, C channels, h, w pixels of a tile.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.detectors.images import BLOCK
+from pipeline.evaluation.carried import Carried, Result
 from pipeline.evaluation.pasted_lesions import SPLIT
 from pipeline.evaluation.score_name import SHORTCUT, ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS, Scoreboard
 from pipeline.forms.form import NO_DATA, SCORED
-from pipeline.tiles.loading import load_tiles
+from pipeline.tiles.loading import TileSet, tile_blocks
 
 SHORTCUTS = {
     "bytes": "size of the file",
@@ -40,19 +44,13 @@ def high_frequency(pixels: NDArray[np.uint8], validity: NDArray[np.uint8]) -> ND
     return energy
 
 
-def shortcut_table(
-    images: pd.DataFrame, index: pd.DataFrame, pixels: NDArray[np.uint8], validity: NDArray[np.uint8]
-) -> pd.DataFrame:
-    """One row an image of ``index``, in its order: image_id and the columns of ``SHORTCUTS``.
+def shortcut_table(images: pd.DataFrame, tiles: pd.DataFrame) -> pd.DataFrame:
+    """One row an image of ``tiles``, in its order: image_id and the columns of ``SHORTCUTS``.
 
-    ``images`` is the manifest (image_id, bytes, width, height); tiles are as for ``high_frequency``. ``ValueError`` if
-    an image of a tile is not in the manifest or has no scored pixel.
+    ``images`` is the manifest (image_id, bytes, width, height), ``tiles`` has sums over the tiles of each image
+    (image_id, energy, scored, area). ``ValueError`` if an image is not in the manifest or has no scored pixel.
     """
-    if not len(index) == len(pixels) == len(validity):
-        raise ValueError(f"rows must agree: index {len(index)}, pixels {len(pixels)}, validity {len(validity)}")
-    tiles = pd.DataFrame(high_frequency(pixels, validity), columns=["energy", "scored"])
-    tiles = tiles.assign(area=np.prod(validity.shape[1:]), image_id=index["image_id"].to_numpy())
-    sums = tiles.groupby("image_id", sort=False).sum()
+    sums = tiles.set_index("image_id")
     if (sums["scored"] == 0).any():
         raise ValueError(f"images without a scored pixel: {list(sums.index[sums['scored'] == 0])[:5]}")
     files = images.drop_duplicates("image_id").set_index("image_id")
@@ -70,12 +68,26 @@ def shortcut_table(
     return pd.DataFrame(columns, dtype=float).reset_index()
 
 
-def with_shortcuts(scoreboard: Scoreboard) -> pd.DataFrame:
+def tile_sums(held: TileSet) -> Iterator[tuple[str, Result]]:
+    """energy, scored and area of each image of tiles at full size."""
+    tiles = pd.DataFrame(high_frequency(held.pixels, held.validity), columns=["energy", "scored"])
+    tiles = tiles.assign(area=float(np.prod(held.validity.shape[1:])), image_id=held.index["image_id"].to_numpy())
+    for row in tiles.groupby("image_id", sort=False).sum().reset_index().to_dict("records"):
+        yield str(row["image_id"]), Result({name: row[name] for name in ("energy", "scored", "area")})
+
+
+def with_shortcuts(scoreboard: Scoreboard, carried: Carried) -> pd.DataFrame:
     """The table of scores with the shortcuts' columns, without the copies, whose files are those of their originals."""
     inputs = scoreboard.inputs
-    held = load_tiles(inputs.tiles, None, splits=SCORED_SPLITS)
+
+    def measured(missing: list[str]) -> Iterator[tuple[str, Result]]:
+        for block in tile_blocks(inputs.tiles, None, splits=SCORED_SPLITS, count=BLOCK, image_ids=missing):
+            yield from tile_sums(block)
+
+    found = carried.each(inputs.digests.keys("shortcuts", *SCORED_SPLITS), measured)
+    sums = pd.DataFrame([{"image_id": image_id, **result.values} for image_id, result in found.items()])
     manifest = pd.read_parquet(inputs.images.path / "images.parquet")
     columns = {name: ScoreName(kind=SHORTCUT, owner=name, score="value").column for name in SHORTCUTS}
-    shortcuts = shortcut_table(manifest, held.index, held.pixels, held.validity).rename(columns=columns)
+    shortcuts = shortcut_table(manifest, sums).rename(columns=columns)
     images = scoreboard.table[scoreboard.table["split"] != SPLIT].reset_index(drop=True)
     return images.merge(shortcuts, on="image_id", how="left", validate="one_to_one")

@@ -21,7 +21,7 @@ from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.loading import TileSet, load_tiles
 
-LEVELS = ("image", "pixel", "reconstruction")
+LEVELS = ("image", "volume", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")  # of reconstruction, all are kept
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
 SHOWN = 192  # px, side of a square tile in a picture
@@ -173,7 +173,7 @@ def sheets(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
     """
     lane = load_evaluation(store.current(f"{dataset}/evaluation").path)
     trained, tiles, proxies = (
-        store.get(f"{dataset}/{part}", lane.summary["versions"][f"{dataset}/{part}"])
+        store.opened(f"{dataset}/{part}", lane.summary["versions"][f"{dataset}/{part}"])
         for part in ("stage2", "tiles", "proxies")
     )
     table = lane.scores.set_index("image_id")

@@ -5,7 +5,6 @@ registered versions were made from, and what a running build reads. An asset tha
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +14,9 @@ from pathlib import Path
 from pipeline.store import locks
 from pipeline.store.files import sync
 from pipeline.store.lineage import VersionId, closure
-from pipeline.store.versions import HEX, MARKER, Store
+from pipeline.store.provenance import read_record
+from pipeline.store.verify import MARKER
+from pipeline.store.versions import HEX, Store
 
 GOING = ".going-"  # prefix of a work folder whose removal has begun, so that no build uses what is left of it
 LOCK_FILES = "lock files"
@@ -115,7 +116,7 @@ def _removals(store: Store, asset: str, keep: int, needed: set[VersionId]) -> It
     kept = (complete - {version.data_version for version in old}) | {current}
     for kind in RECORDS:
         files = [path for path in _files(store.root / kind / asset) if path.suffix == ".json"]
-        made = {path: json.loads(path.read_text())["data_version"] if kind == "built" else path.stem for path in files}
+        made = {path: read_record(path, kind).data_version if kind == "built" else path.stem for path in files}
         gone = [path for path, version in made.items() if version not in kept]
         yield from _removal(asset, kind, "their version is gone", gone)
     temporary = [path for kind in RECORDS for path in _files(store.root / kind / asset) if path.name.endswith(".tmp")]

@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
 from pipeline.store.files import write_file
 from pipeline.store.shards import (
     RowDigests,
@@ -90,7 +90,7 @@ def previous_record(store: Store, asset: str, *parts: object) -> Record:
     except NeverMaterialized:
         pass
     except StoreCorrupt as error:
-        _log.warning("%s: rebuilding all rows because the current version is damaged: %s", asset, error)
+        _log.warning("rebuilding all rows of %s", str(error).removesuffix(REMEDY))
     return record if record is not None and record.recipe == nothing.recipe else nothing
 
 

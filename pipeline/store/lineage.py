@@ -11,7 +11,8 @@ import pandas as pd
 
 from pipeline.errors import StoreCorrupt
 from pipeline.store.files import hash_file
-from pipeline.store.versions import Provenance, RawInput, Store, Version
+from pipeline.store.provenance import Provenance, RawInput
+from pipeline.store.versions import Store, Version
 
 VersionId = tuple[str, str]  # asset and data version
 REPORT = "evaluation_report"
@@ -120,7 +121,7 @@ def named(store: Store, name: str) -> list[VersionId]:
     assets = store.assets()
     asset = REPORT if name == "report" else name
     if asset in assets:
-        return [(asset, store.current(asset).data_version)]
+        return [(asset, store.pointed(asset) or store.current(asset).data_version)]
     wanted, at, prefix = name.rpartition("@")
     if at and wanted not in assets:
         raise LookupError(f"the store holds no version of {wanted!r}; {_listed(assets)}")

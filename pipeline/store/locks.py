@@ -89,7 +89,7 @@ def release(root: Path) -> None:
 
 def read_holder(folder: Path) -> dict[str, Any]:
     """What the last holder of ``folder``/run.lock wrote about itself; empty if nothing yet."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ValueError):  # a power cut may leave it empty
         return dict(json.loads((folder / HOLDER).read_text()))
     return {}
 

@@ -15,7 +15,9 @@ import zarr
 from numpy.typing import NDArray
 from tqdm import tqdm
 from tqdm.dask import TqdmCallback
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from pipeline.store.verify import check_array
 
 RowDigests = list[str]  # hashes of one row: of its first array, its first two arrays, … , all of them
 _Item = TypeVar("_Item")
@@ -38,18 +40,39 @@ def shards_of(array: zarr.Array[Any]) -> list[tuple[int, int]]:
 
 
 def create(group: zarr.Group, name: str, shape: tuple[int, ...], *, shard: int, level: int) -> None:
-    """Create a uint8 array of ``shape`` (N, …) with one row per chunk and ``shard`` rows per shard, zstd ``level``."""
+    """Create a uint8 array of ``shape`` (N, …): one row per chunk, ``shard`` rows per shard; zstd ``level``, crc32c."""
     chunks, shards = (1, *shape[1:]), (shard, *shape[1:])
-    zstd = ZstdCodec(level=level)
-    group.create_array(name, shape=shape, dtype="uint8", chunks=chunks, shards=shards, compressors=zstd)
+    codecs = ZstdCodec(level=level), Crc32cCodec()
+    group.create_array(name, shape=shape, dtype="uint8", chunks=chunks, shards=shards, compressors=codecs)
+
+
+class Rows(zarr.Array[Any]):
+    """An array of a version: a damaged chunk raises ``StoreCorrupt`` with the name of its file."""
+
+    def __getitem__(self, selection: Any) -> Any:
+        """The rows of a selection."""
+        try:
+            return super().__getitem__(selection)
+        except (ValueError, RuntimeError):  # a checksum, or what a decoder says
+            check_array(_folder_of(self))
+            raise
+
+
+def _folder_of(array: zarr.Array[Any]) -> Path:
+    return Path(array.store.root) / array.path  # type: ignore[attr-defined]  # of a store on disk
 
 
 def open_array(folder: Path, name: str, mode: str = "r") -> zarr.Array[Any]:
-    """One array of the zarr group in ``folder``; raises ``KeyError`` if it has no array of that name."""
+    """One array of the zarr group in ``folder``; raises ``KeyError`` if it has no array of that name.
+
+    Chunks without checksums, of versions made before there were any, are compared with the marker's hashes.
+    """
     array = zarr.open_group(folder, mode=mode)[name]  # type: ignore[arg-type]  # "r" or "r+"
     if not isinstance(array, zarr.Array):
         raise KeyError(f"{folder}: expected an array {name!r}, got a group")
-    return array
+    if mode == "r" and not any(isinstance(codec, Crc32cCodec) for codec in array.compressors):
+        check_array(folder / name)
+    return Rows(array.async_array)
 
 
 def write_rows(array: zarr.Array[Any], start: int, block: NDArray[np.uint8]) -> None:

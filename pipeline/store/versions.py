@@ -14,53 +14,28 @@ Layout below ``root``, for an asset such as ``oct/tiles``:
 import dataclasses
 import hashlib
 import json
+import logging
+import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.store import locks
-from pipeline.store.files import file_names, hash_file, hash_folder, sync, write_file
+from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
+from pipeline.store import locks, verify
+from pipeline.store.files import hash_folder, sync, write_file
+from pipeline.store.provenance import Provenance, read_record, write_record
+from pipeline.store.verify import MARKER
 
-MARKER = "COMPLETE.json"
+SET_ASIDE = "DAMAGED.json"  # the marker of a version that was found damaged, until it is built again
 _ASSET = re.compile(r"[A-Za-z0-9_\-]+(/[A-Za-z0-9_\-]+)*")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
 HEX = re.compile(r"[0-9a-f]{16,64}")  # data versions and keys of builds
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawInput:
-    """The downloads behind a manifest."""
-
-    dataset: str
-    root: str  # folder
-    fingerprint: str  # of the names and contents of all its files
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """How a version was made; of several records, by which different inputs gave it, the last one counts."""
-
-    inputs: dict[str, str]  # asset → data version
-    raw: RawInput | None = None  # for a manifest, whose inputs lie outside the store
-    code_version: str
-    git_commit: str  # with "+changes" if the work tree differed, "unknown" outside a checkout
-    dagster_run: str
-    mlflow_run: str
-    preset: str
-    seed: int
-    published: str = ""  # when the version's files were written; set by the store
-    created: str = ""  # when this record was first written; set by the store
-
-    @property
-    def cause(self) -> tuple[Any, ...]:
-        """Two records with equal causes are the same one; runs and dates do not count."""
-        return self.inputs, self.raw, self.code_version, self.preset, self.seed, self.published
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,18 +70,21 @@ class Store:
                 work.rmdir()
 
     def built(self, asset: str, key: str) -> Version | None:
-        """The version that an equal build gave; None if there was none or its version was removed."""
-        record = _read_json(self._json("built", asset, key))
-        complete = record and (self.folder(asset, record["data_version"]) / MARKER).is_file()
-        return self.get(asset, record["data_version"]) if complete else None
+        """The version that an equal build gave; None if there was none or its version was removed or is damaged."""
+        record = read_record(self._json("built", asset, key), "built")
+        if record is None:
+            return None
+        with self._publishing(asset, record.data_version):
+            sound = self._sound(asset, record.data_version)
+        return self.get(asset, record.data_version) if sound else None
 
     def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
         """Turn a work folder, or one inside it, into a version unless it exists, and remove the rest of it."""
         target = self.folder(asset, data_version)
         builds = self._path("work", asset)
         build = builds / work.relative_to(builds).parts[0] if work.is_relative_to(builds) else None
-        with locks.locked(self.lock_folder(asset) / f"publish-{data_version}.lock", asset):
-            if (target / MARKER).is_file():
+        with self._publishing(asset, data_version):
+            if self._sound(asset, data_version):
                 shutil.rmtree(work)
             else:
                 for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
@@ -114,15 +92,15 @@ class Store:
                 if not (files := hash_folder(work)):
                     raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
                 about = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files}
-                text = json.dumps({**about, "created": _now()}, indent=1)  # first, as ``meta`` may be no JSON
-                if target.exists():  # a run was killed between the rename and the marker
+                marker = verify.sealed({**about, "created": _now()})  # first, as ``meta`` may be no JSON
+                if target.exists():  # damaged, or a run was killed between the rename and the marker
                     shutil.rmtree(target)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 work.rename(target)
                 sync(target.parent)
-                write_file(target / MARKER, text.encode())
+                write_file(target / MARKER, marker)
             if build is not None:
-                _write_json(self._json("built", asset, build.name), {"data_version": data_version})
+                write_record(self._json("built", asset, build.name), {"data_version": data_version})
                 if build.exists():
                     shutil.rmtree(build)
         return self.get(asset, data_version)
@@ -130,27 +108,32 @@ class Store:
     def point(self, version: Version) -> None:
         """Make a complete version the one that readers get, in one atomic step."""
         complete = self.get(version.asset, version.data_version)
-        _write_json(self._path("current", version.asset).with_suffix(".json"), {"data_version": complete.data_version})
+        write_record(self._path("current", version.asset).with_suffix(".json"), {"data_version": complete.data_version})
 
     def current(self, asset: str) -> Version:
-        """The version that readers get; raises ``NeverMaterialized`` if there is none."""
+        """The version that readers get, as ``opened``; raises ``NeverMaterialized`` if there is none."""
         if (pointed := self.pointed(asset)) is None:
             line = "dagster asset materialize --select '*evaluation_report'"
             raise NeverMaterialized(f"{asset} has never been materialized; run: {line}")
-        return self.get(asset, pointed)
+        return self.opened(asset, pointed)
+
+    def opened(self, asset: str, data_version: str) -> Version:
+        """A version to read from; raises ``StoreCorrupt`` for a damaged file, see ``verify``."""
+        version = self.get(asset, data_version)
+        verify.check(version.path)
+        return version
 
     def pointed(self, asset: str) -> str | None:
         """Data version of the current version, even if its files were removed; None if there is none."""
-        pointer = _read_json(self._path("current", asset).with_suffix(".json"))
-        return str(pointer["data_version"]) if pointer else None
+        pointer = read_record(self._path("current", asset).with_suffix(".json"), "current")
+        return None if pointer is None else str(pointer.data_version)
 
     def get(self, asset: str, data_version: str) -> Version:
-        """A version by its hash; raises ``StoreCorrupt`` if it has no completion marker."""
+        """A version by its hash; raises ``StoreCorrupt`` if it has no completion marker, or a damaged one."""
         folder = self.folder(asset, data_version)
         if not (folder / MARKER).is_file():
-            what = f"{asset} {data_version}: expected {folder / MARKER}, got none"
-            raise StoreCorrupt(f"{what}; materialize {asset} again")
-        return Version(asset, folder, data_version, _read_marker(folder)["meta"])
+            raise StoreCorrupt(f"{asset} {data_version}: expected {folder / MARKER}, got no such file{REMEDY}")
+        return Version(asset, folder, data_version, verify.read_marker(folder)["meta"])
 
     def assets(self) -> list[str]:
         """Every asset that has a complete version."""
@@ -165,17 +148,17 @@ class Store:
 
     def marker(self, version: Version) -> dict[str, Any]:
         """The completion marker: asset, data_version, meta, created (ISO 8601) and files (sizes and hashes)."""
-        return _read_marker(version.path)
+        return verify.read_marker(version.path)
 
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store facts about a version's build (minutes, memory) unless there are some; returns what is stored."""
         if not self.noted(version):
-            _write_json(self._json("notes", version.asset, version.data_version), dict(values))
+            write_record(self._json("notes", version.asset, version.data_version), dict(values))
         return self.noted(version)
 
     def noted(self, version: Version) -> dict[str, Any]:
         """The notes of a version; empty if there are none."""
-        return dict(_read_json(self._json("notes", version.asset, version.data_version)) or {})
+        return dict(read_record(self._json("notes", version.asset, version.data_version), "notes") or {})
 
     def record_provenance(self, version: Version, provenance: Provenance) -> None:
         """Record how a version was made; an equal record that exists becomes the newest, with its runs and dates."""
@@ -186,29 +169,17 @@ class Store:
             after = [*(record for record in before if record.cause != new.cause), *equal]
             if after != before:
                 path = self._json("origins", version.asset, version.data_version)
-                _write_json(path, [dataclasses.asdict(record) for record in after])
+                write_record(path, [dataclasses.asdict(record) for record in after])
 
     def provenance(self, asset: str, data_version: str) -> Provenance | None:
         """The newest provenance record of a version; None if there is none."""
         records = self._records(asset, data_version)
         return records[-1] if records else None
 
-    def differences(self, version: Version, progress: Callable[[int], object] | None = None) -> dict[str, Any]:
-        """Hash every file: name → (expected, got) for each that differs; ``progress`` gets the bytes of each file."""
-        expected, got = self.marker(version)["files"], {}
-        for name in set(file_names(version.path)) - {MARKER}:
-            got[name] = hash_file(version.path / name)
-            if progress is not None:
-                progress(got[name]["bytes"])
-        pairs = {name: (expected.get(name), got.get(name)) for name in sorted(expected.keys() | got.keys())}
-        return {name: (before, now) for name, (before, now) in pairs.items() if before != now}
-
     def verify(self, version: Version) -> None:
-        """Hash every file again; raises ``StoreCorrupt`` with the files that differ from the marker."""
-        if wrong := self.differences(version):
-            what = ", ".join(f"{name}: expected {want}, got {got}" for name, (want, got) in list(wrong.items())[:3])
-            where = f"{version.asset} {version.data_version} in {version.path}"
-            raise StoreCorrupt(f"{where}: {len(wrong)} files differ ({what}); delete the folder and materialize again")
+        """Hash every file again; raises ``StoreCorrupt`` with the first that differs from the marker."""
+        for name, (expected, got) in verify.differences(version.path).items():
+            raise verify.damaged(version.path, name, expected, got)
 
     def lock(self, asset: str, holder: Mapping[str, Any], *, warn: locks.Warn, every: float = 60) -> None:
         """Take the asset's build lock (``locks.acquire``); it outlasts the build, for the pointer and the event."""
@@ -226,9 +197,25 @@ class Store:
         """Folder of a version, whether it exists or not."""
         return self._path("versions", asset) / _checked(data_version, HEX)
 
+    def _publishing(self, asset: str, data_version: str) -> AbstractContextManager[None]:
+        return locks.locked(self.lock_folder(asset) / f"publish-{data_version}.lock", asset)
+
+    def _sound(self, asset: str, data_version: str) -> bool:
+        """Whether a version is complete and as it was written; a damaged one loses its marker, so that it is none."""
+        folder = self.folder(asset, data_version)
+        if not (folder / MARKER).is_file():
+            return False
+        try:
+            self.verify(self.get(asset, data_version))
+        except StoreCorrupt as error:
+            _log.warning("%s; it is set aside and built again", str(error).removesuffix(REMEDY))
+            os.replace(folder / MARKER, folder / SET_ASIDE)
+            sync(folder)
+            return False
+        return True
+
     def _records(self, asset: str, data_version: str) -> list[Provenance]:
-        rows = _read_json(self._json("origins", asset, data_version)) or []
-        return [Provenance(**row | {"raw": RawInput(**row["raw"]) if row["raw"] else None}) for row in rows]
+        return read_record(self._json("origins", asset, data_version), "origins") or []
 
     def _json(self, kind: str, asset: str, name: str) -> Path:
         return self._path(kind, asset) / f"{_checked(name, _NAME)}.json"
@@ -237,26 +224,10 @@ class Store:
         return self.root / kind / _checked(asset, _ASSET)
 
 
-def _read_marker(folder: Path) -> dict[str, Any]:
-    try:
-        marker: dict[str, Any] = json.loads((folder / MARKER).read_text())
-    except ValueError as error:
-        raise StoreCorrupt(f"{folder / MARKER} is no JSON: {error}; delete the folder and materialize again") from error
-    return marker
-
-
 def fingerprint(*parts: Any) -> str:
     """First 16 hex digits of the SHA-256 of the parts as canonical JSON; dataclasses count as their fields."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
-    write_file(path, json.dumps(content, indent=1).encode())
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _now() -> str:

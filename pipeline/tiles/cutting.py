@@ -3,8 +3,10 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import numpy as np
 from numcodecs import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from pipeline.data.decode import decode_image, decode_mask
+from pipeline.data.decode import Frame, decode_mask
 from pipeline.data.raw import RawFolder
+from pipeline.data.slices import file_of, read_slices
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, TILE, Form, SlotTile, slots
 from pipeline.store.files import write_file
@@ -64,9 +67,9 @@ class Cutter:
 
     def cut(self, images: Sequence[dict[str, Any]], *, title: str, workers: int | None) -> Cuts:
         """Cut the images of manifest rows; parts of an interrupted run are used again."""
-        _ = self.raw.sizes  # list the folder once, before the threads ask
-        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        heads = run_tasks(self.cut_batch, batches, title=title, workers=workers) if batches else []
+        tasks = self._tasks(images)
+        batches = [batch for task in tasks for batch in task]
+        heads = [head for some in run_tasks(self.cut_file, tasks, title=title, workers=workers) for head in some]
         counts = [sum(len(entry["places"]) for entry in head["images"]) for head in heads]
         return Cuts(
             parts=[self.part(batch) for batch in batches],
@@ -75,24 +78,44 @@ class Cutter:
             channels=frozenset(count for head in heads for count in head["channels"]),
         )
 
+    def _tasks(self, images: Sequence[dict[str, Any]]) -> list[list[Sequence[dict[str, Any]]]]:
+        """Batches of images; those of a file with several slices are one task, which reads it once."""
+        tasks: list[list[Sequence[dict[str, Any]]]] = []
+        for file, group in groupby(images, key=lambda image: self._stack(image["path"])):
+            run = list(group)
+            batches: list[Sequence[dict[str, Any]]] = [run[at : at + BATCH] for at in range(0, len(run), BATCH)]
+            tasks += [batches] if file else [[batch] for batch in batches]
+        return tasks
+
+    def _stack(self, path: str) -> str:
+        """File of a slice; empty for an image that has a file for itself."""
+        file, _ = file_of(self.raw, path)
+        return "" if file == path else file
+
+    def cut_file(self, batches: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Cut batches that follow one another into their part files; their heads."""
+        missing = [batch for batch in batches if not self.part(batch).is_file()]
+        with closing(read_slices(self.raw, [image["path"] for batch in missing for image in batch])) as frames:
+            return [self.cut_batch(batch, frames) for batch in batches]
+
     def part(self, batch: Sequence[dict[str, Any]]) -> Path:
         """Part file of a batch, named by its content."""
         return self.parts / f"{fingerprint([source_key(image) for image in batch])}.part"
 
-    def cut_batch(self, batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Cut a batch of manifest rows into its part file unless it exists; the part's head."""
+    def cut_batch(self, batch: Sequence[dict[str, Any]], frames: Iterator[tuple[Frame, str]]) -> dict[str, Any]:
+        """Cut a batch of manifest rows, the next of ``frames``, into its part file unless it exists; its head."""
         path = self.part(batch)
         if path.is_file():
             head: dict[str, Any] = json.loads(_unpack(path)["head"].tobytes())
             return head
         cut: list[SlotTile] = []
         results: list[dict[str, Any]] = []
-        for image in batch:
+        for image, (frame, sha256) in zip(batch, frames, strict=False):
             lasting = False
             try:
-                data, masks = self._read(image)
+                masks = self._read_masks(image, frame, sha256)
                 lasting = True
-                tiles = self.cut_image(data, masks)
+                tiles = self.cut_image(frame.usable, masks)
             except UnusableImage as error:
                 results.append({"places": [], "reason": str(error), "lasting": lasting})
             else:
@@ -110,9 +133,8 @@ class Cutter:
         write_file(path, bytes(Zstd(level=1).encode(buffer.getvalue())))
         return head
 
-    def cut_image(self, data: bytes, masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
+    def cut_image(self, pixels: NDArray[np.uint8], masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
         """Tiles of one image in slot order; raises ``UnusableImage``, ``ValueError`` for tiles of another layout."""
-        pixels = decode_image(data)
         shape = (pixels.shape[0], pixels.shape[1])
         given = {lesion: decode_mask(mask, shape) for lesion, mask in masks.items() if lesion in self.lesions}
         tiles = self.form.cut(pixels, {lesion: given.get(lesion, np.zeros(shape, bool)) for lesion in self.lesions})
@@ -127,16 +149,17 @@ class Cutter:
                 raise ValueError(f"{where}: expected uint8 of shapes {expected_shapes}, got {shapes}")
         return tiles
 
-    def _read(self, image: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
-        """Bytes of an image and its masks; ``DatasetUnusable`` unless they are those of the manifest's hashes."""
-        data = self.raw.read(image["path"])
+    def _read_masks(self, image: dict[str, Any], frame: Frame, sha256: str) -> dict[str, bytes]:
+        """Bytes of an image's masks; ``DatasetUnusable`` unless it and they have the hashes of the manifest."""
+        if not sha256:
+            raise UnusableImage(frame.reason)
         masks = {lesion: self.raw.read(path) for lesion, path in _masks(image).items()}
         marked = hashlib.sha256(b"".join(hashlib.sha256(mask).digest() for mask in masks.values())).hexdigest()
-        found = (hashlib.sha256(data).hexdigest(), marked if masks else "")
+        found = (sha256, marked if masks else "")
         if found != (image["sha256"], image["masks_sha256"]):
             what = f"{image['path']} or a mask of it in {self.raw.root} has changed since the manifest was made"
             raise DatasetUnusable(f"{what}; materialize the images again")
-        return data, masks
+        return masks
 
     def _places(self, tiles: tuple[SlotTile, ...]) -> list[dict[str, Any]]:
         places = []

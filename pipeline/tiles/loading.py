@@ -75,11 +75,21 @@ def load_tiles(
 
 
 def tile_blocks(
-    tiles: Version, proxies: Version | None, *, canvas: str, splits: Collection[str], count: int
+    tiles: Version,
+    proxies: Version | None,
+    *,
+    splits: Collection[str],
+    count: int,
+    canvas: str | None = None,
+    image_ids: Collection[str] | None = None,
 ) -> Iterator[TileSet]:
-    """Tiles of one canvas at full size in the store's order, at most ``count`` images at a time."""
+    """Tiles at full size in the store's order, at most ``count`` images at a time.
+
+    Of all canvases or one, and of all images of the splits or of ``image_ids``.
+    """
     index = read_index(tiles)
-    index = index[index["split"].isin(list(splits)) & (index["canvas"] == canvas)]
+    index = index[index["split"].isin(list(splits)) & (canvas is None or index["canvas"] == canvas)]
+    index = index if image_ids is None else index[index["image_id"].isin(list(image_ids))]
     names, per_image = index["image_id"].unique(), max(1, len(index) // max(1, index["image_id"].nunique()))
     held = max(count, AT_ONCE // per_image)
     for start in range(0, len(names), held):

@@ -53,7 +53,11 @@ def build_normals(tiles: Version, proxies: Version, store: Store, *, code_versio
                 write_rows(target, start, block)
             digests += [row[-1] for row in row_digests(*blocks)]
         index.assign(tile=range(len(index))).to_parquet(content / "index.parquet", index=False)
-        listed = index[DECIDING].astype({"offset_row": float, "offset_col": float}).to_dict("split")["data"]
+        listed = (
+            index[[*DECIDING, *index.columns.intersection(["volume"])]]
+            .astype({"offset_row": float, "offset_col": float})
+            .to_dict("split")["data"]
+        )
         version = content_version(digests, listed, read_neutral(tiles.path))
         counts = index.drop_duplicates("image_id")["split"].value_counts()
         return store.publish(

@@ -27,6 +27,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.cutting import PLACE, CutResult, Cuts, Cutter, source_key
 
 VERSION = "2"  # raise it when a change of the step's code changes its result; part of the asset's code version
+MANIFEST: Sequence[str] = ("split", "label", "klass", "group", "volume")  # columns of the manifest in the index
 _log = logging.getLogger(__name__)
 Table = list[dict[str, Any]]
 Sources = dict[str, tuple[int, int] | str]
@@ -124,7 +125,7 @@ def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> tuple[T
                 sources[source] = result.reason
             continue
         sources[source] = (len(index), len(result.places))
-        known = {name: image[name] for name in ("split", "label", "klass", "group")}
+        known = {name: image[name] for name in MANIFEST if name in image}
         for number, place in enumerate(result.places):
             grid, content = ({name: place[name] for name in names} for names in (PLACE[:4], PLACE[4:]))
             index.append({"image_id": image["image_id"], **grid, **known, **content})

@@ -6,13 +6,14 @@ import re
 import shutil
 import sqlite3
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import dagster as dg
+import numpy as np
 import psutil
 import requests
 from packaging.requirements import Requirement
@@ -20,12 +21,16 @@ from packaging.specifiers import SpecifierSet
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.data.datasets import Dataset, Presence, look
+from pipeline.store.provenance import unreadable
+from pipeline.store.survey import current_assets, survey
+from pipeline.store.versions import Store
 from pipeline.wiring.moved import strayed
 
 PACKAGE = "proxyano"
 State = Literal["ok", "warn", "problem"]
 LITTLE_DISK, NO_DISK = 10e9, 1e9  # bytes: a home holds tiles, proxies and weights of three lanes, in several versions
 LITTLE_MEMORY = 3e9  # bytes: the lane of brain MRI with `quick` takes about that much
+STORE_SECONDS = 5.0  # for a look at the store
 _TIMEOUT = 3.0  # seconds for services on a network
 DAGSTER_FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """Databases of an instance that has run; opening one without them would create them."""
@@ -141,6 +146,9 @@ def dagster(folder: Path) -> Finding:
     if not all((folder / file).is_file() for file in DAGSTER_FILES):
         return Finding(name, "ok", f"{folder}, made by the first run")
     try:
+        for file in DAGSTER_FILES:
+            with _opened(folder / file, "rw"):  # for one that only reads, SQLite would leave files of its log
+                pass
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             runs = instance.get_runs_count()
     except (dg.DagsterError, SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -176,7 +184,7 @@ def _database(path: Path) -> Finding:
     if not path.is_file():
         return Finding("MLflow", "ok", f"{path}, made by the first run")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)) as database:
+        with _opened(path) as database:
             (runs,) = database.execute("SELECT COUNT(*) FROM runs").fetchone()
     except sqlite3.Error as error:
         remedy = "if no run is on, move the file away; results in stores/ do not depend on it"
@@ -184,6 +192,28 @@ def _database(path: Path) -> Finding:
     if not os.access(path, os.W_OK):
         return Finding("MLflow", "problem", f"{path} is read-only", f"chmod u+w '{path}'")
     return Finding("MLflow", "ok", f"{path}, {runs} runs")
+
+
+@contextmanager
+def _opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+    """A database; ``sqlite3.Error`` if it is damaged."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_TIMEOUT)) as database:
+        (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(f"{path.name}: {state}")
+        yield database
+
+
+def stores(store: Store) -> Finding:
+    """The files of current versions against their markers for some seconds, and the records beside them."""
+    broken = [*unreadable(store.root).values()]
+    seen = survey(store, current_assets(store), seconds=STORE_SECONDS, rng=np.random.default_rng())
+    broken += seen.damaged.values()
+    found = f"{seen.versions} current versions, {seen.compared / 1e6:.0f} of {seen.size / 1e6:.0f} MB compared"
+    if broken:
+        found += f"; {len(broken)} damaged: {'; '.join(broken[:3])}"
+        return Finding("store", "problem", found, "proxyano refresh")
+    return Finding("store", "ok", found if seen.versions else f"{store.root}, no version yet")
 
 
 def cluster(address: str) -> Finding:

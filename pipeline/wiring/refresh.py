@@ -5,9 +5,11 @@ depends on an unchanged result stays fresh (early cut-off). Only this file uses 
 status, whose only public interface is the web server; `tests/graph/test_staleness.py` fails if it moves.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 from uuid import uuid4
 
@@ -15,9 +17,11 @@ import dagster as dg
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleCause, StaleStatus
 from dagster._core.definitions.temporal_context import TemporalContext
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._time import get_current_datetime
 
-from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.store.provenance import unreadable
+from pipeline.store.survey import survey
 from pipeline.store.versions import Store
 from pipeline.wiring.resources import DATA_VERSION, RawResource, StoreResource, observe
 from pipeline.wiring.runs import REFRESH, close_dead
@@ -66,6 +70,19 @@ def _text(cause: StaleCause, key: dg.AssetKey) -> str:
     return cause.reason if other in (None, key) else f"{cause.reason}: {other.to_user_string()}"
 
 
+def _tell_errors(result: dg.ExecuteInProcessResult) -> None:
+    """Print what failed, of a failure in one sentence only that; an interrupt, which Dagster keeps, goes on."""
+    for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
+        if error is None:
+            continue
+        if error.cls_name == DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
+        said = event.step_failure_data.user_failure_data if event.is_step_failure else None
+        what = (event.node_name or "run").replace("__", "/")
+        sys.stderr.write(f"{what} failed: {said.description if said else error.to_string()}\n")
+
+
 Wave = Mapping[dg.AssetKey, Status]
 _Resource = TypeVar("_Resource")
 MOST_RUNS = 3  # of one asset within a refresh: more means that its inputs change all the time
@@ -89,6 +106,7 @@ class Outcome:
     selected: Sequence[dg.AssetKey]
     ran: dict[dg.AssetKey, Ran] = field(default_factory=dict)
     blocked: dict[dg.AssetKey, dg.AssetKey] = field(default_factory=dict)  # asset → the failed one above it
+    removed: Sequence[str] = ()  # damaged files of bookkeeping, with the reason
     waves: int = 0
     seconds: float = 0.0
 
@@ -135,6 +153,11 @@ class Refresh:
         """The store of the definitions."""
         return self._resource(StoreResource).open()
 
+    @cached_property
+    def damaged(self) -> dict[str, str]:
+        """Selected asset → what of its current version is damaged, by the hashes of all files."""
+        return survey(self.store, [key.to_user_string() for key in self.selected()]).damaged
+
     def run(self, announce: Callable[[int, Wave, int], None]) -> Outcome:
         """Materialize wave by wave; ``announce`` gets the wave's number, its assets and how many may follow.
 
@@ -142,6 +165,10 @@ class Refresh:
         """
         close_dead(self.instance)
         outcome, started, name = Outcome(self.selected()), time.monotonic(), uuid4().hex
+        broken = unreadable(self.store.root)
+        for path in broken:
+            path.unlink()
+        outcome.removed = tuple(broken.values())
         times: dict[dg.AssetKey, int] = {}
         while wave := self._wave(self.due(), outcome):
             for key in wave:
@@ -179,8 +206,10 @@ class Refresh:
             selection=dg.AssetSelection.assets(*wave),
             raise_on_error=False,
             tags={REFRESH: name},
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+        vars(sys).pop("tracebacklimit", None)  # of a failure in one sentence; other runs follow in this process
+        _tell_errors(result)
         made = {event.asset_key for event in result.get_asset_materialization_events()}
         spent = {
             dg.AssetKey(event.node_name.split("__")): event.step_success_data.duration_ms / 1000
@@ -188,6 +217,8 @@ class Refresh:
             if event.is_step_success and event.node_name
         }
         for key, status in wave.items():
+            if key in made:
+                self.damaged.pop(key.to_user_string(), None)
             earlier = outcome.ran.get(key)
             outcome.ran[key] = Ran(
                 why=status.causes,
@@ -206,9 +237,12 @@ class Refresh:
         return next(value for value in (self.definitions.resources or {}).values() if isinstance(value, kind))
 
     def _absent(self, key: dg.AssetKey, data_version: str) -> str | None:
-        """Why the store does not hold the version that Dagster knows; None if it does."""
-        try:
-            current = self.store.current(key.to_user_string()).data_version
-        except (NeverMaterialized, StoreCorrupt):
+        """Why the store does not hold the version that Dagster knows, whole and with provenance; None if it does."""
+        asset = key.to_user_string()
+        if asset in self.damaged:
+            return self.damaged[asset]
+        if (current := self.store.pointed(asset)) is None:
             return "its version is gone from the store"
-        return None if current == data_version else "the store has another version than Dagster knows"
+        if current != data_version:
+            return "the store has another version than Dagster knows"
+        return None if self.store.provenance(asset, current) else "its provenance is gone from the store"

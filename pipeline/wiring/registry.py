@@ -95,6 +95,8 @@ ANSWER = {
     "regions": "string",  # JSON list, px of the image
     "overlay": "string",  # base64 PNG: the image with its heat
     "reason": "string",
+    "gray_values": "string",  # what was done to them
+    "rate": "double",  # the false-alarm rate of the decision
     "method": "string",
     "detector": "string",
 }
@@ -126,7 +128,7 @@ def _judged(store: Store, champion: ModelVersion | None, evaluation: Version) ->
     if champion is None:
         return Comparison(True, "there was no champion")
     try:
-        old = store.get(evaluation.asset, champion.tags[EVALUATION])
+        old = store.opened(evaluation.asset, champion.tags[EVALUATION])
     except (NeverMaterialized, StoreCorrupt, KeyError) as error:
         return Comparison(False, f"the evaluation of champion {champion.version} is gone: {error}")
     return compare(old, evaluation)
@@ -143,7 +145,10 @@ def _create(client: MlflowClient, name: str, detector: Version, tags: dict[str, 
 
 
 def save(path: Path, detector: Version) -> None:
-    """The detector as an MLflow model folder: code, weights, signature, locked requirements."""
+    """The detector as an MLflow model folder: code, weights, signature, locked requirements.
+
+    Images have any type: as ``binary``, one odd record would end its request.
+    """
     wanted = [Requirement(text) for text in requires("proxyano") or () if "extra ==" not in text]
     names = sorted({each.name for each in wanted} - _NOT_SERVED)
     with warnings.catch_warnings():
@@ -151,6 +156,7 @@ def save(path: Path, detector: Version) -> None:
         from mlflow.models import ModelSignature  # takes seconds
         from mlflow.pyfunc import save_model
         from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+        from mlflow.types.schema import AnyType
 
         save_model(
             path=str(path),
@@ -158,7 +164,7 @@ def save(path: Path, detector: Version) -> None:
             artifacts={"detector": str(detector.path)},
             code_paths=[str(Path(str(package.__file__)).parent) for package in (pipeline, models)],
             signature=ModelSignature(
-                inputs=Schema([ColSpec("binary", "image")]),
+                inputs=Schema([ColSpec(AnyType(), "image")]),  # type: ignore[no-untyped-call]
                 outputs=Schema([ColSpec(kind, column) for column, kind in ANSWER.items()]),
                 params=ParamSchema([ParamSpec("false_alarm_rate", "double", 0.05), ParamSpec("method", "string", "")]),
             ),

@@ -10,7 +10,7 @@ from pipeline.data.datasets import DATASETS
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.data.sample.files import write_sample
 from pipeline.data.user_datasets.dataset import Own, link
-from pipeline.errors import DatasetUnusable, NeverMaterialized
+from pipeline.errors import DatasetUnusable, NeverMaterialized, StoreCorrupt
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.runs import claim, one_sentence
 from pipeline.wiring.settings import Settings
@@ -30,10 +30,10 @@ class VersionIOManager(dg.ConfigurableIOManager):
         Store(Path(self.root)).point(obj)
 
     def load_input(self, context: dg.InputContext) -> Version:
-        """The current version of the upstream asset; if there is none, one sentence says what to run."""
+        """The current version of the upstream asset; if none is whole, one sentence says what to run."""
         try:
             return Store(Path(self.root)).current(_stored(context))
-        except NeverMaterialized as error:
+        except (NeverMaterialized, StoreCorrupt) as error:
             raise one_sentence(str(error)) from None
 
 

@@ -19,7 +19,8 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from models.arithmetic import machine
-from pipeline.store.versions import RawInput, Version
+from pipeline.store.provenance import RawInput
+from pipeline.store.versions import Version
 from pipeline.wiring.moved import follow
 from pipeline.wiring.runs import git_commit
 from pipeline.wiring.settings import Settings

@@ -1,13 +1,21 @@
-"""SIGKILL in tiles, in proxies and in stage 1: the lane goes on and ends with the versions of an undisturbed run."""
+"""SIGKILL in tiles, proxies, stage 1 and the evaluation: the lane goes on and ends as an undisturbed run does."""
 
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from pipeline.evaluation.carried import FILE
 
 pytestmark = pytest.mark.slow
 
 SELECT = "*oct/stage1"
+STOPPED = "Stopped. The same command resumes."
 STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/normals", "oct/stage1")
 
 
@@ -23,13 +31,7 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert set(home.versions()) == {"oct/images"}
     assert found("oct/tiles/*/parts/*.part") >= 2
 
-    def amid_superpixels() -> bool:
-        begun = found("oct/proxies/*/laid-out") == 1
-        if begun:
-            time.sleep(0.3)  # a shard takes seconds: in the middle of one
-        return begun
-
-    home.kill_when(SELECT, amid_superpixels)
+    home.kill_when(SELECT, lambda: found("oct/proxies/*/laid-out") == 1)  # in the first shard
     assert set(home.versions()) == {"oct/images", "oct/tiles"}
     assert found("oct/proxies/*/laid-out") == 1
 
@@ -51,3 +53,42 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]
     (finished,) = [run for run in runs if run.info.status == "FINISHED"]
     assert finished.data.tags["data_version"] == expected["oct/stage1"]
+
+
+def test_a_killed_evaluation_goes_on_with_the_images_that_it_scored(undisturbed, make_home):
+    home = make_home()
+    shutil.copytree(undisturbed.root, home.root, dirs_exist_ok=True)
+    shutil.rmtree(home.root / "stores" / "versions" / "oct" / "evaluation")
+
+    def saved() -> list[Path]:
+        return sorted(home.root.glob("stores/work/oct/evaluation/*/parts/*.parquet"))
+
+    home.kill_when("oct/evaluation", lambda: len(saved()) >= 2)
+    marked = list[str]()
+    for path in saved():  # a leading space changes no value, and a result that is made again has none
+        results = pd.read_parquet(path)
+        results.assign(values=" " + results["values"]).to_parquet(path, index=False)
+        marked += results["key"].tolist()
+    code, printed = home.materialize("oct/evaluation")
+    assert code == 0, printed[-3000:]
+    assert home.versions() == undisturbed.versions()
+    kept = pd.read_parquet(home.store.current("oct/evaluation").path / FILE).set_index("key")["values"]
+    assert len(kept) > len(marked) > 0
+    assert kept.loc[marked].str.startswith(" ").all()
+
+
+def test_one_ctrl_c_gives_one_line(undisturbed, make_home):
+    home = make_home()
+    shutil.copytree(undisturbed.root / "sample", home.root / "sample")
+    parts = home.root / "stores" / "work" / "oct" / "tiles"
+    line = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", "*oct/tiles"]
+    with (home.root / "output.txt").open("w") as output:
+        where = Path(__file__).parents[2]
+        process = subprocess.Popen(line, cwd=where, env=home.environment, stdout=output, stderr=output)
+        while not list(parts.glob("*/parts/*.part")):
+            assert process.poll() is None, home.printed[-3000:]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130
+    assert home.printed.splitlines()[-1] == STOPPED
+    assert "Traceback" not in home.printed

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import cv2
 import numpy as np
@@ -14,11 +15,15 @@ from pipeline.cli import app
 from pipeline.data.sample import drawings as phantoms
 from pipeline.data.sample.files import cut, jpeg, tiff
 from pipeline.definitions import build
+from pipeline.evaluation.records import find
+from pipeline.evaluation.saved import load_evaluation
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 from tests.end_to_end.every_way import check_scores
+from tests.unit.volume_files import head, series
 
 pytestmark = pytest.mark.slow
+SLICES = 4  # of a series
 LANE = ["images", "tiles", "proxies", "normals", "members", "stage1", "stage2", "detector", "evaluation"]
 
 
@@ -141,6 +146,55 @@ def test_from_a_folder_to_the_report_and_back(home, folder, tmp_path):
     graph = build(Settings()).resolve_asset_graph()
     assert not any(key.path[0] == "clinic" for key in graph.get_all_asset_keys())
     assert "expected a data set of" in typed("show", "clinic", code=2)
+
+
+def test_from_series_of_patients_to_a_row_a_volume(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROXYANO_PRESET", "sample")
+    for patient in range(30):
+        folder = tmp_path / "trial" / ("lesion" if patient >= 24 else "healthy") / f"case{patient:02d}"
+        volume = head(patient, lesion=patient >= 24)[-SLICES:]
+        series(folder, volume, f"ID-{patient}", f"1.2.840.{patient + 1}")
+    printed = typed("add", "trial", str(tmp_path / "trial"))
+    assert "trial: 96 normal, 24 abnormal" in printed
+    assert "stay together (split: volume)" in printed
+    described = home.root / "datasets" / "trial.yaml"
+    fields = yaml.safe_load(described.read_text())
+    assert fields["split"] == {"by": "volume"}
+    described.write_text(yaml.safe_dump(fields | {"training": {"size": 32, "steps": 10}}, sort_keys=False))
+    checked = typed("check", "trial")
+    assert "volumes: 6 abnormal, 24 normal, with 90 slices; 30 empty ones are left out" in checked
+    assert cv2.imread(str(home.root / "datasets" / "trial.slices" / "2.png")).shape == (160, 3 * 160, 3)
+
+    refresh(home, "*trial/evaluation")
+    refresh(home, "evaluation_report")
+    images = pd.read_parquet(home.store.current("trial/images").path / "images.parquet")
+    patients = images.groupby(images["path"].str.extract(r"(case\d+)")[0])
+    assert (patients["split"].nunique() == 1).all()
+    assert patients["group"].first().nunique() == 30
+    lane = load_evaluation(home.store.current("trial/evaluation").path)
+    judged = images[images["split"].isin(["holdout", "test"])]
+    assert {row["volume"] for row in lane.about("volumes")} == set(judged["volume"])
+    (record,) = find(lane.records, method="committee", level="volume", metric="auroc", subset="all")
+    assert record["n"] == images.loc[images["split"] == "test", "volume"].nunique()
+    text = (home.root / "reports" / "evaluation_report" / "report.md").read_text()
+    assert "Results, volume level" in text
+    assert sum(line.startswith("| 1.2.840.") for line in text.splitlines()) == len(lane.about("volumes"))
+    assert re.search(r"\| empty slices +\| +30", text)
+
+    scored = CliRunner().invoke(
+        app,
+        ["score", str(tmp_path / "trial" / "lesion"), "--dataset", "trial", "--out", str(tmp_path), "--no-overlays"],
+    )
+    assert scored.exit_code == 0, scored.output
+    table = pd.read_csv(tmp_path / "scores.csv")
+    told = {row["volume"]: row for row in lane.about("volumes")}
+    volumes = table[table["frame"].isna()].set_index("volume")
+    assert len(volumes) == 6
+    assert len(table) == 6 * (SLICES + 1)
+    for volume, row in volumes.iterrows():
+        assert row["score"] == pytest.approx(told[volume]["score"], abs=1e-3)
+        assert row["false_alarm_rate"] == pytest.approx(told[volume]["false-alarm rate"], abs=1e-3)
+        assert row["worst_slices"] == ", ".join(f"{name}#0" for name in told[volume]["worst slices"].split(", "))
 
 
 def test_commands_say_what_is_wrong_and_write_nothing(home, folder):

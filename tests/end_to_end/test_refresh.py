@@ -13,8 +13,10 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 
 from pipeline.definitions import build
+from pipeline.evaluation.carried import FILE
 from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store
 from pipeline.tiles import proxies
@@ -116,6 +118,7 @@ def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_traine
     source = sorted((folder / "DME").glob("*.jpeg"))[0]
     added = shutil.copy(source, source.with_name("DME-990001-1.jpeg"))
     noise(Path(added))
+    scores, results = evaluated(home)
     preview = command(home, undisturbed, "refresh", "--dry-run")
     assert preview.returncode == 0, preview.stderr[-3000:]
     assert "oct/images" in preview.stdout
@@ -125,6 +128,23 @@ def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_traine
     assert ran(outcome) == [*PREPARED, "oct/evaluation", "evaluation_report"]
     assert {key.to_user_string() for key in outcome.spared} >= TRAINED
     assert stale(home) == []
+    new_scores, new_results = evaluated(home)
+    assert 0 < len(new_results - results) <= 2 * RESULTS, "of the changed and the new image alone"
+    kept = scores.index.intersection(new_scores.index)
+    assert len(kept) == len(scores) - 2
+    assert_frame_equal(new_scores.loc[kept, MEASURED], scores.loc[kept, MEASURED], check_exact=True)
+
+
+RESULTS = 9
+"""Results that an evaluation of the sample's OCT keeps of one image: scores, R², thumbnail, shortcuts."""
+MEASURED = ["proxyano:standardised", "committee:standardised", "shortcut_high_frequency:value"]
+
+
+def evaluated(home: Path) -> tuple[pd.DataFrame, set[str]]:
+    """Scores by image id, and the keys of the results that later evaluations can reuse."""
+    folder = Store(home / "stores").current("oct/evaluation").path
+    scores = pd.read_parquet(folder / "scores.parquet").set_index("image_id")
+    return scores, set(pd.read_parquet(folder / FILE, columns=["key"])["key"])
 
 
 def test_a_changed_training_image_is_trained_on(home):
@@ -184,7 +204,32 @@ def test_a_lost_version_is_made_again_and_a_broken_lane_leaves_the_others_alone(
     outcome = refresh(home, "*oct/evaluation")
     assert ran(outcome) == ["oct/proxies"]
     (only,) = outcome.ran.values()
-    assert only.why == ("its version is gone from the store",)
+    assert "COMPLETE.json, got no such file" in only.why[0]
+
+
+def test_what_is_damaged_is_made_again_and_nothing_else(home):
+    store = Store(home / "stores")
+    before = {asset: store.current(asset).data_version for asset in PREPARED}
+    proxies = store.current("oct/proxies").path
+    shard = next(path for path in sorted((proxies / "pixels" / "c").rglob("*")) if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    pointer = store.root / "current" / "oct" / "tiles.json"
+    origins = store.root / "origins" / "oct" / "normals" / f"{before['oct/normals']}.json"
+    for record in (pointer, origins):
+        record.write_bytes(record.read_bytes()[:-3])
+    outcome = refresh(home, "*oct/stage1")
+    assert ran(outcome) == ["oct/tiles", "oct/proxies", "oct/normals"]
+    assert [reason.partition(" is damaged")[0] for reason in outcome.removed] == [str(pointer), str(origins)]
+    tiles, painted, normals = ("; ".join(made.why) for made in outcome.ran.values())
+    assert f"{pointer} is damaged" in tiles or "gone" in tiles
+    assert f"oct/proxies {proxies.name}: {shard} is damaged: expected" in painted
+    assert "its provenance is gone" in normals
+    assert {asset: store.current(asset).data_version for asset in PREPARED} == before
+    for asset in PREPARED:
+        store.verify(store.current(asset))
+    assert stale(home) == []
 
 
 def test_a_killed_run_does_not_run_for_ever(home):

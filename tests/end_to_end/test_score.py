@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -19,11 +21,15 @@ from typer.testing import CliRunner
 from models.metrics import label_free_threshold
 from pipeline.cli import app
 from pipeline.data.decode import read_frames
+from pipeline.data.members import find_inputs, frames_of
 from pipeline.detectors.frozen.files import read_detector
 from pipeline.errors import ConfigError
 from pipeline.evaluation.saved import load_evaluation
+from pipeline.tiles.loading import read_index
 from pipeline.wiring.registry import ANSWER, CHAMPION
 from tests.end_to_end.every_way import check_scores
+from tests.unit.bad_files import bad_files
+from tests.unit.problem_files import PROBLEMS
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LANES = ("brain_mri", "oct", "idrid")
@@ -86,6 +92,52 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     shown = cv2.imread(str(tmp_path / "out" / table.loc[images[0].name, "overlay"]))
     assert shown is not None
     assert len(json.loads((tmp_path / "out" / "scores.json").read_text())) == 5
+
+
+def bad_kinds(folder):
+    """Name → content: a file of each kind that cannot be scored, made ones and problem files with one row each."""
+    made = {name: content for name, (content, _) in bad_files().items()}
+    for number, path in enumerate(sorted(PROBLEMS.rglob("*"))):
+        if not path.is_file() or path.suffix in (".md", ".npz"):
+            continue
+        name = f"{number:03}-{path.name[-100:].removesuffix('.bin')}{'.png' if path.suffix == '.bin' else ''}"
+        (folder / name).write_bytes(path.read_bytes())
+        frames = [frame for one in find_inputs([folder / name], Counter()) for frame in frames_of(one)]
+        if len(frames) == 1 and frames[0].pixels is None:
+            made[name] = path.read_bytes()
+    return made
+
+
+@pytest.mark.filterwarnings("ignore")  # of the readers, about damaged files
+def test_forty_good_files_are_scored_beside_one_of_each_bad_kind_loose_and_in_an_archive(undisturbed, tmp_path):
+    images = pd.read_parquet(undisturbed.store.current("oct/images").path / "images.parquet").set_index("image_id")
+    tiled = read_index(undisturbed.store.current("oct/tiles"))["image_id"].unique()[:40]
+    good = [undisturbed.root / "sample" / "oct" / path for path in images.loc[tiled, "path"]]
+    for made in ("looked", "clinic"):
+        (tmp_path / made).mkdir()
+    bad = bad_kinds(tmp_path / "looked")
+    files = bad | {f"good{number:02}.jpeg": path.read_bytes() for number, path in enumerate(good)}
+    with zipfile.ZipFile(tmp_path / "clinic.zip", "w") as packed:
+        for name, content in files.items():
+            (tmp_path / "clinic" / name).write_bytes(content)
+            packed.writestr(name, content)
+    tables = []
+    for given in ("clinic", "clinic.zip"):
+        words = ["--detector", str(undisturbed.store.current("oct/detector").path), "--no-overlays"]
+        words += ["--out", str(tmp_path / f"out-{given}")]
+        done = CliRunner().invoke(app, ["score", str(tmp_path / given), *words])
+        assert done.exit_code == 3, done.output[-2000:]
+        table = pd.read_csv(tmp_path / f"out-{given}" / "scores.csv", keep_default_na=False)
+        table["path"] = table["path"].str.removeprefix(f"{tmp_path / given}").str.lstrip("!/")
+        tables.append(table.sort_values("path").reset_index(drop=True))
+    loose, inside = tables
+    pd.testing.assert_frame_equal(loose.drop(columns="sha256"), inside.drop(columns="sha256"))
+    assert sorted(loose["path"]) == sorted(files)
+    scored = loose["path"].str.startswith("good")
+    assert scored.sum() == 40
+    assert (loose.loc[scored, "score"] != "").all()
+    assert set(loose.loc[~scored, "decision"]) <= {"unusable", "no image"}
+    assert (loose.loc[~scored, "reason"] != "").all()
 
 
 def test_a_cut_run_goes_on(undisturbed, tmp_path):

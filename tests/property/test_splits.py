@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.splits import (
@@ -14,6 +14,7 @@ from pipeline.data.splits import (
     ImagesConfig,
     _allocated,
     by_duplicate_group,
+    by_duplicates,
     by_folder,
     by_hash_order,
     by_patient,
@@ -77,6 +78,21 @@ def test_no_group_stands_on_two_sides(groups: list[int], tested: int, seed: int,
     apart(rows, placed)
     again = split(rows, ImagesConfig(split_seed=seed), SHARES, alike)
     assert placed.equals(again)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 80)), min_size=12, max_size=60), st.integers(0, 99))
+def test_no_patient_and_no_volume_of_a_header_stands_on_two_sides(told: list[tuple[int, int]], seed: int) -> None:
+    rows = table([0] * len(told), abnormal=3, official_test=0, named=False)
+    ids = [*told, (1, 0), (0, 1), (98, 99)]  # of a patient with normals, of a volume with them, and of another
+    rows = rows.assign(subject=[f"{a}" if a else "" for a, _ in ids], volume=[f"v{b}" if b else "" for _, b in ids])
+    try:
+        placed = by_duplicates(rows, ImagesConfig(split_seed=seed), SHARES, lambda places: np.arange(len(places)))
+    except DatasetUnusable:  # too many are joined
+        assume(False)
+    apart(rows, placed)
+    for column in ("subject", "volume"):
+        assert (placed["split"].groupby(rows[column].where(rows[column] != "")).nunique() == 1).all()
 
 
 def allocate(sizes: list[int], **options) -> list[int]:

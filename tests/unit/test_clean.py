@@ -14,7 +14,9 @@ import zarr
 
 from pipeline.store import clean as module
 from pipeline.store.clean import GOING, clean
-from pipeline.store.versions import MARKER, Provenance, Store, Version
+from pipeline.store.provenance import Provenance
+from pipeline.store.verify import MARKER
+from pipeline.store.versions import Store, Version
 
 pytestmark = pytest.mark.slow
 

@@ -161,6 +161,11 @@ def test_an_instance_is_opened_where_there_is_one_and_not_made_where_there_is_no
     assert everything(tmp_path) == before
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     assert doctor.dagster(tmp_path).state == "warn"
+    index = tmp_path / "history" / "runs" / "index.db"
+    whole = index.read_bytes()
+    index.write_bytes(whole[:4096] + b"\xff" * 8192 + whole[12288:])  # two pages, which counting the runs does not read
+    assert doctor.dagster(tmp_path).state == "problem"
+    index.write_bytes(whole)
     (tmp_path / "history" / "runs.db").write_bytes(b"no database" * 100)
     assert doctor.dagster(tmp_path).state == "problem"
 

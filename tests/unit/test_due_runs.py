@@ -1,14 +1,16 @@
 """Which runs of the benchmark and the ablations are outdated, on a store with small made-up versions."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 
-from assets.benchmark import due
+from assets.benchmark import Due, due, make
 from assets.stage import ABLATIONS, BENCHMARK, LaneAssets
 from pipeline.data.datasets import DATASETS
 from pipeline.experiments.presets import PRESETS
-from pipeline.store.versions import Provenance, Store, Version, fingerprint
+from pipeline.store.provenance import Provenance
+from pipeline.store.versions import Store, Version, fingerprint
 
 READS = {"baselines": ("normals",), "baseline_evaluations": ("images", "tiles", "proxies", "baselines")}
 READS[ABLATIONS] = ("images", "tiles", "proxies")
@@ -96,3 +98,18 @@ def test_first_seeds_come_first_and_lanes_with_the_form_off_last(tmp_path):
     order = [(each.dataset, lanes[each.dataset].runs(ABLATIONS)[each.name].seed) for each in found]
     assert order == sorted(order)
     assert {dataset for dataset, _ in order} == {"oct", "oct_plain"}
+
+
+class Quick(Due):
+    """A run that says that it began, and takes a moment."""
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", "import sys, time; print('began', flush=True); time.sleep(0.3)"]
+
+
+def test_after_an_interrupt_no_other_run_begins(tmp_path):
+    runs = make([Quick(dataset="oct", name=name, stages=()) for name in "abcd"], tmp_path, workers=1)
+    assert next(runs).due.name == "a"
+    runs.close()  # as an error in the loop over it does
+    assert {path.name for path in tmp_path.iterdir()} <= {"oct-a.log", "oct-b.log"}

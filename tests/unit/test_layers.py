@@ -1,6 +1,7 @@
 """What an evaluation keeps for the page: a thumbnail of every scored image, layers of the cases and of a sample."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import zarr
 from PIL import Image
 
 from pipeline.detectors.standardise import HEAT_RANGE
+from pipeline.evaluation.carried import Carried, ImageDigests
 from pipeline.evaluation.layers import LAYERS, SAMPLED, THUMB, picture_table
 from pipeline.evaluation.pictures import Shown
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
@@ -52,7 +54,7 @@ def tiles(table, levels, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(table, levels, tiles):
+def pictures(table, levels, tiles, tmp_path_factory):
     heat = np.zeros((SIDE, SIDE), np.float32)
     heat[:, : SIDE // 2], heat[0, 0] = HOT, 100.0
     mask = np.zeros((TILE, TILE), bool)
@@ -65,7 +67,11 @@ def pictures(table, levels, tiles):
         name: Shown(plane, plane / 2, plane / 4, heat, mask if name == "i23" else None)
         for name, plane in planes.items()
     }
-    return picture_table({"head": shown}, table[1:], SCORE, 3, tiles, (SIDE, SIDE))
+    inputs, carried = (
+        SimpleNamespace(tiles=tiles, digests=ImageDigests(tiles, tiles)),
+        tmp_path_factory.mktemp("carried"),
+    )
+    return picture_table({"head": shown}, table[1:], SCORE, 3, inputs, (SIDE, SIDE), Carried(carried))
 
 
 def opened(pictures, image_id, layer):

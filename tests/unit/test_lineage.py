@@ -12,7 +12,9 @@ import pytest
 from pipeline.data.checks import raw_files, verify
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.store.lineage import chain, closure, named, unknown
-from pipeline.store.versions import MARKER, Provenance, RawInput, Store, Version
+from pipeline.store.provenance import Provenance, RawInput
+from pipeline.store.verify import MARKER, differences, sealed
+from pipeline.store.versions import Store, Version
 from pipeline.store.versions import fingerprint as content_fingerprint
 
 TILES, STAGE1, REPORT = "a1" * 16, "b2" * 8, "c3" * 8
@@ -162,23 +164,25 @@ def test_a_folder_that_is_gone_and_a_version_that_is_gone(store, downloads):
 
 
 def test_a_broken_marker_and_one_of_another_version(store):
-    marker = store.folder("oct/tiles", TILES) / MARKER
-    text = marker.read_text()
-    marker.write_text(text.replace(TILES, "d" * 32))
+    tiles = store.current("oct/tiles")
+    marker, text = tiles.path / MARKER, (tiles.path / MARKER).read_text()
+    marker.write_bytes(sealed(store.marker(tiles) | {"data_version": "d" * 32}))
     (found,) = findings(store)
     assert "d" * 32 in found.got
-    marker.write_text(text[1:])
-    (found,) = findings(store)
-    assert "is no JSON" in found.got
+    for broken in (text[1:], text.replace("oct/tiles", "oct/files"), text.replace('"sha256": "', '"sha257": "')):
+        marker.write_text(broken)
+        (found,) = findings(store)
+        assert f"{marker} is damaged" in found.got
 
 
 def test_swapped_content_with_a_marker_to_match_is_found_by_the_content_version(store):
     images = store.current("oct/images")
     (images.path / "counts.json").write_text('{"parts": 1}')
     content = json.loads((images.path / MARKER).read_text())
-    for name, (_, got) in store.differences(images).items():
+    for name, (_, got) in differences(images.path).items():
         content["files"][name] = got
-    (images.path / MARKER).write_text(json.dumps(content))
+    del content["sha256"]
+    (images.path / MARKER).write_bytes(sealed(content))
     (found,) = findings(store)
     assert found.expected == f"content of version {images.data_version}"
 

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.detectors.folder.output import ScoreFolder, read_table
 from pipeline.detectors.folder.stream import ScoredFrame
+from pipeline.detectors.frozen.calibration import Calibration
 from pipeline.detectors.frozen.heat import Region
 from pipeline.errors import ConfigError
 
@@ -41,6 +43,7 @@ class Named:
     dataset: str = "oct"
     data_version: str = "0123456789abcdef"
     name: str = "committee"
+    volumes: Calibration | None = None
 
 
 RATE = 0.05
@@ -107,11 +110,55 @@ def test_an_interrupted_run_is_resumed_and_its_last_file_scored_again(tmp_path, 
     for number in range(3):
         again.add(scored(b, number))
     _, counts = again.finish(["csv"])
-    table = read_table(tmp_path / "scores.csv")
+    table = read_table(tmp_path / "scores.csv").dropna(subset="frame")  # without the row of b.nii as a volume
     places = list(zip(table["path"], table["frame"], strict=True))
     assert places == [(str(a), 0), (str(unread), 0), *((str(b), number) for number in range(3))]
     assert len(read_table(tmp_path / "regions.csv")) == 4
     assert counts == {"abnormal": 4, "unusable": 1}
+
+
+def test_a_volume_has_a_row_behind_its_slices_at_the_rate_of_volumes(tmp_path, file):
+    paths = [file(name) for name in ("a.dcm", "b.nii", "c.dcm", "d.png")]
+    normal = Calibration.of(np.arange(9.0))
+    folder = write(tmp_path, paths, detector=Named(volumes=normal))
+    for path, number, score, series in zip(
+        (paths[0], *[paths[1]] * 5, paths[2], paths[3]),
+        (0, 0, 1, 2, 3, 4, 0, 0),
+        (1, 7, 9, 8, 0, 9.5, 3, 99),
+        ("1.2", *[""] * 5, "1.2", ""),
+        strict=True,
+    ):
+        folder.add(replace(scored(path, number, score=score, false_alarm_rate=0.5), series=series))
+    _, counts = folder.finish(["csv", "parquet"])
+    table = read_table(tmp_path / "scores.csv")
+    assert counts == {"normal": 8}
+    assert folder.volumes == {"abnormal": 1, "normal": 1}
+    assert [row.volume for row in table.itertuples() if pd.isna(row.frame)] == [str(paths[1]), "1.2"]
+    assert [path.rpartition("/")[2] for path in table["path"]] == ["a.dcm", *["b.nii"] * 6, "c.dcm", "a.dcm", "d.png"]
+    volumes = table[table["frame"].isna()].set_index("volume")
+    b, series = volumes.loc[str(paths[1])], volumes.loc["1.2"]
+    worst = np.mean([9.5, 9, 8])
+    assert (b["slices"], b["score"], b["worst_slices"]) == (5, round(worst, 7), "b.nii#4, b.nii#1, b.nii#2")
+    assert (b["false_alarm_rate"], b["false_alarm_rate_high"]) == (
+        pytest.approx(normal.rate(worst)),
+        pytest.approx(normal.highest_rate(worst), abs=1e-6),
+    )
+    assert (b["decision"], b["rate"]) == ("abnormal", 0.1)  # nine volumes tell no lower rate
+    assert (series["score"], series["decision"], series["false_alarm_rate"]) == (2, "normal", 0.8)
+    assert pd.isna(table["volume"].iloc[-1]) or table["volume"].iloc[-1] == ""
+    assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 10
+
+
+def test_a_detector_of_images_gives_a_volume_no_rate(tmp_path, file):
+    path = file("b.nii")
+    folder = write(tmp_path, [path])
+    for number in range(3):
+        folder.add(scored(path, number))
+    folder.finish(["csv"])
+    row = read_table(tmp_path / "scores.csv").iloc[-1]
+    assert (row["decision"], row["score"]) == ("no rate", 1.5)
+    assert pd.isna(row["false_alarm_rate"])
+    assert "calibrated on images" in row["reason"]
 
 
 def test_a_file_that_was_replaced_is_scored_again(tmp_path, file):

@@ -1,11 +1,14 @@
 """Shortcut controls measure the file and the form, tile rows in any order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.shortcuts import SHORTCUTS, high_frequency, shortcut_table
+from pipeline.evaluation.shortcuts import SHORTCUTS, high_frequency, shortcut_table, tile_sums
 from pipeline.forms.form import NO_DATA, SCORED, SEEN
+from pipeline.tiles.loading import TileSet
 
 SIDE = 64
 
@@ -25,11 +28,15 @@ def tiles():
     pixels = np.stack([smooth, rough, smooth, rough])[:, None]
     validity = np.full((4, SIDE, SIDE), SCORED, np.uint8)
     validity[1, : SIDE // 2] = SEEN
-    return pd.DataFrame({"image_id": ["b", "a", "b", "a"]}), pixels, validity
+    return TileSet(pixels, None, validity, pd.DataFrame({"image_id": ["b", "a", "b", "a"]}))
+
+
+def sums(tiles):
+    return pd.DataFrame([{"image_id": image_id, **result.values} for image_id, result in tile_sums(tiles)])
 
 
 def test_columns_are_shortcut_scores_one_row_an_image_in_tile_order(manifest, tiles):
-    table = shortcut_table(manifest, *tiles)
+    table = shortcut_table(manifest, sums(tiles))
     assert list(table.columns) == ["image_id", *SHORTCUTS]
     assert list(table["image_id"]) == ["b", "a"]
     row = table.set_index("image_id").loc["a"]
@@ -51,10 +58,8 @@ def test_the_border_of_the_invalid_region_is_no_texture():
 
 
 def test_refusals(manifest, tiles):
-    index, pixels, validity = tiles
     with pytest.raises(ValueError, match="not in the manifest, such as 'b'"):
-        shortcut_table(manifest[manifest["image_id"] != "b"], index, pixels, validity)
-    with pytest.raises(ValueError, match="rows must agree"):
-        shortcut_table(manifest, index, pixels[:2], validity)
+        shortcut_table(manifest[manifest["image_id"] != "b"], sums(tiles))
+    unscored = replace(tiles, validity=np.full_like(tiles.validity, SEEN))
     with pytest.raises(ValueError, match="without a scored pixel"):
-        shortcut_table(manifest, index, pixels, np.full_like(validity, SEEN))
+        shortcut_table(manifest, sums(unscored))

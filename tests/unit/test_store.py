@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.store.files import write_file
-from pipeline.store.versions import MARKER, Store, Version, fingerprint
+from pipeline.store.verify import MARKER
+from pipeline.store.versions import Store, Version, fingerprint
 
 FIRST, SECOND = "a" * 16, "b" * 16
 

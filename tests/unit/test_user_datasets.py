@@ -92,7 +92,7 @@ def places(images: pd.DataFrame) -> dict[str, str]:
         ({"normal": []}, r"clinic\.yaml: normal: .*at least 1 item.*, got \[\]"),
         ({"abnormal": {"normal": "x"}}, r"clinic\.yaml: abnormal: expected names .* other than 'normal'"),
         ({"form": "round"}, r"clinic\.yaml: form: expected one of bruch_membrane, .*, got 'round'"),
-        ({"split": {"by": "day"}}, r"split\.by: expected 'duplicates', 'patient' or 'folder', got 'day'"),
+        ({"split": {"by": "day"}}, r"split\.by: expected 'duplicates', 'patient', 'volume' or 'folder', got 'day'"),
         ({"split": {"by": "patient"}}, r"split: expected `patient`, a regular expression"),
         ({"split": {"by": "patient", "patient": "P("}}, r"split\.patient: expected a regular expression .*got 'P\('"),
         ({"split": {"by": "patient", "patient": "P1"}}, r"with one group in brackets, it has 0, got 'P1'"),

@@ -1,20 +1,17 @@
-"""DICOM by pydicom: every frame as a viewer shows it.
-
-Modality and VOI LUT, window, functional groups, palette, padding, stored bits, pixel size, MONOCHROME1 and the
-presentation LUT's shape are followed. A window that leaves two gray values counts as none.
-"""
+"""DICOM by pydicom: every frame as a viewer shows it; functional groups, palette and pixel size are followed."""
 
 import copy
-import math
+import io
 import re
 import zlib
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.read.dicom_gray import gray, is_colour, needs_span, span_of
+from pipeline.data.read.dicom_origin import origin
 from pipeline.data.read.gray import (
     MAX_INFLATED,
     Pictures,
@@ -25,6 +22,8 @@ from pipeline.data.read.gray import (
     square_pixels,
     usable,
 )
+from pipeline.data.read.images import opened
+from pipeline.data.read.jpeg import check_complete
 from pipeline.errors import NoImage, UnusableImage
 
 MAX_FIRST = 64  # bytes of the first element
@@ -39,14 +38,15 @@ NO_PICTURE = {
     "1.2.840.10008.5.1.4.1.1.9.": "waveform",
 }
 """Start of a SOP class → what it holds instead of a picture."""
+JPEGS, JPEG = "1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.4.50"  # start of transfer syntaxes of all kinds; 8 bits
+BOXES = b"\0\0\0\x0cjP  "  # start of a JPEG 2000 file, in which the image is one of several boxes
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 OCT = "OPT"  # modality whose images stay as stored: public OCT sets do not have square pixels either
-GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
+GROUPS = (
+    *("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"),
+    *("PlaneOrientationSequence", "PlanePositionSequence"),
+)
 """Functional groups with elements that other files have in their header."""
-
-Span = tuple[float, float]
-Shade = tuple[Callable[[NDArray[Any]], NDArray[Any]], str]
-"""From modality values to 0 (black) to 1, and the words for it."""
 
 
 def is_dicom(head: bytes) -> bool:
@@ -76,6 +76,7 @@ def _frames(source: BinaryIO) -> Pictures:
     from pydicom.pixels import iter_pixels  # takes a third of a second, and most files are no DICOM
 
     header, pixels = _header(source)
+    place = source.tell()  # of the pixel data, unless they were read
     kind = str(header.get("SOPClassUID", "") or getattr(header.file_meta, "MediaStorageSOPClassUID", ""))
     for start, what in NO_PICTURE.items():
         if f"{kind}.".startswith(start) and kind != RT_IMAGE:
@@ -83,18 +84,44 @@ def _frames(source: BinaryIO) -> Pictures:
     if "Rows" not in header or "Columns" not in header:
         raise UnusableImage("no usable DICOM image: it has no rows and columns; export it again, or as PNG")
     count = int(header.get("NumberOfFrames") or 1)
-    check_size(int(header.Columns), int(header.Rows), count)
-    spans: Span | None = None
-    if _needs_span(_of_frame(header, 0)):
+    check_size(int(header.Columns), int(header.Rows), count, _depth(header))
+    syntax = str(getattr(header.file_meta, "TransferSyntaxUID", ""))
+    if pixels is source and syntax.startswith(JPEGS):
+        _check_coded(source, place, count, syntax)
+    span: tuple[float, float] | None = None
+    if needs_span(_of_frame(header, 0)):
         with closing(iter_pixels(pixels)) as raws:
-            each = [_span(raw, _of_frame(header, number)) for number, raw in enumerate(raws)]
-        spans = min(low for low, _ in each), max(high for _, high in each)
+            each = [span_of(raw, _of_frame(header, number)) for number, raw in enumerate(raws)]
+        span = min(low for low, _ in each), max(high for _, high in each)
     with closing(iter_pixels(pixels)) as raws:
         for number, raw in enumerate(raws):
             head = _of_frame(header, number)
-            shown, said = _colours(raw, head) if _is_colour(head) else _gray(raw, head, spans)
+            shown, said = _colours(raw, head) if is_colour(head) else gray(raw, head, span)
             shown, resampled = square_pixels(shown, *_pixel_size(head))
-            yield usable(shown, joined(said, resampled), among=count)
+            among = max(count, 2) if "ImagePositionPatient" in head else count  # its neighbours are in other files
+            yield usable(shown, joined(said, resampled), among=among, origin=origin(head))
+
+
+def _check_coded(source: BinaryIO, place: int, count: int, syntax: str) -> None:
+    """Raise ``UnusableImage`` for frames in JPEG that end before their picture, and for damaged boxes of JPEG 2000.
+
+    pydicom would stay at a box of 0 bytes for ever.
+    """
+    from pydicom.encaps import generate_frames
+
+    source.seek(place + 12)  # behind tag, type and length
+    for content in generate_frames(source, number_of_frames=count):
+        at = 12 if content.startswith(BOXES) else len(content)
+        while at < len(content) and content[at + 4 : at + 8] != b"jp2c":
+            length = int.from_bytes(content[at : at + 4], "big")
+            if length < 8:
+                raise UnusableImage(f"the JPEG 2000 data are damaged: a box of {length} bytes; export it again")
+            at += length
+        if syntax == JPEG:
+            frame = io.BytesIO(content)
+            with opened(frame) as image:
+                image.load()
+                check_complete(image, frame)
 
 
 def _header(source: BinaryIO) -> tuple[Any, Any]:
@@ -151,8 +178,11 @@ def _of_frame(header: Any, number: int) -> Any:
     return flat
 
 
-def _is_colour(head: Any) -> bool:
-    return int(head.get("SamplesPerPixel") or 1) > 1 or str(head.PhotometricInterpretation) == "PALETTE COLOR"
+def _depth(head: Any) -> float:
+    """Bytes that decoding takes for a pixel; brightness and colour differences become RGB as floats."""
+    if str(head.get("PhotometricInterpretation", "")).startswith(("YBR", "PALETTE")):
+        return 12.0 if head.PhotometricInterpretation != "PALETTE COLOR" else 6.0
+    return int(head.get("SamplesPerPixel") or 1) * int(head.get("BitsAllocated") or 8) / 8
 
 
 def _colours(raw: NDArray[Any], head: Any) -> tuple[Pixels, str]:
@@ -166,125 +196,6 @@ def _colours(raw: NDArray[Any], head: Any) -> tuple[Pixels, str]:
     if colours.shape[-1] != 3:
         raise UnusableImage(f"expected 1, 3 or 4 samples a pixel, got {colours.shape[-1]}")
     return in_blocks(colours, lambda block: np.floor(block * 2.0 ** (8 - bits))), said
-
-
-def _gray(raw: NDArray[Any], head: Any, span: Span | None) -> tuple[Pixels, str]:
-    rule, said = _shade(head, span or _span(raw, head))
-    photometric, shape = str(head.get("PhotometricInterpretation", "")), str(head.get("PresentationLUTShape", ""))
-    inverted = "MONOCHROME1" if photometric == "MONOCHROME1" else "INVERSE" if shape == "INVERSE" else ""
-
-    def shown(block: NDArray[Any]) -> NDArray[Any]:
-        share = np.clip(rule(block), 0, 1)
-        return np.asarray(np.rint((1 - share if inverted else share) * 255))
-
-    shaded = in_blocks(_modality(raw, head), shown)
-    padding = _padding(raw, head)
-    if padding is not None:
-        shaded[padding] = 0
-    return shaded, joined(said, f"{inverted} inverted" if inverted else "", "" if padding is None else "padding black")
-
-
-def _modality(raw: NDArray[Any], head: Any) -> NDArray[Any]:
-    """Values in the unit of the modality; the stored ones where nothing, or a slope of 0, is given."""
-    from pydicom.pixels import apply_modality_lut
-
-    if tables := head.get("ModalityLUTSequence"):
-        first, count, bits = tables[0].LUTDescriptor
-        tables[0].LUTDescriptor = [first, count, 8 if bits <= 8 else 16]  # a table is stored in 8 or 16 bits
-    elif not head.get("RescaleSlope"):
-        return raw
-    return np.asarray(apply_modality_lut(raw, head))
-
-
-def _padding(raw: NDArray[Any], head: Any) -> NDArray[np.bool_] | None:
-    """Pixels beyond the imaged field, None without any."""
-    if head.get("PixelPaddingValue") is None or raw.dtype.kind == "f":
-        return None
-    value = int(head.PixelPaddingValue)
-    limit = head.get("PixelPaddingRangeLimit")
-    low, high = sorted(int(np.array(end).astype(raw.dtype)) for end in (value, value if limit is None else limit))
-    found = (raw >= low) & (raw <= high)
-    return np.asarray(found) if found.any() and not found.all() else None
-
-
-def _plain_bits(head: Any) -> int:
-    """Stored bits where black and white follow from them (up to 8, unscaled and unsigned), else 0."""
-    bits = int(head.get("BitsStored") or 32)
-    scaled = "ModalityLUTSequence" in head or float(head.get("RescaleSlope") or 1) != 1
-    scaled = scaled or float(head.get("RescaleIntercept") or 0) != 0
-    return 0 if bits > 8 or scaled or int(head.get("PixelRepresentation") or 0) else bits
-
-
-def _needs_span(head: Any) -> bool:
-    given = _window(head) is not None or head.get("VOILUTSequence") or _plain_bits(head)
-    return not (_is_colour(head) or given)
-
-
-def _span(raw: NDArray[Any], head: Any) -> Span:
-    """Lowest and highest value of a frame, without padding."""
-    padding, values = _padding(raw, head), _modality(raw, head)
-    values = values if padding is None else values[~padding]
-    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if values.size == 0:
-        raise UnusableImage("no pixel has a finite value")
-    return float(values.min()), float(values.max())
-
-
-def _window(head: Any) -> tuple[float, float, str] | None:
-    """Centre, width and function of the first window; None without one that can be meant.
-
-    Some devices write empty, NaN, zero or negative widths, or a width of one stored value, which leaves two values.
-    """
-    centre, width = (_first(head.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    step = 1.0 if "ModalityLUTSequence" in head else abs(float(head.get("RescaleSlope") or 1))
-    if not math.isfinite(centre + width) or width <= (0 if _is_float(head) else step):
-        return None
-    function = str(head.get("VOILUTFunction") or "LINEAR")
-    return centre, width, "LINEAR_EXACT" if function == "LINEAR" and width <= 1 else function
-
-
-def _is_float(head: Any) -> bool:
-    return head.get("BitsStored") is None
-
-
-def _first(value: Any) -> float:
-    """The first of several numbers; NaN for an empty element."""
-    several = value is not None and not isinstance(value, (str, float, int)) and hasattr(value, "__len__")
-    value = (value[0] if len(value) else None) if several else value
-    return math.nan if value is None or value == "" else float(value)
-
-
-def _shade(head: Any, span: Span) -> Shade:
-    """The rule of the file: its window, its VOI LUT, its stored bits, else the span of its values."""
-    if (window := _window(head)) is not None:
-        centre, width, function = window
-        said = f"window {centre:g}/{width:g}"
-        if function == "SIGMOID":
-            from scipy.special import expit
-
-            return lambda values: expit(4 * (values - centre) / width), f"{said} sigmoid"
-        if function == "LINEAR_EXACT":
-            return lambda values: (values - centre) / width + 0.5, said
-        return lambda values: (values - centre + 0.5) / (width - 1) + 0.5, said
-    if head.get("VOILUTSequence"):
-        return _table(head)
-    if bits := _plain_bits(head):
-        return lambda values: values / (2**bits - 1), "" if bits == 8 else f"{bits} bits"
-    low, high = span
-    return lambda values: (values - low) / ((high - low) or 1), f"values {low:g} to {high:g}"
-
-
-def _table(head: Any) -> Shade:
-    """VOI LUT; black and white are the ends of the table, not of the picture."""
-    from pydicom.pixels import apply_voi
-
-    first, count, bits = head.VOILUTSequence[0].LUTDescriptor
-    head.VOILUTSequence[0].LUTDescriptor = [first, count, 8 if bits <= 8 else 16]
-    start = int(first) - 2**16 if first >= 2**15 and int(head.get("PixelRepresentation") or 0) else int(first)
-    ends = apply_voi(np.arange(start, start + (int(count) or 2**16)), head)
-    low, high = float(ends.min()), float(ends.max())
-    rule = lambda values: (apply_voi(np.rint(values).astype(np.int64), head) - low) / ((high - low) or 1)  # noqa: E731
-    return rule, "VOI LUT"
 
 
 def _pixel_size(head: Any) -> tuple[float, float, str]:

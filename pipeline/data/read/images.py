@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pipeline.data.read.gray import BLOCK, Pictures, Pixels, check_size, eight_bits, joined, usable
+from pipeline.data.read.jpeg import check_complete
 from pipeline.errors import UnusableImage
 
 NO_PICTURES = {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF", "MPEG"}
@@ -36,7 +37,7 @@ def pictures(source: BinaryIO) -> Pictures:
             image.seek(page)
             if is_preview(image):
                 continue
-            check_size(*image.size, frames=page + 1)
+            check_size(*image.size, frames=page + 1, depth=depth(image, source))
             image.load()
             check_whole(image, source)
             yield usable(*_shown(image, source, page), among=count)
@@ -69,12 +70,20 @@ def opened(source: BinaryIO) -> Image.Image:
         return Image.open(source, formats=known)
 
 
+def depth(image: Image.Image, source: BinaryIO) -> int:
+    """Bytes that decoding takes for a pixel, before a page is loaded."""
+    each = 4 if image.format == "JPEG2000" or image.mode in ("I", "F") else _bits(image, source) // 8 or 1
+    return len(image.getbands()) * each + (1 if image.info.get("progressive") else 0)
+
+
 def check_whole(image: Image.Image, source: BinaryIO) -> None:
-    """Raise ``UnusableImage`` for a PNG whose checksums differ: Pillow decodes zeros to the end without a word."""
-    if image.format != "PNG":
-        return
+    """Raise ``UnusableImage`` for a damaged PNG or JPEG that Pillow decodes to the end without a word."""
     place = source.tell()
     try:
+        if image.format in ("JPEG", "MPO"):
+            check_complete(image, source)
+        if image.format != "PNG":
+            return
         opened(source).verify()
     except SyntaxError as error:
         raise UnusableImage(f"the PNG is damaged: {error}; copy or download it again") from error
@@ -115,7 +124,10 @@ def _shown(image: Image.Image, source: BinaryIO, page: int) -> tuple[Pixels, str
         if image.format == "PNG" and not getattr(image, "is_animated", False):
             image.close()  # it was decoded to its end; its upper 8 bits need not stay in memory
         pixels, rule = eight_bits(_deep_colours(data, page))
-        shown = Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+        if orientation not in range(2, 9):
+            return pixels, rule
+        shown = Image.fromarray(pixels)
         shown.getexif()[ExifTags.Base.Orientation] = orientation
         shown, turned = upright(shown)
         return np.asarray(shown), joined(rule, turned)
@@ -169,7 +181,9 @@ def _by_tifffile(source: BinaryIO) -> Pictures:
     with tifffile.TiffFile(source) as file:
         pages: Any = file.pages
         for number, page in enumerate(pages):
-            check_size(page.imagewidth, page.imagelength, number + 1)
+            check_size(
+                page.imagewidth, page.imagelength, number + 1, page.nbytes / max(1, page.imagewidth * page.imagelength)
+            )
             array = page.asarray().squeeze()
             array = np.moveaxis(array, 0, -1) if array.ndim == 3 and page.planarconfig == 2 else array
             if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (3, 4)):

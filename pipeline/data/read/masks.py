@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.read.gray import check_size
-from pipeline.data.read.images import check_whole, is_preview, opened, upright, values
+from pipeline.data.read.images import check_whole, depth, is_preview, opened, upright, values
 from pipeline.errors import UnusableImage
 
 MAX_MARKED = 0.9  # share of pixels that a lesion mask may mark; above it the mask is inverted or is an alpha plane
@@ -30,7 +30,7 @@ def marked_pixels(source: Any, shape: tuple[int, int]) -> tuple[NDArray[np.bool_
         image.seek(page)
         if is_preview(image):
             continue
-        check_size(*image.size, frames=page + 1)
+        check_size(*image.size, frames=page + 1, depth=depth(image, source))
         image.load()
         check_whole(image, source)
         turned, _ = upright(image)

@@ -2,12 +2,14 @@
 
 import contextlib
 import gzip
+import io
 import math
 import mmap
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.read.gray import (
+    MAX_BYTES,
     MAX_FRAMES,
     MAX_INFLATED,
-    MAX_PIXELS,
     MAX_VOXELS,
     MIN_SIDE,
     PERCENTILES,
+    PLANES,
     WINDOW,
+    Origin,
     Pictures,
     joined,
     square_pixels,
@@ -57,9 +61,10 @@ def slices(source: BinaryIO, path: Path) -> Pictures:
             if volume.dtype.names:
                 shown, rule = np.stack([turned[name] for name in "RGB"], axis=-1), "colours"
             else:
-                shown, rule = stretched(_scaled(turned, scale), low, high), PERCENTILES
+                shown, rule = stretched(turned, low, high, partial(_scaled, scale=scale)), PERCENTILES
             shown, resampled = square_pixels(shown, spacing[1], spacing[0])
-            yield usable(shown, joined(rule, note, unknown, resampled), among=volume.shape[2])
+            said = joined(rule, note, unknown, resampled)
+            yield usable(shown, said, among=volume.shape[2], origin=_origin(spacing, unknown))
 
 
 def _kind(head: bytes) -> str:
@@ -81,14 +86,17 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
     packed = source.read(2) == GZIP
     source.seek(0)
     stream: Any = gzip.GzipFile(fileobj=source) if packed else source
+    named = str(path)
     try:
         head = stream.read(CHUNK)
         kind = _kind(head)
-        if not packed and (not kind or path.name.lower().endswith(kind)):
+        in_memory = isinstance(source, io.BytesIO)  # then there is no such file, or another one
+        if not packed and not in_memory and (not kind or path.name.lower().endswith(kind)):
             image = nibabel.load(path)
             yield image, Path(image.file_map["image"].filename)
             return
         with tempfile.NamedTemporaryFile(suffix=kind or ".nii") as copy:
+            named = copy.name
             copy.write(head)
             copy.flush()
             image = nibabel.load(copy.name)
@@ -108,7 +116,8 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
     except Exception as error:
         if isinstance(error, UnusableImage):
             raise
-        reason = f"{type(error).__name__}: {error}; copy or export it again"
+        said = str(error).replace(named, "the file")
+        reason = f"{type(error).__name__}: {said}; copy or export it again"
         raise UnusableImage(f"no readable NIfTI volume: {reason}") from error
 
 
@@ -117,10 +126,11 @@ def _bytes(image: Any) -> int:
     shape = tuple(int(side) for side in image.shape)
     if len(shape) < 2 or min(shape) < 1:
         raise UnusableImage(f"expected a volume of 2 or more axes, got shape {shape}")
-    voxels = math.prod(shape[:3])
-    if voxels > MAX_VOXELS or max(shape[:3]) > MAX_FRAMES or math.prod(sorted(shape[:3])[-2:]) > MAX_PIXELS:
-        raise UnusableImage(f"expected at most {MAX_VOXELS / 1e6:.0f} million voxels, got shape {shape}")
-    return voxels * int(image.dataobj.dtype.itemsize)
+    voxels, depth = math.prod(shape[:3]), int(image.dataobj.dtype.itemsize)
+    if voxels > MAX_VOXELS or max(shape[:3]) > MAX_FRAMES or math.prod(sorted(shape[:3])[-2:]) * depth > MAX_BYTES:
+        most = f"{MAX_VOXELS / 1e6:.0f} million voxels, {MAX_FRAMES} a side, {MAX_BYTES / 1e6:.0f} MB a slice"
+        raise UnusableImage(f"expected at most {most}, got shape {shape}, {depth} bytes a voxel")
+    return voxels * depth
 
 
 def _first_volume(image: Any, store: Path) -> tuple[NDArray[Any], str]:
@@ -155,6 +165,14 @@ def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]
         )
         raise UnusableImage(f"expected axial slices of at least {MIN_SIDE} px a side, got {width}×{height}{where}")
     return spacing, turned, unknown
+
+
+def _origin(spacing: NDArray[Any], unknown: str) -> Origin:
+    """Plane in which slices were taken, by the axis of the widest spacing (mm); axial unless it is much wider."""
+    widest = int(np.argmax(spacing))
+    wide = spacing[widest] > 1.25 * float(np.median(spacing))
+    plane, between = (PLANES[widest], spacing[widest]) if wide else ("axial", spacing[2])
+    return Origin(plane="" if unknown else plane, pixel=float(spacing.min()), spacing=float(between))
 
 
 def _zooms(image: Any) -> list[float]:

@@ -24,9 +24,9 @@ Files = Iterator[tuple[str, bytes]]
 
 def write_sample(root: Path, seed: int = 0) -> None:
     """Write the data sets into ``root`` unless they are there; ``FileExistsError`` where it holds other files."""
-    wanted = {"seed": seed, "version": VERSION}
+    wanted = json.dumps({"seed": seed, "version": VERSION})
     marker = root / MARKER
-    if marker.is_file() and json.loads(marker.read_text()) == wanted:
+    if marker.is_file() and marker.read_bytes() == wanted.encode():
         return
     if root.exists() and any(root.iterdir()) and not marker.is_file():
         raise FileExistsError(f"{root} holds other files than a sample; choose an empty folder for the sample")
@@ -37,7 +37,7 @@ def write_sample(root: Path, seed: int = 0) -> None:
             path = building / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        (building / MARKER).write_text(json.dumps(wanted))
+        (building / MARKER).write_text(wanted)
         if root.exists():
             shutil.rmtree(root)
         building.rename(root)

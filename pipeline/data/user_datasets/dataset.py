@@ -16,7 +16,7 @@ from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.duplicates import DuplicateRule
 from pipeline.data.layouts import Candidate
 from pipeline.data.raw import RawFolder
-from pipeline.data.splits import SplitRule, by_duplicate_group, by_folder, by_patient
+from pipeline.data.splits import SplitRule, by_duplicates, by_folder, by_patient
 from pipeline.data.user_datasets.description import Description, Split, read_description
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.store.versions import fingerprint
@@ -25,7 +25,13 @@ _log = logging.getLogger(__name__)
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST = 40  # letters of a name: it is part of folder names, tables and pages
 TAKEN = ("reports", "evaluation_report", "benchmark_report", "benchmark")  # in the graph and in MLflow
-RULES: Mapping[str, SplitRule] = {"duplicates": by_duplicate_group, "patient": by_patient, "folder": by_folder}
+RULES: Mapping[str, SplitRule] = {
+    "duplicates": by_duplicates,
+    "patient": by_patient,
+    "volume": by_patient,
+    "folder": by_folder,
+}
+READING = "volumes"  # part of the hash of every description: change it when own files are read in another way
 COPY = re.compile(r" ?\(\d+\)$| - copy$")  # end of the name of a second copy, in small letters
 Masks = dict[str, list[str]]
 """Paths of the masks of one lesion by name: the path below the mask folder without suffixes."""
@@ -55,7 +61,9 @@ class Root:
         """(path as in ``raw``, path below the folder) of every image in it that is in no other folder below it."""
         inner = tuple(f"{self.link}/{name}/" for name in self.inside(others))
         for path in raw.paths():
-            if path.startswith(f"{self.link}/") and not path.lower().endswith(".csv") and not path.startswith(inner):
+            voxels = path.lower().endswith(".img") and {path[:-3] + "hdr", path[:-3] + "HDR"} & raw.sizes.keys()
+            beside = voxels or path.lower().endswith(".csv")
+            if path.startswith(f"{self.link}/") and not beside and not path.startswith(inner):
                 yield path, path.removeprefix(f"{self.link}/")
 
 
@@ -120,7 +128,8 @@ class Own:
             shares=about.shares,
             duplicates=DuplicateRule() if about.split.searched else None,
             middle=about.split.middle,
-            described=fingerprint(places, about.split.by, about.split.patient, about.mask_suffix),
+            stacks=True,
+            described=fingerprint(places, about.split.by, about.split.patient, about.mask_suffix, READING),
         )
 
 

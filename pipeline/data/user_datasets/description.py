@@ -34,10 +34,10 @@ class _Part(BaseModel):
 class Split(_Part):
     """How normals are split; all abnormal images are test."""
 
-    by: Literal["duplicates", "patient", "folder"] = "duplicates"
+    by: Literal["duplicates", "patient", "volume", "folder"] = "duplicates"
     patient: str = ""  # regular expression with one group, searched in the path below the folder: the patient's id
     folders: dict[Literal["train", "val", "holdout", "test"], Folders] = Field(default_factory=dict)  # below `normal`
-    look_alikes: bool | None = None  # near-duplicates stay together too; None: yes, except for `by: patient`
+    look_alikes: bool | None = None  # near-duplicates stay together; None: if by duplicates or folder
     middle: float = Field(default=1.0, gt=0, le=1)  # share of each side in which near-duplicates are looked for
 
     @field_validator("patient")
@@ -68,7 +68,7 @@ class Split(_Part):
     @property
     def searched(self) -> bool:
         """Whether near-duplicates are looked for."""
-        return self.by != "patient" if self.look_alikes is None else self.look_alikes
+        return self.by in ("duplicates", "folder") if self.look_alikes is None else self.look_alikes
 
 
 class Training(_Part):

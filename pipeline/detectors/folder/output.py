@@ -1,4 +1,4 @@
-"""Results of scoring a folder: a table of images, a table of regions, and an overlay of each image.
+"""Results of scoring a folder: a table of images and volumes, a table of regions, and an overlay of each image.
 
 ``scores.partial.csv`` and ``regions.partial.csv`` grow file by file, so that an interrupted run can be resumed. They
 get their final names at the end.
@@ -11,12 +11,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from pipeline.data.members import File
 from pipeline.data.walk import shown
 from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.heat import Region
+from pipeline.detectors.volumes import volume_table, worst_slices
 from pipeline.errors import ConfigError
 from pipeline.store.files import write_file
 
@@ -24,6 +27,9 @@ COLUMNS = {
     "scores": [
         "path",
         "frame",
+        "volume",
+        "slices",
+        "worst_slices",
         "decision",
         "score",
         "false_alarm_rate",
@@ -43,7 +49,9 @@ COLUMNS = {
     ],
     "regions": ["path", "frame", "rank", *(field.name for field in fields(Region))],
 }
-"""Table → its columns."""
+"""Table → its columns; those of ``OF_VOLUMES`` are left out where there are none."""
+OF_VOLUMES = ["volume", "slices", "worst_slices"]
+UNCALIBRATED = "no rate"  # decision on a volume by a detector that was made from images alone
 FORMATS = ("csv", "json", "parquet")
 LONGEST = 180  # bytes of an overlay's stem; file systems take 255 for a whole name, temporary parts included
 _FORMULA = re.compile(r"^[=+\-@\t\r]")  # starts of a cell that spreadsheets run
@@ -56,14 +64,16 @@ class ScoreFolder:
     those whose content has changed since. ``ConfigError`` if that run used another detector or false-alarm rate.
     """
 
-    def __init__(self, folder: Path, detector: Detector, rate: float, files: Sequence[Path], *, overlays: bool) -> None:
+    def __init__(self, folder: Path, detector: Detector, rate: float, files: Sequence[File], *, overlays: bool) -> None:
         self.folder, self.detector, self.rate, self.overlays = folder, detector, rate, overlays
         folder.mkdir(parents=True, exist_ok=True)
         self._partial = {name: folder / f"{name}.partial.csv" for name in COLUMNS}
         tables = {name: _read_partial(path, COLUMNS[name]) for name, path in self._partial.items()}
         done = self._done(tables["scores"])
-        self.left = [path for path in files if done.get(shown(str(path))) != file_sha256(path)]
-        kept = done.keys() - {shown(str(path)) for path in self.left}
+        self.left = [
+            file for file in files if (name := shown(str(file))) not in done or done[name] != file_sha256(file)
+        ]
+        kept = done.keys() - {shown(str(file)) for file in self.left}
         for name, table in tables.items():
             write_file(self._partial[name], table[table["path"].isin(kept)].to_csv(index=False).encode())
 
@@ -85,7 +95,8 @@ class ScoreFolder:
     def add(self, frame: ScoredFrame) -> None:
         """Write one frame's result."""
         place: dict[str, Any] = {"path": shown(str(frame.path)), "frame": frame.number}
-        row = place | {"sha256": frame.sha256, "rate": self.rate, "gray_values": frame.gray_values}
+        row = place | {"volume": shown(frame.series) or place["path"], "sha256": frame.sha256}
+        row |= {"rate": self.rate, "gray_values": frame.gray_values}
         row |= {"dataset": self.detector.dataset, "method": self.detector.name, "detector": self.detector.data_version}
         image = frame.image
         if image is None:
@@ -113,17 +124,60 @@ class ScoreFolder:
         table.to_csv(self._partial[name], mode="a", header=False, index=False)
 
     def finish(self, formats: Sequence[str]) -> tuple[list[Path], dict[str, int]]:
-        """Write the tables in every format under their final names; their paths, and the number of each decision."""
+        """Write the tables in every format under their final names; their paths, and the number of each decision.
+
+        Rows of volumes follow those of their slices; their decisions are counted in ``volumes``.
+        """
         made, counts = [], dict[str, int]()
         for name, partial in self._partial.items():
             table = read_table(partial)
             if name == "scores":
-                counts = {str(decision): int(count) for decision, count in table["decision"].value_counts().items()}
+                counts = _counted(table)
+                volumes = self._volume_rows(table)
+                self.volumes = _counted(volumes)
+                table = table.drop(columns=OF_VOLUMES) if volumes.empty else _with_volumes(table, volumes)
             for kind in formats:
                 made.append(self.folder / f"{name}.{kind}")
                 write_file(made[-1], _encoded(table, kind))
             partial.unlink()
         return made, counts
+
+    def _volume_rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A row for each volume among the scored slices, with the columns of the table."""
+        slices = table[table["score"].notna()]
+        names = slices["path"].map(lambda path: path.rpartition("/")[2]) + "#" + slices["frame"].astype(str)
+        slices = slices.assign(name=names, inside=slices["in_domain"].astype(str) == "True")
+        found = volume_table(slices, ["score"])
+        if found.empty:
+            return found.assign(decision="")
+        groups, calibration = slices.groupby("volume"), self.detector.volumes
+        found = found.assign(worst_slices=worst_slices(slices, "score"), path=groups["path"].first())
+        found = found.assign(in_domain=groups["inside"].mean() >= 0.5, method=self.detector.name)
+        found = found.assign(dataset=self.detector.dataset, detector=self.detector.data_version)
+        if calibration is None:
+            found = found.assign(decision=UNCALIBRATED, reason="the detector was calibrated on images, not on volumes")
+        else:
+            rate = max(self.rate, calibration.least)
+            found["false_alarm_rate"] = found["score"].map(calibration.rate).round(6)
+            found["false_alarm_rate_high"] = found["score"].map(calibration.highest_rate).round(6)
+            found["decision"] = np.where(found["false_alarm_rate"] <= rate, "abnormal", "normal")
+            found = found.assign(rate=rate)
+        found.loc[~found["in_domain"], "decision"] = "out of domain"
+        return found.assign(score=found["score"].round(7)).reset_index()
+
+
+def _counted(table: pd.DataFrame) -> dict[str, int]:
+    return {str(decision): int(count) for decision, count in table["decision"].value_counts().items()}
+
+
+def _with_volumes(slices: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
+    """Each volume's row, which has no number of a frame, behind its last slice; images alone name no volume."""
+    alone = ~slices["volume"].isin(volumes["volume"])
+    slices = slices.assign(volume=slices["volume"].mask(alone, ""), frame=slices["frame"].astype("Int64"))
+    place = slices.reset_index().groupby("volume")["index"].max()
+    both = pd.concat([slices, volumes.reindex(columns=slices.columns)])
+    order = [*range(len(slices)), *(place[volumes["volume"]] + 0.5)]
+    return both.iloc[np.argsort(order, kind="stable")].astype({"slices": "Int64"}).reset_index(drop=True)
 
 
 def _short(stem: str) -> str:
@@ -140,7 +194,8 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV table of this module; a last line without an end is dropped, for the run was interrupted there."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    text = dict.fromkeys(("path", "sha256", "method", "detector", "reason", "gray_values", "overlay", "decision"), str)
+    named = ("path", "volume", "worst_slices", "sha256", "method", "detector", "reason", "gray_values", "overlay")
+    text = dict.fromkeys((*named, "decision"), str)
     return pd.read_csv(io.BytesIO(whole), dtype=text, keep_default_na=False, na_values=[""])
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from pipeline.data.decode import Frame, read_frames
+from pipeline.data.decode import Frame
+from pipeline.data.members import File, Member, frames_of
 from pipeline.detectors.frozen.detector import Detector, ScoredImage
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import SlotTile
@@ -31,6 +32,7 @@ class ScoredFrame:
     reason: str = ""
     gray_values: str = ""  # what was done to them
     kind: str = UnusableImage.kind  # the decision without an image: unusable, no image or empty slice
+    series: str = ""  # of DICOM: its slices are in several files
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _File:
 
 
 def stream(
-    detector: Detector, paths: Iterable[Path], *, ended: Callable[[Path], None] = lambda path: None
+    detector: Detector, files: Iterable[File], *, ended: Callable[[Path], None] = lambda path: None
 ) -> Iterator[ScoredFrame]:
     """Score every frame of every file, in order; ``ended`` is called when a file is done.
 
@@ -75,7 +77,7 @@ def stream(
     """
     batch, size = list[_Cut](), 0
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        for cut in _cuts(detector, paths, pool, ended):
+        for cut in _cuts(detector, files, pool, ended):
             batch.append(cut)
             size += 0 if cut.frame.pixels is None else cut.frame.pixels.nbytes
             if len(batch) == BATCH or size > BATCH_BYTES:
@@ -84,10 +86,10 @@ def stream(
         yield from _score(detector, batch)
 
 
-def _cuts(detector: Detector, paths: Iterable[Path], pool: Executor, ended: Callable[[Path], None]) -> Iterator[_Cut]:
+def _cuts(detector: Detector, given: Iterable[File], pool: Executor, ended: Callable[[Path], None]) -> Iterator[_Cut]:
     """Frames in order, read and cut by the pool ``PARTS`` at a time, at most ``AHEAD`` files ahead."""
     waiting: deque[tuple[_File, Future[list[_Cut]]]] = deque()
-    files = (_File(path, file_sha256(path), read_frames(path)) for path in paths)
+    files = (_File(one if isinstance(one, Path) else one.path, file_sha256(one), frames_of(one)) for one in given)
 
     def submit(some: Iterable[_File]) -> list[tuple[_File, Future[list[_Cut]]]]:
         return [(file, pool.submit(file.cut, detector)) for file in some]
@@ -112,12 +114,16 @@ def _score(detector: Detector, batch: list[_Cut]) -> Iterator[ScoredFrame]:
     for cut in batch:
         frame = cut.frame
         image = None if frame.pixels is None else next(images)
-        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, frame.reason, frame.gray_values, frame.kind)
+        told = frame.reason, frame.gray_values, frame.kind, frame.origin.series
+        yield ScoredFrame(frame.path, cut.sha256, frame.number, image, *told)
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(file: File) -> str:
     """SHA-256 of a file, empty if it cannot be read: reading its frames gives the reason."""
     try:
+        if isinstance(file, Member):
+            return file.sha256()
+        path = file if isinstance(file, Path) else file.path
         return str(hash_file(path)["sha256"]) if path.is_file() else ""  # reading a pipe would never end
-    except OSError:
+    except (OSError, UnusableImage):
         return ""

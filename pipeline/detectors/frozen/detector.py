@@ -86,6 +86,7 @@ class Detector:
     members: Mapping[str, Member]
     weights: Mapping[str, float]  # member → weight in the committee; empty without a committee
     calibrations: Mapping[str, tuple[Calibration, Calibration]]  # name → of image scores and of hottest places
+    volume_calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # name → of volumes, if it knows any
     domain: Mapping[str, Domain]  # by canvas
     facts: Mapping[str, Any]  # provenance: method, preset, seed, data versions
     copies: tuple[str, ...]  # members whose files hold copies of training images
@@ -121,6 +122,11 @@ class Detector:
     def images(self) -> Calibration:
         """Image scores of normal validation images."""
         return self.calibrations[self.name][0]
+
+    @property
+    def volumes(self) -> Calibration | None:
+        """Scores of normal validation volumes; None for a detector that was made from images alone."""
+        return self.volume_calibrations.get(self.name)
 
     @property
     def peaks(self) -> Calibration:

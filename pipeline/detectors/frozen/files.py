@@ -141,6 +141,11 @@ def read_detector(folder: Path, *, device: str = "auto") -> Detector:
         name: (Calibration.of(np.array(one["images"])), Calibration.of(np.array(one["peaks"])))
         for name, one in described["calibrations"].items()
     }
+    volumes = {
+        name: Calibration.of(np.array(one["volumes"]))
+        for name, one in described["calibrations"].items()
+        if "volumes" in one
+    }
     members: dict[str, Member] = {
         name: {canvas: read_scorer(folder / name / canvas, canvas, entry, device) for canvas, entry in entries.items()}
         for name, entries in described["members"].items()
@@ -151,6 +156,7 @@ def read_detector(folder: Path, *, device: str = "auto") -> Detector:
         name=next(iter(calibrations)),
         members=members,
         calibrations=calibrations,
+        volume_calibrations=volumes,
         domain={
             canvas: restored(Domain, read_arrays(folder / "domain" / f"{canvas}.safetensors"), farthest=farthest)
             for canvas, farthest in described["farthest"].items()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from models.scoring import Array, ScoreConfig
@@ -17,6 +18,7 @@ from pipeline.detectors.frozen.files import write_arrays, write_description, wri
 from pipeline.detectors.images import stitched
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import COMMITTEE, OWN, CanvasScorer, committee_score, fused_map, normal_scores
+from pipeline.detectors.volumes import volume_table
 from pipeline.forms import FORMS
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import read_index, tiles_of
@@ -107,7 +109,7 @@ def freeze_detector(
             "form_version": FORMS[form].version,
             "members": entries,
             "weights": plan.weights,
-            "calibrations": _calibrations(fitted, plan.weights),
+            "calibrations": _calibrations(fitted, plan.weights, _volumes(trained.tiles)),
             "farthest": farthest,
             "copies": [n for n, one in members.items() if any(s.detector.holds_copies() for s in one.values())],
             "facts": {"method": plan.method, "preset": preset, "seed": seed, "versions": used},
@@ -117,9 +119,14 @@ def freeze_detector(
 
 
 def _calibrations(
-    fitted: Mapping[str, Mapping[str, tuple[CanvasScorer, list[Array]]]], weights: Mapping[str, float]
+    fitted: Mapping[str, Mapping[str, tuple[CanvasScorer, list[Array]]]],
+    weights: Mapping[str, float],
+    volumes: Mapping[str, str],
 ) -> dict[str, dict[str, list[float]]]:
-    """Name → scores and hottest places of the validation normals, sorted; the committee comes first."""
+    """Name → scores and hottest places of the validation normals, sorted, and scores of their volumes, if there are any
+
+    (image id → volume); the committee comes first.
+    """
     members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
     found = {}
     for name, chosen in {**({COMMITTEE: dict(weights)} if weights else {}), **{n: {n: 1.0} for n in members}}.items():
@@ -132,7 +139,16 @@ def _calibrations(
                 shown = fused_map([(weight, maps[row]) for weight, _, maps in parts])
                 peaks[image_id] = max(peaks[image_id], float(shown.max()))
         found[name] = {"images": sorted(total.tolist()), "peaks": sorted(peaks.values())}
+        slices = pd.DataFrame({"volume": [volumes.get(image_id, "") for image_id in peaks], "score": total})
+        if len(scored := volume_table(slices, ["score"])):
+            found[name]["volumes"] = sorted(scored["score"].tolist())
     return found
+
+
+def _volumes(tiles: Version) -> dict[str, str]:
+    """Image id → volume; nothing where there are no volumes."""
+    index = read_index(tiles)
+    return dict(zip(index["image_id"].astype(str), index["volume"], strict=True)) if "volume" in index else {}
 
 
 def _textures(tiles: Version, canvas: str, split: str) -> NDArray[np.float64]:

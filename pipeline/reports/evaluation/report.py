@@ -62,6 +62,8 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
     level = judged.level
     found = (
         tables.results(lane, level),
+        tables.results(lane, "volume"),
+        tables.volumes(lane),
         tables.fidelity(lane),
         tables.by_class(lane, level),
         tables.by_class(lane, "image", heldout=True),
@@ -69,6 +71,7 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
         tables.pasted(lane),
         tables.thresholds(lane),
         tables.counts(lane),
+        tables.volume_counts(lane),
     )
     return Part(
         id=lane.dataset,

@@ -16,9 +16,9 @@ from pipeline.reports.evaluation.verdict import Verdict, judge, network_words
 from pipeline.reports.kit.paper import LEVELS, PAPER, TABLE_V
 from pipeline.reports.kit.scores import IMAGE_COLUMNS, KINDS, NOTES, PIXEL_COLUMNS, head, score_rows, score_table
 from pipeline.reports.kit.tables import MISSING, Cell, Table, cell, pairs, record_cell
-from pipeline.reports.kit.words import number, record_title, title, with_interval
+from pipeline.reports.kit.words import column_title, number, record_title, title, with_interval
 
-WITH_INTERVAL = {"image": ("auroc", "auroc_heldout"), "pixel": ("auroc", "ap")}
+WITH_INTERVAL = dict.fromkeys(("image", "volume"), ("auroc", "auroc_heldout")) | {"pixel": ("auroc", "ap")}
 PASTED_COLUMNS: Mapping[tuple[str, str], str] = {
     ("peak_found", "medium"): "peak in the lesion, medium [95 %]",
     ("peak_found", "faint"): "faint",
@@ -61,7 +61,7 @@ FIDELITY_NOTE = (
 
 def results(lane: LaneEvaluation, level: str) -> Table | None:
     """Every score of a level with every metric, then the paper's rows; None where nothing was measured."""
-    wanted = IMAGE_COLUMNS if level == "image" else PIXEL_COLUMNS
+    wanted = PIXEL_COLUMNS if level == "pixel" else IMAGE_COLUMNS
     measured = {r["metric"] for r in find(lane.records, level=level, subset="all")}
     columns = {(metric, "all"): column for metric, column in wanted.items() if metric in measured}
     if not columns:
@@ -133,6 +133,25 @@ def pasted(lane: LaneEvaluation) -> Table | None:
     """Where maps look when a lesion is pasted on a held-out normal; None where none was."""
     rows = score_rows(lane.records, "pasted", PASTED_COLUMNS, ("peak_found",))
     return score_table("Lesions pasted on held-out normals", rows, note=PASTED_NOTE) if rows else None
+
+
+def volumes(lane: LaneEvaluation) -> Table | None:
+    """A row for each test and held-out volume; None where there are none."""
+    rows = lane.about("volumes")
+    if not rows:
+        return None
+    note = f"By {column_title(lane.about('volumes_by'))}. Rates are conformal, over the normal validation volumes."
+    return pairs("Volumes", list(rows[0]), [list(row.values()) for row in rows], note)
+
+
+def volume_counts(lane: LaneEvaluation) -> Table | None:
+    """Volumes by class, empty slices, and volumes unlike the rest; None where there are no volumes."""
+    found = lane.about("volume_counts")
+    if not found:
+        return None
+    rows = [(f"{klass} volumes", n) for klass, n in found["volumes"].items()]
+    rows += [(name, found[name]) for name in ("slices", "empty slices")] + list(found["odd"].items())
+    return pairs("Volumes that were read", ("what", "count, or how a volume differs from the rest"), rows)
 
 
 def counts(lane: LaneEvaluation) -> Table | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pipeline.detectors.volumes import WORST
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.score_name import PRIMARY, kind_of
 from pipeline.reports.kit.tables import Cell, Row, Table, mark_best, record_cell
@@ -32,6 +33,9 @@ NOTES = {  # level → what readers of its metrics have to know
     "mark use the label-free threshold. The paper states no image threshold; its ACC and F1 are listed as oracles. "
     "AUROC of shortcuts is free of direction, max(a, 1 − a), so it is never below .5. ‡ Of the score minus what a "
     "linear fit on the shortcuts, made on normal validation images alone, predicts.",
+    "volume": f"The score of a volume is the mean of its {WORST} highest slice scores; it is abnormal if one of its "
+    "slices is. False alarms are those among test volumes at a conformal rate of .05, or the lowest that the normal "
+    "validation volumes can tell.",
     "pixel": "† oracle: the threshold is the best one on these very pixels (the paper's F1 is listed "
     "here, at its lesion threshold of .5). Positives are lesion pixels, negatives are scored pixels without a lesion.",
 }
