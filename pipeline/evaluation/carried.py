@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import NeverMaterialized, StoreCorrupt
+from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
 from pipeline.store.files import write_file
 from pipeline.store.increments import Record
 from pipeline.store.versions import Store, Version, fingerprint
@@ -78,7 +78,7 @@ class Carried:
         except NeverMaterialized:
             return cls(work)
         except StoreCorrupt as error:
-            _log.warning("%s: scoring all images because the current version is damaged: %s", asset, error)
+            _log.warning("scoring all images of %s", str(error).removesuffix(REMEDY))
             return cls(work)
         return cls(work, version.path)
 
