@@ -83,7 +83,9 @@ def _content(posted: object) -> bytes:
         except ValueError as error:
             raise UnusableImage(f"expected a file's bytes in base64, got other text: {error}") from error
     if not isinstance(posted, (bytes, bytearray, str)):
-        raise UnusableImage(f"expected a file's bytes in base64, got {type(posted).__name__}")
+        missing = posted is None or (isinstance(posted, float) and math.isnan(posted))  # pandas makes NaN of null
+        got = "nothing" if missing else type(posted).__name__
+        raise UnusableImage(f"expected a file's bytes in base64, got {got}")
     if len(posted) > MAX_BYTES or isinstance(posted, str):
         raise UnusableImage(f"expected a file of at most {MAX_BYTES >> 20} MiB, got more")
     return bytes(posted)

@@ -46,7 +46,7 @@ def test_a_bad_record_answers_with_its_reason_and_the_others_are_scored():
     assert [row["input"] for row in rows] == list(range(10))
     assert [row["score"] is not None for row in rows] == [n in (0, 8) for n in range(10)]
     assert [row["reason"] == "" for row in rows] == [n in (0, 8) for n in range(10)]
-    for number, wanted in {1: "got NoneType", 2: "got other text", 3: "is empty", 4: "got int", 5: reason}.items():
+    for number, wanted in {1: "got nothing", 2: "got other text", 3: "is empty", 4: "got int", 5: reason}.items():
         assert wanted in rows[number]["reason"]
         assert rows[number]["decision"] == "unusable"
     assert set(rows[0]) == set(ANSWER)
