@@ -35,15 +35,16 @@ def read_marker(folder: Path) -> Marker:
     """The marker of a version; ``StoreCorrupt`` if it is damaged."""
     path = folder / MARKER
     try:
-        marker: Marker = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        marker: Marker = json.loads(content)
         wanted = marker.pop("sha256", None)  # older markers have none
         got = _hash(marker)
-        whole = marker.keys() == _FIELDS and wanted in (None, got)
+        whole = marker.keys() == _FIELDS and (wanted is None or content == sealed(marker))
         whole = whole and all(file.keys() == {"bytes", "sha256"} for file in marker["files"].values())
     except (ValueError, AttributeError, TypeError) as error:
         raise damaged(folder, MARKER, "JSON", str(error)) from error
     if not whole:
-        raise damaged(folder, MARKER, f"content of hash {wanted}", got)
+        raise damaged(folder, MARKER, f"content of hash {wanted}", f"{got}, or other spaces")
     return marker
 
 

@@ -14,7 +14,7 @@ from pipeline.detectors.frozen import files as files_module
 from pipeline.detectors.frozen.files import DESCRIPTION, read_detector
 from pipeline.detectors.standardise import COMMITTEE, committee_score, normal_scores
 from pipeline.errors import StoreCorrupt, UnusableImage
-from pipeline.store.versions import MARKER
+from pipeline.store.verify import MARKER, read_marker
 from pipeline.wiring.registry import ANSWER
 from tests.unit.drawn_detectors import FROZEN, draw, drawn_image, freeze
 from tests.unit.served import served
@@ -93,8 +93,7 @@ def test_any_changed_byte_is_refused_by_the_name_of_its_file(folder, tmp_path, m
     original, copied = folder, tmp_path / "copied"
     shutil.copytree(original, copied)
     monkeypatch.setattr(files_module, "read_scorer", lambda *given: pytest.fail("built before it was checked"))
-    rng, files = np.random.default_rng(0), sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
-    names = [name for name in files if name.name != MARKER]
+    rng, names = np.random.default_rng(0), sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     sizes = np.array([(folder / name).stat().st_size for name in names], float)
     for number in range(FLIPS):
         every, large = names[number // 2 % len(names)], names[rng.choice(len(names), p=sizes / sizes.sum())]
@@ -125,6 +124,16 @@ def test_another_description_is_refused_even_if_it_is_sound_json(folder, tmp_pat
     json.loads(description.read_text())
     with pytest.raises(StoreCorrupt, match=re.escape(str(description))):
         read_detector(copied)
+
+
+def test_every_byte_of_the_marker_counts(folder, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    marker, content = copied / MARKER, (folder / MARKER).read_bytes()
+    for at in [*range(0, len(content), max(1, len(content) // 150)), *range(len(content) - 150, len(content))]:
+        marker.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(StoreCorrupt, match=re.escape(str(marker))):
+            read_marker(copied)
 
 
 def tripled(described):

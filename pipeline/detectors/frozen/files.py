@@ -27,6 +27,7 @@ from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer, Member, Standardiser
 from pipeline.errors import StoreCorrupt
 from pipeline.store.files import hash_file, write_file
+from pipeline.store.verify import MARKER, read_marker
 from pipeline.store.versions import fingerprint
 
 FORMAT = 5
@@ -132,6 +133,8 @@ def _text(described: Mapping[str, Any]) -> str:
 def read_detector(folder: Path, *, device: str = "auto") -> Detector:
     """The detector in a folder; ``StoreCorrupt`` names the file that is not as it was written."""
     described = _described(folder / DESCRIPTION)
+    if (folder / MARKER).is_file():  # not in every copy
+        read_marker(folder)
     for name, wanted in described["files"].items():
         path = folder / name
         got = str(hash_file(path)["sha256"]) if path.is_file() else "no file"
