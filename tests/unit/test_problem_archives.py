@@ -76,6 +76,7 @@ def test_too_few_normals_are_told_before_anything_is_trained(idrid):
         ("normal: &a [*a]\nabnormal: b", "normal"),
         ("normal: " + "[" * 5000, "readable YAML"),
         ("normal: loop\nabnormal: b", "normal: expected a folder of images"),
+        ("normal: " + "x" * 300 + "\nabnormal: b", "normal: expected a folder of images"),  # longer than names can be
     ],
 )  # fmt: skip
 def test_a_description_that_does_not_do_gives_a_sentence_and_stops_no_other(tmp_path, caplog, text, told):

@@ -190,7 +190,7 @@ def _tell(text: str) -> None:
 def link(folder: Path, targets: Mapping[str, Path]) -> Path:
     """Make ``folder`` hold one link for each target (name → folder); ``DatasetUnusable`` where one is no folder."""
     for name, target in targets.items():
-        if not target.is_dir():
+        if not os.path.isdir(target):
             got = f"got nothing there; bring it back, or change {folder.with_suffix('.yaml')}"
             raise DatasetUnusable(f"{folder.name}: {name}: expected a folder of images at {target}, {got}")
     paths = [Path(above, name) for above, folders, files in os.walk(folder) for name in [*folders, *files]]
