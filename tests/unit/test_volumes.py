@@ -197,7 +197,6 @@ def test_slices_are_verified_by_their_file(ward: Path, made: Made, tmp_path: Pat
     assert finding.where.endswith("normal/90.nii.gz#0001")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nibabel leaves files of MGH open
 def test_packaged_files_of_pydicom_and_nibabel_are_rows_or_reasons(tmp_path: Path, ward: Path) -> None:
     shutil.copytree(ward / "ok", tmp_path / "ok")
     shutil.copytree(Path(pydicom.__file__).parent / "data" / "test_files", tmp_path / "ill" / "pydicom")

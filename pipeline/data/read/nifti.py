@@ -80,26 +80,23 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
 
     Only the first volume is kept of a packed file, but it is unpacked to its end, where its checksum stands.
     """
-    import nibabel
-
     source.seek(0)
     packed = source.read(2) == GZIP
     source.seek(0)
     stream: Any = gzip.GzipFile(fileobj=source) if packed else source
-    named = str(path)
+    named, held = str(path), contextlib.ExitStack()
     try:
         head = stream.read(CHUNK)
         kind = _kind(head)
         in_memory = isinstance(source, io.BytesIO)  # then there is no such file, or another one
         if not packed and not in_memory and (not kind or path.name.lower().endswith(kind)):
-            image = nibabel.load(path)
-            yield image, Path(image.file_map["image"].filename)
+            yield _loaded(path, kind, held)
             return
         with tempfile.NamedTemporaryFile(suffix=kind or ".nii") as copy:
             named = copy.name
             copy.write(head)
             copy.flush()
-            image = nibabel.load(copy.name)
+            image, _ = _loaded(Path(copy.name), kind, held)
             needed, done = image.dataobj.offset + _bytes(image), len(head)
             if needed > shutil.disk_usage(copy.name).free:
                 raise UnusableImage(f"expected {needed / 1e9:.1f} GB free in {Path(copy.name).parent} to unpack it")
@@ -119,6 +116,22 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
         said = str(error).replace(named, "the file")
         reason = f"{type(error).__name__}: {said}; copy or export it again"
         raise UnusableImage(f"no readable NIfTI volume: {reason}") from error
+    finally:
+        held.close()
+
+
+def _loaded(path: Path, kind: str, held: contextlib.ExitStack) -> tuple[Any, Path]:
+    """The image of a file, and the file of its voxels; ``held`` closes what nibabel would leave open."""
+    import nibabel
+
+    if not kind:  # a header beside its voxels
+        image = nibabel.load(path)
+        return image, Path(image.file_map["image"].filename)
+    file = held.enter_context(path.open("rb"))
+    second = file.read(8)[4:] == b"n+2\0"
+    file.seek(0)
+    single = nibabel.MGHImage if kind == ".mgh" else nibabel.Nifti2Image if second else nibabel.Nifti1Image
+    return single.from_stream(file), path
 
 
 def _bytes(image: Any) -> int:
