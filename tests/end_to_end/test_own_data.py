@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
     return top
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def home(make_home):
     """A home of its own, named by the environment as a user's shell would."""
     made = make_home()
