@@ -1,5 +1,6 @@
 """A method over many images: scores on the CPU, and a stage's validation losses with batch norms of current weights."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -7,15 +8,12 @@ import torch
 from torch import Tensor
 
 from models.arithmetic import warn_if_not_reproducible
-from models.method import Method, Scores
+from models.method import Batch, Method, Scores
 from models.nets.batch_statistics import recomputed_statistics
 from models.source import TensorSource
 
 if TYPE_CHECKING:  # two seconds to import
     from lightning_fabric import Fabric
-
-CALIBRATION = 8
-"""Batches of training images from which batch norms take their running statistics."""
 
 
 def predict(method: Method, source: TensorSource, *, batch_size: int = 32, device: str = "auto") -> Scores:
@@ -40,20 +38,20 @@ def predict(method: Method, source: TensorSource, *, batch_size: int = 32, devic
     return Scores(**{one.name: joined(one.name) for one in fields(Scores)})
 
 
-def calibrate(method: Method, stage: str, train: TensorSource, batch_size: int, fabric: "Fabric") -> None:
-    """Recompute the running statistics of the stage's batch norms under the current weights, from evenly spaced images.
+def calibrate(method: Method, stage: str, batches: Sequence[Batch], fabric: "Fabric", seed: int) -> None:
+    """Recompute the running statistics of a stage's batch norms under the current weights, from training batches.
 
     Those collected while training lag behind weights that change fast, and validation jumps (Wu and Johnson 2021,
-    https://arxiv.org/abs/2105.07576).
+    https://arxiv.org/abs/2105.07576). Each phase passes the batches as in training, altered images among them:
+    statistics of unaltered images alone would not fit weights that were trained on both.
     """
-    count = min(len(train), CALIBRATION * batch_size)
-    batches = max(1, min(CALIBRATION, count // 2))
-    rows = torch.linspace(0, len(train) - 1, count).long()
-    networks = [method.get_submodule(name) for name in method.modules_of(stage)]
     method.eval()
-    with torch.no_grad(), fabric.autocast(), recomputed_statistics(*networks):
-        for start in range(batches):
-            method.validation(stage, train.batch(rows[start::batches]).to(fabric.device))
+    for phase in method.stage(stage).phases:
+        generator = torch.Generator().manual_seed(seed)
+        with recomputed_statistics(*map(method.get_submodule, phase.modules)):
+            for batch in batches:
+                with fabric.autocast():  # gradients stay on: some losses contain one
+                    method.losses(stage, phase.name, batch, generator)
 
 
 def validation_losses(

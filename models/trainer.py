@@ -25,6 +25,8 @@ from models.source import Order, TensorSource, varied
 
 CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
+CALIBRATION = 8
+"""Batches from which batch norms take their running statistics before an evaluation."""
 
 _log = logging.getLogger(__name__)
 Log = Callable[[int, dict[str, float]], None]
@@ -97,7 +99,7 @@ class _Run:
             self.precision = "32-true"  # emulation is an order of magnitude slower; the weights are float32 anyway
             _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
         self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # type: ignore[arg-type]
-        self.stage, self.config, self.folder = stage, config, folder
+        self.stage, self.config, self.folder, self.seed = stage, config, folder, seed
         self.train_source, self.validation_source = train, validation
         self.order = Order(len(train), config.batch_size, seed)
         self.fingerprint: dict[str, Any] = {
@@ -157,11 +159,8 @@ class _Run:
             self.saved_at = time.perf_counter()
 
     def _step(self) -> None:
-        done, config, generator = self.state.progress, self.config, self.state.generator
-        batch = self.train_source.batch(self.order.rows(done.step)).to(self.fabric.device)
-        flips = torch.rand(len(batch.image), generator=generator) < 0.5
-        batch = batch.mirrored(flips.to(self.fabric.device))
-        batch = varied(batch, generator, move=config.move, tone=config.tone)
+        done = self.state.progress
+        batch = self._batch(self.order.rows(done.step), self.state.generator)
         for phase in self.stage.phases:
             if done.step % phase.every == 0:
                 for name, value in self._update(phase, batch).items():
@@ -169,6 +168,21 @@ class _Run:
         done.window_steps += 1
         if self.state.average:
             self._average()
+
+    def _batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        """Those training images with their random changes."""
+        batch = self.train_source.batch(rows).to(self.fabric.device)
+        flips = torch.rand(len(batch.image), generator=generator) < 0.5
+        batch = batch.mirrored(flips.to(self.fabric.device))
+        return varied(batch, generator, move=self.config.move, tone=self.config.tone)
+
+    def _calibration(self) -> list[Batch]:
+        """Evenly spaced training images, the same at every evaluation."""
+        count = min(len(self.train_source), CALIBRATION * self.config.batch_size)
+        batches = max(1, min(CALIBRATION, count // 2))
+        rows = torch.linspace(0, len(self.train_source) - 1, count).long()
+        draw = torch.Generator().manual_seed(self.seed)
+        return [self._batch(rows[start::batches], draw) for start in range(batches)]
 
     def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
         optimiser, done = self.optimisers[phase.name], self.state.progress
@@ -209,7 +223,7 @@ class _Run:
         held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
         self._put(self.state.average)
         self.active = None
-        calibrate(*about, self.train_source, self.config.batch_size, self.fabric)
+        calibrate(*about, self._calibration(), self.fabric, self.seed)
         figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
         value = figures["validation"]
         done.bad += 1

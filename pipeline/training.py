@@ -26,7 +26,7 @@ from pipeline.tiles.loading import load_tiles, read_neutral
 Log = Callable[[int, dict[str, float]], None]
 
 
-VERSION = "2"
+VERSION = "3"
 """Part of the asset's code version; raise it when a code change alters the result."""
 
 
