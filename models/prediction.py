@@ -1,6 +1,5 @@
-"""A method over many images: scores on the CPU, and a stage's validation losses with batch norms of current weights."""
+"""A method over many images: scores on the CPU, and the validation losses of a stage."""
 
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -8,8 +7,7 @@ import torch
 from torch import Tensor
 
 from models.arithmetic import warn_if_not_reproducible
-from models.method import Batch, Method, Scores
-from models.nets.batch_statistics import recomputed_statistics
+from models.method import Method, Scores
 from models.source import TensorSource
 
 if TYPE_CHECKING:  # two seconds to import
@@ -36,22 +34,6 @@ def predict(method: Method, source: TensorSource, *, batch_size: int = 32, devic
         return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
 
     return Scores(**{one.name: joined(one.name) for one in fields(Scores)})
-
-
-def calibrate(method: Method, stage: str, batches: Sequence[Batch], fabric: "Fabric", seed: int) -> None:
-    """Recompute the running statistics of a stage's batch norms under the current weights, from training batches.
-
-    Those collected while training lag behind weights that change fast, and validation jumps (Wu and Johnson 2021,
-    https://arxiv.org/abs/2105.07576). Each phase passes the batches as in training, altered images among them:
-    statistics of unaltered images alone would not fit weights that were trained on both.
-    """
-    method.eval()
-    for phase in method.stage(stage).phases:
-        generator = torch.Generator().manual_seed(seed)
-        with recomputed_statistics(*map(method.get_submodule, phase.modules)):
-            for batch in batches:
-                with fabric.autocast():  # gradients stay on: some losses contain one
-                    method.losses(stage, phase.name, batch, generator)
 
 
 def validation_losses(

@@ -19,14 +19,12 @@ from tqdm import tqdm
 from models.arithmetic import bfloat16_on_cpu, deterministic, warn_if_not_reproducible
 from models.checkpoint import Progress, TrainingState, content_hash
 from models.method import Batch, Method, Phase, Stage
-from models.prediction import calibrate, validation_losses
+from models.prediction import validation_losses
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource, varied
 
 CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
-CALIBRATION = 8
-"""Batches from which batch norms take their running statistics before an evaluation."""
 
 _log = logging.getLogger(__name__)
 Log = Callable[[int, dict[str, float]], None]
@@ -99,7 +97,7 @@ class _Run:
             self.precision = "32-true"  # emulation is an order of magnitude slower; the weights are float32 anyway
             _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
         self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # type: ignore[arg-type]
-        self.stage, self.config, self.folder, self.seed = stage, config, folder, seed
+        self.stage, self.config, self.folder = stage, config, folder
         self.train_source, self.validation_source = train, validation
         self.order = Order(len(train), config.batch_size, seed)
         self.fingerprint: dict[str, Any] = {
@@ -159,8 +157,11 @@ class _Run:
             self.saved_at = time.perf_counter()
 
     def _step(self) -> None:
-        done = self.state.progress
-        batch = self._batch(self.order.rows(done.step), self.state.generator)
+        done, config, generator = self.state.progress, self.config, self.state.generator
+        batch = self.train_source.batch(self.order.rows(done.step)).to(self.fabric.device)
+        flips = torch.rand(len(batch.image), generator=generator) < 0.5
+        batch = batch.mirrored(flips.to(self.fabric.device))
+        batch = varied(batch, generator, move=config.move, tone=config.tone)
         for phase in self.stage.phases:
             if done.step % phase.every == 0:
                 for name, value in self._update(phase, batch).items():
@@ -168,21 +169,6 @@ class _Run:
         done.window_steps += 1
         if self.state.average:
             self._average()
-
-    def _batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
-        """Those training images with their random changes."""
-        batch = self.train_source.batch(rows).to(self.fabric.device)
-        flips = torch.rand(len(batch.image), generator=generator) < 0.5
-        batch = batch.mirrored(flips.to(self.fabric.device))
-        return varied(batch, generator, move=self.config.move, tone=self.config.tone)
-
-    def _calibration(self) -> list[Batch]:
-        """Evenly spaced training images, the same at every evaluation."""
-        count = min(len(self.train_source), CALIBRATION * self.config.batch_size)
-        batches = max(1, min(CALIBRATION, count // 2))
-        rows = torch.linspace(0, len(self.train_source) - 1, count).long()
-        draw = torch.Generator().manual_seed(self.seed)
-        return [self._batch(rows[start::batches], draw) for start in range(batches)]
 
     def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
         optimiser, done = self.optimisers[phase.name], self.state.progress
@@ -223,7 +209,6 @@ class _Run:
         held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
         self._put(self.state.average)
         self.active = None
-        calibrate(*about, self._calibration(), self.fabric, self.seed)
         figures = validation_losses(*about, self.validation_source, self.config.batch_size, self.fabric)
         value = figures["validation"]
         done.bad += 1

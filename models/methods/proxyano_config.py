@@ -26,7 +26,7 @@ class ProxyAnoConfig(MethodConfig):
     memory_items: int = stated(128, "k; Fig. 11 is best there", least=1)
     memory_decay: float = stated(0.99, "γ of Eq. 6, [0, 1)", least=0)
     memory_revive_below: float = left_open(
-        0.1,
+        0.3,
         "an item with less than this share of the mean count is redrawn from the batch; 0 = never. "
         "Without it 16 of 128 items were in use in a trial",
         least=0,

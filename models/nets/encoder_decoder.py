@@ -1,10 +1,11 @@
 """The encoder-decoder of ProxyAno, which the reconstruction baselines share (the paper's Fig. 5 is lost).
 
-Encoder: double conv3-BN-ReLU blocks with max-pooling between them, then a linear 1×1 convolution to the latent.
+Encoder: double conv3-GN-ReLU blocks with max-pooling between them, then a linear 1×1 convolution to the latent.
 Decoder: its mirror with bilinear upsampling and a linear 1×1 head; skips are optional.
 Shapes for L widths: image (B, C, H, W) ↔ latent (B, D, H/2^(L−1), W/2^(L−1)); H and W are multiples of 2^(L−1).
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -16,15 +17,15 @@ from models.nets.memory import Lookup, Memory, Recall, SoftMemory
 
 AnyMemory = Memory | SoftMemory
 Widths = tuple[int, ...]
-NORM_EPS = 1e-3
-"""Epsilon of batch norm, as in Keras: keeps lagging running statistics from inflating a nearly constant channel."""
+GROUP = 8
+"""Channels of a group of the norm. Group norm has no running statistics: an image passes as it does in training."""
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3×3 convolutions, each with batch norm and ReLU; the size stays."""
+    """Two 3×3 convolutions, each with group norm (Wu and He 2018) and ReLU; the size stays."""
     layers: list[nn.Module] = []
     for sizes in ((inputs, outputs), (outputs, outputs)):
-        norm = nn.BatchNorm2d(outputs, eps=NORM_EPS)
+        norm = nn.GroupNorm(math.gcd(outputs, max(1, outputs // GROUP)), outputs)
         layers += [nn.Conv2d(*sizes, 3, padding=1, bias=False), norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 

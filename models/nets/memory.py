@@ -31,7 +31,7 @@ class Memory(nn.Module):
     sums: Tensor
     ready: Tensor
 
-    def __init__(self, items: int, dim: int, *, decay: float = 0.99, revive_below: float = 0.1) -> None:
+    def __init__(self, items: int, dim: int, *, decay: float = 0.99, revive_below: float = 0.3) -> None:
         super().__init__()
         self.decay = decay  # γ of Eq. 6, [0, 1)
         self.revive_below = revive_below  # an item below this share of the mean count is dead; 0 = never revive

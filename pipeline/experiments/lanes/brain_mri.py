@@ -44,9 +44,9 @@ STAGE = TrainConfig(
     tone=0.1,
 )
 STAGES = {
-    "stage1": replace(STAGE, steps=2800),
+    "stage1": replace(STAGE, steps=2000),
     # last weights: validation has normals only, and repairing costs them a little
-    "stage2": replace(STAGE, steps=1800, keep_best=False),
+    "stage2": replace(STAGE, steps=1400, keep_best=False),
 }
 DENOISING = DenoisingConfig(widths=(16, 32, 48, 64, 64), latent_dim=64)
 DENOISING_STAGE = TrainConfig(
