@@ -135,13 +135,13 @@ def _detection(network: NetworkDetector, tiles: Version, config: PastedConfig) -
 
 def _figure(dataset: str, rows: list[dict[str, Any]]) -> Figure:
     """Reconstruction of normals against repair, and against detection of pasted lesions; one point a design."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    for axes, name, title in zip(
-        figure.subplots(1, 2),
-        ("repair", "pasted auroc image"),
-        ("share of the pasted error that is repaired", "AUROC of pasted lesions, image score"),
-        strict=True,
-    ):
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    panels = {
+        "repair": "share of the pasted error that is repaired",
+        "pasted auroc latent": "AUROC of pasted lesions, latent score",
+        "pasted auroc image": "AUROC of pasted lesions, image score",
+    }
+    for axes, (name, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for row in rows:
             place = (row["reconstruction_r2"], row[name])
             axes.scatter(*place, color=COLOURS[row["axis"]], s=45, zorder=3)
