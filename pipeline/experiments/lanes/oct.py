@@ -42,9 +42,9 @@ STAGE = TrainConfig(
     gradient_clip=0.5,  # ten times the usual norm late in stage 1
 )
 STAGES = {
-    "stage1": replace(STAGE, steps=1200),
+    "stage1": replace(STAGE, steps=1000),
     # last weights: validation has normals only, and repairing costs them a little
-    "stage2": replace(STAGE, steps=1000, keep_best=False),
+    "stage2": replace(STAGE, steps=800, keep_best=False),
 }
 SEGMENTATION = SegmentationConfig(
     widths=(16, 32, 64, 64), makers=("blob", "ring", "dots", "noise", "bump"), maker_strength=(0.03, 0.5)
