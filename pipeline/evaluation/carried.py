@@ -89,6 +89,10 @@ class Carried:
         self._used[key] = None
         return Result.unpacked(*self._known[key])
 
+    def keep(self, prefix: str) -> None:
+        """Pass on all results whose keys begin with ``prefix``, even if nothing uses them this time."""
+        self._used |= dict.fromkeys(key for key in self._known if key.startswith(prefix))
+
     def put(self, key: str, result: Result) -> Result:
         """Keep a result; ``save`` writes it."""
         self._known[key] = self._pending[key] = result.packed()
@@ -104,7 +108,7 @@ class Carried:
             self._pending.clear()
 
     def write(self, folder: Path) -> None:
-        """Write all results that this evaluation used, for later ones."""
+        """Write all results that this evaluation used or kept, for later ones."""
         _write(folder / FILE, {key: self._known[key] for key in self._used})
 
     def each(self, keys: Mapping[str, str], make: Make) -> dict[str, Result]:

@@ -24,6 +24,7 @@ from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.loading import TileSet, tile_blocks
 
 RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
+FITTED = "fitted"  # part of the keys of what is fitted to normals
 COMMITTEE_SCORE = ScoreName(kind=COMMITTEE_KIND, owner=COMMITTEE_KIND)
 
 
@@ -163,7 +164,7 @@ class Entries:
         self, name: ScoreName, detector: CanvasDetector, proxies: Version | None, *, keep: bool = False
     ) -> CanvasScorer:
         """The detector with its statistics of validation normals; carried over unless they hold images."""
-        key = fingerprint(self.recipe, name.column, "statistics")
+        key = f"{self.recipe}/{FITTED}/{name.column}"
         if (known := self.carried.get(key)) is not None:
             statistics = restored(Standardiser, known.arrays, config=detector.score, similar=None)
             return CanvasScorer(detector, statistics, tuple(known.values))
@@ -187,7 +188,8 @@ class CanvasScoring:
     def results(self) -> dict[str, CanvasResult]:
         """Result of each image and copy. Validation normals come first: they give raw maps their scale."""
         digests, planned = self.scoreboard.inputs.digests, self.scoreboard.copies.get(self.canvas)
-        found = self.carried.each(digests.keys(self.recipe, "val", canvas=self.canvas), self._normals)
+        self.carried.keep(f"{self.recipe}/{FITTED}/")
+        found = self.carried.each(digests.keys(f"{self.recipe}/{FITTED}", "val", canvas=self.canvas), self._normals)
         found |= self.carried.each(digests.keys(self.recipe, "holdout", "test", canvas=self.canvas), self._images)
         if planned is not None:
             originals = fingerprint(self.recipe, digests.of(planned.config.split, canvas=self.canvas))
@@ -214,7 +216,7 @@ class CanvasScoring:
             for image_id, score in {} if entry.scorer is None else entry.scorer.normal_scores().items():
                 found.setdefault(image_id, CanvasResult()).values[entry.name.column] = score
         scales = {column: float(np.median(np.concatenate(parts))) or 1e-3 for column, parts in residuals.items()}
-        self.carried.put(fingerprint(self.recipe, "scales"), Result(scales))
+        self.carried.put(f"{self.recipe}/{FITTED}/scales", Result(scales))
         yield from ((image_id, result.packed()) for image_id, result in found.items())
 
     def _images(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
@@ -242,7 +244,7 @@ class CanvasScoring:
 
     def _block(self, block: TileSet, entries: list[Entry]) -> Iterator[tuple[str, Result]]:
         found, fused = dict[str, CanvasResult](), dict[str, list[tuple[float, Array]]]()
-        scales = self.carried.get(fingerprint(self.recipe, "scales"))
+        scales = self.carried.get(f"{self.recipe}/{FITTED}/scales")
         assert scales is not None, "validation normals come first"
         image_ids: list[str] = []
         for entry in entries:

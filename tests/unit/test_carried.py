@@ -37,6 +37,20 @@ def test_known_results_are_not_made_again_and_come_back_as_they_were(tmp_path):
     assert kept == {"key of a", "key of c", "changed b", "key of d"}, "what nothing used is dropped"
 
 
+def test_what_is_fitted_is_passed_on_even_where_nothing_new_needs_it(tmp_path):
+    first = Carried(tmp_path / "first")
+    for key in ("r/wide/fitted/scales", "r/wide/other", "s/wide/fitted/scales"):
+        first.put(key, Result({"from": key}))
+    first.write(tmp_path / "one")
+    second = Carried(tmp_path / "second", tmp_path / "one")
+    second.keep("r/wide/fitted/")
+    second.write(tmp_path / "two")
+    third = Carried(tmp_path / "third", tmp_path / "two")
+    assert third.get("r/wide/fitted/scales") == Result({"from": "r/wide/fitted/scales"})
+    assert third.get("r/wide/other") is None
+    assert third.get("s/wide/fitted/scales") is None
+
+
 def test_an_interrupted_build_goes_on_after_its_last_save(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.evaluation.carried.SAVE_EVERY", 0.0)
     log = []
