@@ -16,7 +16,7 @@ from models.metrics import METRICS, auroc
 from models.pixel_curve import PixelCurve
 from models.scoring import Array, ScoreConfig
 from pipeline.detectors.controls.registry import Control
-from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate
+from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate, resampled
 from pipeline.evaluation.score_name import NULL, PRIMARY, ScoreName
 from pipeline.forms.form import TILE
 
@@ -83,9 +83,9 @@ def _image_gain(table: pd.DataFrame, method: ScoreName, context: RecordContext) 
         return None
     best, own = max(columns, key=lambda column: auroc(labels, test[column])), method.column
     weights = context.weights(test["group"].to_numpy())
-    resampled = {name: METRICS["auroc"](labels, test[name].to_numpy(float), weights) for name in (own, best)}
+    one, other = (resampled(METRICS["auroc"], labels, test[name].to_numpy(float), weights) for name in (own, best))
     gain = auroc(labels, test[own]) - auroc(labels, test[best])
-    return estimate(gain, resampled[own] - resampled[best], len(test))
+    return estimate(gain, one - other, len(test))
 
 
 def _pixel_gain(curves: Mapping[str, PixelCurve], method: ScoreName, context: RecordContext) -> Estimate | None:
@@ -95,10 +95,10 @@ def _pixel_gain(curves: Mapping[str, PixelCurve], method: ScoreName, context: Re
         return None
     values = {column: curve.values()["auroc"] for column, curve in nulls.items()}
     best = max(values, key=values.__getitem__)
-    gain, resampled = own.values()["auroc"] - values[best], np.empty(0)
+    gain, drawn = own.values()["auroc"] - values[best], np.empty(0)
     if len(set(own.groups)) > 1:
         one, other = (
             curve.resampled(n=context.resamples, rng=np.random.default_rng(0))["auroc"] for curve in (own, nulls[best])
         )
-        resampled = one - other
-    return estimate(gain, resampled, own.n_images())
+        drawn = one - other
+    return estimate(gain, drawn, own.n_images())

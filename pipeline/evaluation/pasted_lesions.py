@@ -11,14 +11,13 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.metrics import METRICS, auroc, bootstrap_weights
+from models.metrics import METRICS, auroc
 from models.scoring import Array, Mask
 from models.synthetic_anomalies import HELD_BACK, LesionConfig, paste_lesions
 from pipeline.detectors.images import enlarge
-from pipeline.evaluation.records import Record, RecordContext, estimate, mean_estimate
+from pipeline.evaluation.records import Record, RecordContext, estimate, mean_estimate, resampled, seeded_weights
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.forms.form import SCORED, TILE
 from pipeline.forms.fundus import flattened
@@ -175,25 +174,25 @@ def pasted_records(table: pd.DataFrame, hits: Sequence[LesionHit], split: str, c
     subsets |= {name: copies[klasses == name] for name in sorted(set(klasses)) if name.startswith("medium")}
     names, records = dict.fromkeys(hit.name for hit in hits), list[Record]()
 
-    def weights_of(groups: "pd.Series[str]") -> NDArray[np.float64]:
-        return bootstrap_weights(groups.to_numpy(), context.resamples, np.random.default_rng(0))
-
     for subset, part in subsets.items():
         for name in names:
             shown = [hit for hit in hits if hit.name == name and hit.image_id in part.index]
             if not shown:
                 continue
-            weights = weights_of(part.loc[[hit.image_id for hit in shown], "group"])
+            weights = seeded_weights(part.loc[[hit.image_id for hit in shown], "group"].to_numpy(), context.resamples)
             for metric in ("peak_found", "pixel_auroc"):
                 measured = mean_estimate(np.array([getattr(hit, metric) for hit in shown]), weights)
                 records.append(context.record(name, "pasted", metric, subset, measured))
         if part.empty or normal.empty:
             continue
         both = pd.concat([normal, part])
-        weights, altered = weights_of(both["group"]), np.arange(len(both)) >= len(normal)
+        weights = seeded_weights(both["group"].to_numpy(), context.resamples)
+        altered = np.arange(len(both)) >= len(normal)
         for column in (name for name in table.columns if ":" in name):
             scores = both[column].to_numpy(float)
             if np.isfinite(scores).all():
-                measured = estimate(auroc(altered, scores), METRICS["auroc"](altered, scores, weights), len(both))
+                measured = estimate(
+                    auroc(altered, scores), resampled(METRICS["auroc"], altered, scores, weights), len(both)
+                )
                 records.append(context.record(ScoreName.parse(column), "pasted", "auroc", subset, measured))
     return records

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ CLASS_METRICS = ("auroc", "ap", "auroc_heldout")
 """Image metrics that are also measured for each class of abnormal images."""
 IMAGE_METRICS = (*CLASS_METRICS, "acc", "f1", "false_alarm_rate", "acc_oracle", "f1_oracle", "auroc_adjusted")
 REVIEWED = "without reviewed"  # subset without the normals that a person found to look abnormal (``evaluation.audit``)
+AT_ONCE = 50  # resamples that are computed at once
 NEEDED = ("image_id", "split", "label", "klass", "group")
 
 
@@ -57,6 +59,24 @@ def mean_estimate(values: Floats, weights: Floats) -> Estimate:
     return estimate(values.mean(), (weights @ values) / weights.sum(axis=1), len(values))
 
 
+def resampled(metric: Metric, labels: NDArray[Any], scores: Floats, weights: Floats) -> Floats:
+    """The metric (R,) for bootstrap weights (R, n), a few resamples at a time: they fit the processor's cache."""
+    starts = range(0, max(1, len(weights)), AT_ONCE)
+    return np.concatenate([metric(labels, scores, weights[start : start + AT_ONCE]) for start in starts])
+
+
+def seeded_weights(groups: Sequence[Any] | NDArray[Any], resamples: int) -> Floats:
+    """``bootstrap_weights`` of seed 0 (R, n), read-only; drawn once for records of the same images."""
+    return _drawn(tuple(np.unique(np.asarray(groups), return_inverse=True)[1].ravel().tolist()), resamples)
+
+
+@lru_cache(maxsize=8)
+def _drawn(codes: tuple[int, ...], resamples: int) -> Floats:
+    weights = metrics.bootstrap_weights(codes, resamples, np.random.default_rng(0))
+    weights.setflags(write=False)
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecordContext:
     """What all records of one evaluation share."""
@@ -71,7 +91,9 @@ class RecordContext:
         """How often each resample draws each image (R, n): whole groups, seed 0 without ``rng``; R = 0 for one."""
         if len(set(groups)) < 2:
             return np.empty((0, len(groups)))
-        return metrics.bootstrap_weights(groups, self.resamples, rng or np.random.default_rng(0))
+        if rng is not None:
+            return metrics.bootstrap_weights(groups, self.resamples, rng)
+        return seeded_weights(groups, self.resamples)
 
     def record(self, name: ScoreName, level: str, metric: str, subset: str, measured: Estimate) -> Record:
         """One record; numbers that are not finite become None."""
@@ -196,7 +218,7 @@ def image_records(
         if name.kind == SHORTCUT and metrics.evaluate(METRICS["auroc"], labels, column) < 0.5:
             column = -column
         value = metrics.evaluate(function, labels, column)
-        measured = estimate(value, function(labels, column, weights), len(table))
+        measured = estimate(value, resampled(function, labels, column, weights), len(table))
         records.append(context.record(name, level, metric, subset, measured))
 
     for name in score_names(scores):
