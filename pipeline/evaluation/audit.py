@@ -45,13 +45,18 @@ def audit_table(
     return listed[[*COLUMNS, *columns]].reset_index(drop=True)
 
 
+def audit_cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (h, w) of any size as a cell of the sheet shows it."""
+    shown: NDArray[np.uint8] = cv2.resize(picture, (SIDE - 4, SIDE - 4), interpolation=cv2.INTER_AREA)
+    return shown
+
+
 def audit_sheet(table: pd.DataFrame, pictures: Mapping[str, NDArray[np.uint8]], count: int = PICTURED) -> bytes:
     """PNG of the first images of the table, each with the share of scores that agree, mean score, split and id."""
     cells = []
     for _, row in table.head(count).iterrows():
         cell = np.full((SIDE + CAPTION, SIDE, 3), 255, np.uint8)
-        picture = cv2.resize(pictures[row["image_id"]], (SIDE - 4, SIDE - 4), interpolation=cv2.INTER_AREA)
-        cell[2 : SIDE - 2, 2 : SIDE - 2] = picture[..., None]
+        cell[2 : SIDE - 2, 2 : SIDE - 2] = audit_cell(pictures[row["image_id"]])[..., None]
         lines = (f"{row['agreeing']}/{row['members']} agree, {row['mean_score']:.1f}, {row['split']}", row["image_id"])
         for at, line in enumerate(lines):
             place = (3, SIDE + 12 + 15 * at)

@@ -13,12 +13,12 @@ from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
-from pipeline.evaluation.audit import PICTURED, audit_sheet, audit_table, reviewed
-from pipeline.evaluation.carried import Carried
+from pipeline.evaluation.audit import PICTURED, audit_cell, audit_sheet, audit_table, reviewed
+from pipeline.evaluation.carried import Carried, Result
 from pipeline.evaluation.layers import picture_table, write_comparison
 from pipeline.evaluation.nulls import NULLS, network_records
 from pipeline.evaluation.pasted_lesions import PastedConfig, pasted_records
-from pipeline.evaluation.pictures import case_panels, chosen, chosen_cases, gray_picture, shown_images
+from pipeline.evaluation.pictures import Shown, ShownImages, case_panels, gray_picture
 from pipeline.evaluation.reconstruction import reconstruction_records
 from pipeline.evaluation.records import Record, RecordContext, image_records, label_free_thresholds, pixel_records
 from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
@@ -93,7 +93,7 @@ def evaluate_lane(
         pictured = asset == lane_asset
         lane = _evaluate(work / "content", inputs, config, own, context, facts, carried, recipe, pictured=pictured)
         drawn = [sha256(b"".join(lane.pictures["data"])).hexdigest()] if len(lane.pictures) else []
-        version = fingerprint(lane.records, lane.scores.to_dict("list"), *drawn)
+        version = fingerprint(recipe, lane.records, lane.scores.to_dict("list"), *drawn)  # the recipe: what is carried
         counts = {"records": len(lane.records), "images": len(lane.scores)}
         return store.publish(asset, work / "content", version, counts)
 
@@ -125,11 +125,10 @@ def _evaluate(
     manifest = pd.read_parquet(inputs.images.path / "images.parquet").drop_duplicates("image_id")
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
     audit = audit_table(table, columns, label_free_thresholds(table, config.quantile), paths)
-    cases = [image["image_id"] for _, _, image in chosen_cases(table, method.column, config.cases)]
-    results = shown_images(scoreboard, scorers, {*cases, *chosen(table)["image_id"], *audit["image_id"][:PICTURED]})
+    shown = ShownImages(scoreboard, scorers, carried, f"{recipe}/shown")
     size, pictures = next(iter(scorers.values())).detector.size, NO_PICTURES
     if pictured:
-        pictures = picture_table(results, table, method.column, config.cases, inputs, size, carried)
+        pictures = picture_table(shown, table, method.column, config.cases, size)
     judged = COMMITTEE_SCORE.column if COMMITTEE_SCORE.column in table else method.column
     rows = volume_rows(table, judged, paths)
     volumes = {"volumes": rows, "volumes_by": judged} if rows else {}
@@ -139,15 +138,21 @@ def _evaluate(
         scores=table,
         summary={**_summary(inputs, table, config, method, context), **volumes, **facts, "images_per_second": speed},
         curves={column: {part: one.curves(part) for part in one.subsets} for column, one in curves.items()},
-        panels=case_panels(results, table, method.column, config.cases),
+        panels=case_panels(shown, table, method.column, config.cases),
         pictures=pictures,
     )
-    write_comparison(folder, table, curves, method, results, config.resamples)
+    write_comparison(folder, table, curves, method, shown, config.resamples)
     audit.to_csv(folder / "audit.csv", index=False, float_format="%.3f")
-    pictured_normals = {image_id: gray_picture(one.gray) for image_id, one in next(iter(results.values())).items()}
-    (folder / "audit.png").write_bytes(audit_sheet(audit, pictured_normals))
+    normals = shown.drawn("audit", next(iter(scorers)), audit["image_id"][:PICTURED], _normal)
+    sheet = audit_sheet(audit, {image_id: one.arrays["gray"] for image_id, one in normals.items()})
+    (folder / "audit.png").write_bytes(sheet)
     carried.write(folder)
     return lane
+
+
+def _normal(image: Shown) -> Result:
+    """The picture of a listed normal for the audit's sheet."""
+    return Result(arrays={"gray": audit_cell(gray_picture(image.gray))})
 
 
 def _records(

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,15 +17,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.pixel_curve import PixelCurve
-from models.scoring import Array
 from pipeline.detectors.images import BLOCK, stitched
 from pipeline.detectors.standardise import HEAT_RANGE
-from pipeline.evaluation.carried import Carried, Result
-from pipeline.evaluation.pictures import Picture, Pictures, Shown, chosen, chosen_cases, gray_picture
+from pipeline.evaluation.carried import Result
+from pipeline.evaluation.pictures import (
+    Picture,
+    Shown,
+    ShownImages,
+    chosen,
+    chosen_cases,
+    codes,
+    colours,
+    gray_picture,
+    of_files,
+)
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.evaluation.score_name import COMMITTEE, ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs
-from pipeline.tiles.loading import at_size, read_neutral, tile_blocks, tiles_of
+from pipeline.evaluation.scoreboard import SCORED_SPLITS
+from pipeline.tiles.loading import at_size, read_neutral, tile_blocks
 
 RESAMPLES, GALLERY = "pixel_resamples.json", "gallery.npz"
 THUMB = 64  # px, side of a thumbnail
@@ -39,13 +49,7 @@ LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 
 
 def picture_table(
-    results: Pictures,
-    table: pd.DataFrame,
-    column: str,
-    count: int,
-    inputs: LaneInputs,
-    size: tuple[int, int],
-    carried: Carried,
+    shown: ShownImages, table: pd.DataFrame, column: str, count: int, size: tuple[int, int]
 ) -> pd.DataFrame:
     """Thumbnails of all scored images, then every layer of the cases and of the images ``chosen`` by order alone.
 
@@ -57,43 +61,33 @@ def picture_table(
         kinds.setdefault(str(image["image_id"]), kind)
     for image_id in chosen(table)["image_id"]:
         kinds.setdefault(str(image_id), SAMPLED)
-    canvas, tiles = next(iter(results)), inputs.tiles
+    canvas, inputs = next(iter(shown.scorers)), shown.scoreboard.inputs
+    tiles = inputs.tiles
 
     def thumbnails(missing: list[str]) -> Iterator[tuple[str, Result]]:
         for block in tile_blocks(tiles, None, canvas=canvas, splits=SCORED_SPLITS, count=BLOCK, image_ids=missing):
             seen = stitched(at_size(block, size, read_neutral(tiles.path)), canvas)
             for image_id, pixels in zip(seen.images["image_id"].astype(str), seen.pixels, strict=True):
-                small = cv2.resize(_colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-                yield image_id, Result(arrays={"webp": np.frombuffer(_webp(small), np.uint8)})
+                small = cv2.resize(colours(pixels), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+                yield image_id, of_files({"webp": _webp(small)})
 
     scored, every = set(table["image_id"]), inputs.digests.keys(["thumbnail", size], *SCORED_SPLITS, canvas=canvas)
-    found = carried.each({image_id: key for image_id, key in every.items() if image_id in scored}, thumbnails)
+    found = shown.carried.each({image_id: key for image_id, key in every.items() if image_id in scored}, thumbnails)
     pictures = [(image_id, canvas, THUMBNAIL, "", one.arrays["webp"].tobytes()) for image_id, one in found.items()]
-    for canvas, images in results.items():
-        whole = stitched(tiles_of(tiles, None, canvas=canvas, image_ids=list(kinds)), canvas)
-        originals = dict(zip(whole.images["image_id"].astype(str), whole.pixels, strict=True))
-        for image_id, kind in kinds.items():
-            layers = {"input": _webp(_colours(originals[image_id])), **_layers(images[image_id])}
-            pictures += [(image_id, canvas, layer, kind, data) for layer, data in layers.items()]
+    for canvas in shown.scorers:
+        for image_id, drawn in shown.drawn("layers", canvas, kinds, _layers).items():
+            files = {layer: data.tobytes() for layer, data in drawn.arrays.items()}
+            pictures += [(image_id, canvas, layer, kinds[image_id], data) for layer, data in files.items()]
     return pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
 
 
-def _layers(image: Shown) -> dict[str, bytes]:
-    """Files of every layer at the method's size, and of the lesions' mask where there is one."""
+def _layers(image: Shown) -> Result:
+    """Files of every layer, of the lesions' mask where there is one."""
     low, high = HEAT_RANGE
     planes = {"proxy": image.proxy, "reconstruction": image.reconstruction, "heat": (image.heat - low) / (high - low)}
-    files = {layer: _encoded(_codes(plane), "PNG") for layer, plane in planes.items()}
-    return files if image.truth is None else files | {"truth": _encoded(image.truth, "PNG")}
-
-
-def _codes(values: Array) -> Picture:
-    codes: Picture = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    return codes
-
-
-def _colours(pixels: Array) -> Picture:
-    """Pixels (C, H, W) in [0, 1] as a picture: (H, W, 3) where there are three channels, else (H, W)."""
-    return np.ascontiguousarray(_codes(np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0]))
+    files = {"input": _webp(image.original)}
+    files |= {layer: _encoded(codes(plane), "PNG") for layer, plane in planes.items()}
+    return of_files(files if image.truth is None else files | {"truth": _encoded(image.truth, "PNG")})
 
 
 def _webp(picture: Picture) -> bytes:
@@ -112,7 +106,7 @@ def write_comparison(
     table: pd.DataFrame,
     curves: Mapping[str, PixelCurve],
     method: ScoreName,
-    results: Pictures,
+    shown: ShownImages,
     resamples: int,
 ) -> None:
     """Write ``pixel_resamples.json`` and ``gallery.npz`` beside the evaluation.
@@ -131,15 +125,20 @@ def write_comparison(
     }
     values = {column: [round(float(v), 6) if np.isfinite(v) else None for v in row] for column, row in drawn.items()}
     (folder / RESAMPLES).write_text(json.dumps(values) + "\n")
-    shown = chosen(table)
-    arrays: dict[str, NDArray[np.generic]] = {name: shown[name].to_numpy(str) for name in ("image_id", "klass")}
-    for canvas, images in results.items():
-        seen = [images[str(image_id)] for image_id in shown["image_id"]]
-        for name, plane in (("input", "gray"), ("proxy", "proxy"), ("reconstruction", "reconstruction")):
-            arrays[f"{canvas}/{name}"] = np.stack([gray_picture(getattr(one, plane)) for one in seen])
-        arrays[f"{canvas}/map"] = np.stack([one.heat for one in seen]).astype(np.float16)
-        shape = next((one.truth.shape for one in seen if one.truth is not None), None)
+    images = chosen(table)
+    arrays: dict[str, NDArray[np.generic]] = {name: images[name].to_numpy(str) for name in ("image_id", "klass")}
+    for canvas in shown.scorers:
+        drawn = [one.arrays for one in shown.drawn("gallery", canvas, images["image_id"], _gallery).values()]
+        for name in ("input", "proxy", "reconstruction", "map"):
+            arrays[f"{canvas}/{name}"] = np.stack([one[name] for one in drawn])
+        shape = next((one["truth"].shape for one in drawn if "truth" in one), None)
         if shape is not None:
-            truth = [np.zeros(shape, bool) if one.truth is None else one.truth for one in seen]
-            arrays[f"{canvas}/truth"] = np.stack(truth)
+            arrays[f"{canvas}/truth"] = np.stack([one.get("truth", np.zeros(shape, bool)) for one in drawn])
     np.savez_compressed(folder / GALLERY, **arrays)  # type: ignore[arg-type]
+
+
+def _gallery(image: Shown) -> Result:
+    planes = {"input": image.gray, "proxy": image.proxy, "reconstruction": image.reconstruction}
+    arrays: dict[str, NDArray[Any]] = {name: gray_picture(plane) for name, plane in planes.items()}
+    arrays["map"] = image.heat.astype(np.float16)
+    return Result(arrays=arrays if image.truth is None else arrays | {"truth": image.truth})

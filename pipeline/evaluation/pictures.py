@@ -1,8 +1,8 @@
 """Pictures of single cases: which images are shown, and a strip of input, proxy, reconstruction, heat and truth."""
 
 import io
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -12,12 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models.scoring import Array, Mask
 from pipeline.detectors.frozen.heat import heat_colours
-from pipeline.detectors.images import BLOCK, enlarge
+from pipeline.detectors.images import BLOCK, enlarge, stitched
 from pipeline.detectors.network import NetworkMaps
 from pipeline.detectors.standardise import CanvasScorer
+from pipeline.evaluation.carried import Carried, Result
 from pipeline.evaluation.saved import Panel
-from pipeline.evaluation.scoreboard import Scoreboard
-from pipeline.tiles.loading import tiles_of
+from pipeline.evaluation.scoreboard import SCORED_SPLITS, Scoreboard
+from pipeline.store.versions import fingerprint
+from pipeline.tiles.loading import tile_blocks
 
 SIDE = 256  # px, height of a panel's pictures
 SHOWN = 2  # images of each class that are chosen whatever their scores
@@ -29,6 +31,7 @@ Picture = NDArray[np.uint8]
 class Shown:
     """One image on one canvas; planes are (H, W) at the method's size, gray values in [0, 1]."""
 
+    original: Picture  # the canvas at full size, (H, W) or (H, W, 3)
     gray: Array
     proxy: Array
     reconstruction: Array
@@ -36,22 +39,42 @@ class Shown:
     truth: Mask | None  # pixels of any lesion at the canvas's full size; None without a mask
 
 
-Pictures = Mapping[str, Mapping[str, Shown]]
-"""Canvas → image id → what is shown."""
+@dataclass(frozen=True)
+class ShownImages:
+    """Draws a few images; the method runs again over those that were not drawn by an earlier evaluation."""
 
+    scoreboard: Scoreboard
+    scorers: Mapping[str, CanvasScorer]  # of the method, by canvas
+    carried: Carried
+    recipe: str
+    known: dict[tuple[str, str], Shown] = field(default_factory=dict)  # (canvas, image id)
 
-def shown_images(scoreboard: Scoreboard, scorers: Mapping[str, CanvasScorer], image_ids: Collection[str]) -> Pictures:
-    """Run the method again over a few images, on every canvas."""
-    found, inputs = dict[str, dict[str, Shown]](), scoreboard.inputs
-    for canvas, scorer in scorers.items():
-        images = found.setdefault(canvas, {})
-        for block in tiles_of(inputs.tiles, inputs.proxies, canvas=canvas, image_ids=image_ids).blocks(BLOCK):
-            scored = scorer.score(block)
-            assert isinstance(scored.found, NetworkMaps)
-            for row, image_id in enumerate(scored.found.images.images["image_id"].astype(str)):
-                planes = scored.found.images.gray[row], scored.found.proxy[row], scored.found.reconstruction[row]
-                images[image_id] = Shown(*planes, scored.maps[row], scoreboard.lesion_mask(canvas, image_id))
-    return found
+    def drawn(
+        self, what: str, canvas: str, image_ids: Iterable[str], draw: Callable[[Shown], Result]
+    ) -> dict[str, Result]:
+        """Image id → what ``draw`` makes of it; ``what`` names the function among those of this evaluation."""
+        digests = self.scoreboard.inputs.digests.of(*SCORED_SPLITS, canvas=canvas)
+        keys = {image_id: f"{self.recipe}/{what}/{fingerprint(canvas, digests[image_id])}" for image_id in image_ids}
+
+        def make(missing: list[str]) -> Iterator[tuple[str, Result]]:
+            self._run(canvas, [image_id for image_id in missing if (canvas, image_id) not in self.known])
+            yield from ((image_id, draw(self.known[canvas, image_id])) for image_id in missing)
+
+        return self.carried.each(keys, make)
+
+    def _run(self, canvas: str, image_ids: Collection[str]) -> None:
+        inputs = self.scoreboard.inputs
+        blocks = tile_blocks(
+            inputs.tiles, inputs.proxies, splits=SCORED_SPLITS, count=BLOCK, canvas=canvas, image_ids=image_ids
+        )
+        for block in blocks:
+            found, maps, _ = self.scorers[canvas].score(block)
+            assert isinstance(found, NetworkMaps)
+            whole = stitched(block, canvas).pixels
+            for row, image_id in enumerate(found.images.images["image_id"].astype(str)):
+                planes = found.images.gray[row], found.proxy[row], found.reconstruction[row], maps[row]
+                truth = self.scoreboard.lesion_mask(canvas, image_id)
+                self.known[canvas, image_id] = Shown(colours(whole[row]), *planes, truth)
 
 
 def chosen_cases(table: pd.DataFrame, column: str, count: int) -> Iterator[tuple[str, int, pd.Series]]:
@@ -80,16 +103,27 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).reset_index(drop=True) if parts else test
 
 
-def case_panels(results: Pictures, table: pd.DataFrame, column: str, count: int) -> list[Panel]:
+def case_panels(shown: ShownImages, table: pd.DataFrame, column: str, count: int) -> list[Panel]:
     """A strip for each of the ``chosen_cases`` on every canvas."""
-    panels = []
-    for kind, number, image in chosen_cases(table, column, count):
-        for canvas, images in results.items():
+    panels, cases = [], list(chosen_cases(table, column, count))
+    image_ids = list(dict.fromkeys(image["image_id"] for _, _, image in cases))
+    strips = {canvas: shown.drawn("panel", canvas, image_ids, _panel) for canvas in shown.scorers}
+    for kind, number, image in cases:
+        for canvas, drawn in strips.items():
             title, score = f"{kind} {number}, {canvas}", f"{image['klass']}, score {image[column]:.2f}"
             name = f"{kind.replace(' ', '_')}_{number}_{canvas}.png"
-            png = case_png(images[str(image["image_id"])])
+            png = drawn[image["image_id"]].arrays["png"].tobytes()
             panels.append(Panel(file=name, caption=f"{title}: {score} ({image['image_id']})", png=png))
     return panels
+
+
+def _panel(image: Shown) -> Result:
+    return of_files({"png": case_png(image)})
+
+
+def of_files(files: Mapping[str, bytes]) -> Result:
+    """The bytes of files as a result."""
+    return Result(arrays={name: np.frombuffer(data, np.uint8) for name, data in files.items()})
 
 
 def case_png(image: Shown) -> bytes:
@@ -105,6 +139,17 @@ def case_png(image: Shown) -> bytes:
     if image.truth is not None:
         pictures["truth"] = _outlined(shown, image.truth)
     return strip_png(pictures, SIDE)
+
+
+def codes(values: Array) -> Picture:
+    """Values in [0, 1], others clipped, as gray levels."""
+    levels: Picture = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return levels
+
+
+def colours(pixels: Array) -> Picture:
+    """Pixels (C, H, W) in [0, 1] as a picture: (H, W, 3) where there are three channels, else (H, W)."""
+    return np.ascontiguousarray(codes(np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0]))
 
 
 def heat_picture(scores: Array) -> Picture:

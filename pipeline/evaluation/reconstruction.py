@@ -22,9 +22,9 @@ from pipeline.evaluation.fidelity import BLOCK, Row, covered, image_rows, rebuil
 from pipeline.evaluation.pasted_lesions import PastedConfig
 from pipeline.evaluation.records import Estimate, Record, RecordContext, estimate, mean_estimate
 from pipeline.evaluation.score_name import MEMBER, ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS, LaneInputs, Scoreboard
+from pipeline.evaluation.scoreboard import SCORED_SPLITS, Scoreboard
 from pipeline.store.versions import Version, fingerprint
-from pipeline.tiles.loading import TileSet, at_size, load_tiles, tile_blocks
+from pipeline.tiles.loading import TileSet, at_size, load_tiles, read_index, tile_blocks
 
 LEVEL = "reconstruction"
 NAMED = ("image_id", "group", "split", "label")
@@ -57,7 +57,7 @@ def reconstruction_records(
             figures += mean_figures(measured.repair(pasted), ("repair",), context)
             if own:
                 figures += lesion_figures(measured, context)
-                figures += memory_figures(inputs, canvas, context)
+                figures += memory_figures(measured, context)
             records += [context.record(name, LEVEL, *figure) for figure in figures]
     return records
 
@@ -86,6 +86,17 @@ class NetworkRows:
             known = self.carried.put(key, Result(repair_rows(self.network, inputs.tiles, pasted)))
             self.carried.save()
         return list(known.values)
+
+    def items(self) -> Floats:
+        """Counts (n, items) of ``item_counts``, which depend on validation normals alone; (0, 0) without a memory."""
+        inputs, key = self.scoreboard.inputs, fingerprint(self.recipe, "items")
+        known = self.carried.get(key)
+        if known is None:
+            counts = item_counts(inputs.stage, inputs.tiles, self.network.canvas)
+            known = self.carried.put(key, Result(arrays={"counts": counts}))
+            self.carried.save()
+        found: Floats = known.arrays["counts"]
+        return found
 
     def lesions(self) -> dict[str, Floats]:
         """Image id → ``pixel_sums`` of Î against I in the lesions of a test image, where any is seen."""
@@ -188,15 +199,16 @@ def pooled_r_squared(weights: Floats, sums: Floats) -> Floats:
     return np.where(defined, 1 - missed / np.where(defined, spread, 1), np.nan)
 
 
-def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> Iterator[Figure]:
+def memory_figures(measured: NetworkRows, context: RecordContext) -> Iterator[Figure]:
     """``memory_perplexity`` and ``memory_items_used`` on validation normals; none for a method without a memory.
 
     A resample holds fewer different images, so the interval of the items used lies below or at the value.
     """
-    counted = item_counts(inputs.stage, inputs.tiles, canvas)
-    if counted is None:
+    counts = measured.items()
+    if not counts.size:
         return
-    index, counts = counted
+    index = read_index(measured.scoreboard.inputs.tiles)
+    index = index[(index["split"] == "val") & (index["canvas"] == measured.network.canvas)]
     weights, images = context.weights(index["group"].astype(str).tolist()), index["image_id"].nunique()
     for metric, figure in (("memory_perplexity", perplexity), ("memory_items_used", items_used)):
         value = figure(counts.sum(axis=0, keepdims=True))[0]
@@ -205,20 +217,23 @@ def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> I
 
 def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, float]:
     """Items, how many are nearest to any latent of the validation normals, and perplexity; empty without a memory."""
-    counted = item_counts(trained, tiles, canvas)
-    if counted is None:
+    counts = item_counts(trained, tiles, canvas)
+    if not counts.size:
         return {}
-    counts = counted[1].sum(axis=0, keepdims=True)
-    used, spread = int(items_used(counts)[0]), round(float(perplexity(counts)[0]), 2)
-    return {"items": counts.shape[1], "used": used, "perplexity": spread}
+    total = counts.sum(axis=0, keepdims=True)
+    used, spread = int(items_used(total)[0]), round(float(perplexity(total)[0]), 2)
+    return {"items": total.shape[1], "used": used, "perplexity": spread}
 
 
-def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataFrame, Floats] | None:
-    """Index of the validation normals' tiles (n rows), and how many positions of each took each item (n, items)."""
+def item_counts(trained: Version, tiles: Version, canvas: str) -> Floats:
+    """How many positions of each of the validation normals' n tiles took each item (n, items).
+
+    (0, 0) without a memory.
+    """
     network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
     memories = [module for module in network.method.modules() if isinstance(module, Memory)]
     if not memories:
-        return None
+        return np.empty((0, 0))
     items, counts = len(memories[0].items), list[Tensor]()
 
     def count(module: Any, given: Any, found: Lookup) -> None:
@@ -228,7 +243,7 @@ def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataF
     held = load_tiles(tiles, None, splits=["val"], canvas=canvas, size=network.size)
     network.maps(held)
     calls = torch.stack(counts).reshape(len(held.index), -1, items)  # tiles are scored one after the other
-    return held.index, calls.sum(dim=1).numpy().astype(float)
+    return calls.sum(dim=1).numpy().astype(float)
 
 
 def perplexity(counts: Floats) -> Floats:

@@ -113,12 +113,14 @@ TRAINED = {"oct/stage1", "oct/stage2", "oct/members", "oct/detector"}
 def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_trained(home, undisturbed):
     folder = home / "sample" / "oct" / "OCT2017" / "test"
     changed, removed = sorted((folder / "CNV").glob("*.jpeg"))[:2]
-    noise(changed)
+    before, results = evaluated(home)
     removed.unlink()
+    assert ran(refresh(home, EVALUATION)) == [*PREPARED, "oct/evaluation"]
+    assert not measured(evaluated(home)[1] - results)
+    noise(changed)
     source = sorted((folder / "DME").glob("*.jpeg"))[0]
     added = shutil.copy(source, source.with_name("DME-990001-1.jpeg"))
     noise(Path(added))
-    scores, results = evaluated(home)
     preview = command(home, undisturbed, "refresh", "--dry-run")
     assert preview.returncode == 0, preview.stderr[-3000:]
     assert "oct/images" in preview.stdout
@@ -128,16 +130,24 @@ def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_traine
     assert ran(outcome) == [*PREPARED, "oct/evaluation", "evaluation_report"]
     assert {key.to_user_string() for key in outcome.spared} >= TRAINED
     assert stale(home) == []
-    new_scores, new_results = evaluated(home)
-    assert 0 < len(new_results - results) <= 2 * RESULTS, "of the changed and the new image alone"
-    kept = scores.index.intersection(new_scores.index)
-    assert len(kept) == len(scores) - 2
-    assert_frame_equal(new_scores.loc[kept, MEASURED], scores.loc[kept, MEASURED], check_exact=True)
+    after, new = evaluated(home)
+    assert 0 < len(measured(new - results)) <= 2 * RESULTS, "of the changed and the new image alone"
+    drawn = new - results - measured(new - results)
+    assert len(drawn) < len(new - measured(new)) / 2, "pictures of unchanged images are carried over"
+    kept = before.index.intersection(after.index)
+    assert len(kept) == len(before) - 2
+    assert_frame_equal(after.loc[kept, MEASURED], before.loc[kept, MEASURED], check_exact=True)
+    files = held(home)
+    shutil.rmtree(home / "stores" / "versions" / "oct" / "evaluation")
+    assert ran(refresh(home, EVALUATION)) == ["oct/evaluation"]
+    assert held(home) == files, "as an evaluation from nothing"
 
 
+EVALUATION = "*oct/evaluation"
 RESULTS = 9
 """Results that an evaluation of the sample's OCT keeps of one image: scores, R², thumbnail, shortcuts."""
 MEASURED = ["proxyano:standardised", "committee:standardised", "shortcut_high_frequency:value"]
+TIMED = ("summary.json", "carried.parquet")  # files that hold times
 
 
 def evaluated(home: Path) -> tuple[pd.DataFrame, set[str]]:
@@ -145,6 +155,19 @@ def evaluated(home: Path) -> tuple[pd.DataFrame, set[str]]:
     folder = Store(home / "stores").current("oct/evaluation").path
     scores = pd.read_parquet(folder / "scores.parquet").set_index("image_id")
     return scores, set(pd.read_parquet(folder / FILE, columns=["key"])["key"])
+
+
+def measured(keys: set[str]) -> set[str]:
+    """Those of results, not of pictures."""
+    return {key for key in keys if "/shown/" not in key}
+
+
+def held(home: Path) -> dict[str, str]:
+    """Hash of every file of the current evaluation that holds no time, and its data version."""
+    store = Store(home / "stores")
+    version = store.current("oct/evaluation")
+    files = {name: file["sha256"] for name, file in store.marker(version)["files"].items() if name not in TIMED}
+    return files | {"data version": version.data_version}
 
 
 def test_a_changed_training_image_is_trained_on(home):

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.carried import Carried, ImageDigests
 from pipeline.evaluation.layers import LAYERS, SAMPLED, THUMB, picture_table
-from pipeline.evaluation.pictures import Shown
+from pipeline.evaluation.pictures import Shown, ShownImages
 from pipeline.evaluation.saved import PICTURE_COLUMNS, THUMBNAIL
 from pipeline.forms.form import SCORED, TILE
 from pipeline.store.shards import create, open_array, write_rows
@@ -63,15 +63,15 @@ def pictures(table, levels, tiles, tmp_path_factory):
         name: np.full((SIDE, SIDE), level / np.float32(255))
         for name, level in zip(table["image_id"], levels, strict=True)
     }
-    shown = {
-        name: Shown(plane, plane / 2, plane / 4, heat, mask if name == "i23" else None)
-        for name, plane in planes.items()
+    known = {
+        ("head", name): Shown(
+            np.full((TILE, TILE), level, np.uint8), plane, plane / 2, plane / 4, heat, mask if name == "i23" else None
+        )
+        for (name, plane), level in zip(planes.items(), levels, strict=True)
     }
-    inputs, carried = (
-        SimpleNamespace(tiles=tiles, digests=ImageDigests(tiles, tiles)),
-        tmp_path_factory.mktemp("carried"),
-    )
-    return picture_table({"head": shown}, table[1:], SCORE, 3, inputs, (SIDE, SIDE), Carried(carried))
+    scoreboard = SimpleNamespace(inputs=SimpleNamespace(tiles=tiles, digests=ImageDigests(tiles, tiles)))
+    shown = ShownImages(scoreboard, {"head": None}, Carried(tmp_path_factory.mktemp("carried")), "", known)
+    return picture_table(shown, table[1:], SCORE, 3, (SIDE, SIDE))
 
 
 def opened(pictures, image_id, layer):
