@@ -6,7 +6,7 @@ Layout below ``root``, for an asset such as ``oct/tiles``:
     versions/<asset>/<version>/     finished content, named by its content hash; complete if it has COMPLETE.json
     built/<asset>/<key>.json        the version that a finished build gave, so that it is not built again
     current/<asset>.json            the version that readers get
-    notes/<asset>/<version>.json    minutes and memory of the build that made it
+    notes/<asset>/<version>.json    minutes, CPU seconds and memory of the build that made it
     origins/<asset>/<version>.json  provenance: inputs, code and runs
     locks/<asset>/<name>.lock       one builder at a time
 """
@@ -151,7 +151,7 @@ class Store:
         return verify.read_marker(version.path)
 
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store facts about a version's build (minutes, memory) unless there are some; returns what is stored."""
+        """Store facts about a version's build (minutes, memory …) unless there are some; returns what is stored."""
         if not self.noted(version):
             write_record(self._json("notes", version.asset, version.data_version), dict(values))
         return self.noted(version)
