@@ -21,7 +21,7 @@ from pipeline.detectors.frozen.files import DESCRIPTION
 from pipeline.detectors.frozen.freeze import Trained, freeze_detector
 from pipeline.evaluation.checks import reconstructs, scores_complete, weights_finite
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
-from pipeline.evaluation.reconstruction import LEVEL, memory_use
+from pipeline.evaluation.reconstruction import LEVEL
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
@@ -173,9 +173,7 @@ def build_ablation(task: Task, run: StageRun) -> Version:
         inputs = [training.tiles, training.proxies, *trained[:number]]
         _record(task, run, version, inputs, training.code_version)
     task.inputs.update(zip(("first_stage", "method")[-len(trained) :], trained, strict=True))
-    facts = run_facts(task, trained)
-    facts["memory"] = {canvas: memory_use(trained[-1], tiles, canvas) for canvas in row.training.canvases}
-    return evaluate(task, lane.lane.judging_ablation(task.origin.entry), facts, trained)
+    return evaluate(task, lane.lane.judging_ablation(task.origin.entry), run_facts(task, trained), trained)
 
 
 def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:

@@ -203,16 +203,6 @@ def memory_figures(inputs: LaneInputs, canvas: str, context: RecordContext) -> I
         yield metric, VALIDATION, estimate(value, figure(weights @ counts), images)
 
 
-def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, float]:
-    """Items, how many are nearest to any latent of the validation normals, and perplexity; empty without a memory."""
-    counted = item_counts(trained, tiles, canvas)
-    if counted is None:
-        return {}
-    counts = counted[1].sum(axis=0, keepdims=True)
-    used, spread = int(items_used(counts)[0]), round(float(perplexity(counts)[0]), 2)
-    return {"items": counts.shape[1], "used": used, "perplexity": spread}
-
-
 def item_counts(trained: Version, tiles: Version, canvas: str) -> tuple[pd.DataFrame, Floats] | None:
     """Index of the validation normals' tiles (n rows), and how many positions of each took each item (n, items)."""
     network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
