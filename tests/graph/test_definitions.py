@@ -152,7 +152,9 @@ def test_checks_stand_on_their_stages(graph, preset):
         found.setdefault(check.asset_key, set()).add(check.name)
     every = [(name, stage) for name in DATASETS for stage in CHECKS if has(name, stage)]
     expected = {dg.AssetKey([name, stage]): CHECKS[stage] for name, stage in every}
-    expected |= {dg.AssetKey([name, stage]): CHECKS[stage] for name in form_off(preset) for stage in FORM_OFF if stage in CHECKS}
+    expected |= {
+        dg.AssetKey([name, stage]): CHECKS[stage] for name in form_off(preset) for stage in FORM_OFF if stage in CHECKS
+    }
     expected |= {report: {"page_opens_offline"} for report in REPORTS}
     assert found == expected
 
