@@ -99,7 +99,13 @@ def lane(scores):
 
 def test_groups_are_normals_of_each_split_then_classes(scores):
     groups, number_of = grouped(scores)
-    assert [group["title"] for group in groups] == ["validation normals", "held-out normals", "test normals", "CNV", "DME"]
+    assert [group["title"] for group in groups] == [
+        "validation normals",
+        "held-out normals",
+        "test normals",
+        "CNV",
+        "DME",
+    ]
     assert [group["normal"] for group in groups] == [True, True, True, False, False]
     assert np.bincount(number_of).tolist() == [20, 20, 20, 10, 10]
 
