@@ -6,7 +6,7 @@ from statistics import fmean
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.ablations.experiments import Compared, DataSet, Judged
 from pipeline.reports.kit.paper import Entry, Printed
-from pipeline.reports.kit.tables import MISSING, NOT_RUN, Cell, Row, Table, cell, compared_cells, mark_best, record_cell
+from pipeline.reports.kit.tables import MISSING, NOT_RUN, Cell, Row, Table, cell, compared_cells, mark_best
 from pipeline.reports.kit.words import interval, number
 
 AUROC, PAPER = "AUROC [95 %]", "paper AUC"
