@@ -15,7 +15,7 @@ import pandas as pd
 
 from assets.charts import calibration_chart, score_chart, tabled
 from assets.materialize import picture, provenance
-from assets.stage import Check, Task, flat
+from assets.stage import Check, Task
 from assets.training import describe_baseline, run_facts, training_of
 from pipeline.detectors.frozen.files import DESCRIPTION
 from pipeline.detectors.frozen.freeze import Trained, freeze_detector
@@ -26,6 +26,7 @@ from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import step_version
+from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies

@@ -51,7 +51,6 @@ def draft(every: Sequence[DataSet], tiles: Mapping[str, Version], draw: Callable
         inputs=[*(run.version for run in runs if run.version is not None), *tiles.values()],
         depends=(versions, changes, {title: version.data_version for title, version in tiles.items()}),
         provenance={"versions": read},
-        meta={"experiments": len(read)},
         build=lambda: ablation_report(every, draw()),
     )
 
