@@ -8,7 +8,7 @@ from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.evaluation import figures, tables
 from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galleries
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
-from pipeline.reports.kit.publish import Draft, Part, Report, listed
+from pipeline.reports.kit.publish import Draft, Part, Report, text_rows
 from pipeline.reports.kit.tables import Table, pairs
 from pipeline.store.versions import Version
 
@@ -120,5 +120,5 @@ def _details(lane: LaneEvaluation) -> list[Table]:
         pairs("Files passed over", ("kind", "files"), [(k, str(n)) for k, n in lane.about("passed_over").items()]),
         pairs("Time and memory", ("stage", "spent"), spent),
         pairs("Data versions", ("asset", "data version"), list(lane.about("versions").items())),
-        pairs("Configuration", ("field", "value"), listed(lane.about("config"))),
+        pairs("Configuration", ("field", "value"), text_rows(lane.about("config"))),
     ]

@@ -98,14 +98,14 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
 
 def write_report(report: Report, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write ``FILES`` into ``folder``; ``provenance`` names commit, versions and the like, nested mappings allowed."""
-    about = listed(provenance)
+    about = text_rows(provenance)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(_page(report, about), encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, about), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(list(report.records), indent=1, allow_nan=False) + "\n")
 
 
-def listed(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def text_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested values as (dotted name, text) rows."""
     return [(name, "–" if value is None else str(value)) for name, value in flat(values).items()]
 
