@@ -18,7 +18,6 @@ from assets.stage import BENCHMARK, LaneAssets, up_to_date
 from assets.stages import STAGES
 from pipeline.errors import ProxyAnoError
 from pipeline.store.versions import Store
-from pipeline.wiring.resources import StoreResource
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -113,29 +112,17 @@ def report(name: str = REPORT) -> None:
     run("dagster", "asset", "materialize", "-m", "pipeline.definitions", "--select", name)
 
 
-def benchmark_job(lanes: Sequence[LaneAssets], logs: Path) -> dg.JobDefinition:
-    """The same as ``proxyano benchmark``, for Dagster's pages."""
+@dg.op(
+    config_schema={"workers": dg.Field(int, default_value=1, description="runs made side by side")},
+    description="Trains and scores each missing run in its own process; runs that are up to date are skipped.",
+    required_resource_keys={"store"},
+)
+def make_missing(context: dg.OpExecutionContext) -> None:
+    """Run ``proxyano benchmark``."""
+    run("pipeline.cli", "benchmark", "--workers", str(context.op_config["workers"]))
 
-    @dg.op(
-        name="make_missing",
-        config_schema={"workers": dg.Field(int, default_value=1, description="runs made side by side")},
-        description="Trains and scores each missing run in its own process; runs that are up to date are skipped.",
-    )
-    def op(context: dg.OpExecutionContext, store: StoreResource) -> None:
-        prepare(lanes)
-        wanted = due(lanes, store.open())
-        context.log.info(f"{len(wanted)} of {sum(len(lane.lane.baselines) for lane in lanes)} runs are to be made")
-        failed = []
-        for number, made in enumerate(make(wanted, logs, workers=context.op_config["workers"]), start=1):
-            word = "FAILED, see" if made.failed else "made, printed to"
-            context.log.info(f"{number}/{len(wanted)} {made.due.title}: {word} {made.log} ({made.seconds:.0f} s)")
-            failed += [made.due.title] if made.failed else []
-        report()
-        if failed:
-            raise dg.Failure(f"{len(failed)} runs failed: {', '.join(failed)}; the report names them as not run")
 
-    @dg.job(name="benchmark", description="Every method on every data set that has not been run yet, and the report.")
-    def job() -> None:
-        op()
-
-    return job
+@dg.job(name="benchmark", description="Every method on every data set that has not been run yet, and the report.")
+def benchmark_job() -> None:
+    """The command ``proxyano benchmark``, for Dagster's pages."""
+    make_missing()

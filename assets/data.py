@@ -139,5 +139,4 @@ TILE_CHECKS = (
     Check("tile_coverage", lambda task, version: tile_checks.tile_coverage(version, task.inputs["images"])),
     Check("tile_values", lambda task, version: tile_checks.tile_values(version)),
 )
-NORMAL_CHECKS = (Check("normals_only", lambda task, version: tile_checks.normal_rows(version)),)
 PROXY_CHECKS = (Check("proxy_values", lambda task, version: tile_checks.proxy_values(task.inputs["tiles"], version)),)

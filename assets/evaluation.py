@@ -15,17 +15,18 @@ import pandas as pd
 
 from assets.charts import calibration_chart, score_chart, tabled
 from assets.materialize import picture, provenance
-from assets.stage import Check, Task, flat
+from assets.stage import Check, Task
 from assets.training import describe_baseline, run_facts, training_of
 from pipeline.detectors.frozen.files import DESCRIPTION
 from pipeline.detectors.frozen.freeze import Trained, freeze_detector
 from pipeline.evaluation.checks import reconstructs, scores_complete, weights_finite
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
-from pipeline.evaluation.reconstruction import LEVEL, memory_use
+from pipeline.evaluation.reconstruction import LEVEL
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import step_version
+from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies
@@ -173,9 +174,7 @@ def build_ablation(task: Task, run: StageRun) -> Version:
         inputs = [training.tiles, training.proxies, *trained[:number]]
         _record(task, run, version, inputs, training.code_version)
     task.inputs.update(zip(("first_stage", "method")[-len(trained) :], trained, strict=True))
-    facts = run_facts(task, trained)
-    facts["memory"] = {canvas: memory_use(trained[-1], tiles, canvas) for canvas in row.training.canvases}
-    return evaluate(task, lane.lane.judging_ablation(task.origin.entry), facts, trained)
+    return evaluate(task, lane.lane.judging_ablation(task.origin.entry), run_facts(task, trained), trained)
 
 
 def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:

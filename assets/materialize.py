@@ -41,12 +41,10 @@ def materialize(
         with tracker.stage(origin, parameters=parameters, inputs=inputs) as run:
             with metered() as figures:
                 version = build(run)
-            if artifact:
-                run.artifact(version.path, artifact)
             noted = store.note(version, figures)
             described = describe(version)
             numbers = {key: value for key, value in (described | noted).items() if isinstance(value, int | float)}
-            run_id = run.result(version, numbers)
+            run_id = run.result(version, numbers, artifact)
         record = provenance(origin, inputs, run_id, run.raw)
         store.record_provenance(version, record)
         context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})

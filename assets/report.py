@@ -227,7 +227,6 @@ def experiments_of(lane: LaneAssets, store: Store) -> DataSet:
             score=rows[name].score,
             against=rows[name].against,
             change="; ".join(map(str, changes(rows[name], rows))),
-            study=rows[name].study,
         )
         for name in dict.fromkeys(map(seedless, rows))
     }

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields, is_dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import dagster as dg
@@ -16,6 +16,7 @@ from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.audit import reviewed
 from pipeline.experiments.lane import Baseline, Lane
 from pipeline.forms import FORMS
+from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.proxy_kinds import TITLES
 from pipeline.wiring.automation import WHEN_CHANGED
@@ -78,20 +79,6 @@ class LaneAssets:
         parts += [f"seed{self.seed}"] if stage in SEEDED else []
         parts += [fingerprint(reviewed(self.raw_name))] if stage == "evaluation" else []
         return "-".join(parts)
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as ``{"dotted.name": plain value}``, for MLflow parameters."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {item.name: getattr(value, item.name) for item in fields(value)}
-    elif isinstance(value, list | tuple) and any(is_dataclass(part) or isinstance(part, dict) for part in value):
-        value = {str(number): part for number, part in enumerate(value)}
-    if not isinstance(value, Mapping):
-        return {prefix or "value": value}
-    joined: dict[str, Any] = {}
-    for name, part in value.items():
-        joined |= flat(part, f"{prefix}.{name}" if prefix else str(name))
-    return joined
 
 
 @dataclass(frozen=True, kw_only=True)

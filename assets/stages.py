@@ -49,7 +49,6 @@ STAGES = (
         reads=("tiles", "proxies"),
         build=data.build_normal_rows,
         describe=data.describe_normals,
-        checks=data.NORMAL_CHECKS,
     ),
     _trained(
         name="stage1",

@@ -8,9 +8,10 @@ import dagster as dg
 
 from assets.charts import training_chart
 from assets.materialize import picture
-from assets.stage import Check, Task, flat
+from assets.stage import Check, Task
 from models.schedule import last_gain
 from pipeline.evaluation.checks import weights_finite
+from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Version
 from pipeline.tiles.normals import proxies_of
 from pipeline.training import Log, Training, TrainingPlan, train_members, train_method, train_stage

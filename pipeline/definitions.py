@@ -72,7 +72,7 @@ def build(settings: Settings) -> dg.Definitions:
             ),
         ],
         resources=resources(settings, own_datasets(settings.datasets)),
-        jobs=[*jobs(names), benchmark_job(compared, settings.home / "benchmark")],
+        jobs=[*jobs(names), benchmark_job],
         sensors=SENSORS,
         executor=dg.in_process_executor,
     )

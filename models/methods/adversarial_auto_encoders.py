@@ -21,10 +21,6 @@ LAMBDA_ADVERSARIAL = 0.01  # Sparse-GAN: weight of −E[log D] beside 1·L1 in [
 LAMBDA_SPARSE = 0.01  # Sparse-GAN: weight of the mean |h| beside 1·L1 (our choice); h has variance 1
 
 
-class GANomalyConfig(VectorConfig):
-    """Configuration of `GANomaly`."""
-
-
 class _Pass(NamedTuple):
     """One pass through the generator: z, x̂ in [0, 1] (filled where there is no data), ẑ."""
 
@@ -40,7 +36,7 @@ class _Pass(NamedTuple):
 class Generator(nn.Module):
     """G_E, G_D and the second encoder E, which has its own weights."""
 
-    def __init__(self, config: GANomalyConfig) -> None:
+    def __init__(self, config: VectorConfig) -> None:
         super().__init__()
         shape = (config.channels, config.size, config.width, config.widest, config.latent_dim)
         self.encoder = VectorEncoder(*shape)
@@ -57,9 +53,9 @@ class GANomaly(AdversarialMethod):
 
     name: ClassVar[str] = "ganomaly"
     label: ClassVar[str] = "GANomaly"
-    config_type: ClassVar[type[MethodConfig]] = GANomalyConfig
+    config_type: ClassVar[type[MethodConfig]] = VectorConfig
 
-    def __init__(self, config: GANomalyConfig) -> None:
+    def __init__(self, config: VectorConfig) -> None:
         super().__init__(config)
         self.generator: Generator = Generator(config)
         self.discriminator: VectorEncoder = VectorEncoder(config.channels, config.size, config.width, config.widest, 1)

@@ -114,21 +114,20 @@ def latent_search(objective: Callable[[Tensor], Tensor], start: Tensor, count: i
     return vectors
 
 
-class FAnoGANConfig(VectorConfig):
-    """Configuration of `FAnoGAN`; z ~ N(0, 1), with 128 values in the paper."""
-
-
 class FAnoGAN(ResidualMethod):
-    """A WGAN-GP (stage 1), an encoder into its latent space (stage 2, "izi_f"), whose loss is the own score (Eq. 5)."""
+    """A WGAN-GP (stage 1), an encoder into its latent space (stage 2, "izi_f"), whose loss is the own score (Eq. 5).
+
+    z ~ N(0, 1), with 128 values in the paper.
+    """
 
     name: ClassVar[str] = "f_anogan"
     label: ClassVar[str] = "f-AnoGAN"
-    config_type: ClassVar[type[MethodConfig]] = FAnoGANConfig
+    config_type: ClassVar[type[MethodConfig]] = VectorConfig
     paper_rate: ClassVar[float | None] = 1e-4
     stages = Stage(name="stage1", phases=(_CRITICISE, _GENERATE)), Stage(name="stage2", phases=(_ENCODE,))
-    config: FAnoGANConfig
+    config: VectorConfig
 
-    def __init__(self, config: FAnoGANConfig) -> None:
+    def __init__(self, config: VectorConfig) -> None:
         super().__init__(config)
         shape = (config.channels, config.size, config.width, config.widest)
         self.generator = ResidualGenerator(*shape, config.latent_dim)

@@ -160,11 +160,10 @@ def _full(lane: "LaneAssets", name: str) -> str:
 
 
 def _reported(lane: "LaneAssets", name: str) -> str:
-    """The paper's tables and figures with the experiment, or the study it belongs to."""
-    own, study = seedless(name), lane.lane.ablations[name].study
+    """The paper's tables and figures with the experiment."""
+    own = seedless(name)
     printed = [one for one in PRINTED if one.dataset == lane.raw_name and own in {entry.name for entry in one.entries}]
-    found = [one.title.partition(":")[0] for one in printed] or [f"study: {study}" if study else ""]
-    return ", ".join(dict.fromkeys(found))
+    return ", ".join(dict.fromkeys(one.title.partition(":")[0] for one in printed))
 
 
 def _found(name: str) -> "tuple[LaneAssets, str]":

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.terminal import stop
-from pipeline.errors import ConfigError
 from pipeline.wiring.doctor_checks import dagster, tracking
 from pipeline.wiring.refresh import Outcome, Refresh, Wave
 from pipeline.wiring.settings import Settings
@@ -105,7 +104,6 @@ def results(
     seeds: Annotated[str, typer.Option(help="Training seeds, with commas")] = "0",
     splits: Annotated[str, typer.Option(help="Seeds of the split, with commas; OCT and IDRiD have fixed splits")] = "0",
     into: Annotated[Path | None, typer.Option(help="Folder of the tables; default: results/ in the home")] = None,
-    add: Annotated[bool, typer.Option("--add", help="Average with the folder's results of other seeds")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs")] = False,
 ) -> None:
     """Refresh the evaluation of each data set, seed and split, then write results.json, tables and pictures.
@@ -134,11 +132,7 @@ def results(
     if dry_run:
         return
     folder = into or settings.home / "results"
-    try:
-        found = publish_results(runs, folder, add=add)
-    except ConfigError as error:
-        console.print(f"[red]{error}[/]")
-        raise typer.Exit(2) from None
+    found = publish_results(runs, folder)
     console.print(f"{len(found)} results: {folder / 'tables.md'}", soft_wrap=True)
     if failed:
         console.print(f"[red]failed: {'; '.join(failed)}[/]; rerun the same command to resume")

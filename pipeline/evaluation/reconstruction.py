@@ -215,16 +215,6 @@ def memory_figures(measured: NetworkRows, context: RecordContext) -> Iterator[Fi
         yield metric, VALIDATION, estimate(value, figure(weights @ counts), images)
 
 
-def memory_use(trained: Version, tiles: Version, canvas: str) -> Mapping[str, float]:
-    """Items, how many are nearest to any latent of the validation normals, and perplexity; empty without a memory."""
-    counts = item_counts(trained, tiles, canvas)
-    if not counts.size:
-        return {}
-    total = counts.sum(axis=0, keepdims=True)
-    used, spread = int(items_used(total)[0]), round(float(perplexity(total)[0]), 2)
-    return {"items": total.shape[1], "used": used, "perplexity": spread}
-
-
 def item_counts(trained: Version, tiles: Version, canvas: str) -> Floats:
     """How many positions of each of the validation normals' n tiles took each item (n, items).
 

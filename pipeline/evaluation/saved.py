@@ -48,7 +48,6 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "budget": {},  # canvas → stage → steps
     "batch_size": {},  # canvas → images
     "learning_rate": {},  # canvas → stage → highest rate
-    "memory": {},  # canvas → use of the method's memory (``memory_use``)
 }
 PICTURE_COLUMNS = ("image_id", "canvas", "layer", "kind", "data")
 """Columns of the pictures' table; ``data`` holds a file's bytes."""

@@ -1,22 +1,19 @@
 """The ablations: frozen rows, each changing one thing in another row, its neighbour.
 
-They are those of the paper (Tables III to V, Figs. 11 and 12) and three further studies. All rows have one budget of
-optimiser steps: an encoder-decoder spends it in its one stage, ProxyAno half in each of its two. The change of a row
-is found by comparing whole configurations (``differences``).
+They are those of the paper (Tables III to V, Figs. 11 and 12). All rows have one budget of optimiser steps: an
+encoder-decoder spends it in its one stage, ProxyAno half in each of its two. The change of a row is found by comparing
+whole configurations (``differences``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import prod, sqrt
 from typing import Any
 
 from models.method import MethodConfig
 from models.methods.auto_encoders import MemAEConfig
 from models.methods.proxyano_config import ProxyAnoConfig
-from pipeline.evaluation.score_name import PRIMARY
 from pipeline.experiments.benchmark import Budget, Sizes
 from pipeline.experiments.lane import Ablation, Canvases, plan
-from pipeline.forms.form import TILE
 from pipeline.tiles.proxy_kinds import TITLES, ProxyConfig
 from pipeline.training import CanvasTraining
 
@@ -35,9 +32,6 @@ class Row:
     proxy: Mapping[str, Any] = field(default_factory=dict)  # changed fields of the proxies' configuration
     model: Mapping[str, Any] = field(default_factory=dict)  # changed fields of the method's configuration
     score: str = ""  # another of the method's scores
-    side: int = 0  # px, another training resolution of a square canvas; others keep their shape and relative area
-    deeper: int = 0  # additional halvings between image and latent
-    study: str = ""  # name of the study this row belongs to; empty for rows from the paper
 
 
 def _swept(name: str, label: str, own: float) -> dict[str, Row]:
@@ -49,8 +43,6 @@ def _swept(name: str, label: str, own: float) -> dict[str, Row]:
     }
 
 
-SUPERPIXELS, RESOLUTION, MEMORY = STUDIES = ("superpixels", "resolution", "memory")
-"""Studies by what they vary; their rows are judged by lesions pasted on validation normals."""
 _OWN = ProxyAnoConfig()
 _REPAIRING = {"lambda_global": _OWN.lambda_global, "lambda_local": _OWN.lambda_local}
 ROWS: Mapping[str, Row] = {  # the name is the partition
@@ -70,31 +62,11 @@ ROWS: Mapping[str, Row] = {  # the name is the partition
     **{f"memory_{n}": Row(label=f"{n} items", against="si_mem", model={"memory_items": n}) for n in MEMORIES},
     **_swept("lambda_global", "λ_global", _OWN.lambda_global),
     **_swept("lambda_local", "λ_local", _OWN.lambda_local),
-    "own": Row(label="as the lane is judged", against="si_mem_rep", score=PRIMARY, study="all"),
-    **{
-        f"segments_{n}": Row(label=f"{n} superpixels", against="own", study=SUPERPIXELS, proxy={"segments": n})
-        for n in (200, 400, 1600, 3200)
-    },
-    "compactness_0_01": Row(label="compactness 0.01", against="own", study=SUPERPIXELS, proxy={"compactness": 0.01}),
-    "compactness_1": Row(label="compactness 1", against="own", study=SUPERPIXELS, proxy={"compactness": 1.0}),
-    **{f"side_{px}": Row(label=f"{px} px", against="own", study=RESOLUTION, side=px) for px in (64, 128, 256)},
-    "deeper_1": Row(label="latent half as large", against="own", study=RESOLUTION, deeper=1),
-    "deeper_2": Row(label="latent a quarter as large", against="own", study=RESOLUTION, deeper=2),
-    "side_128_deeper_1": Row(label="128 px, latent as of 64 px", against="side_128", study=RESOLUTION, deeper=1),
-    "revive_0": Row(label="dead items stay", against="own", study=MEMORY, model={"memory_revive_below": 0.0}),
-    "revive_0_5": Row(
-        label="items below 0.5 of the mean count revived",
-        against="own",
-        study=MEMORY,
-        model={"memory_revive_below": 0.5},
-    ),
-    "commitment_0": Row(label="commitment weight 0", against="own", study=MEMORY, model={"commitment": 0.0}),
-    "commitment_1": Row(label="commitment weight 1", against="own", study=MEMORY, model={"commitment": 1.0}),
 }
 DECIDING = ("enc_dec", "si", "si_mem", "si_rep", "si_mem_rep", "final")  # also run without the canonical form
-SEEDED = {*DECIDING, "enc_dec_soft", "enc_dec_mem", "global_0", "local_0", "own"}
+SEEDED = {*DECIDING, "enc_dec_soft", "enc_dec_mem", "global_0", "local_0"}
 SEEDED |= {name for name in ROWS if name.startswith(("proxy_", "memory_"))}
-"""Rows that are run with every seed: those that claims of the paper compare, and the neighbour of the studies."""
+"""Rows that are run with every seed: those that claims of the paper compare."""
 SEED = "-seed"  # before the seed in a name
 BOTH_SCORES = ("si_mem_rep", "final")  # rows of Table V for brain MRI
 
@@ -141,28 +113,21 @@ def _made(name: str, canvases: Canvases, budget: Budget, sizes: Sizes) -> Ablati
     chain = [ROWS[name]]
     while chain[0].against:
         chain.insert(0, ROWS[chain[0].against])
-    method, score, model, proxies, scale = "", "", MethodConfig(), ProxyConfig(), 1.0
-    nominal = sqrt(prod(next(iter(canvases.values()))))  # px, side of the square of equal area
+    method, score, model, proxies = "", "", MethodConfig(), ProxyConfig()
     for row in chain:
         if row.method:
             method, model = row.method, _bare(row.method, sizes)
         proxies, score = replace(proxies, **row.proxy), row.score or score
         model = replace(model, **row.model)
-        if row.deeper:
-            widths: tuple[int, ...] = model.widths  # type: ignore[attr-defined]  # as all methods of the rows have them
-            model = replace(model, widths=(*widths, *[widths[-1]] * row.deeper))  # type: ignore[call-arg]
-        scale = row.side / nominal if row.side else scale
     every = max(1, min(100, budget.steps // 8))  # evaluated equally often in all rows
     budgets = budget.stages(method).items()
     stages = {stage: replace(one, evaluate_every=every, checkpoint_every=every) for stage, one in budgets}
-    scaled = {name: (min(TILE, round(scale * h)), min(TILE, round(scale * w))) for name, (h, w) in canvases.items()}
     return Ablation(
         label=chain[-1].label,
-        training=plan(method, scaled, model, stages),
+        training=plan(method, canvases, model, stages),
         proxies=proxies,
         score=score,
         against=chain[-1].against,
-        study=chain[-1].study,
     )
 
 

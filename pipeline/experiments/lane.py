@@ -74,7 +74,6 @@ class Ablation(Baseline):
     proxies: ProxyConfig
     score: str  # image (Table V's first row), latent (Eq. 13), or standardised as the lane has it
     against: str = ""  # its neighbour, from which it differs in one thing; empty for the first
-    study: str = ""  # name of its study; those rows are also judged by lesions pasted on validation normals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +121,9 @@ class Lane:
         return replace(self.evaluation, scores=scores, controls=(), nulls=(), committee={}, pasted=None)
 
     def judging_ablation(self, name: str) -> EvaluationConfig:
-        """Evaluation of an ablation: one pass over the images, and for studies lesions on validation normals."""
-        row, pasted = self.ablations[name], self.evaluation.pasted
-        pasted = replace(pasted, split="val") if row.study and pasted is not None else None
-        once = replace(self.evaluation, scores=self._scores_of(row), controls=(), nulls=(), committee={}, pasted=pasted)
+        """Evaluation of an ablation: one pass over the images."""
+        scores = self._scores_of(self.ablations[name])
+        once = replace(self.evaluation, scores=scores, controls=(), nulls=(), committee={}, pasted=None)
         return replace(once, fidelity=False, flip_average=False)
 
     def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:

@@ -96,6 +96,7 @@ class Form(Protocol):
     name: str  # key in FORMS
     version: int  # raise it when the form's result changes; part of the tiles' build key
     canvases: Mapping[str, tuple[int, int]]  # canvas name → rows and columns of slots
+    channels: int  # of its tiles
     neutral: int  # uint8 value of pixels without data
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
@@ -113,6 +114,7 @@ class PlainForm:
     name = "plain"
     version = 1
     canvases: Mapping[str, tuple[int, int]] = {"image": (1, 1)}
+    channels = 1
     neutral = 0
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:

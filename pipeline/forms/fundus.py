@@ -74,19 +74,19 @@ class FundusForm:
         self.name = ("flat_field" if flat else "field_of_view") + ("_rgb" if rgb else "")
         self.neutral = 128 if flat else 0
         self.flat = flat
-        self.rgb = rgb
+        self.seen = (0, 1, 2) if rgb else (GREEN,)  # channels of the image; a gray one is used for each
+        self.channels = len(self.seen)
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
         """Nine tiles of (H, W) or (H, W, 3). Raises ``UnusableImage`` if there is no field of view."""
         field = find_field(image)
         validity = field.validity()
-        channels = (0, 1, 2) if self.rgb else (GREEN,)  # a gray image is used for every channel
-        planes = [image if image.ndim == 2 else image[..., channel] for channel in channels]
+        planes = [image if image.ndim == 2 else image[..., channel] for channel in self.seen]
         canvas = np.stack([field.cut(plane.astype(np.float32)) for plane in planes])
         mirrored, offset = False, (0.0, 0.0)
         if self.flat:
             residual = np.stack([flat_field(plane, validity) for plane in canvas])
-            disc = find_disc(residual[GREEN if self.rgb else 0])
+            disc = find_disc(residual[self.seen.index(GREEN)])
             mirrored, offset = disc.mirrored, disc.offset
             codes = encode(residual)
         else:

@@ -36,6 +36,7 @@ class InnerHeadForm:
     name = "inner_head"
     version = 1
     canvases: Mapping[str, tuple[int, int]] = {"head": (1, 1)}
+    channels = 1
     neutral = 128  # the inner head's median
 
     def cut(self, image: Gray, masks: Mapping[str, Mask]) -> tuple[SlotTile, ...]:

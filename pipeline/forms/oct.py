@@ -42,6 +42,7 @@ class BruchMembraneForm:
     name = "bruch_membrane"
     version = 1
     canvases: Mapping[str, tuple[int, int]] = {"wide": (1, 1), "tight": (1, 1)}
+    channels = 1
     neutral = round(-LOWEST / (HIGHEST - LOWEST) * 255)  # 0 sd
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:

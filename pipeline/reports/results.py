@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from models.scoring import ScoreConfig
 from pipeline.detectors.network import NetworkDetector
-from pipeline.errors import ConfigError
 from pipeline.evaluation.fidelity import BLOCK, image_rows, seen_image, true_proxy
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import ScoreName
@@ -56,10 +55,10 @@ class Run:
         return None if self.store.pointed(asset) is None else self.store.current(asset)
 
 
-def publish_results(runs: Sequence[Run], folder: Path, *, add: bool = False) -> list[Result]:
+def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
     """Write the folder (made if missing) and return its results; pictures are those of the first run of a data set."""
     file = folder / "results.json"
-    found = results(runs, json.loads(file.read_text())["records"] if file.is_file() else (), add=add)
+    found = results(runs, json.loads(file.read_text())["records"] if file.is_file() else ())
     commit = " ".join(sorted({one for result in found for one in str(result["commit"]).split()}))
     (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
@@ -71,21 +70,17 @@ def publish_results(runs: Sequence[Run], folder: Path, *, add: bool = False) -> 
     return found
 
 
-def results(runs: Sequence[Run], earlier: Sequence[Result] = (), *, add: bool = False) -> list[Result]:
+def results(runs: Sequence[Run], earlier: Sequence[Result] = ()) -> list[Result]:
     """One result a figure: the mean over the runs' values, and over their 95 % intervals.
 
     Intervals come from resampling groups of images, so they do not hold the spread over seeds. ``earlier`` results of
-    data sets that no run has evaluated stay as they are. With ``add``, earlier results of other seeds are averaged
-    with the runs', weighted by seeds; without it they are replaced. ConfigError where both have a seed.
+    data sets that no run has evaluated stay as they are, others are replaced.
     """
     rows = [row for run in runs for row in _rows(run)]
     evaluated = {row["dataset"] for row in rows}
     kept = [result for result in earlier if result["dataset"] not in evaluated]
-    if not rows:
-        return kept
-    known = {tuple(result[key] for key in KEYS): result for result in earlier} if add else {}
-    groups = pd.DataFrame(rows).groupby(KEYS, sort=False)
-    return kept + [_joined(known.get(key), _mean(key, part)) for key, part in groups]
+    groups = pd.DataFrame(rows).groupby(KEYS, sort=False) if rows else ()
+    return kept + [_mean(key, part) for key, part in groups]
 
 
 def _rows(run: Run) -> Iterator[Result]:
@@ -121,23 +116,6 @@ def _mean(key: tuple[Any, ...], part: pd.DataFrame) -> Result:
         "minutes": round(float(part["minutes"].mean()), 1),
         "command": f"{part.iloc[0]['command']} {','.join(map(str, seeds))}",
     }
-
-
-def _joined(one: Result | None, other: Result) -> Result:
-    """A result averaged with the earlier one of the same figure."""
-    if one is None:
-        return other
-    if both := sorted(set(one["seeds"]) & set(other["seeds"])):
-        raise ConfigError(f"seeds {both} are in the earlier results too; leave out --add to replace them")
-    counts = [len(one["seeds"]), len(other["seeds"])]
-    joined = dict(other)
-    for name in ("value", "low", "high", "minutes"):
-        pair = [result[name] for result in (one, other)]
-        joined[name] = None if None in pair else round(float(np.average(pair, weights=counts)), 4)
-    joined["seeds"] = sorted([*one["seeds"], *other["seeds"]])
-    joined["commit"] = " ".join(sorted({*str(one["commit"]).split(), *str(other["commit"]).split()}))
-    joined["command"] = f"{other['command'].rpartition(' ')[0]} {','.join(map(str, joined['seeds']))}"
-    return joined | {"n": min(one["n"], other["n"])}
 
 
 def tables(found: pd.DataFrame, commit: str) -> str:

@@ -63,15 +63,10 @@ def _folder_of(array: zarr.Array[Any]) -> Path:
 
 
 def open_array(folder: Path, name: str, mode: str = "r") -> zarr.Array[Any]:
-    """One array of the zarr group in ``folder``; raises ``KeyError`` if it has no array of that name.
-
-    Chunks without checksums, of versions made before there were any, are compared with the marker's hashes.
-    """
+    """One array of the zarr group in ``folder``; raises ``KeyError`` if it has no array of that name."""
     array = zarr.open_group(folder, mode=mode)[name]  # type: ignore[arg-type]  # "r" or "r+"
     if not isinstance(array, zarr.Array):
         raise KeyError(f"{folder}: expected an array {name!r}, got a group")
-    if mode == "r" and not any(isinstance(codec, Crc32cCodec) for codec in array.compressors):
-        check_array(folder / name)
     return Rows(array.async_array)
 
 

@@ -37,9 +37,9 @@ def read_marker(folder: Path) -> Marker:
     try:
         content = path.read_bytes()
         marker: Marker = json.loads(content)
-        wanted = marker.pop("sha256", None)  # older markers have none
+        wanted = marker.pop("sha256", None)
         got = _hash(marker)
-        whole = marker.keys() == _FIELDS and (wanted is None or content == sealed(marker))
+        whole = marker.keys() == _FIELDS and content == sealed(marker)
         whole = whole and all(file.keys() == {"bytes", "sha256"} for file in marker["files"].values())
     except (ValueError, AttributeError, TypeError) as error:
         raise damaged(folder, MARKER, "JSON", str(error)) from error

@@ -63,17 +63,6 @@ def tile_values(tiles: Version) -> tuple[bool, dict[str, Any]]:
     return not any([codes, painted, marks, empty]), {**figures, "tiles_without_scored_pixels": empty}
 
 
-def normal_rows(normals: Version) -> tuple[bool, dict[str, Any]]:
-    """Training and validation hold normals alone, and no duplicate group lies in both."""
-    index = read_index(normals)
-    groups = index.groupby("split")["group"].unique()
-    shared = sorted(set(groups.get("train", ())) & set(groups.get("val", ())))
-    figures = {"abnormal_tiles": int((index["label"] != 0).sum()), "groups_in_both_splits": len(shared)}
-    figures |= {f"{split}_images": index.loc[index["split"] == split, "image_id"].nunique() for split in groups.index}
-    rows = len(index) == open_array(normals.path / "proxies", "pixels").shape[0]
-    return not figures["abnormal_tiles"] and not shared and rows, {**figures, "rows_aligned": rows}
-
-
 def proxy_values(tiles: Version, proxies: Version) -> tuple[bool, dict[str, Any]]:
     """Every tile has a proxy, neutral where there is no data, with edges of 0 or 255 and levels in the tile's range."""
     neutral = read_neutral(tiles.path)

@@ -18,7 +18,7 @@ from pipeline.data.decode import Frame, decode_mask
 from pipeline.data.raw import RawFolder
 from pipeline.data.slices import file_of, read_slices
 from pipeline.errors import DatasetUnusable, UnusableImage
-from pipeline.forms.form import NO_DATA, SCORED, TILE, Form, SlotTile, slots
+from pipeline.forms.form import NO_DATA, SCORED, Form, SlotTile, slots
 from pipeline.store.files import write_file
 from pipeline.store.shards import run_tasks
 from pipeline.store.versions import fingerprint
@@ -44,7 +44,6 @@ class Cuts:
     parts: Sequence[Path]
     ends: NDArray[np.int64]  # last row + 1 of each part, counted over all parts
     results: Sequence[CutResult]
-    channels: frozenset[int]  # of the tiles that were cut
 
     def rows(self, start: int, stop: int) -> dict[str, NDArray[np.uint8]]:
         """Rows ``start`` to ``stop`` (at least one), counted over all parts, of every array."""
@@ -75,7 +74,6 @@ class Cutter:
             parts=[self.part(batch) for batch in batches],
             ends=np.cumsum(counts, dtype=np.int64),
             results=[CutResult(**entry) for head in heads for entry in head["images"]],
-            channels=frozenset(count for head in heads for count in head["channels"]),
         )
 
     def _tasks(self, images: Sequence[dict[str, Any]]) -> list[list[Sequence[dict[str, Any]]]]:
@@ -121,7 +119,7 @@ class Cutter:
             else:
                 results.append({"places": self._places(tiles)})
                 cut += tiles
-        head = {"images": results, "channels": sorted({tile.pixels.shape[0] for tile in cut})}
+        head = {"images": results}
         arrays = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
         if cut:
             validity = np.stack([tile.validity for tile in cut]).astype(np.uint8)
@@ -134,20 +132,10 @@ class Cutter:
         return head
 
     def cut_image(self, pixels: NDArray[np.uint8], masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
-        """Tiles of one image in slot order; raises ``UnusableImage``, ``ValueError`` for tiles of another layout."""
+        """Tiles of one image in slot order; raises ``UnusableImage``."""
         shape = (pixels.shape[0], pixels.shape[1])
         given = {lesion: decode_mask(mask, shape) for lesion, mask in masks.items() if lesion in self.lesions}
-        tiles = self.form.cut(pixels, {lesion: given.get(lesion, np.zeros(shape, bool)) for lesion in self.lesions})
-        names, expected = [tile.slot for tile in tiles], [slot.name for slot in slots(self.form.canvases)]
-        if names != expected:
-            raise ValueError(f"{self.form.name}: expected slots {expected}, got {names}")
-        expected_shapes = ((TILE, TILE), (TILE, TILE), (len(self.lesions), TILE, TILE))
-        for tile in tiles:
-            shapes = (tile.pixels.shape[1:], tile.validity.shape, tile.lesions.shape)
-            if shapes != expected_shapes or tile.pixels.dtype != np.uint8:
-                where = f"{self.form.name}, slot {tile.slot}"
-                raise ValueError(f"{where}: expected uint8 of shapes {expected_shapes}, got {shapes}")
-        return tiles
+        return self.form.cut(pixels, {lesion: given.get(lesion, np.zeros(shape, bool)) for lesion in self.lesions})
 
     def _read_masks(self, image: dict[str, Any], frame: Frame, sha256: str) -> dict[str, bytes]:
         """Bytes of an image's masks; ``DatasetUnusable`` unless it and they have the hashes of the manifest."""

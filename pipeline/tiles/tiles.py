@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.raw import RawFolder
@@ -62,19 +61,14 @@ def build_tiles(
     """Cut the images of the manifest, in its order, and publish ``<dataset>/tiles``.
 
     Images whose content the current version holds are not cut again; unreadable and refused ones go to the quarantine.
-    Raises ``DatasetUnusable`` if no image is left or a file differs from the manifest, ``ConfigError`` for wrong forms.
+    ``form`` is the configured one. Raises ``DatasetUnusable`` if no image is left or a file differs from the manifest.
     """
-    if form.name != config.form:
-        raise ConfigError(f"form: expected {config.form!r} as configured, got {form.name!r}")
     asset, lesions = f"{dataset.name}/tiles", tuple(dataset.lesions)
     key = fingerprint(images.data_version, form.name, form.version, config, list(lesions), code_version)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
         table = pd.read_parquet(images.path / "images.parquet")
-        if twice := table.loc[table["image_id"].duplicated(keep=False), "path"].tolist():
-            what = f"expected each image once, got twice: {twice[:4]}"
-            raise ValueError(f"{images.asset} {images.data_version}: {what}")
         manifest = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         record = previous_record(store, asset, form.name, form.version, form.neutral, lesions, code_version)
         unknown = [image for image in manifest if source_key(image) not in record.sources]
@@ -86,8 +80,9 @@ def build_tiles(
         if not index:
             reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in refused[:3])
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
-        facts = _facts(form, lesions, cuts, record if any(row != NEW for row in previous) else None)
-        leads = {"pixels": (facts["channels"],), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
+        facts = {"form": form.name, "form_version": form.version, "neutral": form.neutral, "lesions": list(lesions)}
+        facts |= {"canvases": {name: list(grid) for name, grid in form.canvases.items()}, "channels": form.channels}
+        leads = {"pixels": (form.channels,), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
         place = np.cumsum(np.equal(previous, NEW)) - 1  # of a new row among all new rows
         digests = build_arrays(
             work,
@@ -147,15 +142,3 @@ def _results(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Iter
                 yield CutResult(reason=reason), NEW
             case (first, count):
                 yield CutResult(places=places[first : first + count]), first
-
-
-def _facts(form: Form, lesions: Sequence[str], cuts: Cuts, previous: Record | None) -> dict[str, Any]:
-    """Attributes of the zarr group; raises ``ValueError`` if images differ in their numbers of channels."""
-    channels = set(cuts.channels)
-    if previous is not None and previous.folder is not None:
-        channels.add(int(str(zarr.open_group(previous.folder, mode="r").attrs["channels"])))
-    if len(channels) != 1:
-        raise ValueError(f"{form.name}: expected one number of channels for all images, got {sorted(channels)}")
-    facts = {"form": form.name, "form_version": form.version, "neutral": form.neutral, "lesions": list(lesions)}
-    facts["canvases"] = {name: list(grid) for name, grid in form.canvases.items()}
-    return {**facts, "channels": channels.pop()}

@@ -4,7 +4,6 @@ The model is ``proxyano-<data set>``. Its alias ``champion`` is the version in u
 interval of its evaluation's gain on the same test images lies above 0, or if there is no champion yet.
 """
 
-import json
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -12,19 +11,16 @@ from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from packaging.requirements import Requirement
 
 import models
 import pipeline
-from models.metrics import Difference, of_resamples, paired_difference
 from pipeline.errors import NeverMaterialized, StoreCorrupt
-from pipeline.evaluation.layers import RESAMPLES
-from pipeline.evaluation.records import find
-from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
-from pipeline.evaluation.score_name import COMMITTEE, PRIMARY, ScoreName
+from pipeline.evaluation.saved import load_evaluation
+from pipeline.evaluation.score_name import COMMITTEE, ScoreName
+from pipeline.reports.kit.runs import Run, paired
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.tracking import Tracker
 
@@ -45,40 +41,25 @@ def compare(champion: Version, new: Version) -> Comparison:
     """
     if champion.data_version == new.data_version:
         return Comparison(False, "it has the champion's own evaluation")
-    versions = (champion, new)
-    lanes = [load_evaluation(version.path) for version in versions]
-    columns = [_shipped(lane).column for lane in lanes]
-    values = [_pixel_auroc(lane) for lane in lanes]
-    if values[1] is None:
-        tables = [lane.scores[lane.scores["split"] == "test"].set_index("image_id").sort_index() for lane in lanes]
-        if list(tables[0].index) != list(tables[1].index):
-            return Comparison(False, "the two were not tested on the same images")
-        first, second = (table[column].to_numpy(float) for table, column in zip(tables, columns, strict=True))
-        labels, groups = tables[1]["label"].to_numpy(int), tables[1]["group"].to_numpy()
-        return _verdict("image", paired_difference(labels, first, second, groups, rng=np.random.default_rng(0)))
-    tiles = [{k: v for k, v in lane.about("versions").items() if k.endswith("/tiles")} for lane in lanes]
-    if values[0] is None or tiles[0] != tiles[1]:
+    runs = [_run(version) for version in (champion, new)]
+    level = "image" if runs[1].value("pixel", "auroc") is None else "pixel"
+    tiles = [{k: v for k, v in run.lane.about("versions").items() if k.endswith("/tiles")} for run in runs]
+    if level == "pixel" and (runs[0].value("pixel", "auroc") is None or tiles[0] != tiles[1]):
         return Comparison(False, "the two were not tested on the same tiles")
-    drawn = [json.loads((version.path / RESAMPLES).read_text()) for version in versions]  # NaN is stored as null
-    first, second = (np.array(rows[column], float) for rows, column in zip(drawn, columns, strict=True))
-    return _verdict("pixel", of_resamples(values[1] - values[0], first, second))
-
-
-def _pixel_auroc(lane: LaneEvaluation) -> float | None:
-    wanted = {"level": "pixel", "metric": "auroc", "subset": "all", "method": _shipped(lane).method}
-    found = find(lane.records, score=PRIMARY, **wanted)
-    return float(found[0]["value"]) if found else None
-
-
-def _shipped(lane: LaneEvaluation) -> ScoreName:  # the committee, or the method where it stands alone
-    committee = ScoreName.of(COMMITTEE)
-    return committee if committee.column in lane.scores else ScoreName.of(str(lane.about("method")))
-
-
-def _verdict(level: str, found: Difference) -> Comparison:
+    if level == "image" and runs[0].test["image_id"].tolist() != runs[1].test["image_id"].tolist():
+        return Comparison(False, "the two were not tested on the same images")
+    found = paired(runs[0], runs[1], level)
     better = bool(found.low > 0)
     interval = f"{level} AUROC {found.value:+.4f}, 95 % interval [{found.low:+.4f}, {found.high:+.4f}]"
     return Comparison(better, f"{interval}: {'above' if better else 'not wholly above'} 0")
+
+
+def _run(version: Version) -> Run:
+    """An evaluation as a run of what ships: the committee, or the method where it stands alone."""
+    lane, committee = load_evaluation(version.path), ScoreName.of(COMMITTEE)
+    method = committee.method if committee.column in lane.scores else str(lane.about("method"))
+    name = version.data_version
+    return Run(dataset=version.asset, title="", name=name, method=method, label="", seed=0, version=version)
 
 
 CHAMPION = "champion"

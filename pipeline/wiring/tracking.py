@@ -73,11 +73,10 @@ class StageRun:
     inputs: Collection[Version]
     started: int = field(default_factory=lambda: int(time.time() * 1000))  # ms since 1970
     run_id: str | None = None
-    kept: list[tuple[Path, str | None]] = field(default_factory=list)  # artifacts that wait for the run to open
     raw: RawInput | None = None  # the downloads it read, if any
 
     def open(self) -> str:
-        """Id of the run; opens it with its parameters, inputs and artifacts if it is not open yet."""
+        """Id of the run; opens it with its parameters and inputs if it is not open yet."""
         if self.run_id is None:
             tags = {f"{INPUT_TAG}{version.asset}": version.data_version for version in self.inputs}
             if self.raw is not None:
@@ -86,8 +85,6 @@ class StageRun:
             parameters = [Param(key, str(value)[:_LONGEST]) for key, value in self.parameters.items()]
             self.tracker.client.log_batch(self.run_id, params=parameters)
             self.tracker.client.log_inputs(self.run_id, [_dataset(each, self.origin.stage) for each in self.inputs])
-            for path, folder in self.kept:
-                self.artifact(path, folder)
         return self.run_id
 
     def read_raw(self, root: Path, fingerprint: str) -> None:
@@ -99,22 +96,18 @@ class StageRun:
         now = int(time.time() * 1000)
         self.tracker.client.log_batch(self.open(), metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file or a folder to the run, once the run is open."""
-        if self.run_id is None:
-            self.kept.append((path, folder))
-        elif path.is_dir():
-            self.tracker.client.log_artifacts(self.run_id, str(path), folder)
-        else:
-            self.tracker.client.log_artifact(self.run_id, str(path), folder)
+    def result(self, version: Version, metrics: Mapping[str, float], artifact: str = "") -> str:
+        """Tag the run with the version it made and return its id; for a version made earlier, the id of its own run.
 
-    def result(self, version: Version, metrics: Mapping[str, float]) -> str:
-        """Tag the run with the version it made and return its id; for a version made earlier, the id of its own run."""
+        ``artifact`` is the run's folder for a copy of the version; empty: none.
+        """
         if self.run_id is None:
             earlier = self.tracker.find(self.origin.dataset, version)
             if earlier is not None:
                 return earlier
         self.metrics(0, metrics)
+        if artifact:
+            self.tracker.client.log_artifacts(self.open(), str(version.path), artifact)
         self.tracker.client.set_tag(self.open(), "data_version", version.data_version)
         return self.open()
 

@@ -173,19 +173,15 @@ def test_the_report_leads_to_the_raw_files(home):
     assert {"oct/images", "oct/stage2", "oct/evaluation"} <= behind
 
 
-def test_the_job_makes_what_is_missing_and_then_the_report(home, monkeypatch):
-    """The job's own order; its pieces are run for real above."""
-    done = []
-    for name in ("prepare", "report"):
-        monkeypatch.setattr(benchmark, name, lambda *lanes, name=name: done.append(name))
-    wanted = [Due(dataset=LANE, name="no_such_method", stages=STAGES)]
-    monkeypatch.setattr(benchmark, "due", lambda lanes, store: done.append("due") or wanted)
+def test_the_job_runs_the_command(home, monkeypatch):
+    """What the command makes is tested above."""
+    called = []
+    monkeypatch.setattr(benchmark, "run", lambda *words: called.append(words))
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         job = build(Settings()).resolve_job_def("benchmark")
-        result = job.execute_in_process(instance=instance, raise_on_error=False)
-    assert done == ["prepare", "due", "report"]
-    (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert f"1 runs failed: {LANE} no_such_method" in str(failure.step_failure_data.user_failure_data.description)
+        config = {"ops": {"make_missing": {"config": {"workers": 2}}}}
+        assert job.execute_in_process(instance=instance, run_config=config).success
+    assert called == [("pipeline.cli", "benchmark", "--workers", "2")]
 
 
 def test_dry_run_names_what_is_missing_and_makes_nothing(home, undisturbed):

@@ -40,9 +40,6 @@ def test_current_results_come_from_the_evaluations(undisturbed, tmp_path):
         image = cv2.imread(str(tmp_path / "reconstruction" / f"{picture}.png"))
         assert image is not None, picture
         assert image.std() > 20, picture
-    again = results(undisturbed, tmp_path, "oct", "--add")
-    assert again.returncode == 2
-    assert "seeds [0] are in the earlier results too" in again.stdout
 
 
 def test_unknown_names_and_numbers_are_refused(undisturbed, tmp_path):

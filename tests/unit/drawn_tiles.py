@@ -35,6 +35,7 @@ class Corners:
     name = "corners"
     version = 1
     canvases: Mapping[str, tuple[int, int]] = {"field": (1, 2), "whole": (1, 1)}
+    channels = 1
     neutral = NEUTRAL
 
     def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:

@@ -44,6 +44,7 @@ class Counting:
     name = "counting"
     version = 1
     canvases: Mapping[str, tuple[int, int]] = {"left": (1, 1), "right": (1, 1)}
+    channels = 1
     neutral = 7
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.methods import METHODS, build
-from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ROWS, SEEDED, STUDIES, changes, differences
+from pipeline.experiments.ablations import BOTH_SCORES, DECIDING, ROWS, SEEDED, changes, differences
 from pipeline.experiments.presets import PRESETS
 from pipeline.reports.kit.paper import CLAIMS, PRINTED
 
@@ -20,13 +20,6 @@ ONE_THING = {
     ("model.lambda_global", "model.lambda_local"),  # the repairing loss as a whole
     ("model.lambda_global",),
     ("model.lambda_local",),
-    ("proxies.segments",),
-    ("proxies.compactness",),
-    ("wide.size", "tight.size"),  # the resolution of both canvases
-    ("size",),
-    ("model.widths",),
-    ("model.memory_revive_below",),
-    ("model.commitment",),
 }
 
 
@@ -37,9 +30,7 @@ def lanes(request):
 
 
 def test_every_data_set_has_the_rows_that_the_paper_has_there(lanes):
-    own = firsts(lanes["oct"].ablations)
-    assert [name for name in ROWS if name not in own] in (["side_64"], ["side_256"]), "the lane's own resolution"
-    assert own == [name for name in ROWS if name in own]
+    assert firsts(lanes["oct"].ablations) == list(ROWS)
     assert firsts(lanes["brain_mri"].ablations) == list(BOTH_SCORES)
     assert not lanes["idrid"].ablations
     if "oct_plain" in lanes:
@@ -61,24 +52,7 @@ def test_what_statements_rest_on_is_made_with_three_seeds_that_are_compared_amon
             assert row.training == rows[name].training
             assert row.against == (f"{rows[name].against}-seed{seed}" if rows[name].against else "")
     assert len(rows) == len(firsts(rows)) + 2 * len(SEEDED)
-    assert set(SEEDED) == {name for claim in CLAIMS for pair in claim.pairs for name in pair} | {"own"}
-
-
-def test_studies_are_judged_by_lesions_on_validation_normals_and_at_their_own_resolution():
-    lane = PRESETS["quick"].lanes["oct"]
-    studied = {name: row.study for name, row in lane.ablations.items() if row.study}
-    assert set(studied.values()) == {"all", *STUDIES}
-    for name in lane.ablations:
-        judging = lane.judging_ablation(name)
-        assert (judging.pasted is not None) == (name in studied)
-        assert judging.pasted is None or judging.pasted.split == "val"
-    assert lane.evaluation.pasted.split == "holdout", "no figure of the lane's own is what was chosen by"
-    sigmas = {name: lane.judging_ablation(name).scores["wide"].sigma for name in ("own", "side_128", "side_256")}
-    assert sigmas == {"own": 1.0, "side_128": 2.0, "side_256": 4.0}
-    sizes = {canvas: plan.size for canvas, plan in lane.ablations["side_256"].training.canvases.items()}
-    assert sizes == {"wide": (256, 256), "tight": (128, 256)}, "no side is above a tile's"
-    both = lane.ablations["side_128_deeper_1"].training.canvases["wide"]
-    assert (both.size, both.model.widths) == ((128, 128), (16, 32, 64, 64))
+    assert set(SEEDED) == {name for claim in CLAIMS for pair in claim.pairs for name in pair}
 
 
 def test_each_row_changes_one_thing_against_its_neighbour(lanes):
@@ -127,10 +101,9 @@ def test_an_equal_first_stage_has_an_equal_hash_and_equal_weights_to_begin_with(
     }
     with_memory = [name for name in first if first[name] == first["final"]]
     without = [name for name in first if first[name] == first["si"]]
-    assert {"si_mem", "si_mem_rep", "global_0", "local_1", "own", "segments_200"} <= set(with_memory)
+    assert {"si_mem", "si_mem_rep", "global_0", "local_1"} <= set(with_memory)
     assert set(firsts(without)) == {"si", "si_rep"}, "one seed's; another one's weights are others"
-    others = ("memory_", "side_", "deeper_", "revive_", "commitment_")
-    assert set(first) - {*with_memory, *without} == {name for name in rows if name.startswith(others)}
+    assert set(first) - {*with_memory, *without} == {name for name in rows if name.startswith("memory_")}
     plans = [rows["local_0"].training, rows["local_0"].training.first_stage()]
     methods = [build("proxyano", plan.canvases["wide"].model, seed=5) for plan in plans]
     one, other = (method.get_submodule("extraction").state_dict() for method in methods)
@@ -158,7 +131,7 @@ def test_the_paper_s_tables_and_claims_name_rows_that_exist():
         assert {name for pair in claim.pairs for name in pair} <= set(lanes[claim.dataset].ablations), claim.text
     shown = {(one.dataset, entry.name) for one in PRINTED for entry in one.entries}
     rows = {(name, row) for name in ("oct", "brain_mri") for row in firsts(lanes[name].ablations)}
-    assert shown == {(name, row) for name, row in rows if not ROWS[row].study}, "a study has a table of its own"
+    assert shown == rows
 
 
 def test_a_row_without_its_neighbour_has_none():

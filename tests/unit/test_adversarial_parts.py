@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from models.method import Batch
 from models.methods import build
 from models.methods.adversarial_auto_encoders import SPARSE_DIM, SparseGANConfig
-from models.methods.anogan import FAnoGANConfig, energy_distance, latent_search
+from models.methods.anogan import energy_distance, latent_search
+from models.methods.reconstruction import VectorConfig
 from models.methods.translation import CycleGANConfig, Pix2PixConfig
 from models.nets.batch_statistics import batch_statistics
 from models.nets.translation import ImagePool, UNet
@@ -107,7 +108,7 @@ def test_sparse_head_keeps_its_variance_when_the_latent_shrinks() -> None:
 
 
 def test_the_generator_of_f_anogan_waits_for_its_critic() -> None:
-    method = build("f_anogan", FAnoGANConfig(size=(32, 32), width=4, widest=8, latent_dim=4), seed=0)
+    method = build("f_anogan", VectorConfig(size=(32, 32), width=4, widest=8, latent_dim=4), seed=0)
     criticise, generate = method.stages[0].phases
     assert (criticise.every, generate.every) == (1, 5)
     method.activate(criticise)

@@ -15,7 +15,7 @@ import torch
 import typer
 import zarr
 from typer.testing import CliRunner
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import Crc32cCodec
 
 from benchmarks.flips import CHUNKS, HARMLESS, NOTICED, flipped, flips
 from models.checkpoint import write_tensors
@@ -34,15 +34,11 @@ ONE, TWO = "1" * 16, "2" * 16
 ROWS = np.random.default_rng(0).integers(0, 255, (6, 1, 16, 16), dtype=np.uint8)
 
 
-def publish(store: Store, data_version: str = ONE, *, checksums: bool = True) -> Version:
+def publish(store: Store, data_version: str = ONE) -> Version:
     """A version with an array and a file of every other kind."""
     with store.building("eyes/stage1", data_version) as work:
         group = zarr.open_group(work, mode="w", attributes={"neutral": 7})
-        if checksums:
-            create(group, "pixels", ROWS.shape, shard=4, level=1)
-        else:  # as before chunks had any
-            how = {"shape": ROWS.shape, "chunks": (1, 1, 16, 16), "shards": (4, 1, 16, 16), "dtype": "uint8"}
-            group.create_array("pixels", **how, compressors=ZstdCodec(level=1))
+        create(group, "pixels", ROWS.shape, shard=4, level=1)
         array = open_array(work, "pixels", "r+")
         write_rows(array, 0, ROWS[:4])
         write_rows(array, 4, ROWS[4:])
@@ -93,17 +89,6 @@ def test_a_flipped_bit_anywhere_in_a_shard_is_noticed_as_its_rows_are_read(store
         ):
             open_array(version.path, "pixels")[:]
     np.testing.assert_array_equal(open_array(version.path, "pixels")[:], ROWS)
-
-
-def test_arrays_without_checksums_are_read_and_their_damage_is_noticed(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.point(publish(store, checksums=False))
-    version = store.current("eyes/stage1")
-    np.testing.assert_array_equal(open_array(version.path, "pixels")[:], ROWS)
-    path, rng = version.path / "pixels/c/1/0/0/0", np.random.default_rng(0)
-    with flipped(path, rng), pytest.raises(StoreCorrupt, match=str(path)):
-        open_array(version.path, "pixels")
-    assert publish(store).path == version.path  # equal content, whatever its codecs
 
 
 def test_a_wrong_selection_is_no_damage(store: Store) -> None:

@@ -15,8 +15,8 @@ from pipeline.detectors.controls.pixel_classifier import (
     ClassifierConfig,
     FeatureConfig,
     PixelClassifier,
+    Reference,
     _chosen,
-    features,
 )
 from pipeline.detectors.controls.registry import Control
 from pipeline.detectors.images import CanvasImages, group_number
@@ -114,11 +114,11 @@ def test_an_image_is_never_compared_with_its_own_group(classifier):
 
 def test_what_is_stored_where_nothing_was_imaged_does_not_matter():
     images = heads(6, seed=4)
-    normals, known = images.gray[1:4], images.seen[1:4]
-    others = (normals, known, CONFIG.features, (0.0, 0.0), None)
-    plain = features(images.gray[0], images.seen[0], *others)
+    reference = Reference(images.gray[1:4], images.seen[1:4], images.groups[1:4])
+    where = {"seen": images.seen[0], "group": int(images.groups[0]), "offset": (0.0, 0.0)}
+    plain = reference.features(CONFIG.features, images.gray[0], **where)
     altered = np.where(images.seen[0], images.gray[0], 0.9).astype(np.float32)
-    assert np.allclose(features(altered, images.seen[0], *others), plain, atol=1e-5)
+    assert np.allclose(reference.features(CONFIG.features, altered, **where), plain, atol=1e-5)
     assert np.isfinite(plain).all()
 
 

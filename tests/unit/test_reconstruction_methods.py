@@ -6,9 +6,9 @@ from torch.distributions import Normal, kl_divergence
 
 from models.method import Batch, Method, MethodConfig
 from models.methods import build
-from models.methods.adversarial_auto_encoders import GANomaly, GANomalyConfig
+from models.methods.adversarial_auto_encoders import GANomaly
 from models.methods.auto_encoders import VAE, DenoisingConfig, MemAEConfig, Posterior, coarse_noise
-from models.methods.reconstruction import ReconstructionConfig
+from models.methods.reconstruction import ReconstructionConfig, VectorConfig
 from models.nets.pyramids import VectorEncoder, pyramid_widths
 
 SMALL = {"widths": (4, 6), "latent_dim": 4}
@@ -98,7 +98,7 @@ def test_a_pyramid_ends_in_one_vector(size: tuple[int, int], widths: tuple[int, 
 
 
 def test_ganomaly_scores_the_change_of_the_latent() -> None:
-    method: Method = build("ganomaly", GANomalyConfig(size=(16, 16), width=4, widest=8, latent_dim=5), seed=0).eval()
+    method: Method = build("ganomaly", VectorConfig(size=(16, 16), width=4, widest=8, latent_dim=5), seed=0).eval()
     assert isinstance(method, GANomaly)
     given = Batch(batch().image, None, torch.ones(3, 1, 16, 16))
     found = method.score(given)
@@ -117,7 +117,7 @@ def test_ganomaly_scores_the_change_of_the_latent() -> None:
         (MemAEConfig, {"memory_items": 0}),
         (MemAEConfig, {"memory": "hard"}),
         (DenoisingConfig, {"latent_dim": 0}),
-        (GANomalyConfig, {"latent_dim": 0}),
+        (VectorConfig, {"latent_dim": 0}),
     ],
 )
 def test_values_out_of_range_are_refused(kind: type[MethodConfig], wrong: dict[str, object]) -> None:
@@ -127,4 +127,4 @@ def test_values_out_of_range_are_refused(kind: type[MethodConfig], wrong: dict[s
 
 def test_sizes_without_a_pyramid_are_refused() -> None:
     with pytest.raises(ValueError, match=r"a pyramid halves \(36, 64\)"):
-        GANomalyConfig(size=(36, 64))
+        VectorConfig(size=(36, 64))

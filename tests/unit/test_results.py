@@ -1,4 +1,4 @@
-"""Results over seeds: means of values and intervals, earlier rows kept, other seeds added, one file and its tables."""
+"""Results over seeds: means of values and intervals, earlier rows kept, one file and its tables."""
 
 import json
 
@@ -56,15 +56,6 @@ def test_data_sets_without_an_evaluation_keep_their_rows_and_others_are_replaced
     assert values["idrid", "auroc"] == 0.5
     assert values["oct", "auroc"] == 0.9
     assert len(found) == 4
-
-
-def test_seeds_of_another_day_are_added_by_their_number_and_never_twice(run):
-    earlier = results([run(0, 0.6), run(1, 0.7)])
-    found = by_metric(results([run(2, 0.95)], earlier, add=True))
-    assert found["auroc"]["value"] == pytest.approx(0.75)
-    assert found["auroc"]["seeds"] == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"seeds \[1\] are in the earlier results too"):
-        results([Run(run(1, 0.7, split=1).home, "oct", 1, 1)], earlier, add=True)
 
 
 def test_tables_show_intervals_and_what_the_method_does(run):

@@ -1,6 +1,5 @@
 """Tiles of a small form: rows, quarantine, versions and checks."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -8,12 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from numpy.typing import NDArray
 
 from pipeline.data.decode import decode_image
 from pipeline.data.raw import RawFolder
 from pipeline.errors import ConfigError, DatasetUnusable
-from pipeline.forms.form import NO_DATA, SCORED, SEEN, SlotTile, TileTransform
+from pipeline.forms.form import NO_DATA, SCORED, SEEN, TileTransform
 from pipeline.store.shards import open_array, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles import cutting as cutting_module
@@ -119,19 +117,7 @@ def test_a_dataset_the_form_refuses_whole_fails_with_reasons(tmp_path: Path) -> 
         build(tmp_path, images, Corners())
 
 
-def test_wrong_forms_and_configurations_are_refused(tmp_path: Path) -> None:
-    images = make_inputs(tmp_path, 2, ())
-
-    class Lazy(Corners):
-        def cut(self, image: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> tuple[SlotTile, ...]:
-            return super().cut(image, masks)[:2]
-
-    with pytest.raises(ValueError, match="expected slots"):
-        build(tmp_path, images, Lazy())
-    other = Corners()
-    other.name = "other"
-    with pytest.raises(ConfigError, match="as configured"):
-        build(tmp_path, images, other)
+def test_wrong_configurations_are_refused() -> None:
     with pytest.raises(ConfigError, match="got 0"):
         TilesConfig(form="corners", shard=0)
     with pytest.raises(ConfigError, match="got 23"):
@@ -144,14 +130,6 @@ def test_a_file_that_changed_after_the_manifest_is_no_quiet_matter(tmp_path: Pat
     path = tmp_path / "raw" / file
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(DatasetUnusable, match=r"01.png or a mask of it .* has changed since the manifest"):
-        build(tmp_path, images, Corners())
-
-
-def test_an_image_twice_in_the_manifest_is_refused(tmp_path: Path) -> None:
-    images = make_inputs(tmp_path, 2, ())
-    table = pd.read_parquet(images.path / "images.parquet")
-    pd.concat([table, table[:1]]).to_parquet(images.path / "images.parquet")
-    with pytest.raises(ValueError, match="expected each image once"):
         build(tmp_path, images, Corners())
 
 

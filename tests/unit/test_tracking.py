@@ -151,8 +151,7 @@ def test_a_version_made_earlier_keeps_its_run_and_opens_none(tracker, tmp_path):
     before = len(runs(tracker))
     again = replace(ORIGIN, dagster_run="run-2")
     with tracker.stage(again, parameters={}, inputs=[]) as run:
-        run.artifact(tmp_path / "mlflow.db")
-        found = run.result(version(tmp_path, "oct/stage1", "b" * 16), {"minutes": 9.0})
+        found = run.result(version(tmp_path, "oct/stage1", "b" * 16), {"minutes": 9.0}, "checkpoint")
         assert run.run_id is None
     assert found == made
     assert len(runs(tracker)) == before
@@ -210,12 +209,11 @@ def test_a_run_left_by_a_killed_process_is_killed_by_the_next(tracker, tmp_path)
 
 
 def test_many_parameters_artifacts_and_the_link(tracker, tmp_path):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "roc.txt").write_text("curve")
+    made = version(tmp_path, "oct/stage1", "f" * 16)
+    made.path.mkdir(parents=True, exist_ok=True)
+    (made.path / "roc.txt").write_text("curve")
     with tracker.stage(ORIGIN, parameters={f"p{i}": i for i in range(230)}, inputs=[]) as run:
-        run.artifact(tmp_path / "figures", "evaluation")
-        run.artifact(tmp_path / "figures" / "roc.txt")
-        run_id = run.result(version(tmp_path, "oct/stage1", "f" * 16), {})
+        run_id = run.result(made, {}, "evaluation")
     found = tracker.client.get_run(run_id)
     assert len(found.data.params) == 230
     assert [item.path for item in tracker.client.list_artifacts(run_id, "evaluation")] == ["evaluation/roc.txt"]

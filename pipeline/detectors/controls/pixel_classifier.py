@@ -46,50 +46,6 @@ class FeatureConfig:
             raise ConfigError(f"FeatureConfig needs scales above 0 and neighbours ≥ 0, got {self}")
 
 
-def features(
-    image: Array,
-    seen: Mask,
-    normals: Array,
-    known: Mask,
-    config: FeatureConfig,
-    offset: tuple[float, float],
-    usual: NormalStatistics | None,
-) -> Array:
-    """Features (F, H, W) float32 of one image (H, W) in [0, 1].
-
-    ``seen`` (H, W) marks what was imaged. ``normals`` (k, H, W) are its most similar normals and ``known`` (k, H, W)
-    what was imaged of them. ``offset`` (rows, cols in px) is the shift of its reference place (an optic disc) from the
-    usual one. ``usual`` are the statistics of the line-blob maps of normals; ``ConfigError`` if these maps are
-    configured without them.
-    """
-    weight = seen.astype(np.float32)
-    smooth = [_blurred(image, weight, sigma) for sigma in config.scales]
-    found = [image * weight, *smooth] if config.intensity else []
-    found += [fine - wide for fine, wide in pairwise(smooth)]
-    filled = np.where(seen, image, smooth[-1])
-    for sigma in config.curvatures:
-        found += _hessian(filled, sigma)
-    mean = _blurred(image, weight, config.scales[2])
-    found.append(np.sqrt(_blurred(np.square(image - mean), weight, config.scales[2])))
-    if config.mirror:
-        both = weight * weight[:, ::-1]
-        found += [np.abs(each - each[:, ::-1]) * both for each in smooth[1:4]]
-        found += [(each - each[:, ::-1]) * both for each in smooth[2:4]]
-    if config.neighbours:
-        found += _beside_normals(image, seen, normals, known)
-    if config.line_blob:
-        if usual is None:
-            raise ConfigError("line-blob features need the statistics of normals")
-        sd = shifted(usual.sd, offset) + 0.1 * usual.sd.mean(axis=(1, 2), keepdims=True)
-        maps = (blob_maps(image, seen) - shifted(usual.mean, offset)) / sd * weight
-        found += [*maps, *(gaussian(each, 3) for each in maps)]
-    if config.place:
-        rows, cols = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
-        rows, cols = rows - 2 * offset[0] / image.shape[0], cols - 2 * offset[1] / image.shape[1]
-        found += [rows, np.abs(cols) if config.mirror else cols, np.hypot(rows, cols)]
-    return np.stack(found).astype(np.float32)
-
-
 def blob_maps(image: Array, seen: Mask) -> Array:
     """Line-blob maps of one image and the bright and dark part of the image itself (P, H, W), smoothed a little."""
     residual = np.where(seen, image - NEUTRAL, 0).astype(np.float32)
@@ -158,7 +114,7 @@ class Reference:
     gray: Array  # (n, H, W); none without the feature that needs them
     seen: Mask
     groups: NDArray[np.int64]
-    usual: NormalStatistics | None = None  # of the line-blob maps of the training normals
+    usual: NormalStatistics | None = None  # of the line-blob maps of the training normals, if these are features
 
     @classmethod
     def of(cls, train: CanvasImages, config: FeatureConfig) -> "Reference":
@@ -172,12 +128,37 @@ class Reference:
         return cls(train.gray[kept], train.seen[kept], train.groups[kept], usual)
 
     def features(self, config: FeatureConfig, image: Array, seen: Mask, group: int, offset: Offset) -> Array:
-        """Features (F, H, W) of an image (H, W), compared with normals of other groups."""
-        similar = np.zeros(0, int)
+        """Features (F, H, W) float32 of an image (H, W) in [0, 1], compared with normals of other groups.
+
+        ``seen`` (H, W) marks what was imaged. ``offset`` (rows, cols in px) is the shift of the image's reference place
+        (an optic disc) from the usual one.
+        """
+        weight = seen.astype(np.float32)
+        smooth = [_blurred(image, weight, sigma) for sigma in config.scales]
+        found = [image * weight, *smooth] if config.intensity else []
+        found += [fine - wide for fine, wide in pairwise(smooth)]
+        filled = np.where(seen, image, smooth[-1])
+        for sigma in config.curvatures:
+            found += _hessian(filled, sigma)
+        mean = _blurred(image, weight, config.scales[2])
+        found.append(np.sqrt(_blurred(np.square(image - mean), weight, config.scales[2])))
+        if config.mirror:
+            both = weight * weight[:, ::-1]
+            found += [np.abs(each - each[:, ::-1]) * both for each in smooth[1:4]]
+            found += [(each - each[:, ::-1]) * both for each in smooth[2:4]]
         if config.neighbours:
             others = np.flatnonzero(self.groups != group)
             similar = others[ranking(self.gray[others], image, seen, config.neighbours)]
-        return features(image, seen, self.gray[similar], self.seen[similar], config, offset, self.usual)
+            found += _beside_normals(image, seen, self.gray[similar], self.seen[similar])
+        if self.usual is not None:
+            sd = shifted(self.usual.sd, offset) + 0.1 * self.usual.sd.mean(axis=(1, 2), keepdims=True)
+            maps = (blob_maps(image, seen) - shifted(self.usual.mean, offset)) / sd * weight
+            found += [*maps, *(gaussian(each, 3) for each in maps)]
+        if config.place:
+            rows, cols = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
+            rows, cols = rows - 2 * offset[0] / image.shape[0], cols - 2 * offset[1] / image.shape[1]
+            found += [rows, np.abs(cols) if config.mirror else cols, np.hypot(rows, cols)]
+        return np.stack(found).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

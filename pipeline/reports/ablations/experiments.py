@@ -31,7 +31,6 @@ class Experiment:
     score: str  # it is judged by
     against: str  # its neighbour
     change: str  # against the neighbour, found from both configurations
-    study: str = ""  # name of the study it belongs to; empty for rows from the paper
 
 
 @dataclass(frozen=True)

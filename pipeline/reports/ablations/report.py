@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pipeline.evaluation.saved import Panel
 from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.ablations.experiments import UNTESTED, DataSet, MeanAUROC, judge, opening
-from pipeline.reports.ablations.tables import claims_table, printed_table, study_sentences, study_tables
+from pipeline.reports.ablations.tables import claims_table, printed_table
 from pipeline.reports.kit.figures import COLOURS, Estimate, Figure, axis, error_bars, figure, points
 from pipeline.reports.kit.paper import PROXIES, Entry, Printed
 from pipeline.reports.kit.pictures import HEAT, sheets
@@ -51,7 +51,6 @@ def draft(every: Sequence[DataSet], tiles: Mapping[str, Version], draw: Callable
         inputs=[*(run.version for run in runs if run.version is not None), *tiles.values()],
         depends=(versions, changes, {title: version.data_version for title, version in tiles.items()}),
         provenance={"versions": read},
-        meta={"experiments": len(read)},
         build=lambda: ablation_report(every, draw()),
     )
 
@@ -88,8 +87,8 @@ def part(data: DataSet) -> Part:
     return Part(
         id=data.key,
         title=data.title,
-        notes=[*notes, *study_sentences(data)],
-        tables=[*claims_first, *(printed_table(printed, data) for printed in data.printed), *study_tables(data)],
+        notes=notes,
+        tables=[*claims_first, *(printed_table(printed, data) for printed in data.printed)],
         plots=[
             Plot(id=f"{data.key}-{printed.key}", title=printed.title, choices=[figure])
             for printed in data.printed

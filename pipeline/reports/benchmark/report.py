@@ -31,7 +31,6 @@ def draft(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> Draft:
         inputs=[version for version in (*(run.version for run in runs), *lanes.values()) if version is not None],
         depends=(versions, own),
         provenance={"versions": read | own},
-        meta={"runs": len(read)},
         build=lambda: benchmark_report(gather(runs, lanes)),
     )
 

@@ -1,24 +1,20 @@
 """The benchmark's runs by data set and method, and what they say; whatever speaks against ProxyAno comes first."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
-from models.metrics import Difference, of_resamples, paired_difference
+from models.metrics import Difference
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
-from pipeline.evaluation.score_name import PRIMARY, kind_of
+from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.kit.paper import LEVELS
-from pipeline.reports.kit.runs import SURE, Run, corrected, made
+from pipeline.reports.kit.runs import SURE, Run, corrected, made, paired
 from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import listed, number, title
 from pipeline.store.versions import Version
 
 OWN = "proxyano"  # the method that all others are compared with
-UNDEFINED = Difference(math.nan, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +56,7 @@ class DataSet:
         """Method → its AUROC minus ProxyAno's at the same seed, p corrected for the number of methods (Holm)."""
         own = {run.seed: run for run in self.measured.get(OWN, ())}
         shared = {m: [run for run in runs if run.seed in own] for m, runs in self.measured.items() if m != OWN}
-        return corrected({m: self._difference(own[runs[0].seed], runs[0]) for m, runs in shared.items() if runs})
-
-    def _difference(self, own: Run, other: Run) -> Difference:
-        columns = (f"{own.method}:{PRIMARY}", f"{other.method}:{PRIMARY}")
-        if self.level == "pixel":
-            values = own.value("pixel", "auroc"), other.value("pixel", "auroc")
-            if values[0] is None or values[1] is None:
-                return UNDEFINED
-            drawn = own.resamples.get(columns[0], []), other.resamples.get(columns[1], [])
-            return of_resamples(values[1] - values[0], np.array(drawn[0], float), np.array(drawn[1], float))
-        if own.test["image_id"].tolist() != other.test["image_id"].tolist():
-            raise ValueError(f"{other.dataset} {other.name}: scored other images than {own.name} has")
-        labels, groups = own.test["label"].to_numpy(), own.test["group"].to_numpy()
-        if len(set(labels)) < 2:
-            return UNDEFINED
-        scores = own.test[columns[0]].to_numpy(float), other.test[columns[1]].to_numpy(float)
-        return paired_difference(labels, *scores, groups, rng=np.random.default_rng(0))
+        return corrected({m: paired(own[runs[0].seed], runs[0], self.level) for m, runs in shared.items() if runs})
 
 
 def gather(runs: Sequence[Run], lanes: Mapping[str, Version | None]) -> list[DataSet]:

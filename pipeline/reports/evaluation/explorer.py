@@ -1,7 +1,7 @@
 """What the page's script explores: scores, what a threshold gets wrong, and pictures within budgets of bytes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -38,28 +38,7 @@ COLUMNS = 40  # of an atlas
 SIDE = 64  # px of a cell, before it is shrunk
 ATLAS_STEPS = ((SIDE, 60), (SIDE, 40), (48, 45), (32, 45), (24, 35), (16, 30))  # (side of a cell in px, quality)
 LIMIT = 16383  # px, largest side of a WebP picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Images of one row of the score plot."""
-
-    title: str
-    normal: bool
-    test: bool
-    colour: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Errors:
-    """What a threshold gets wrong in some groups: false alarms where they are normal, else misses."""
-
-    title: str
-    normal: bool
-    wrong: int
-    count: int
-    groups: Sequence[int]  # numbers of the groups counted
-    what: str  # false alarms or misses
+Json = dict[str, Any]  # as the page's script reads it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +61,16 @@ class Atlas:
     shown: Sequence[int]  # 1 where the image has a thumbnail, else 0
 
 
-def grouped(scores: pd.DataFrame) -> tuple[list[Group], NDArray[np.intp]]:
-    """Groups with at least one image, normals first, and the group's number of every row (-1: none)."""
+def grouped(scores: pd.DataFrame) -> tuple[list[Json], NDArray[np.intp]]:
+    """Groups with at least one image, rows of the score plot, normals first; the group's number of each image or -1."""
     normal, test = scores["label"] == 0, scores["split"] == "test"
     found = [
-        (Group(title=title, normal=True, test=split == "test", colour=colour), normal & (scores["split"] == split))
+        (_group(title, colour, normal=True, test=split == "test"), normal & (scores["split"] == split))
         for split, (title, colour) in NORMALS.items()
     ]
     for number, klass in enumerate(sorted(scores.loc[~normal & test, "klass"].unique())):
         colour, title = ABNORMAL[number % len(ABNORMAL)], str(klass).replace("_", " ")
-        group = Group(title=title, normal=False, test=True, colour=colour)
-        found.append((group, ~normal & test & (scores["klass"] == klass)))
+        found.append((_group(title, colour, normal=False), ~normal & test & (scores["klass"] == klass)))
     found = [(group, rows) for group, rows in found if rows.any()]
     number_of = np.full(len(scores), -1)
     for number, (_, rows) in enumerate(found):
@@ -100,18 +78,23 @@ def grouped(scores: pd.DataFrame) -> tuple[list[Group], NDArray[np.intp]]:
     return [group for group, _ in found], number_of
 
 
-def errors_at(scores: pd.DataFrame, column: str, threshold: float) -> list[Errors]:
+def _group(title: str, colour: str, *, normal: bool, test: bool = True) -> Json:
+    return {"title": title, "normal": normal, "test": test, "colour": colour}
+
+
+def errors_at(scores: pd.DataFrame, column: str, threshold: float) -> list[Json]:
     """False alarms of each group of normals and misses of each class, where a score above ``threshold`` is abnormal."""
     groups, number_of = grouped(scores)
     above = scores[column].to_numpy(float) > threshold
 
-    def errors(title: str, normal: bool, numbers: list[int]) -> Errors:
+    def errors(title: str, normal: bool, numbers: list[int]) -> Json:
         rows = np.isin(number_of, numbers)
         wrong, what = int((above[rows] == normal).sum()), "false alarms" if normal else "misses"
-        return Errors(title=title, normal=normal, wrong=wrong, count=int(rows.sum()), groups=numbers, what=what)
+        counted = {"wrong": wrong, "count": int(rows.sum()), "groups": numbers}
+        return {"title": title, "normal": normal, **counted, "what": what}
 
-    found = [errors(group.title, group.normal, [number]) for number, group in enumerate(groups)]
-    classes = [number for number, group in enumerate(groups) if not group.normal]
+    found = [errors(group["title"], group["normal"], [number]) for number, group in enumerate(groups)]
+    classes = [number for number, group in enumerate(groups) if not group["normal"]]
     return [*found, errors("all abnormal", False, classes)] if len(classes) > 1 else found
 
 
@@ -123,11 +106,11 @@ def explorer(lane: LaneEvaluation, atlas: Atlas | None, shown: Sequence[Shown]) 
     if not columns or not groups:
         return {}
     return {
-        "groups": [asdict(group) for group in groups],
+        "groups": groups,
         "ids": lane.scores["image_id"].astype(str).tolist(),
         "group": number_of.tolist(),
         "scores": [_values(lane.scores, column, float(thresholds[column])) for column in columns],
-        "errors": [asdict(one) for one in errors_at(lane.scores, columns[0], thresholds[columns[0]])],
+        "errors": errors_at(lane.scores, columns[0], thresholds[columns[0]]),
         "atlas": None if atlas is None else {"columns": atlas.columns, "rows": atlas.rows, "shown": atlas.shown},
         "gallery": [_drawn(one) for one in shown],
     }

@@ -8,7 +8,7 @@ from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.evaluation import figures, tables
 from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galleries
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
-from pipeline.reports.kit.publish import Draft, Part, Report, flat
+from pipeline.reports.kit.publish import Draft, Part, Report, text_rows
 from pipeline.reports.kit.tables import Table, pairs
 from pipeline.store.versions import Version
 
@@ -24,7 +24,6 @@ def draft(lanes: Sequence[Version], datasets: Sequence[str]) -> Draft:
         inputs=lanes,
         depends=(versions, list(datasets)),
         provenance={"evaluations": versions} | ({"not run": ", ".join(missing)} if missing else {}),
-        meta={"lanes": versions},
         build=lambda: evaluation_report([load_evaluation(lane.path) for lane in lanes]),
     )
 
@@ -121,5 +120,5 @@ def _details(lane: LaneEvaluation) -> list[Table]:
         pairs("Files passed over", ("kind", "files"), [(k, str(n)) for k, n in lane.about("passed_over").items()]),
         pairs("Time and memory", ("stage", "spent"), spent),
         pairs("Data versions", ("asset", "data version"), list(lane.about("versions").items())),
-        pairs("Configuration", ("field", "value"), flat(lane.about("config"))),
+        pairs("Configuration", ("field", "value"), text_rows(lane.about("config"))),
     ]

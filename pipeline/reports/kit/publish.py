@@ -19,6 +19,7 @@ from pipeline.evaluation.saved import Panel
 from pipeline.reports.kit.figures import Figure
 from pipeline.reports.kit.pictures import panel_links
 from pipeline.reports.kit.tables import Table
+from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Store, Version, fingerprint
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -77,7 +78,6 @@ class Draft:
     inputs: Sequence[Version]
     depends: Sequence[Any]  # decides the data version: versions of the inputs, and what else changes the content
     provenance: Mapping[str, Any]
-    meta: Mapping[str, Any]
     build: Callable[[], Report]
 
 
@@ -87,7 +87,7 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
     with store.building(draft.asset, key) as work:
         if (done := store.built(draft.asset, key)) is None:
             write_report(draft.build(), work / "content", {**provenance, **draft.provenance})
-            done = store.publish(draft.asset, work / "content", key, draft.meta)
+            done = store.publish(draft.asset, work / "content", key, {})
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         part = folder / f".{name}.part"
@@ -98,22 +98,16 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
 
 def write_report(report: Report, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write ``FILES`` into ``folder``; ``provenance`` names commit, versions and the like, nested mappings allowed."""
-    about = flat(provenance)
+    about = text_rows(provenance)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(_page(report, about), encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, about), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(list(report.records), indent=1, allow_nan=False) + "\n")
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as (dotted name, text) rows."""
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            rows += flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
-    return rows
+def text_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nested values as (dotted name, text) rows."""
+    return [(name, "–" if value is None else str(value)) for name, value in flat(values).items()]
 
 
 def _page(report: Report, provenance: Sequence[tuple[str, str]]) -> str:

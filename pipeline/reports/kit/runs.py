@@ -1,15 +1,17 @@
 """Single runs of the benchmark and the ablations, as their reports read them."""
 
 import json
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
-from models.metrics import Difference, holm
+from models.metrics import Difference, holm, of_resamples, paired_difference
 from pipeline.evaluation.layers import RESAMPLES
 from pipeline.evaluation.records import Record, find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
@@ -17,6 +19,7 @@ from pipeline.evaluation.score_name import PRIMARY
 from pipeline.store.versions import Version
 
 SURE = 0.05  # largest corrected p at which two runs count as different
+UNDEFINED = Difference(math.nan, math.nan, math.nan, math.nan)
 K = TypeVar("K", bound=Hashable)
 D = TypeVar("D", bound=Difference)
 
@@ -65,6 +68,27 @@ class Run:
         """The value of that record."""
         record = self.record(level, metric, score, subset)
         return None if record is None else float(record["value"])
+
+
+def paired(own: Run, other: Run, level: str) -> Difference:
+    """Primary AUROC of the other run minus that of the first; undefined where a level or a class is missing.
+
+    ValueError where their test images differ.
+    """
+    columns = f"{own.method}:{PRIMARY}", f"{other.method}:{PRIMARY}"
+    if level == "pixel":
+        values = own.value("pixel", "auroc"), other.value("pixel", "auroc")
+        if values[0] is None or values[1] is None:
+            return UNDEFINED
+        drawn = own.resamples.get(columns[0], []), other.resamples.get(columns[1], [])
+        return of_resamples(values[1] - values[0], np.array(drawn[0], float), np.array(drawn[1], float))
+    if own.test["image_id"].tolist() != other.test["image_id"].tolist():
+        raise ValueError(f"{other.dataset} {other.name}: scored other images than {own.name} has")
+    labels, groups = own.test["label"].to_numpy(), own.test["group"].to_numpy()
+    if len(set(labels)) < 2:
+        return UNDEFINED
+    scores = own.test[columns[0]].to_numpy(float), other.test[columns[1]].to_numpy(float)
+    return paired_difference(labels, *scores, groups, rng=np.random.default_rng(0))
 
 
 def made(runs: Iterable[Run]) -> list[Run]:

@@ -1,6 +1,8 @@
 """Names, numbers and lists as the reports write them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.score_name import ScoreName
@@ -75,3 +77,17 @@ def p_value(p: float) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names for a sentence: ``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as ``{"dotted.name": plain value}``, for reports and MLflow."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
+    elif isinstance(value, list | tuple) and any(is_dataclass(part) or isinstance(part, dict) for part in value):
+        value = {str(number): part for number, part in enumerate(value)}
+    if not isinstance(value, Mapping):
+        return {prefix or "value": value}
+    joined: dict[str, Any] = {}
+    for name, part in value.items():
+        joined |= flat(part, f"{prefix}.{name}" if prefix else str(name))
+    return joined

@@ -26,7 +26,7 @@ from pipeline.reports.ablations.experiments import (
     opening,
 )
 from pipeline.reports.ablations.report import COMPARED, draft, drawn, part, pictures
-from pipeline.reports.ablations.tables import STUDIES, printed_table, study_sentences, study_tables
+from pipeline.reports.ablations.tables import printed_table
 from pipeline.reports.kit.paper import CLAIMS, PRINTED
 from pipeline.reports.kit.publish import publish
 from pipeline.reports.kit.runs import SURE
@@ -70,15 +70,11 @@ class Bench:
         head = {"dataset": self.lane.dataset.name, "preset": "quick", "seed": row.seed}
         records = image_records(scores, RecordContext(**head, data_version="ab12", resamples=BOOT))
         summary = {**head, "title": "OCT", "method": method, "train_minutes": 1.5, "label": row.label, "entry": name}
-        if (pasted := more.pop("pasted", None)) is not None:
-            found = {"method": method, "level": "pasted", "score": "standardised", "subset": "medium"}
-            found |= {"metric": "auroc", "value": pasted, "low": pasted, "high": pasted, "n": 9, "data_version": "ab12"}
-            records.append({key: (head | found)[key] for key in RECORD_KEYS})
         write_evaluation(work, records=records, scores=scores, summary=summary | more)
         canvas = np.zeros((2, 8, 8), np.uint8)
         layers = {f"wide/{layer}": canvas for layer in ("input", "proxy", "reconstruction", "map")}
         np.savez_compressed(work / GALLERY, image_id=np.array(["0", "1"]), klass=np.array(["CNV", "DME"]), **layers)
-        self.store.point(self.store.publish(asset, work, fingerprint(name, gain, latent, pasted, len(scores)), {}))
+        self.store.point(self.store.publish(asset, work, fingerprint(name, gain, latent, len(scores)), {}))
 
     @property
     def data(self) -> DataSet:
@@ -155,29 +151,6 @@ def test_several_seeds_are_averaged_and_have_to_agree(bench):
     seeds = {row[0].text: row[table.columns.index("seeds")].text for row in table.rows}
     assert seeds["2×EncDec + SI + mem"].startswith("3, sd .")
     assert seeds["EncDec"] == "1"
-
-
-def test_studies_are_chosen_by_pasted_lesions_beside_what_seeds_differ_by(bench):
-    assert not study_sentences(bench.data)
-    bench.make("own", 1.0)
-    bench.make("commitment_1", 1.0)
-    assert not study_sentences(bench.data), "where no lesions were pasted nothing is chosen"
-    use = {"wide": {"items": 128, "used": 20, "perplexity": 10.6}, "tight": {}}
-    for name, pasted in (("own", 0.86), ("own-seed1", 0.88), ("revive_0", 0.70), ("commitment_1", 0.95)):
-        bench.make(name, 1.0, pasted=pasted, memory=use)
-    bench.make("deeper_1", 2.0, pasted=0.88)
-    said = " ".join(study_sentences(bench.data))
-    assert "best with commitment weight 1 (.950); the lane's setting has .870 ± .014 over 2 seeds" in said
-    assert "better by more than two sd of the seeds" in said
-    assert "latent half as large (.880); the lane's setting has .870 ± .014 over 2 seeds: no more than" in said
-    tables = {table.title: table for table in study_tables(bench.data)}
-    assert list(tables) == list(STUDIES.values())
-    memory = {row[0].text: row for row in tables[STUDIES["memory"]].rows}
-    assert memory["as the lane is judged"][5].text == "wide 20 of 128 (11)"
-    assert memory["commitment weight 1"][2].strong
-    assert not memory["dead items stay"][2].strong
-    assert memory["items below 0.5 of the mean count revived"][2].text == "not run"
-    assert study_sentences(bench.data)[0].startswith(STUDIES["resolution"]), "no superpixel row was made"
 
 
 def test_a_figure_is_drawn_where_two_of_its_experiments_were_run(bench):

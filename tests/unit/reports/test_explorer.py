@@ -99,27 +99,33 @@ def lane(scores):
 
 def test_groups_are_normals_of_each_split_then_classes(scores):
     groups, number_of = grouped(scores)
-    assert [group.title for group in groups] == ["validation normals", "held-out normals", "test normals", "CNV", "DME"]
-    assert [group.normal for group in groups] == [True, True, True, False, False]
+    assert [group["title"] for group in groups] == [
+        "validation normals",
+        "held-out normals",
+        "test normals",
+        "CNV",
+        "DME",
+    ]
+    assert [group["normal"] for group in groups] == [True, True, True, False, False]
     assert np.bincount(number_of).tolist() == [20, 20, 20, 10, 10]
 
 
 @pytest.mark.parametrize("threshold", [-9.0, -0.3, 0.9, 9.0])
 def test_errors_are_normals_above_and_abnormal_images_not_above(scores, threshold):
-    found = {one.title: one for one in errors_at(scores, OWN, threshold)}
+    found = {one["title"]: one for one in errors_at(scores, OWN, threshold)}
     assert list(found)[-1] == "all abnormal"
     test = scores[(scores["split"] == "test") & (scores["label"] == 0)][OWN]
-    assert found["test normals"].wrong / 20 == pytest.approx(evaluate(false_alarms_at(threshold), [0] * 20, test))
+    assert found["test normals"]["wrong"] / 20 == pytest.approx(evaluate(false_alarms_at(threshold), [0] * 20, test))
     for klass in ("CNV", "DME"):
-        assert found[klass].wrong == sum(value <= threshold for value in scores[scores["klass"] == klass][OWN])
-    assert found["all abnormal"].wrong == found["CNV"].wrong + found["DME"].wrong
-    assert found["all abnormal"].count == 20
+        assert found[klass]["wrong"] == sum(value <= threshold for value in scores[scores["klass"] == klass][OWN])
+    assert found["all abnormal"]["wrong"] == found["CNV"]["wrong"] + found["DME"]["wrong"]
+    assert found["all abnormal"]["count"] == 20
 
 
 def test_a_score_at_the_threshold_is_no_alarm(scores):
     value = float(scores[OWN].iloc[0])
-    below = errors_at(scores, OWN, np.nextafter(value, -9))[0].wrong
-    assert errors_at(scores, OWN, value)[0].wrong == below - 1
+    below = errors_at(scores, OWN, np.nextafter(value, -9))[0]["wrong"]
+    assert errors_at(scores, OWN, value)[0]["wrong"] == below - 1
 
 
 def test_the_page_gets_every_value_the_judged_score_first_and_no_shortcut(lane, scores):
@@ -133,7 +139,7 @@ def test_the_page_gets_every_value_the_judged_score_first_and_no_shortcut(lane, 
     assert data["scores"][0]["threshold"] == pytest.approx(lane.about("thresholds")[OWN], rel=1e-8)
     assert data["ids"] == list(scores["image_id"])
     wrong = [one["wrong"] for one in data["errors"]]
-    assert wrong == [one.wrong for one in errors_at(scores, OWN, lane.about("thresholds")[OWN])]
+    assert wrong == [one["wrong"] for one in errors_at(scores, OWN, lane.about("thresholds")[OWN])]
 
 
 def test_a_point_of_the_roc_names_threshold_and_image(lane, scores):
