@@ -128,12 +128,12 @@ def write_comparison(
     images = chosen(table)
     arrays: dict[str, NDArray[np.generic]] = {name: images[name].to_numpy(str) for name in ("image_id", "klass")}
     for canvas in shown.scorers:
-        drawn = [one.arrays for one in shown.drawn("gallery", canvas, images["image_id"], _gallery).values()]
+        pictures = [one.arrays for one in shown.drawn("gallery", canvas, images["image_id"], _gallery).values()]
         for name in ("input", "proxy", "reconstruction", "map"):
-            arrays[f"{canvas}/{name}"] = np.stack([one[name] for one in drawn])
-        shape = next((one["truth"].shape for one in drawn if "truth" in one), None)
+            arrays[f"{canvas}/{name}"] = np.stack([one[name] for one in pictures])
+        shape = next((one["truth"].shape for one in pictures if "truth" in one), None)
         if shape is not None:
-            arrays[f"{canvas}/truth"] = np.stack([one.get("truth", np.zeros(shape, bool)) for one in drawn])
+            arrays[f"{canvas}/truth"] = np.stack([one.get("truth", np.zeros(shape, bool)) for one in pictures])
     np.savez_compressed(folder / GALLERY, **arrays)  # type: ignore[arg-type]
 
 
