@@ -57,7 +57,8 @@ class ShownImages:
         keys = {image_id: f"{self.recipe}/{what}/{fingerprint(canvas, digests[image_id])}" for image_id in image_ids}
 
         def make(missing: list[str]) -> Iterator[tuple[str, Result]]:
-            self._run(canvas, [image_id for image_id in missing if (canvas, image_id) not in self.known])
+            if unknown := [image_id for image_id in missing if (canvas, image_id) not in self.known]:
+                self._run(canvas, unknown)
             yield from ((image_id, draw(self.known[canvas, image_id])) for image_id in missing)
 
         return self.carried.each(keys, make)
