@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.data.decode import Frame, read_frames
 from pipeline.data.raw import RawFolder
+from pipeline.data.read.folder import sha256
 from pipeline.errors import UnusableImage
 
 
@@ -31,14 +32,14 @@ def slice_sha256(digest: str, number: int) -> str:
 @contextmanager
 def opened(raw: RawFolder, file: str) -> Iterator[tuple[str, Iterator[Frame]]]:
     """Content hash and frames of a listed file; ``UnusableImage`` if it cannot be read at all."""
-    source, path = raw.stream(file)
+    source, path, folder = raw.stream(file)
     with source:
         try:
-            digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
+            digest = sha256(source, folder)
         except OSError as error:
             raise UnusableImage(f"cannot be read: {error.strerror}") from error
         source.seek(0)
-        with closing(read_frames(path, source)) as frames:
+        with closing(read_frames(path, source, folder)) as frames:
             yield digest, frames
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.data.decode import SUFFIXES
+from pipeline.data.read.folder import holds_voxels
 
 HEAD = 352  # bytes at the start of a file that tell its format
 SYSTEM = re.compile(
@@ -110,8 +111,10 @@ def find_files(
     for path in paths:
         if not os.path.exists(path):
             raise FileNotFoundError(f"no such file or folder: {path}")
-        for name, file in walk(path, passed) if path.is_dir() else [("", path)]:
-            if file in given:
+        inside = walk(path, passed) if path.is_dir() else [("", path)]
+        lower = {name.lower() for name, _ in inside}
+        for name, file in inside:
+            if file in given or holds_voxels(name.lower(), lower):
                 continue
             known = name.lower().endswith(SUFFIXES) or (also is not None and also.search(name))
             if name and not known and (kind := _no_image(file)):
