@@ -105,7 +105,7 @@ def decode_image(data: bytes) -> Pixels:
 
 
 def decode_mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Marked pixels (H, W) of a mask file for an image of ``shape`` (H, W); ``masks.marked_pixels`` says which.
+    """Marked pixels (H, W) of a mask file for an image of ``shape`` (H, W); ``masks.read_marks`` says which.
 
     Raises ``UnusableImage``, and nothing else, for another size and for masks that mark too much.
     """
@@ -114,12 +114,20 @@ def decode_mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def described_mask(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], str]:
     """The same pixels as ``decode_mask``, and by which rule they are marked."""
+    found = decode_marks(io.BytesIO(data), Path(), NO_FOLDER)
+    return masks.laid_together(found, shape), found.rule
+
+
+def decode_marks(source: BinaryIO, path: Path, folder: Folder) -> masks.Marks:
+    """Marked pixels of every slice or page of an open mask file; raises ``UnusableImage``, and nothing else."""
+    size = source.seek(0, 2)
+    source.seek(0)
     try:
-        if not data:
+        if not size:
             raise UnusableImage("the file is empty (0 bytes)")
-        return masks.marked_pixels(io.BytesIO(data), shape)
+        return masks.read_marks(source, path, folder)
     except Exception as error:
-        raise refusal(error, len(data)) from error
+        raise refusal(error, size) from error
 
 
 def refusal(error: Exception, size: int | None = None) -> UnusableImage:

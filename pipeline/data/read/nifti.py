@@ -38,6 +38,7 @@ from pipeline.errors import UnusableImage
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".mgh", ".mgz")
 GZIP = b"\x1f\x8b"
+FIRST = "volume 1 of"  # in the notes on a file of several
 PAIR, PAIRED = (".hdr", ".img"), "pair"  # suffixes, and the stem under which nibabel reads them
 CHUNK = 2**22  # bytes unpacked at once
 HELD = 2**27  # bytes; larger volumes are given back to the system plane by plane
@@ -209,7 +210,7 @@ def _first_volume(image: Any, store: Path) -> tuple[NDArray[Any], str]:
     first = (*shape, 1)[:3]
     volume = np.memmap(store, proxy.dtype, "r", proxy.offset, first, order="F")
     others = math.prod(shape[3:])
-    return volume, f"volume 1 of {others}" if others > 1 else ""
+    return volume, f"{FIRST} {others}" if others > 1 else ""
 
 
 def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], tuple[float, ...]]:

@@ -263,5 +263,6 @@ def _masks_of(name: str, klass: str, masks: Masks) -> list[str]:
 
 
 def _stem(inner: str) -> str:
-    """Path without the suffix and without the archive."""
-    return PurePosixPath(inner.rpartition("!/")[2]).with_suffix("").as_posix()
+    """Path without the suffix (``.nii.gz`` is one) and without the archive."""
+    stem = PurePosixPath(inner.rpartition("!/")[2]).with_suffix("")
+    return (stem.with_suffix("") if stem.suffix.lower() == ".nii" else stem).as_posix()
