@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from pipeline.data.read import dicom, dicom_stored, images, masks, nifti, vendors
+from pipeline.data.read import dicom, dicom_stored, images, masks, nifti, vendors, vol
 from pipeline.data.read.folder import NO_FOLDER, Folder, on_disk
 from pipeline.data.read.gray import MAX_FRAMES, NOWHERE, Origin, Pictures, Pixels
 from pipeline.errors import UnusableImage
@@ -152,4 +152,6 @@ def _pictures(source: BinaryIO, path: Path, folder: Folder) -> Pictures:
         raise UnusableImage("the file is empty (0 bytes)")
     if dicom_stored.is_dicom(head):
         return dicom.frames(source, folder)
+    if head.startswith(vol.START):
+        return vol.scans(source)
     return vendors.named(images.pictures(source), path.name, head)

@@ -26,7 +26,17 @@ OVERLAY = re.compile(r"-[0-9a-f]{8}-\d+\.png$")
 HOME = {"dagster", "stores"}  # folders that tell a PROXYANO_HOME
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"\0\0\0\x0cjP  ")
+_SIGNATURES = (
+    b"\x89PNG\r\n",
+    b"\xff\xd8\xff",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"GIF8",
+    b"\0\0\0\x0cjP  ",
+    b"HSF-OCT-",
+)
 _BARE_DICOM = re.compile(  # without preamble: group 2 or 8, explicit with a type or implicit with a short length
     rb"[\x02\x08]\0.\0(?:UL|UI|CS|SH|LO|DA|TM|OB|AE|PN|ST|DT|SQ|IS)|\x08\0[\0\x01\x05\x06\x08\x12-\x18]\0[\0-\x40]\0\0\0",
     re.DOTALL,

@@ -15,7 +15,7 @@ _MAKERS = {
     ".oct": "Bioptigen or Optovue; in its software",
     ".img": "Zeiss, unless a header .hdr is missing beside it; in Zeiss Forum or the device's software",
 }
-_STARTS = {b"CMDb": _HEIDELBERG, b"HSF-OCT-": _HEIDELBERG, b"FOCT": _TOPCON}
+_STARTS = {b"CMDb": _HEIDELBERG, b"FOCT": _TOPCON}
 SUFFIXES = tuple(_MAKERS)
 
 
