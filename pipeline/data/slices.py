@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.decode import Frame, decode_marks, read_frames
 from pipeline.data.raw import RawFolder
-from pipeline.data.read.folder import sha256
+from pipeline.data.read.folder import Folder, sha256
 from pipeline.data.read.masks import Marks, check_alike, laid_together
 from pipeline.errors import UnusableImage
 
@@ -41,13 +42,18 @@ def opened(raw: RawFolder, file: str) -> Iterator[tuple[str, Iterator[Frame]]]:
     """Content hash and frames of a listed file; ``UnusableImage`` if it cannot be read at all."""
     source, path, folder = raw.stream(file)
     with source:
-        try:
-            digest = sha256(source, folder)
-        except OSError as error:
-            raise UnusableImage(f"cannot be read: {error.strerror}") from error
-        source.seek(0)
+        digest = _sha256(source, folder)
         with closing(read_frames(path, source, folder)) as frames:
             yield digest, frames
+
+
+def _sha256(source: BinaryIO, folder: Folder) -> str:
+    try:
+        digest = sha256(source, folder)
+    except OSError as error:
+        raise UnusableImage(f"cannot be read: {error.strerror}") from error
+    source.seek(0)
+    return digest
 
 
 def read_slices(raw: RawFolder, paths: Sequence[str]) -> Generator[tuple[Frame, str], None, None]:
@@ -88,13 +94,13 @@ def read_mask(raw: RawFolder, path: str) -> Mask:
         return Mask(slice_sha256(digest, number), lambda shape: (laid_together(one, shape), one.rule))
     source, name, folder = raw.stream(file)
     with source:
-        content = io.BytesIO(source.read())
+        digest, content = _sha256(source, folder), io.BytesIO(source.read())
 
     def marked(shape: tuple[int, int]) -> tuple[NDArray[np.bool_], str]:
         found = decode_marks(content, name, folder)
         return laid_together(found, shape), found.rule
 
-    return Mask(sha256(content, folder), marked)
+    return Mask(digest, marked)
 
 
 def check_mask(raw: RawFolder, file: str, place: tuple[float, ...], count: int) -> None:
@@ -113,5 +119,4 @@ def _held(raw: RawFolder, file: str) -> tuple[str, Marks]:
     """Content hash and slices of a mask file, kept as its slices are asked for one after another."""
     source, name, folder = raw.stream(file)
     with source:
-        digest = sha256(source, folder)
-        return digest, decode_marks(source, name, folder)
+        return _sha256(source, folder), decode_marks(source, name, folder)

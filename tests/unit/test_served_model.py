@@ -66,7 +66,8 @@ def test_a_volume_has_a_row_a_slice_and_bytes_are_taken_as_well():
     assert found[["input", "frame"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2], [0, None], [1, 0]]
     assert found["volume"].tolist() == ["input 0"] * 4 + [""]
     volume, slices = found.iloc[3], found["score"][:3]
-    assert (volume["slices"], volume["decision"], volume["overlay"]) == (3, "no rate", "")
+    assert (volume["slices"], volume["overlay"]) == (3, "")
+    assert volume["decision"] == ("no rate" if volume["in_domain"] else "out of domain")
     assert volume["score"] == pytest.approx(slices.astype(float).mean(), abs=1e-6)
     assert volume["worst_slices"].split(", ")[0] == f"0#{slices.astype(float).idxmax()}"
     assert found["reason"].tolist() == ["", "", "", "the detector was calibrated on images, not on volumes", ""]
@@ -128,8 +129,9 @@ def test_what_is_not_reached_in_time_says_so(model, monkeypatch):
     clock = iter([0.0, 1.0, 2.0, 60.0, 60.0, 60.0])
     monkeypatch.setattr(served_model.time, "monotonic", lambda: next(clock))
     found = model.predict(None, pd.DataFrame({"image": [nifti()["u8.nii.gz"], PNG, PNG]}))
-    assert found["frame"].tolist() == [0, 1, 2, 0, 0]
-    assert [score is not None for score in found["score"]] == [True, True, False, False, False]
+    assert found["frame"].tolist() == [0, 1, 2, None, 0, 0]
+    assert [score is not None for score in found["score"]] == [True, True, False, True, False, False]
+    assert found["slices"][3] == 2
     assert found["reason"][2] == "not scored: the request took more than 50 s; post fewer images"
 
 

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.errors import UnusableImage
 
@@ -51,11 +52,12 @@ def _pieces(tags: Any) -> list[tuple[int, int, tuple[int, int]]]:
 def _whole(data: bytes, shape: tuple[int, int], tags: Any) -> bool:
     method, options, order = tags[COMPRESSION], int(tags.get(T4, 0)), int(tags.get(FILL_ORDER, 1))
     again = io.BytesIO()
-    with Image.open(io.BytesIO(_alone(data, shape, method, options, order)), formats=["TIFF"]) as shown:
+    with TiffImageFile(io.BytesIO(_alone(data, shape, method, options, order))) as shown:
         shown.load()
         shown.copy().save(again, "TIFF", compression=METHODS[method], strip_size=2**30)  # without its tags
-    with Image.open(again, formats=["TIFF"]) as packed:
-        found: Any = packed.tag_v2  # type: ignore[attr-defined]
+    again.seek(0)
+    with TiffImageFile(again) as packed:
+        found: Any = packed.tag_v2
         wanted = _bits(again.getvalue()[found[OFFSETS][0] :][: found[COUNTS][0]], 1)
     got = _bits(data, order)
     if method == 3:  # bits may stand between the lines to fill bytes

@@ -84,13 +84,13 @@ def _of_volume(source: BinaryIO, path: Path, folder: Folder) -> Marks:
         if nifti.FIRST in volume.notes:
             raise UnusableImage(f"expected a mask of one volume, got {volume.notes}")
         values = volume.values
-        if values.size * (8 if volume.scale != (1.0, 0.0) else 1) > MAX_VOXELS:
-            raise UnusableImage(
-                f"expected a mask of at most {MAX_VOXELS / 1e6:.0f} million voxels, got more, or scaled ones"
-            )
+        scaled = volume.scale != (1.0, 0.0) or values.dtype.kind == "c"
+        if values.size * (8 if scaled else 1) > MAX_VOXELS:
+            most = f"{MAX_VOXELS / 1e6:.0f} million voxels, an eighth of scaled ones"
+            raise UnusableImage(f"expected a mask of at most {most}, got {values.size}")
         if values.dtype.names:
             values = np.maximum.reduce([values[name] for name in values.dtype.names])
-        elif volume.scale != (1.0, 0.0) or values.dtype.kind == "c":
+        elif scaled:
             values = volume.scaled(values)
         marked, rule = _bright(values, lossy=False)
         height, width = volume.spacing[1], volume.spacing[0]

@@ -164,15 +164,15 @@ def _plain(source: BinaryIO, path: Path, folder: Folder) -> Iterator[tuple[Any, 
 def _pair(folder: Folder, work: Path, held: contextlib.ExitStack) -> tuple[Any, Path]:
     """The image of a header beside its voxels, under names that nibabel finds: links, or copies from an archive."""
     for suffix in (*PAIR, ".mat"):  # the last, of SPM, may be missing
-        found = folder.twin(suffix)
-        if not found and suffix in PAIR:
+        if found := folder.twin(suffix):
+            with folder.opened(found) as one:
+                target = work / f"{PAIRED}{suffix}"
+                if isinstance(one, io.BufferedReader):
+                    target.symlink_to(Path(one.name).absolute())
+                else:
+                    target.write_bytes(one.read())
+        elif suffix in PAIR:
             raise UnusableImage(f"expected a header and its voxels, two files of one name, and got no {suffix}")
-        with folder.opened(found) if found else contextlib.nullcontext() as one:
-            target = work / f"{PAIRED}{suffix}"
-            if isinstance(one, io.BufferedReader):
-                target.symlink_to(Path(one.name).absolute())
-            elif one is not None:
-                target.write_bytes(one.read())
     return _loaded(work / f"{PAIRED}.hdr", "", held)
 
 
