@@ -65,9 +65,9 @@ def test_a_cut_strip_is_refused() -> None:
         zeros = data[: at + left] + bytes(size - left) + data[at + size :]
         shorter = data.replace(size.to_bytes(4, "little"), left.to_bytes(4, "little"), 1)
         for cut in (zeros, shorter):
-            with pytest.raises(UnusableImage, match=r"damaged|cannot be decoded"):
+            with pytest.raises(UnusableImage, match="the TIFF is damaged"):
                 decode_image(cut)
-            with pytest.raises(UnusableImage, match=r"damaged|cannot be decoded"):
+            with pytest.raises(UnusableImage, match="the TIFF is damaged"):
                 decode_mask(cut, PICTURE.shape)
 
 
