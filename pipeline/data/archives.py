@@ -21,11 +21,11 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pipeline.data.read.folder import Folder, holds_voxels
+from pipeline.data.read.folder import without_voxels
 from pipeline.data.walk import HEAD, is_image, kind_of, left_out, shown
 from pipeline.errors import UnusableImage
 
@@ -133,14 +133,11 @@ class Archive:
 
     def members(self, suffixes: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
         """Inner paths with one of the suffixes, an archive's name or an image's content; ``passed`` counts others."""
-        lower = {name.lower() for name in self.sizes}
-        for name in self.sizes:
+        for name in without_voxels(self.sizes):
             parts = ["", *name.split("/")]
             named = "DICOMDIR" if parts[-1].upper() == "DICOMDIR" else ""
             if kind := next(filter(None, map(left_out, parts[1:], parts)), named):
                 passed[kind] += 1
-            elif holds_voxels(name.lower(), lower):
-                continue
             elif name.lower().endswith(suffixes) or OTHER_ARCHIVES.search(name) or is_image(self.head(name)):
                 yield name
             else:
@@ -170,23 +167,6 @@ class Archive:
     def sha256(self, name: str) -> str:
         """Content hash of a member; errors as of ``read``."""
         return self._write(name, None)
-
-    def folder(self, name: str) -> Folder:
-        """The folder of a member."""
-        above = posixpath.dirname(name)
-        return Folder(
-            posixpath.basename(name),
-            (self, above),
-            lambda: self._folders.get(above, []),
-            lambda other: io.BytesIO(self.read(posixpath.join(above, other))),
-        )
-
-    @cached_property
-    def _folders(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for name in self.sizes:
-            found.setdefault(posixpath.dirname(name), []).append(posixpath.basename(name))
-        return found
 
     def _write(self, name: str, target: BinaryIO | None) -> str:
         size, packed, done, digest = self.sizes[name], self._packed[name], 0, hashlib.sha256()
@@ -315,7 +295,5 @@ def _inflate(path: Path, plain: BinaryIO) -> None:
             if done > most:
                 raise UnusableImage(f"expected no archive bomb, got more than {most} bytes; unpack it if it is none")
             if disk.f_bavail * disk.f_frsize < SMALL:
-                raise UnusableImage(
-                    "unpacking it takes more than the free disk space; free some, or unpack it elsewhere"
-                )
+                raise UnusableImage("unpacking it takes more than the free disk space; free some, or unpack it")
             plain.write(block)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
 from pipeline.data.decode import SUFFIXES, Frame, read_frames
-from pipeline.data.read.folder import sha256
+from pipeline.data.read.folder import in_archive, sha256
 from pipeline.data.walk import find_files
 from pipeline.errors import UnusableImage
 
@@ -29,7 +29,7 @@ class Member:
         """Content hash; raises ``UnusableImage`` where it cannot be read."""
         if not self.name.lower().endswith(".hdr"):
             return self.archive.sha256(self.name)
-        return sha256(io.BytesIO(self.archive.read(self.name)), self.archive.folder(self.name))
+        return sha256(io.BytesIO(self.archive.read(self.name)), in_archive(self.archive, self.name))
 
     def frames(self) -> Iterator[Frame]:
         """Its images one by one, from a copy on the disk. Never raises, as ``read_frames``."""
@@ -42,7 +42,7 @@ class Member:
                 yield Frame(self.path, 0, None, str(error))
                 return
             with copy.open("rb") as content:
-                for frame in read_frames(copy, content, self.archive.folder(self.name)):
+                for frame in read_frames(copy, content, in_archive(self.archive, self.name)):
                     yield replace(frame, path=self.path, reason=frame.reason.replace(str(copy), str(self)))
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
 from pipeline.data.read import nifti, vendors
-from pipeline.data.read.folder import Folder, holds_voxels, on_disk
+from pipeline.data.read.folder import Folder, in_archive, on_disk, without_voxels
 from pipeline.data.read.folder import sha256 as content_sha256
 from pipeline.data.walk import head_of, is_image, kind_of, walk
 from pipeline.errors import DatasetUnusable, UnusableImage
@@ -75,10 +75,8 @@ class RawFolder:
         Voxels (.img) stand for no file of their own: they belong to their header (.hdr).
         """
         found: dict[str, int] = {}
-        lower = {name.lower() for name in self.files}
-        for name, path in self.files.items():
-            if holds_voxels(name.lower(), lower):
-                continue
+        for name in without_voxels(self.files):
+            path = self.files[name]
             if not name.lower().endswith(ARCHIVES):
                 if OTHER_ARCHIVES.search(name):
                     self.broken[name] = NOT_READ
@@ -129,7 +127,11 @@ class RawFolder:
         """
         if path not in self.files or path not in self.sizes:
             archive, _, inner = path.partition("!/")
-            return io.BytesIO(self.read(path)), Path(path.rpartition("!/")[2]), self._archives[archive].folder(inner)
+            return (
+                io.BytesIO(self.read(path)),
+                Path(path.rpartition("!/")[2]),
+                in_archive(self._archives[archive], inner),
+            )
         try:
             return self.files[path].open("rb"), self.files[path], on_disk(self.files[path])
         except OSError as error:

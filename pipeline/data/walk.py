@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.data.decode import SUFFIXES
-from pipeline.data.read.folder import holds_voxels
+from pipeline.data.read.folder import without_voxels
 
 HEAD = 352  # bytes at the start of a file that tell its format
 SYSTEM = re.compile(
@@ -122,9 +122,9 @@ def find_files(
         if not os.path.exists(path):
             raise FileNotFoundError(f"no such file or folder: {path}")
         inside = walk(path, passed) if path.is_dir() else [("", path)]
-        lower = {name.lower() for name, _ in inside}
+        kept = set(without_voxels(name for name, _ in inside))
         for name, file in inside:
-            if file in given or holds_voxels(name.lower(), lower):
+            if file in given or name not in kept:
                 continue
             known = name.lower().endswith(SUFFIXES) or (also is not None and also.search(name))
             if name and not known and (kind := _no_image(file)):

@@ -2,10 +2,12 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Container, Hashable, Iterable
+import posixpath
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,33 @@ def on_disk(path: Path) -> Folder:
     return Folder(path.name, (str(above), above.stat().st_mtime_ns), names, lambda name: (above / name).open("rb"))
 
 
+class Listing(Protocol):
+    """An archive."""
+
+    sizes: dict[str, int]
+
+    def read(self, name: str) -> bytes:
+        """Content of a member."""
+
+
+def in_archive(archive: Listing, name: str) -> Folder:
+    """The folder of a member of an archive."""
+    above = posixpath.dirname(name)
+
+    def opened(other: str) -> BinaryIO:
+        return io.BytesIO(archive.read(posixpath.join(above, other)))
+
+    return Folder(posixpath.basename(name), (archive, above), lambda: _names(archive)[above], opened)
+
+
+@lru_cache(maxsize=8)
+def _names(archive: Listing) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in archive.sizes:
+        found.setdefault(posixpath.dirname(name), []).append(posixpath.basename(name))
+    return found
+
+
 NO_FOLDER = Folder("", None, list, lambda name: io.BytesIO())
 """Of a file that came alone."""
 
@@ -50,6 +79,8 @@ def sha256(source: BinaryIO, folder: Folder) -> str:
     return digest.hexdigest()
 
 
-def holds_voxels(name: str, names: Container[str]) -> bool:
-    """Whether a file (.img) holds the voxels of a header; ``names`` of all files, like its own, in small letters."""
-    return name.endswith(".img") and f"{name[:-4]}.hdr" in names
+def without_voxels(names: Iterable[str]) -> list[str]:
+    """Paths without those of voxels (.img) beside their header (.hdr), with which they are read."""
+    given = list(names)
+    lower = {name.lower() for name in given}
+    return [name for name in given if name[-4:].lower() != ".img" or f"{name[:-4].lower()}.hdr" not in lower]
