@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.data.decode import decode_image, described_mask
 from pipeline.data.manifest import passed_over
 from pipeline.data.raw import RawFolder
 from pipeline.data.read.masks import EMPTY, SOFT
-from pipeline.data.slices import read_slices
+from pipeline.data.slices import read_mask, read_slices
 from pipeline.data.splits import SPLITS, UNUSED
 from pipeline.data.user_datasets.dataset import Own, find_masks
 from pipeline.errors import DatasetUnusable
@@ -71,11 +70,12 @@ def print_masks(console: Console, images: pd.DataFrame, raw: RawFolder, folder: 
     rules, drawn = Counter[str](), list[tuple[str, Path]]()
     for row in images[images["masks"] != "{}"].itertuples():
         for path in json.loads(str(row.masks)).values():
-            marked, rule = described_mask(raw.read(path), (int(str(row.height)), int(str(row.width))))
+            marked, rule = read_mask(raw, path).marked((int(str(row.height)), int(str(row.width))))
             rules[rule] += 1
-            if len(drawn) < PICTURES:
+            if len(drawn) < PICTURES and (marked.any() or "#" not in path):
                 drawn.append((path, folder / f"{len(drawn) + 1}.png"))
-                write_file(drawn[-1][1], _outlined(decode_image(raw.read(str(row.path))), marked))
+                ((frame, _),) = read_slices(raw, [str(row.path)])
+                write_file(drawn[-1][1], _outlined(frame.usable, marked))
     for rule, count in rules.most_common():
         colour = "yellow" if rule in (SOFT, EMPTY) else "default"
         console.print(f"[{colour}]{count} masks: {rule}[/]")

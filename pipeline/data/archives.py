@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pipeline.data.read.folder import without_voxels
 from pipeline.data.walk import HEAD, is_image, kind_of, left_out, shown
 from pipeline.errors import UnusableImage
 
@@ -132,7 +133,7 @@ class Archive:
 
     def members(self, suffixes: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
         """Inner paths with one of the suffixes, an archive's name or an image's content; ``passed`` counts others."""
-        for name in self.sizes:
+        for name in without_voxels(self.sizes):
             parts = ["", *name.split("/")]
             named = "DICOMDIR" if parts[-1].upper() == "DICOMDIR" else ""
             if kind := next(filter(None, map(left_out, parts[1:], parts)), named):
@@ -294,7 +295,5 @@ def _inflate(path: Path, plain: BinaryIO) -> None:
             if done > most:
                 raise UnusableImage(f"expected no archive bomb, got more than {most} bytes; unpack it if it is none")
             if disk.f_bavail * disk.f_frsize < SMALL:
-                raise UnusableImage(
-                    "unpacking it takes more than the free disk space; free some, or unpack it elsewhere"
-                )
+                raise UnusableImage("unpacking it takes more than the free disk space; free some, or unpack it")
             plain.write(block)

@@ -13,12 +13,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.decode import decode_mask
 from pipeline.data.duplicates import near_duplicates, small_gray
 from pipeline.data.manifest import content_version, read_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
-from pipeline.data.slices import file_of, read_slices, slice_sha256
+from pipeline.data.slices import file_of, read_mask, read_slices, slice_sha256
 from pipeline.data.splits import SPLITS
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.lineage import Chain, Node
@@ -87,7 +86,7 @@ def mask_sizes(images: pd.DataFrame, raw: RawFolder) -> Outcome:
         for path in json.loads(str(row.masks)).values():
             masks += 1
             try:
-                decode_mask(raw.read(path), (int(str(row.height)), int(str(row.width))))
+                read_mask(raw, path).marked((int(str(row.height)), int(str(row.width))))
             except UnusableImage as error:
                 wrong.append(f"{path}: {error}")
     return not wrong, {"masks": masks, "wrong": len(wrong), "examples": wrong[:FEW]}
@@ -190,19 +189,16 @@ def _check_raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None,
 
 
 def _check_file(raw: RawFolder, file: str, rows: Sequence[Row], what: str) -> list[Finding]:
-    digest, findings = _digest(raw, file), list[Finding]()
-    for row in rows:
-        number = file_of(raw, row["path"])[1]
-        content = digest if row["path"] == file or " " in digest else slice_sha256(digest, number)
-        findings += _check_row(raw, row, content, what)
-    return findings
+    digest = _digest(raw, file)
+    return [finding for row in rows for finding in _check_row(raw, row, _of_slice(raw, row["path"], digest), what)]
 
 
 def _check_row(raw: RawFolder, row: Row, content: str, what: str) -> list[Finding]:
     findings = list[Finding]()
     if content != row["sha256"]:
         findings.append(Finding(what, str(raw.root / row["path"]), f"sha256 {row['sha256']}", content))
-    masks = [(str(raw.root / path), _digest(raw, path)) for path in json.loads(row["masks"]).values()]
+    paths = json.loads(row["masks"]).values()
+    masks = [(str(raw.root / path), _of_slice(raw, path, _digest(raw, file_of(raw, path)[0]))) for path in paths]
     unreadable = [Finding(what, path, "a readable mask", digest) for path, digest in masks if " " in digest]
     if masks and not unreadable:
         got = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in masks)).hexdigest()
@@ -210,6 +206,12 @@ def _check_row(raw: RawFolder, row: Row, content: str, what: str) -> list[Findin
             places = ", ".join(path for path, _ in masks)
             findings.append(Finding(what, places, f"sha256 {row['masks_sha256']} over the masks", got))
     return findings + unreadable
+
+
+def _of_slice(raw: RawFolder, path: str, digest: str) -> str:
+    """Hash of a slice by that of its file, which may be a sentence."""
+    file, number = file_of(raw, path)
+    return digest if path == file or " " in digest else slice_sha256(digest, number)
 
 
 def _digest(raw: RawFolder, path: str) -> str:

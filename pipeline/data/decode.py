@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from pipeline.data.read import dicom, images, masks, nifti
+from pipeline.data.read import dicom, dicom_stored, images, masks, nifti, vendors, vol
+from pipeline.data.read.folder import NO_FOLDER, Folder, on_disk
 from pipeline.data.read.gray import MAX_FRAMES, NOWHERE, Origin, Pictures, Pixels
 from pipeline.errors import UnusableImage
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"),
-    *(".dcm", ".dicom", ".ima", *nifti.SUFFIXES),
+    *(".dcm", ".dicom", ".ima", *nifti.SUFFIXES, *vendors.SUFFIXES),
 )
 """Files that are read in a folder, beside those that begin like DICOM; a named file is read whatever its suffix."""
 
@@ -47,10 +48,13 @@ class Frame:
         return self.pixels
 
 
-def read_frames(path: Path, content: BinaryIO | None = None) -> Generator[Frame, None, None]:
+def read_frames(
+    path: Path, content: BinaryIO | None = None, folder: Folder | None = None
+) -> Generator[Frame, None, None]:
     """The images of a file one by one; an unusable one has its reason, and the next follow. Never raises.
 
-    ``content`` is the file where it is open already; one in memory, such as the member of an archive, has only a name.
+    ``content`` is the file where it is open already; one in memory, such as the member of an archive, has only a name,
+    and ``folder`` tells what lies beside it.
     """
     number = -1
     try:
@@ -58,7 +62,7 @@ def read_frames(path: Path, content: BinaryIO | None = None) -> Generator[Frame,
             raise UnusableImage("expected a regular file, got a folder, pipe or device")
         with (
             nullcontext(content) if content else path.open("rb") as source,
-            closing(_pictures(source, path)) as pictures,
+            closing(_pictures(source, path, folder or on_disk(path))) as pictures,
         ):
             for number, found in enumerate(pictures):
                 if number == MAX_FRAMES:
@@ -88,7 +92,7 @@ def decode_image(data: bytes) -> Pixels:
     images and stacks.
     """
     try:
-        pictures = _pictures(io.BytesIO(data), Path())
+        pictures = _pictures(io.BytesIO(data), Path(), NO_FOLDER)
         picture = next(pictures, UnusableImage("the file holds no image"))
         if others := sum(1 for _ in pictures):
             pages = f"the file holds {others + 1} pages or slices"
@@ -101,7 +105,7 @@ def decode_image(data: bytes) -> Pixels:
 
 
 def decode_mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Marked pixels (H, W) of a mask file for an image of ``shape`` (H, W); ``masks.marked_pixels`` says which.
+    """Marked pixels (H, W) of a mask file for an image of ``shape`` (H, W); ``masks.read_marks`` says which.
 
     Raises ``UnusableImage``, and nothing else, for another size and for masks that mark too much.
     """
@@ -110,12 +114,20 @@ def decode_mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def described_mask(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], str]:
     """The same pixels as ``decode_mask``, and by which rule they are marked."""
+    found = decode_marks(io.BytesIO(data), Path(), NO_FOLDER)
+    return masks.laid_together(found, shape), found.rule
+
+
+def decode_marks(source: BinaryIO, path: Path, folder: Folder) -> masks.Marks:
+    """Marked pixels of every slice or page of an open mask file; raises ``UnusableImage``, and nothing else."""
+    size = source.seek(0, 2)
+    source.seek(0)
     try:
-        if not data:
+        if not size:
             raise UnusableImage("the file is empty (0 bytes)")
-        return masks.marked_pixels(io.BytesIO(data), shape)
+        return masks.read_marks(source, path, folder)
     except Exception as error:
-        raise refusal(error, len(data)) from error
+        raise refusal(error, size) from error
 
 
 def refusal(error: Exception, size: int | None = None) -> UnusableImage:
@@ -131,11 +143,15 @@ def refusal(error: Exception, size: int | None = None) -> UnusableImage:
     return UnusableImage(f"cannot be decoded{where}: {said}; export it again")
 
 
-def _pictures(source: BinaryIO, path: Path) -> Pictures:
+def _pictures(source: BinaryIO, path: Path, folder: Folder) -> Pictures:
     """The images of an open file by the reader that its first bytes call for."""
     head = source.read(352)
-    if nifti.is_volume(path, head):
-        return nifti.slices(source, path)
+    if nifti.is_volume(path, head, folder):
+        return nifti.slices(source, path, folder)
     if not head:
         raise UnusableImage("the file is empty (0 bytes)")
-    return dicom.frames(source) if dicom.is_dicom(head) else images.pictures(source)
+    if dicom_stored.is_dicom(head):
+        return dicom.frames(source, folder)
+    if head.startswith(vol.START):
+        return vol.scans(source)
+    return vendors.named(images.pictures(source), path.name, head)

@@ -3,7 +3,6 @@
 A file that cannot be used goes to the quarantine with the reason.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -21,12 +20,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.decode import Frame, decode_mask
+from pipeline.data.decode import Frame
 from pipeline.data.duplicates import Gray, duplicate_groups, small_gray
 from pipeline.data.layouts import Candidate
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
-from pipeline.data.slices import opened, slice_path, slice_sha256
+from pipeline.data.slices import Mask, check_mask, masks_sha256, opened, read_mask, slice_path, slice_sha256
 from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig, check_enough
 from pipeline.data.volumes import count_volumes
 from pipeline.data.walk import kind_of
@@ -182,7 +181,7 @@ def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> tuple[list[
     label = int(candidate.klass != dataset.classes[0])
     if label and dataset.lesions and not candidate.masks:
         return [], [(path, "an annotated image without any lesion mask")]
-    readings, refused, count = list[Reading](), dict[int, str](), 0
+    readings, refused, count, place = list[Reading](), dict[int, str](), 0, tuple[float, ...]()
     try:
         with opened(raw, path) as (digest, frames):
             for frame in frames:
@@ -192,26 +191,22 @@ def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> tuple[list[
                     refused[frame.number] = empty + frame.reason
                     continue
                 small = None if dataset.duplicates is None else small_gray(frame.pixels, dataset.middle)
+                place = frame.origin.place
                 readings.append(Reading(_row(candidate, frame, label), small))
     except UnusableImage as error:
         return [], [(path, str(error))]
     if count > 1 and not dataset.stacks:
         reason = f"the file holds {count} pages or slices; a data set takes one image a file: store each by itself"
         return [], [(path, reason)]
-    if count > 1 and candidate.masks:
-        reason = (
-            f"masks of files with several slices are not read, and this one has {count}: store each slice by itself"
-        )
-        return [], [(path, reason)]
     problems = [(path if count == 1 else slice_path(path, number), text) for number, text in refused.items()]
-    masks, unusable = _masks(raw, candidate, readings)
+    unusable = _add_masks(raw, candidate, readings, place, count)
     if unusable:
         reason = f"its mask {unusable[0][0]} cannot be used, and a missing lesion would count as normal"
         return [], [*unusable, (path, reason)]
     for reading in readings:
         row, number = reading.row, int(reading.row["slice"])
         sha256 = digest if count == 1 else slice_sha256(digest, number)
-        row |= {"image_id": sha256[:16], "sha256": sha256, "masks_sha256": masks, "bytes": -(-raw.sizes[path] // count)}
+        row |= {"image_id": sha256[:16], "sha256": sha256, "bytes": -(-raw.sizes[path] // count)}
         if count > 1:
             row |= {"path": slice_path(path, number), "volume": row["volume"] or path}
     return readings, problems
@@ -221,26 +216,35 @@ def _row(candidate: Candidate, frame: Frame, label: int) -> dict[str, Any]:
     """What is known of an image from its candidate and its frame."""
     assert frame.pixels is not None
     height, width = frame.pixels.shape[:2]
-    row = {"label": label, "width": width, "height": height, "masks": json.dumps(dict(candidate.masks))}
+    row = {"label": label, "width": width, "height": height}
     row |= {name: getattr(candidate, name) for name in ("path", "klass", "source", *FOR_SPLITS)}
     row |= {"slice": frame.number, "gray_values": frame.gray_values, "volume": frame.origin.series}
     return row | {name: getattr(frame.origin, name) for name in ("subject", "plane", "pixel", "spacing")}
 
 
-def _masks(raw: RawFolder, candidate: Candidate, readings: Sequence[Reading]) -> tuple[str, list[Problem]]:
-    """Hash of the contents of an image's masks (empty without any), and which of them cannot be used."""
-    mask_hash, problems = hashlib.sha256(), list[Problem]()
-    if not candidate.masks or not readings:
-        return "", []
-    shape = readings[0].row["height"], readings[0].row["width"]
-    for mask in candidate.masks.values():
-        try:
-            marks = raw.read(mask)
-            decode_mask(marks, shape)
-            mask_hash.update(hashlib.sha256(marks).digest())
-        except UnusableImage as error:
-            problems.append((mask, str(error)))
-    return mask_hash.hexdigest(), problems
+def _add_masks(
+    raw: RawFolder, candidate: Candidate, readings: Sequence[Reading], place: tuple[float, ...], count: int
+) -> list[Problem]:
+    """Put masks and the hash of their contents into the rows of a file's images; which masks cannot be used."""
+    problems = dict[str, str]()
+    if count > 1:
+        for file in candidate.masks.values():
+            try:
+                check_mask(raw, file, place, count)
+            except UnusableImage as error:
+                problems[file] = str(error)
+    for row in (reading.row for reading in readings):
+        own, read = dict[str, str](), list[Mask]()
+        for lesion, file in candidate.masks.items():
+            own[lesion] = slice_path(file, row["slice"]) if count > 1 else file
+            try:
+                if file not in problems:
+                    read.append(read_mask(raw, own[lesion]))
+                    read[-1].marked((row["height"], row["width"]))
+            except UnusableImage as error:
+                problems[file] = str(error)
+        row |= {"masks": json.dumps(own), "masks_sha256": masks_sha256(read)}
+    return list(problems.items())
 
 
 def _unique(readings: list[Reading]) -> tuple[list[Reading], list[Problem]]:

@@ -1,5 +1,6 @@
 """What ``proxyano score`` reads: files, and members of archives under names of their own."""
 
+import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
 from pipeline.data.decode import SUFFIXES, Frame, read_frames
+from pipeline.data.read.folder import in_archive, sha256
 from pipeline.data.walk import find_files
 from pipeline.errors import UnusableImage
 
@@ -25,22 +27,23 @@ class Member:
 
     def sha256(self) -> str:
         """Content hash; raises ``UnusableImage`` where it cannot be read."""
-        return self.archive.sha256(self.name)
+        if not self.name.lower().endswith(".hdr"):
+            return self.archive.sha256(self.name)
+        return sha256(io.BytesIO(self.archive.read(self.name)), in_archive(self.archive, self.name))
 
     def frames(self) -> Iterator[Frame]:
         """Its images one by one, from a copy on the disk. Never raises, as ``read_frames``."""
         suffix = next((suffix for suffix in SUFFIXES if self.name.lower().endswith(suffix)), "")
         with tempfile.TemporaryDirectory() as folder:
-            copy, twin = Path(folder, f"image{suffix}"), f"{self.name[:-4]}.img"
+            copy = Path(folder, f"image{suffix}")
             try:
                 self.archive.copy(self.name, copy)
-                if suffix == ".hdr" and twin in self.archive.sizes:
-                    self.archive.copy(twin, copy.with_suffix(".img"))
             except (UnusableImage, OSError) as error:
                 yield Frame(self.path, 0, None, str(error))
                 return
-            for frame in read_frames(copy):
-                yield replace(frame, path=self.path, reason=frame.reason.replace(str(copy), str(self)))
+            with copy.open("rb") as content:
+                for frame in read_frames(copy, content, in_archive(self.archive, self.name)):
+                    yield replace(frame, path=self.path, reason=frame.reason.replace(str(copy), str(self)))
 
 
 @dataclass(frozen=True)

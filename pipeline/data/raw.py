@@ -16,12 +16,17 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from pipeline.data.archives import ARCHIVES, NOT_READ, OTHER_ARCHIVES, Archive
-from pipeline.data.read import nifti
+from pipeline.data.read import nifti, vendors
+from pipeline.data.read.folder import Folder, in_archive, on_disk, without_voxels
+from pipeline.data.read.folder import sha256 as content_sha256
 from pipeline.data.walk import head_of, is_image, kind_of, walk
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.store.files import write_file
 
-KINDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv", ".dcm", ".dicom", ".ima", *nifti.SUFFIXES, ".img")
+KINDS = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".csv", ".dcm", ".dicom", ".ima"),
+    *(*nifti.SUFFIXES, *vendors.SUFFIXES),
+)
 """Suffixes of the files of a data set; of others (licences) only those with the content of an image are listed."""
 UNREADABLE = "unreadable"
 _SETTLED = 2.0  # seconds: a file changed more recently could change again within the resolution of its time stamp
@@ -65,9 +70,13 @@ class RawFolder:
 
     @cached_property
     def sizes(self) -> MappingProxyType[str, int]:
-        """Bytes of every file by path, ordered by path; archives are replaced by their members."""
+        """Bytes of every file by path, ordered by path; archives are replaced by their members.
+
+        Voxels (.img) stand for no file of their own: they belong to their header (.hdr).
+        """
         found: dict[str, int] = {}
-        for name, path in self.files.items():
+        for name in without_voxels(self.files):
+            path = self.files[name]
             if not name.lower().endswith(ARCHIVES):
                 if OTHER_ARCHIVES.search(name):
                     self.broken[name] = NOT_READ
@@ -111,18 +120,31 @@ class RawFolder:
         except OSError as error:
             raise UnusableImage(f"cannot be read: {error.strerror}") from error
 
-    def stream(self, path: str) -> tuple[BinaryIO, Path]:
-        """A listed file, open, and its path; one in an archive is in memory and has only a name. Errors as ``read``."""
+    def stream(self, path: str) -> tuple[BinaryIO, Path, Folder]:
+        """A listed file, open, its path, and what lies beside it; one in an archive is in memory and has only a name.
+
+        Errors as ``read``.
+        """
         if path not in self.files or path not in self.sizes:
-            return io.BytesIO(self.read(path)), Path(path.rpartition("!/")[2])
+            archive, _, inner = path.partition("!/")
+            return (
+                io.BytesIO(self.read(path)),
+                Path(path.rpartition("!/")[2]),
+                in_archive(self._archives[archive], inner),
+            )
         try:
-            return self.files[path].open("rb"), self.files[path]
+            return self.files[path].open("rb"), self.files[path], on_disk(self.files[path])
         except OSError as error:
             raise UnusableImage(f"cannot be read: {error.strerror}") from error
 
     def sha256(self, path: str) -> str:
-        """Content hash of a listed file."""
-        return hashlib.sha256(self.read(path)).hexdigest()
+        """Content hash of a listed file, of a header with its voxels; errors as ``read``."""
+        source, _, folder = self.stream(path)
+        with source:
+            try:
+                return content_sha256(source, folder)
+            except OSError as error:
+                raise UnusableImage(f"cannot be read: {error.strerror}") from error
 
 
 def fingerprint(raw: RawFolder, cache: Path | None = None) -> str:

@@ -1,13 +1,22 @@
-"""Slices: images that share a file. A manifest names one by its file and its number in it, such as ``a.nii#0012``."""
+"""Slices: images, or masks, that share a file. A manifest names one by file and number, such as ``a.nii#0012``."""
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+import io
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
-from pipeline.data.decode import Frame, read_frames
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.decode import Frame, decode_marks, read_frames
 from pipeline.data.raw import RawFolder
+from pipeline.data.read.folder import Folder, sha256
+from pipeline.data.read.masks import Marks, check_alike, laid_together
 from pipeline.errors import UnusableImage
 
 
@@ -31,15 +40,20 @@ def slice_sha256(digest: str, number: int) -> str:
 @contextmanager
 def opened(raw: RawFolder, file: str) -> Iterator[tuple[str, Iterator[Frame]]]:
     """Content hash and frames of a listed file; ``UnusableImage`` if it cannot be read at all."""
-    source, path = raw.stream(file)
+    source, path, folder = raw.stream(file)
     with source:
-        try:
-            digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
-        except OSError as error:
-            raise UnusableImage(f"cannot be read: {error.strerror}") from error
-        source.seek(0)
-        with closing(read_frames(path, source)) as frames:
+        digest = _sha256(source, folder)
+        with closing(read_frames(path, source, folder)) as frames:
             yield digest, frames
+
+
+def _sha256(source: BinaryIO, folder: Folder) -> str:
+    try:
+        digest = sha256(source, folder)
+    except OSError as error:
+        raise UnusableImage(f"cannot be read: {error.strerror}") from error
+    source.seek(0)
+    return digest
 
 
 def read_slices(raw: RawFolder, paths: Sequence[str]) -> Generator[tuple[Frame, str], None, None]:
@@ -58,3 +72,51 @@ def read_slices(raw: RawFolder, paths: Sequence[str]) -> Generator[tuple[Frame, 
                     yield frame, digest if path == file else slice_sha256(digest, number)
         except UnusableImage as error:
             yield from ((Frame(Path(file), file_of(raw, path)[1], None, str(error)), "") for path in wanted)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask of a manifest; ``marked`` takes the shape (H, W) of its image and gives marked pixels and their rule.
+
+    It raises ``UnusableImage`` for masks of another shape and for those that cannot be used.
+    """
+
+    sha256: str
+    marked: Callable[[tuple[int, int]], tuple[NDArray[np.bool_], str]]
+
+
+def read_mask(raw: RawFolder, path: str) -> Mask:
+    """A mask by its path in a manifest; ``UnusableImage`` if there is no file to read."""
+    file, number = file_of(raw, path)
+    if path != file:
+        digest, held = _held(raw, file)
+        one = held._replace(slices=held.slices[number : number + 1])
+        return Mask(slice_sha256(digest, number), lambda shape: (laid_together(one, shape), one.rule))
+    source, name, folder = raw.stream(file)
+    with source:
+        digest, content = _sha256(source, folder), io.BytesIO(source.read())
+
+    def marked(shape: tuple[int, int]) -> tuple[NDArray[np.bool_], str]:
+        found = decode_marks(content, name, folder)
+        return laid_together(found, shape), found.rule
+
+    return Mask(digest, marked)
+
+
+def check_mask(raw: RawFolder, file: str, place: tuple[float, ...], count: int) -> None:
+    """Raise ``UnusableImage`` unless a mask file can be used for the ``count`` slices of a volume at ``place``."""
+    check_alike(_held(raw, file)[1], place, count)
+
+
+def masks_sha256(masks: Iterable[Mask]) -> str:
+    """Hash of the contents of an image's masks, in their order; empty without any."""
+    digests = b"".join(bytes.fromhex(mask.sha256) for mask in masks)
+    return hashlib.sha256(digests).hexdigest() if digests else ""
+
+
+@lru_cache(maxsize=2)
+def _held(raw: RawFolder, file: str) -> tuple[str, Marks]:
+    """Content hash and slices of a mask file, kept as its slices are asked for one after another."""
+    source, name, folder = raw.stream(file)
+    with source:
+        return _sha256(source, folder), decode_marks(source, name, folder)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.data.decode import SUFFIXES
+from pipeline.data.read.folder import without_voxels
 
 HEAD = 352  # bytes at the start of a file that tell its format
 SYSTEM = re.compile(
@@ -25,7 +26,17 @@ OVERLAY = re.compile(r"-[0-9a-f]{8}-\d+\.png$")
 HOME = {"dagster", "stores"}  # folders that tell a PROXYANO_HOME
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"\0\0\0\x0cjP  ")
+_SIGNATURES = (
+    b"\x89PNG\r\n",
+    b"\xff\xd8\xff",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"GIF8",
+    b"\0\0\0\x0cjP  ",
+    b"HSF-OCT-",
+)
 _BARE_DICOM = re.compile(  # without preamble: group 2 or 8, explicit with a type or implicit with a short length
     rb"[\x02\x08]\0.\0(?:UL|UI|CS|SH|LO|DA|TM|OB|AE|PN|ST|DT|SQ|IS)|\x08\0[\0\x01\x05\x06\x08\x12-\x18]\0[\0-\x40]\0\0\0",
     re.DOTALL,
@@ -110,8 +121,10 @@ def find_files(
     for path in paths:
         if not os.path.exists(path):
             raise FileNotFoundError(f"no such file or folder: {path}")
-        for name, file in walk(path, passed) if path.is_dir() else [("", path)]:
-            if file in given:
+        inside = walk(path, passed) if path.is_dir() else [("", path)]
+        kept = set(without_voxels(name for name, _ in inside))
+        for name, file in inside:
+            if file in given or name not in kept:
                 continue
             known = name.lower().endswith(SUFFIXES) or (also is not None and also.search(name))
             if name and not known and (kind := _no_image(file)):

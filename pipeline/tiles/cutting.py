@@ -14,9 +14,10 @@ import numpy as np
 from numcodecs import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from pipeline.data.decode import Frame, decode_mask
+from pipeline.data.decode import Frame
 from pipeline.data.raw import RawFolder
-from pipeline.data.slices import file_of, read_slices
+from pipeline.data.read.dicom_series import SERIES
+from pipeline.data.slices import Mask, file_of, masks_sha256, read_mask, read_slices
 from pipeline.errors import DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, Form, SlotTile, slots
 from pipeline.store.files import write_file
@@ -131,20 +132,18 @@ class Cutter:
         write_file(path, bytes(Zstd(level=1).encode(buffer.getvalue())))
         return head
 
-    def cut_image(self, pixels: NDArray[np.uint8], masks: Mapping[str, bytes]) -> tuple[SlotTile, ...]:
+    def cut_image(self, pixels: NDArray[np.uint8], masks: Mapping[str, Mask]) -> tuple[SlotTile, ...]:
         """Tiles of one image in slot order; raises ``UnusableImage``."""
         shape = (pixels.shape[0], pixels.shape[1])
-        given = {lesion: decode_mask(mask, shape) for lesion, mask in masks.items() if lesion in self.lesions}
+        given = {lesion: mask.marked(shape)[0] for lesion, mask in masks.items() if lesion in self.lesions}
         return self.form.cut(pixels, {lesion: given.get(lesion, np.zeros(shape, bool)) for lesion in self.lesions})
 
-    def _read_masks(self, image: dict[str, Any], frame: Frame, sha256: str) -> dict[str, bytes]:
-        """Bytes of an image's masks; ``DatasetUnusable`` unless it and they have the hashes of the manifest."""
+    def _read_masks(self, image: dict[str, Any], frame: Frame, sha256: str) -> dict[str, Mask]:
+        """An image's masks; ``DatasetUnusable`` unless it and they have the hashes of the manifest."""
         if not sha256:
             raise UnusableImage(frame.reason)
-        masks = {lesion: self.raw.read(path) for lesion, path in _masks(image).items()}
-        marked = hashlib.sha256(b"".join(hashlib.sha256(mask).digest() for mask in masks.values())).hexdigest()
-        found = (sha256, marked if masks else "")
-        if found != (image["sha256"], image["masks_sha256"]):
+        masks = {lesion: read_mask(self.raw, path) for lesion, path in _masks(image).items()}
+        if (sha256, masks_sha256(masks.values())) != (image["sha256"], image["masks_sha256"]):
             what = f"{image['path']} or a mask of it in {self.raw.root} has changed since the manifest was made"
             raise DatasetUnusable(f"{what}; materialize the images again")
         return masks
@@ -159,8 +158,10 @@ class Cutter:
 
 
 def source_key(image: dict[str, Any]) -> str:
-    """Hash (64 hex digits) of the content of a manifest row's image and masks and of the lesions that they show."""
+    """Hash (64 hex digits) of a manifest row's image (content and gray values), its masks and their lesions."""
     content = [image["sha256"], image["masks_sha256"], list(_masks(image))]
+    if SERIES in image.get("gray_values", ""):  # which other files decide on
+        content.append(image["gray_values"])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

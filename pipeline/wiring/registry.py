@@ -67,7 +67,8 @@ DETECTOR, EVALUATION = "detector", "evaluation"
 """Tags of a model version: data versions of the detector and of its evaluation."""
 ANSWER = {
     "input": "long",
-    "frame": "long",
+    "volume": "string",  # series or input of two slices or more, else empty
+    "frame": "long",  # none in the row of a volume
     "decision": "string",
     "score": "double",
     "false_alarm_rate": "double",
@@ -76,6 +77,8 @@ ANSWER = {
     "regions": "string",  # JSON list, px of the image
     "overlay": "string",  # base64 PNG: the image with its heat
     "reason": "string",
+    "slices": "long",  # of a volume that were scored
+    "worst_slices": "string",  # of which its score is made: input#frame
     "gray_values": "string",  # what was done to them
     "rate": "double",  # the false-alarm rate of the decision
     "method": "string",

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipeline.data.decode import Frame, read_frames, refusal
+from pipeline.detectors.folder.volume_rows import volume_rows
 from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.files import read_detector
@@ -29,7 +30,7 @@ SECONDS = 50.0  # of a request; MLflow's server gives up after 60
 
 
 class ServedDetector(PythonModel):
-    """Column ``image`` (a file's bytes, or their base64 text) → one row per frame, columns ``registry.ANSWER``."""
+    """Column ``image`` (a file's bytes, or their base64 text) → rows of frames and volumes, columns ``ANSWER``."""
 
     detector: Detector
 
@@ -54,11 +55,11 @@ class ServedDetector(PythonModel):
             raise MlflowException.invalid_parameter_value(str(error)) from None
         rate = max(rate, detector.images.least)
         rows = [
-            {"input": number} | _row(detector, frame, rate)
+            {"input": number, "volume": frame.origin.series or f"input {number}"} | _row(detector, frame, rate)
             for number, posted in enumerate(model_input["image"])
             for frame in _frames(posted, end)
         ]
-        return pd.DataFrame(rows, dtype=object)  # whose None becomes null; JSON has no NaN
+        return pd.DataFrame(_with_volumes(detector, rows, rate), dtype=object)  # whose None becomes null
 
 
 def _frames(posted: object, end: float) -> Iterator[Frame]:
@@ -121,6 +122,26 @@ def _row(detector: Detector, frame: Frame, rate: float) -> dict[str, Any]:
         "regions": json.dumps([asdict(region) for region in image.regions(rate)]),
         "overlay": base64.b64encode(image.overlay(rate)).decode(),
     }
+
+
+def _with_volumes(detector: Detector, rows: list[dict[str, Any]], rate: float) -> list[dict[str, Any]]:
+    """The rows of frames, and behind the last of each volume its own, which has no frame and no picture."""
+    table = pd.DataFrame(rows, columns=["input", "volume", "frame", "score", "in_domain"])
+    names = table["input"].astype(str) + "#" + table["frame"].astype(str)
+    found = volume_rows(table.assign(name=names, path="", score=table["score"].astype(float)), detector, rate)
+    volumes = {row["volume"]: row for row in found.astype(object).where(found.notna(), None).to_dict("records")}
+    last = {row["volume"]: place for place, row in enumerate(rows)}
+    answer = list[dict[str, Any]]()
+    for place, row in enumerate(rows):
+        volume = volumes.get(row["volume"])
+        answer.append(row | {"volume": row["volume"] if volume else "", "slices": None, "worst_slices": ""})
+        if volume and last[row["volume"]] == place:
+            told = {name: volume[name] for name in volume.keys() & (row.keys() | {"slices", "worst_slices"})}
+            nothing = {"frame": None, "regions": "[]", "overlay": "", "gray_values": "", "rate": None}
+            answer.append(
+                row | nothing | dict.fromkeys(("false_alarm_rate", "domain_distance")) | {"reason": ""} | told
+            )
+    return answer
 
 
 mlflow.models.set_model(ServedDetector())

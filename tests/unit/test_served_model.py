@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,13 @@ import pytest
 
 from benchmarks.fuzz_seeds import nifti, picture, saved
 from benchmarks.fuzz_targets import answer, served
+from pipeline.detectors.folder.output import ScoreFolder, read_table
+from pipeline.detectors.folder.stream import stream
+from pipeline.detectors.frozen.calibration import Calibration
 from pipeline.wiring.registry import ANSWER
 from tests.unit.bad_files import Image, bad_files
+from tests.unit.volume_files import head, series
+from tests.unit.volume_files import nifti as nifti_file
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow's, about its own classes
@@ -57,8 +63,36 @@ def test_a_bad_record_answers_with_its_reason_and_the_others_are_scored():
 def test_a_volume_has_a_row_a_slice_and_bytes_are_taken_as_well():
     model, _ = served()
     found = model.predict(pd.DataFrame({"image": [nifti()["u8.nii.gz"], PNG]}))
-    assert found[["input", "frame"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2], [1, 0]]
-    assert (found["reason"] == "").all()
+    assert found[["input", "frame"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2], [0, None], [1, 0]]
+    assert found["volume"].tolist() == ["input 0"] * 4 + [""]
+    volume, slices = found.iloc[3], found["score"][:3]
+    assert (volume["slices"], volume["overlay"]) == (3, "")
+    assert volume["decision"] == ("no rate" if volume["in_domain"] else "out of domain")
+    assert volume["score"] == pytest.approx(slices.astype(float).mean(), abs=1e-6)
+    assert volume["worst_slices"].split(", ")[0] == f"0#{slices.astype(float).idxmax()}"
+    assert found["reason"].tolist() == ["", "", "", "the detector was calibrated on images, not on volumes", ""]
+
+
+def test_the_answer_has_the_rows_of_volumes_that_scores_csv_has(tmp_path, model):
+    model.detector = replace(
+        model.detector, volume_calibrations={model.detector.name: Calibration.of(np.linspace(-1, 1, 24))}
+    )
+    series(tmp_path / "s", head(1, air=0), "P", "1.2.3")
+    nifti_file(tmp_path / "v.nii", head(2, air=0))
+    files = [*sorted((tmp_path / "s").iterdir()), tmp_path / "v.nii"]
+    posted = [path.read_bytes() for path in files]
+    found = model.predict(None, pd.DataFrame({"image": posted}), {"false_alarm_rate": 0.1})
+    folder = ScoreFolder(tmp_path / "out", model.detector, 0.1, files, overlays=False)
+    for frame in stream(model.detector, files):
+        folder.add(frame)
+    folder.finish(["csv"])
+    wanted = read_table(tmp_path / "out" / "scores.csv")
+    assert found["volume"].tolist() == [name.replace(str(tmp_path / "v.nii"), "input 6") for name in wanted["volume"]]
+    volumes = found[found["frame"].isna()].reset_index()
+    table = wanted[wanted["frame"].isna()].reset_index()
+    for name in ("slices", "decision", "score", "false_alarm_rate", "rate"):
+        assert volumes[name].tolist() == pytest.approx(table[name].tolist(), abs=1e-6), name
+    json.loads(found.to_json(orient="records"))
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.5, 1.5, math.nan])
@@ -95,8 +129,9 @@ def test_what_is_not_reached_in_time_says_so(model, monkeypatch):
     clock = iter([0.0, 1.0, 2.0, 60.0, 60.0, 60.0])
     monkeypatch.setattr(served_model.time, "monotonic", lambda: next(clock))
     found = model.predict(None, pd.DataFrame({"image": [nifti()["u8.nii.gz"], PNG, PNG]}))
-    assert found["frame"].tolist() == [0, 1, 2, 0, 0]
-    assert [score is not None for score in found["score"]] == [True, True, False, False, False]
+    assert found["frame"].tolist() == [0, 1, 2, None, 0, 0]
+    assert [score is not None for score in found["score"]] == [True, True, False, True, False, False]
+    assert found["slices"][3] == 2
     assert found["reason"][2] == "not scored: the request took more than 50 s; post fewer images"
 
 

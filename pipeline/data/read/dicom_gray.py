@@ -4,7 +4,7 @@ A window that leaves two gray values counts as none.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from pipeline.data.read.dicom_origin import first_number
 from pipeline.data.read.gray import Pixels, blocks, in_blocks, joined
 from pipeline.errors import UnusableImage
 
-Span = tuple[float, float]
+Span = tuple[float, float, str]
+"""Values that are black and white where a file has no window, and the words for it."""
 Shade = tuple[Callable[[NDArray[Any]], NDArray[Any]], str]
 """From modality values to 0 (black) to 1, and the words for it."""
 
@@ -68,22 +69,26 @@ def _plain_bits(head: Any) -> int:
 
 
 def needs_span(head: Any) -> bool:
-    """Whether black and white come from the values of the whole file."""
+    """Whether black and white come from the values of the file or series."""
     given = _window(head) is not None or head.get("VOILUTSequence") or _plain_bits(head)
     return not (is_colour(head) or given)
 
 
-def span_of(raw: NDArray[Any], head: Any) -> Span:
-    """Lowest and highest value of a frame, without padding."""
-    padding, ends = _padding(raw, head), list[float]()
+def imaged(raw: NDArray[Any], head: Any) -> Iterator[NDArray[Any]]:
+    """Finite modality values of a frame, without padding, flat, a block of rows at a time."""
+    padding = _padding(raw, head)
     for rows in blocks(raw):
         values = _modality(raw[rows], head)
-        values = values if padding is None else values[~padding[rows]]
-        values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-        ends += [float(values.min()), float(values.max())] if values.size else []
+        values = values.ravel() if padding is None else values[~padding[rows]]
+        yield values[np.isfinite(values)] if values.dtype.kind == "f" else values
+
+
+def span_of(raw: NDArray[Any], head: Any) -> Span:
+    """Lowest and highest value of a frame."""
+    ends = [float(end) for values in imaged(raw, head) if values.size for end in (values.min(), values.max())]
     if not ends:
         raise UnusableImage("no pixel has a finite value")
-    return min(ends), max(ends)
+    return min(ends), max(ends), f"values {min(ends):g} to {max(ends):g}"
 
 
 def _window(head: Any) -> tuple[float, float, str] | None:
@@ -119,8 +124,8 @@ def _shade(head: Any, span: Span) -> Shade:
         return _table(head)
     if bits := _plain_bits(head):
         return lambda values: values / (2**bits - 1), "" if bits == 8 else f"{bits} bits"
-    low, high = span
-    return lambda values: (values - low) / ((high - low) or 1), f"values {low:g} to {high:g}"
+    low, high, said = span
+    return lambda values: (values - low) / ((high - low) or 1), said
 
 
 def _table(head: Any) -> Shade:

@@ -1,7 +1,7 @@
 """From values to 8 bits: the rules of depth, limits of size, and pixels that are not square."""
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ MAX_FRAMES = 5_000  # of a file
 MAX_INFLATED = 2**31  # bytes of an unpacked .nii.gz; a deflated DICOM, which is held in memory, may have an eighth
 WINDOW = (0.5, 99.5)
 """Percentiles that become black and white where a format says nothing: NIfTI, floats, more than 16 bits."""
+SAMPLE = 1_000_000  # values of a volume or series that tell them
 BLOCK = 2**20  # values converted at once
 AIR, IMAGED = 16, 0.01  # a slice of a volume shows air if a smaller share of its pixels is at least this bright
 MAX_STRETCH = 20  # a pixel's longer side over its shorter; above it the spacing is taken for an error
@@ -37,6 +38,7 @@ class Origin(NamedTuple):
     plane: str = ""  # axial, sagittal or coronal
     pixel: float = math.nan  # mm, the finer side of a pixel
     spacing: float = math.nan  # mm from slice to slice
+    place: tuple[float, ...] = ()  # of a NIfTI volume: 12 numbers, from (right, front, up) in voxels to mm
 
 
 NOWHERE = Origin()
@@ -109,10 +111,17 @@ def eight_bits(values: NDArray[Any]) -> tuple[Pixels, str]:
         bits = float(np.interp(math.log2(top + 1), (8, 10, 12, 14), (8, 12, 12, 16)))
         pixels = in_blocks(values, lambda block: np.clip(block * (256 / 2**bits), 0, 255))
         return pixels, f"depth {bits:.3g} bits"
-    low, high = (float(value) for value in np.percentile(finite, WINDOW))
-    if low == high:  # less than a hundredth of the pixels shows something
-        low, high = float(finite.min()), float(finite.max())
-    return stretched(values, low, high), PERCENTILES
+    return stretched(values, *black_and_white([finite])), PERCENTILES
+
+
+def black_and_white(parts: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """``WINDOW`` of the finite values in some flat arrays; the ends where less than a hundredth shows something."""
+    values = np.concatenate(parts)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise UnusableImage("no finite voxel or pixel")
+    low, high = (float(value) for value in np.percentile(values, WINDOW))
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
 
 
 PERCENTILES = f"percentiles {WINDOW[0]:g}-{WINDOW[1]:g}"

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from pipeline.data.read.fax import check_fax
 from pipeline.data.read.gray import BLOCK, Pictures, Pixels, check_size, eight_bits, joined, usable
 from pipeline.data.read.jpeg import check_complete
 from pipeline.errors import UnusableImage
@@ -31,23 +33,15 @@ def pictures(source: BinaryIO) -> Pictures:
             raise
         yield from _by_tifffile(source)
         return
-    count = _pages(image)
-    for page in itertools.count() if count > 1 else range(1):
+    count = page_count(image)
+    for page, problem in pages(image, source, count):
         try:
-            image.seek(page)
-            if is_preview(image):
-                continue
-            check_size(*image.size, frames=page + 1, depth=depth(image, source))
-            image.load()
-            check_whole(image, source)
-            yield usable(*_shown(image, source, page), among=count)
-        except EOFError:
-            return
+            yield problem or usable(*_shown(image, source, page), among=count)
         except UnusableImage as error:
             yield error
 
 
-def _pages(image: Image.Image) -> int:
+def page_count(image: Image.Image) -> int:
     """Pages of a file; of one whose list of pages is damaged 2, for reading them gives the reason."""
     try:
         return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # an MPO's others are previews
@@ -55,9 +49,20 @@ def _pages(image: Image.Image) -> int:
         return 2
 
 
-def is_preview(image: Image.Image) -> bool:
-    """Whether this page of a TIFF is a smaller copy of another."""
-    return bool(getattr(image, "tag_v2", {}).get(SUBFILE, 0) & 1)
+def pages(image: Image.Image, source: BinaryIO, count: int) -> Iterator[tuple[int, UnusableImage | None]]:
+    """Load page after page, without smaller copies of others (previews): its number, and why it cannot be used."""
+    for page in itertools.count() if count > 1 else range(1):
+        try:
+            image.seek(page)
+            if getattr(image, "tag_v2", {}).get(SUBFILE, 0) & 1:
+                continue
+            check_size(*image.size, frames=page + 1, depth=depth(image, source))
+            check_whole(image, source)
+            yield page, None
+        except EOFError:
+            return
+        except UnusableImage as error:
+            yield page, error
 
 
 def opened(source: BinaryIO) -> Image.Image:
@@ -78,7 +83,10 @@ def depth(image: Image.Image, source: BinaryIO) -> int:
 
 
 def check_whole(image: Image.Image, source: BinaryIO) -> None:
-    """Raise ``UnusableImage`` for a damaged PNG or JPEG that Pillow decodes to the end without a word."""
+    """Load a page; ``UnusableImage`` for what is damaged and what Pillow decodes to the end without a word."""
+    if image.format == "TIFF":
+        check_fax(image, source)
+    image.load()
     place = source.tell()
     try:
         if image.format in ("JPEG", "MPO"):

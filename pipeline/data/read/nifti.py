@@ -9,13 +9,14 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.read.folder import Folder
 from pipeline.data.read.gray import (
     MAX_BYTES,
     MAX_FRAMES,
@@ -24,9 +25,10 @@ from pipeline.data.read.gray import (
     MIN_SIDE,
     PERCENTILES,
     PLANES,
-    WINDOW,
+    SAMPLE,
     Origin,
     Pictures,
+    black_and_white,
     joined,
     square_pixels,
     stretched,
@@ -36,35 +38,69 @@ from pipeline.errors import UnusableImage
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".mgh", ".mgz")
 GZIP = b"\x1f\x8b"
-SAMPLE = 1_000_000  # voxels that tell black and white
+FIRST = "volume 1 of"  # in the notes on a file of several
+PAIR, PAIRED = (".hdr", ".img"), "pair"  # suffixes, and the stem under which nibabel reads them
 CHUNK = 2**22  # bytes unpacked at once
 HELD = 2**27  # bytes; larger volumes are given back to the system plane by plane
 
 
-def is_volume(path: Path, head: bytes) -> bool:
+def is_volume(path: Path, head: bytes, folder: Folder) -> bool:
     """Whether a file is a volume, by its first bytes (at least 352) or, for what no magic tells, by its suffix."""
-    return path.name.lower().endswith(SUFFIXES) or head[:2] == GZIP or _kind(head) == ".nii"
+    name = path.name.lower()
+    voxels = name.endswith(".img") and folder.twin(".hdr") != ""
+    return voxels or name.endswith(SUFFIXES) or head[:2] == GZIP or _kind(head) == ".nii"
 
 
-def slices(source: BinaryIO, path: Path) -> Pictures:
-    """Axial slices of the first volume from the feet up, the patient's front up and left on the right."""
-    with _plain(source, path) as (image, store):
-        volume, note = _first_volume(image, store)
-        spacing, volume, unknown = _axial(image, volume)
+@dataclass(frozen=True)
+class Volume:
+    """Stored values (slices from the feet up, rows from the front, columns from the right), left in the file."""
+
+    values: NDArray[Any]  # (N, H, W)
+    scale: tuple[float, float]  # slope and intercept
+    spacing: NDArray[Any]  # mm, rightwards, to the front, upwards
+    origin: Origin
+    notes: str  # what is unknown, or left out
+
+    def planes(self) -> Iterator[NDArray[Any]]:
+        """Its slices (H, W); what was read of a large volume does not stay in memory."""
+        stored: Any = self.values
+        while not isinstance(getattr(stored, "_mmap", stored.base), mmap.mmap):
+            stored = stored.base
+        for plane in self.values:
+            yield plane
+            if self.values.nbytes > HELD and hasattr(mmap, "MADV_DONTNEED"):
+                stored._mmap.madvise(mmap.MADV_DONTNEED)
+
+    def scaled(self, plane: NDArray[Any]) -> NDArray[np.float64]:
+        """Real values of some stored ones."""
+        real = np.abs(plane) if plane.dtype.kind == "c" else plane
+        return np.asarray(real, np.float64) * self.scale[0] + self.scale[1]
+
+
+@contextlib.contextmanager
+def opened(source: BinaryIO, path: Path, folder: Folder) -> Iterator[Volume]:
+    """The first volume of a file."""
+    with _plain(source, path, folder) as (image, store):
+        stored, note = _first_volume(image, store)
+        spacing, turned, place = _axial(image, stored)
+        unknown = "" if place else "orientation unknown, as stored"
         scale = float(image.dataobj.slope), float(image.dataobj.inter)
-        if volume.dtype.names:  # colours are shown as they are
-            low = high = 0.0
-        else:
-            low, high = _black_and_white(volume, scale)
-        for plane in _planes(volume):
-            turned = plane[:, ::-1].T[:, ::-1]
-            if volume.dtype.names:
-                shown, rule = np.stack([turned[name] for name in "RGB"], axis=-1), "colours"
+        values = turned.transpose(2, 1, 0)[:, ::-1, ::-1]
+        yield Volume(values, scale, spacing, _origin(spacing, place), joined(note, unknown))
+
+
+def slices(source: BinaryIO, path: Path, folder: Folder) -> Pictures:
+    """Axial slices of the first volume from the feet up, the patient's front up and left on the right."""
+    with opened(source, path, folder) as volume:
+        coloured = volume.values.dtype.names is not None  # shown as they are
+        low, high = (0.0, 0.0) if coloured else _black_and_white(volume)
+        for plane in volume.planes():
+            if coloured:
+                shown, rule = np.stack([plane[name] for name in "RGB"], axis=-1), "colours"
             else:
-                shown, rule = stretched(turned, low, high, partial(_scaled, scale=scale)), PERCENTILES
-            shown, resampled = square_pixels(shown, spacing[1], spacing[0])
-            said = joined(rule, note, unknown, resampled)
-            yield usable(shown, said, among=volume.shape[2], origin=_origin(spacing, unknown))
+                shown, rule = stretched(plane, low, high, volume.scaled), PERCENTILES
+            shown, resampled = square_pixels(shown, volume.spacing[1], volume.spacing[0])
+            yield usable(shown, joined(rule, volume.notes, resampled), among=len(volume.values), origin=volume.origin)
 
 
 def _kind(head: bytes) -> str:
@@ -75,7 +111,7 @@ def _kind(head: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
+def _plain(source: BinaryIO, path: Path, folder: Folder) -> Iterator[tuple[Any, Path]]:
     """The image with its header, and the file of its voxels: the file itself or an unpacked copy.
 
     Only the first volume is kept of a packed file, but it is unpacked to its end, where its checksum stands.
@@ -88,6 +124,11 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
     try:
         head = stream.read(CHUNK)
         kind = _kind(head)
+        if not packed and not kind and path.name.lower().endswith(PAIR):
+            work = held.enter_context(tempfile.TemporaryDirectory())
+            named = f"{work}/{PAIRED}"
+            yield _pair(folder, Path(work), held)
+            return
         in_memory = isinstance(source, io.BytesIO)  # then there is no such file, or another one
         if not packed and not in_memory and (not kind or path.name.lower().endswith(kind)):
             yield _loaded(path, kind, held)
@@ -118,6 +159,21 @@ def _plain(source: BinaryIO, path: Path) -> Iterator[tuple[Any, Path]]:
         raise UnusableImage(f"no readable NIfTI volume: {reason}") from error
     finally:
         held.close()
+
+
+def _pair(folder: Folder, work: Path, held: contextlib.ExitStack) -> tuple[Any, Path]:
+    """The image of a header beside its voxels, under names that nibabel finds: links, or copies from an archive."""
+    for suffix in (*PAIR, ".mat"):  # the last, of SPM, may be missing
+        if found := folder.twin(suffix):
+            with folder.opened(found) as one:
+                target = work / f"{PAIRED}{suffix}"
+                if isinstance(one, io.BufferedReader):
+                    target.symlink_to(Path(one.name).absolute())
+                else:
+                    target.write_bytes(one.read())
+        elif suffix in PAIR:
+            raise UnusableImage(f"expected a header and its voxels, two files of one name, and got no {suffix}")
+    return _loaded(work / f"{PAIRED}.hdr", "", held)
 
 
 def _loaded(path: Path, kind: str, held: contextlib.ExitStack) -> tuple[Any, Path]:
@@ -154,18 +210,19 @@ def _first_volume(image: Any, store: Path) -> tuple[NDArray[Any], str]:
     first = (*shape, 1)[:3]
     volume = np.memmap(store, proxy.dtype, "r", proxy.offset, first, order="F")
     others = math.prod(shape[3:])
-    return volume, f"volume 1 of {others}" if others > 1 else ""
+    return volume, f"{FIRST} {others}" if others > 1 else ""
 
 
-def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], str]:
-    """Spacing (3 values, mm) and voxels along right, front and top; what is unknown of the orientation."""
+def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], tuple[float, ...]]:
+    """Spacing (3 values, mm) and voxels along right, front and top; their place, empty where it is unknown."""
     from nibabel.affines import voxel_sizes
-    from nibabel.orientations import apply_orientation, io_orientation
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-    affine, unknown = np.asarray(image.affine, float), ""
+    affine, known = np.asarray(image.affine, float), True
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        affine, unknown = np.diag([*_zooms(image), 1.0]), "orientation unknown, as stored"
+        affine, known = np.diag([*_zooms(image), 1.0]), False
     turned = apply_orientation(volume, io_orientation(affine))
+    place = affine @ inv_ornt_aff(io_orientation(affine), volume.shape)
     order = np.argsort(io_orientation(affine)[:, 0])
     spacing = voxel_sizes(affine)[order]
     if min(turned.shape[:2]) < MIN_SIDE:
@@ -177,15 +234,15 @@ def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]
             else ""
         )
         raise UnusableImage(f"expected axial slices of at least {MIN_SIDE} px a side, got {width}×{height}{where}")
-    return spacing, turned, unknown
+    return spacing, turned, tuple(float(number) for number in place[:3].ravel()) if known else ()
 
 
-def _origin(spacing: NDArray[Any], unknown: str) -> Origin:
+def _origin(spacing: NDArray[Any], place: tuple[float, ...]) -> Origin:
     """Plane in which slices were taken, by the axis of the widest spacing (mm); axial unless it is much wider."""
     widest = int(np.argmax(spacing))
     wide = spacing[widest] > 1.25 * float(np.median(spacing))
     plane, between = (PLANES[widest], spacing[widest]) if wide else ("axial", spacing[2])
-    return Origin(plane="" if unknown else plane, pixel=float(spacing.min()), spacing=float(between))
+    return Origin(plane=plane if place else "", pixel=float(spacing.min()), spacing=float(between), place=place)
 
 
 def _zooms(image: Any) -> list[float]:
@@ -193,32 +250,10 @@ def _zooms(image: Any) -> list[float]:
     return [zoom if math.isfinite(zoom) and zoom > 0 else 1.0 for zoom in (*zooms, 1.0, 1.0)[:3]]
 
 
-def _planes(volume: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Axial planes (X, Y) from the feet up; what was read of a large volume does not stay in memory."""
-    stored: Any = volume
-    while not isinstance(getattr(stored, "_mmap", stored.base), mmap.mmap):
-        stored = stored.base
-    for place in range(volume.shape[2]):
-        yield volume[:, :, place]
-        if volume.nbytes > HELD and hasattr(mmap, "MADV_DONTNEED"):
-            stored._mmap.madvise(mmap.MADV_DONTNEED)
-
-
-def _scaled(plane: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float64]:
-    real = np.abs(plane) if plane.dtype.kind == "c" else plane
-    return np.asarray(real, np.float64) * scale[0] + scale[1]
-
-
-def _black_and_white(volume: NDArray[Any], scale: tuple[float, float]) -> tuple[float, float]:
-    """``WINDOW`` of at most ``SAMPLE`` voxels spread over all slices; ``UnusableImage`` if they show nothing."""
-    side = math.ceil(math.sqrt(max(1, volume.size / SAMPLE)))
-    values = np.concatenate([_scaled(plane[::side, ::side], scale).ravel() for plane in _planes(volume)])
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        raise UnusableImage("the volume has no finite voxel")
-    low, high = (float(value) for value in np.percentile(values, WINDOW))
-    if low == high:
-        low, high = float(values.min()), float(values.max())
+def _black_and_white(volume: Volume) -> tuple[float, float]:
+    """By at most ``SAMPLE`` voxels spread over all slices; ``UnusableImage`` if they show nothing."""
+    side = math.ceil(math.sqrt(max(1, volume.values.size / SAMPLE)))
+    low, high = black_and_white([volume.scaled(plane[::side, ::side]).ravel() for plane in volume.planes()])
     if low == high:
         raise UnusableImage(f"every voxel has the value {low:g}: nothing was imaged")
     return low, high

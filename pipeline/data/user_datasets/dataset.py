@@ -31,7 +31,7 @@ RULES: Mapping[str, SplitRule] = {
     "volume": by_patient,
     "folder": by_folder,
 }
-READING = "volumes"  # part of the hash of every description: change it when own files are read in another way
+READING = "series"  # part of the hash of every description: change it when own files are read in another way
 COPY = re.compile(r" ?\(\d+\)$| - copy$")  # end of the name of a second copy, in small letters
 Masks = dict[str, list[str]]
 """Paths of the masks of one lesion by name: the path below the mask folder without suffixes."""
@@ -61,9 +61,8 @@ class Root:
         """(path as in ``raw``, path below the folder) of every image in it that is in no other folder below it."""
         inner = tuple(f"{self.link}/{name}/" for name in self.inside(others))
         for path in raw.paths():
-            voxels = path.lower().endswith(".img") and {path[:-3] + "hdr", path[:-3] + "HDR"} & raw.sizes.keys()
-            beside = voxels or path.lower().endswith(".csv")
-            if path.startswith(f"{self.link}/") and not beside and not path.startswith(inner):
+            labels = path.lower().endswith(".csv")
+            if path.startswith(f"{self.link}/") and not labels and not path.startswith(inner):
                 yield path, path.removeprefix(f"{self.link}/")
 
 
@@ -264,5 +263,6 @@ def _masks_of(name: str, klass: str, masks: Masks) -> list[str]:
 
 
 def _stem(inner: str) -> str:
-    """Path without the suffix and without the archive."""
-    return PurePosixPath(inner.rpartition("!/")[2]).with_suffix("").as_posix()
+    """Path without the suffix (``.nii.gz`` is one) and without the archive."""
+    stem = PurePosixPath(inner.rpartition("!/")[2]).with_suffix("")
+    return (stem.with_suffix("") if stem.suffix.lower() == ".nii" else stem).as_posix()

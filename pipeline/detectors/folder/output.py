@@ -17,9 +17,9 @@ import pandas as pd
 from pipeline.data.members import File
 from pipeline.data.walk import shown
 from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
+from pipeline.detectors.folder.volume_rows import volume_rows
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.heat import Region
-from pipeline.detectors.volumes import volume_table, worst_slices
 from pipeline.errors import ConfigError
 from pipeline.store.files import write_file
 
@@ -51,7 +51,6 @@ COLUMNS = {
 }
 """Table → its columns; those of ``OF_VOLUMES`` are left out where there are none."""
 OF_VOLUMES = ["volume", "slices", "worst_slices"]
-UNCALIBRATED = "no rate"  # decision on a volume by a detector that was made from images alone
 FORMATS = ("csv", "json", "parquet")
 LONGEST = 180  # bytes of an overlay's stem; file systems take 255 for a whole name, temporary parts included
 _FORMULA = re.compile(r"^[=+\-@\t\r]")  # starts of a cell that spreadsheets run
@@ -133,7 +132,8 @@ class ScoreFolder:
             table = read_table(partial)
             if name == "scores":
                 counts = _counted(table)
-                volumes = self._volume_rows(table)
+                names = table["path"].map(lambda path: path.rpartition("/")[2]) + "#" + table["frame"].astype(str)
+                volumes = volume_rows(table.assign(name=names), self.detector, self.rate)
                 self.volumes = _counted(volumes)
                 table = table.drop(columns=OF_VOLUMES) if volumes.empty else _with_volumes(table, volumes)
             for kind in formats:
@@ -141,29 +141,6 @@ class ScoreFolder:
                 write_file(made[-1], _encoded(table, kind))
             partial.unlink()
         return made, counts
-
-    def _volume_rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A row for each volume among the scored slices, with the columns of the table."""
-        slices = table[table["score"].notna()]
-        names = slices["path"].map(lambda path: path.rpartition("/")[2]) + "#" + slices["frame"].astype(str)
-        slices = slices.assign(name=names, inside=slices["in_domain"].astype(str) == "True")
-        found = volume_table(slices, ["score"])
-        if found.empty:
-            return found.assign(decision="")
-        groups, calibration = slices.groupby("volume"), self.detector.volumes
-        found = found.assign(worst_slices=worst_slices(slices, "score"), path=groups["path"].first())
-        found = found.assign(in_domain=groups["inside"].mean() >= 0.5, method=self.detector.name)
-        found = found.assign(dataset=self.detector.dataset, detector=self.detector.data_version)
-        if calibration is None:
-            found = found.assign(decision=UNCALIBRATED, reason="the detector was calibrated on images, not on volumes")
-        else:
-            rate = max(self.rate, calibration.least)
-            found["false_alarm_rate"] = found["score"].map(calibration.rate).round(6)
-            found["false_alarm_rate_high"] = found["score"].map(calibration.highest_rate).round(6)
-            found["decision"] = np.where(found["false_alarm_rate"] <= rate, "abnormal", "normal")
-            found = found.assign(rate=rate)
-        found.loc[~found["in_domain"], "decision"] = "out of domain"
-        return found.assign(score=found["score"].round(7)).reset_index()
 
 
 def _counted(table: pd.DataFrame) -> dict[str, int]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pipeline.data.decode import Frame
 from pipeline.data.members import File, Member, frames_of
+from pipeline.data.read.folder import on_disk, sha256
 from pipeline.detectors.frozen.detector import Detector, ScoredImage
 from pipeline.errors import UnusableImage
 from pipeline.forms.form import SlotTile
-from pipeline.store.files import hash_file
 
 BATCH = 16  # images scored at once
 BATCH_BYTES = 100_000_000  # pixels of a batch; limits batches of large images, which stay in memory for their overlays
@@ -124,6 +124,9 @@ def file_sha256(file: File) -> str:
         if isinstance(file, Member):
             return file.sha256()
         path = file if isinstance(file, Path) else file.path
-        return str(hash_file(path)["sha256"]) if path.is_file() else ""  # reading a pipe would never end
+        if not path.is_file():  # reading a pipe would never end
+            return ""
+        with path.open("rb") as source:
+            return sha256(source, on_disk(path))
     except (OSError, UnusableImage):
         return ""
