@@ -43,6 +43,8 @@ class Listing(Protocol):
 
     sizes: dict[str, int]
 
+    def __hash__(self) -> int: ...
+
     def read(self, name: str) -> bytes:
         """Content of a member."""
 
