@@ -106,8 +106,6 @@ def test_every_experiment_is_scored_in_both_spaces_like_a_run_of_the_benchmark(h
         assert {f"{method}:{score}" for score in ("latent", "image", "standardised")} <= set(lane.scores)
         assert sum(sum(stages.values()) for stages in lane.about("budget").values()) == 20
         assert lane.about("entry") == name
-        used = lane.about("memory")
-        assert used == {"image": {}} if name == "enc_dec" else 1 <= used["image"]["perplexity"] <= used["image"]["used"]
     edges = load_evaluation(store.current("oct/ablations/proxy_edge_patches").path)
     assert edges.about("budget").keys() == {"wide", "tight"}
     (proxies,) = store.versions("oct/ablation_proxies")

@@ -65,7 +65,7 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
         "empty.nii.gz": (gzip.compress(b""), "ImageFileError: Empty file: 'the file'"),
         "cut.nii": (volume[: len(volume) // 2], "no readable NIfTI volume"),
         "cut.nii.gz": (gzip.compress(volume)[:-200], "the packed file is damaged"),
-        "nan.nii": (_volume(np.full((40, 40, 3), np.nan)), "the volume has no finite voxel"),
+        "nan.nii": (_volume(np.full((40, 40, 3), np.nan)), "no finite voxel or pixel"),
         "side.nii": (_volume(np.random.default_rng(0).normal(size=(40, 3, 40))), "axial slices of at least 32 px"),
         "cut.zip": (_zip(png)[:-30], "the archive cannot be opened"),
         "foreign.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(40), "not read: unpack it"),

@@ -13,7 +13,7 @@ def counts(page):
 
 
 def wrong(report, column, threshold):
-    return [one.wrong for one in errors_at(report.scores, column, threshold)]
+    return [one["wrong"] for one in errors_at(report.scores, column, threshold)]
 
 
 def test_the_slider_moves_the_numbers_to_those_of_the_evaluation(show, report):
