@@ -21,11 +21,23 @@ GROUP = 8
 """Channels of a group of the norm. Group norm has no running statistics: an image passes as it does in training."""
 
 
+class _Norm(nn.GroupNorm):
+    """Group norm whose result in eval mode does not depend on the number of threads.
+
+    On channels-last tensors torch splits the sums of an image between threads.
+    """
+
+    def forward(self, value: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(value)
+        return super().forward(value.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
     """Two 3×3 convolutions, each with group norm (Wu and He 2018) and ReLU; the size stays."""
     layers: list[nn.Module] = []
     for sizes in ((inputs, outputs), (outputs, outputs)):
-        norm = nn.GroupNorm(math.gcd(outputs, max(1, outputs // GROUP)), outputs)
+        norm = _Norm(math.gcd(outputs, max(1, outputs // GROUP)), outputs)
         layers += [nn.Conv2d(*sizes, 3, padding=1, bias=False), norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
