@@ -187,7 +187,7 @@ def test_every_asset_check_passed(instance):
     ]
     found = [event.asset_check_evaluation_data for event in events]
     names = {(check.asset_key.to_user_string(), check.check_name) for check in found}
-    assert len(names) == 15 * len(DATASETS) + 1
+    assert len(names) == 14 * len(DATASETS) + 1
     failed = [check for check in found if not check.passed]
     poor = [check for check in failed if check.check_name == "reconstructs"]  # the sample's budget is far too small
     assert [(check.asset_key, check.check_name, check.metadata) for check in failed if check not in poor] == []

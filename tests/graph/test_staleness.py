@@ -31,7 +31,8 @@ def definitions(code: str = "1", content: str = "a") -> dg.Definitions:
 
 @pytest.fixture
 def instance(tmp_path):
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    quiet = {"telemetry": {"enabled": False}}  # else the first use of a new home prints a welcome
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=quiet) as instance:
         see(instance, "raw 1")
         yield instance
 
