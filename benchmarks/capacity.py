@@ -5,7 +5,8 @@
 Designs of ProxyAno that differ from the lane's in one thing each are trained on the lane's first canvas, at half its
 training size and a part of its steps, and measured on validation normals alone: R² of the reconstruction, ``repair`` of
 what was altered, and AUROC of normals with a pasted lesion against untouched ones (Eq. 13 and ‖I − Î‖_F). Tiles must
-have been made. A killed command resumes; finished designs are read from ``$PROXYANO_HOME/capacity``.
+have been made. Designs that differ in stage 2 alone share stage 1. Networks are kept in ``$PROXYANO_HOME/capacity``:
+rerun a killed command to resume.
 Writes ``<data set>.json`` and ``<data set>.png``.
 """
 
@@ -29,10 +30,10 @@ from pipeline.evaluation.fidelity import image_rows, repair_rows
 from pipeline.evaluation.pasted_lesions import PastedConfig, PlannedCopies
 from pipeline.experiments.lane import Lane
 from pipeline.experiments.presets import PRESETS
-from pipeline.store.versions import Store, Version, fingerprint
+from pipeline.store.versions import Store, Version
 from pipeline.tiles.loading import load_tiles
 from pipeline.tiles.proxies import build_proxies
-from pipeline.training import Training, TrainingPlan, train_stage
+from pipeline.training import Training, TrainingPlan, train_shared
 from pipeline.wiring.settings import Settings
 
 DATASETS = ("brain_mri", "oct", "idrid")
@@ -57,9 +58,18 @@ DESIGNS = (
     Design(name="3200 superpixels", axis="proxy", segments=3200),
     Design(name="paper's patches", axis="repairing", model=PAPER_PATCHES),
     Design(name="no repairing", axis="repairing", model={"lambda_global": 0.0, "lambda_local": 0.0}),
+    Design(name="twice the repairing", axis="repairing", model={"lambda_global": 0.5, "lambda_local": 1.0}),
+    Design(name="no skips", axis="skips", model={"reconstruction_skips": False}),
 )
-"""The lane, and what holds less (items, latent), more (proxy), or learns to repair otherwise."""
-COLOURS = {"lane": "black", "memory": "tab:blue", "latent": "tab:orange", "proxy": "tab:green", "repairing": "tab:red"}
+"""The lane, and what holds less (items, latent, no skips), more (proxy), or learns to repair otherwise."""
+COLOURS = {
+    "lane": "black",
+    "memory": "tab:blue",
+    "latent": "tab:orange",
+    "proxy": "tab:green",
+    "repairing": "tab:red",
+    "skips": "tab:purple",
+}
 
 
 def main() -> None:
@@ -85,23 +95,20 @@ def _measured(design: Design, lane: Lane, tiles: Version, settings: Settings) ->
     stages = {name: replace(stage, steps=STEPS[name]) for name, stage in plan.stages.items()}
     small = TrainingPlan(method="proxyano", canvases={canvas: replace(plan, size=size, model=model, stages=stages)})
     config = replace(lane.proxies, segments=design.segments, sizes={canvas: size})
-    key = fingerprint(tiles.data_version, config.to_json(), *map(small.of_stage, small.stages), settings.seed)
-    store, dataset = Store(settings.home / "capacity" / key), tiles.asset.partition("/")[0]
-    began, stage = time.monotonic(), None
-    proxies = build_proxies(tiles, config, store, code_version="", asset=f"{dataset}/proxies")
-    for name in small.stages:
-        training = Training(
-            asset=f"{dataset}/{name}",
-            tiles=tiles,
-            proxies=proxies,
-            plan=small,
-            seed=settings.seed,
-            code_version="",
-            log=lambda *_: None,
-        )
-        stage = train_stage(name, stage, training, store)
-    assert stage is not None
-    network = NetworkDetector.trained(stage, tiles, canvas, ScoreConfig())
+    store, dataset = Store(settings.home / "capacity"), tiles.asset.partition("/")[0]
+    began = time.monotonic()
+    proxies = build_proxies(tiles, config, store, code_version="", asset=f"{dataset}/proxies_{config.segments}")
+    training = Training(
+        asset=f"{dataset}/design",
+        tiles=tiles,
+        proxies=proxies,
+        plan=small,
+        seed=settings.seed,
+        code_version="",
+        log=lambda *_: None,
+    )
+    *_, trained = train_shared(training, store, f"{dataset}/stage1")
+    network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
     found = {"design": design.name, "axis": design.axis, "minutes": round((time.monotonic() - began) / 60, 1)}
     return found | _figures(network, lane, tiles, proxies)
 
