@@ -1,37 +1,76 @@
-"""``proxyano …``: the main lane, its summary and the MLflow pages, without a Dagster server."""
+"""Anomaly detection in medical images that learns from normal images alone: train, evaluate, score, compare."""
 
 import gc
-import json
+import importlib.metadata
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from pipeline.commands import dataset, experiments
-from pipeline.commands.clean import clean
-from pipeline.commands.doctor import doctor
-from pipeline.commands.download import download
-from pipeline.commands.experiments import benchmark
-from pipeline.commands.lineage import lineage
-from pipeline.commands.refresh import refresh, results
-from pipeline.commands.score import score
-from pipeline.commands.terminal import Commands
-from pipeline.reports.evaluation.tables import summary_table
-from pipeline.store.versions import Store
+from pipeline.commands.deferred import Deferred, Group, Places
 from pipeline.wiring.settings import Settings
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__)
-console = Console()
+COMMANDS: Places = {
+    "run": "main_lane:run",
+    "summary": "main_lane:summary",
+    "score": "score:score",
+    "dataset": Group(
+        "Data sets from your own folders of images, without code.",
+        {
+            "add": "dataset:add",
+            "list": "dataset:list_",
+            "show": "dataset:show",
+            "check": "dataset:check",
+            "remove": "dataset:remove",
+        },
+    ),
+    "download": "download:download",
+    "refresh": "refresh:refresh",
+    "results": "refresh:results",
+    "benchmark": "experiments:benchmark",
+    "experiments": Group(
+        "The paper's ablations: list them, show what each changes, run them.",
+        {
+            "list": "experiments:list_",
+            "show": "experiments:show",
+            "diff": "experiments:diff",
+            "run": "experiments:run",
+        },
+    ),
+    "lineage": "lineage:lineage",
+    "mlflow": "main_lane:pages",
+    "clean": "clean:clean",
+    "doctor": "doctor:doctor",
+}
+
+
+class Main(Deferred):
+    """All commands of ``proxyano``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(places=COMMANDS, **options)
+
+
+app = typer.Typer(cls=Main, no_args_is_help=True, add_completion=False, help=__doc__)
+NEEDS_NO_INSTANCE = ("doctor", "download")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"proxyano {importlib.metadata.version('proxyano')}")
+        raise typer.Exit
 
 
 @app.callback()
-def environment(context: typer.Context) -> None:
+def environment(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     """Set the variables of ``./activate`` if it was not sourced."""
-    if context.invoked_subcommand in (doctor.__name__, download.__name__):  # they need no instance
+    if context.invoked_subcommand in NEEDS_NO_INSTANCE:
         return
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
@@ -39,38 +78,6 @@ def environment(context: typer.Context) -> None:
         (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
 
 
-@app.command()
-def run() -> None:
-    """Make what is missing or outdated, and print the summary."""
-    settings = Settings()
-    console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
-    refresh()
-    summary()
-
-
-@app.command()
-def summary() -> None:
-    """Print the newest report's summary table."""
-    settings = Settings()
-    report = Store(settings.stores).current("evaluation_report")
-    console.print(summary_table(json.loads((report.path / "report.json").read_text())))
-    console.print(f"Page: {settings.home / 'reports' / 'evaluation_report' / 'index.html'}", soft_wrap=True)
-
-
-@app.command(name="mlflow")
-def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -> None:
-    """Serve the MLflow pages over the runs of this home."""
-    settings = Settings()
-    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", settings.tracking_uri]
-    quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
-
-
-app.add_typer(dataset.app, name="dataset")
-app.add_typer(experiments.app, name="experiments")
-for command in (refresh, score, benchmark, results, lineage, clean, download, doctor):
-    app.command()(command)
 gc.freeze()  # as in pipeline.definitions
 
 if __name__ == "__main__":

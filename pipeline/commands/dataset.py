@@ -34,12 +34,9 @@ from pipeline.errors import ConfigError, ProxyAnoError
 from pipeline.store.files import write_file
 from pipeline.wiring.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
-
 Name = Annotated[str, typer.Argument(help="Name of the data set and of its lane", show_default=False)]
 
 
-@app.command()
 def add(
     name: Name,
     folder: Annotated[Path | None, typer.Argument(help="Folder of a folder of normals and one for each class")] = None,
@@ -100,7 +97,6 @@ def add(
         console.print("And:  proxyano refresh --select evaluation_report")
 
 
-@app.command(name="list")
 def list_() -> None:
     """List your data sets, and whether each is evaluated."""
     settings, console = Settings(), console_of(160)
@@ -124,7 +120,6 @@ def list_() -> None:
         raise typer.Exit(2)
 
 
-@app.command()
 def show(name: Name) -> None:
     """Print the description, its folders, and the finished stages of the lane."""
     with _errors():
@@ -137,7 +132,6 @@ def show(name: Name) -> None:
         console.print(f"made: {', '.join(_stages(settings, name)) or 'nothing yet'}")
 
 
-@app.command()
 def check(
     name: Name, groups: Annotated[bool, typer.Option("--groups", help="List every group with its split")] = False
 ) -> None:
@@ -161,7 +155,6 @@ def check(
         console.print("[green]This will do.[/] Nothing was published.")
 
 
-@app.command()
 def remove(name: Name) -> None:
     """Remove the description, and with it the lane; images and results stay."""
     with _errors():

@@ -10,11 +10,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.commands.terminal import console_of
-from pipeline.data.datasets import DATASETS
-from pipeline.experiments.presets import PRESETS
 from pipeline.store.versions import Store
 from pipeline.wiring.doctor_checks import (
     Finding,
@@ -36,25 +34,35 @@ MEANT_FOR_A_GPU = ("paper",)
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON")] = False) -> None:
     """Check versions, folders, raw data, hardware and services; exit 1 if something would stop a run."""
-    findings = list(examine())
+    console, findings = console_of(), list[Finding]()
+    for each in examine():
+        findings.append(each)
+        if not as_json:
+            console.print(_lines(each), highlight=False)
     problems, warnings = (sum(each.state == state for each in findings) for state in ("problem", "warn"))
     if as_json:
         typer.echo(json.dumps({"ok": not problems, "findings": [asdict(each) for each in findings]}, indent=1))
         raise typer.Exit(1 if problems else 0)
-    table = Table("", "what", "found", "remedy", box=None)
-    for each in findings:
-        mark = f"[{COLOURS[each.state]}]{each.state}[/]"
-        table.add_row(mark, each.name, escape(each.found), escape(each.remedy))
-    console = console_of()
-    console.print(table, highlight=False)
     console.print(f"{problems} problems, {warnings} warnings." if problems or warnings else "[green]All is well.[/]")
     raise typer.Exit(1 if problems else 0)
+
+
+def _lines(found: Finding) -> Table:
+    """State, name and what was found; the remedy stands below."""
+    table = Table.grid(Column(width=7), Column(width=14), Column(overflow="fold"), padding=(0, 1))
+    table.add_row(f"[{COLOURS[found.state]}]{found.state}[/]", escape(found.name), escape(found.found))
+    if found.remedy:
+        table.add_row("", "", f"→ {escape(found.remedy)}")
+    return table
 
 
 def examine() -> Iterator[Finding]:
     """All findings, in the order in which a run would meet them."""
     yield python()
     yield packages()
+    from pipeline.data.datasets import DATASETS  # these take seconds
+    from pipeline.experiments.presets import PRESETS
+
     try:
         settings = Settings()
     except ValidationError as error:

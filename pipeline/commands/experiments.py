@@ -9,17 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.commands.terminal import console_of
-from pipeline.experiments.ablations import changes, described, differences, seedless
-from pipeline.experiments.lane import Ablation
-from pipeline.reports.kit.paper import PRINTED
 from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from assets.benchmark import Due
     from assets.stage import LaneAssets
+    from pipeline.experiments.lane import Ablation
 
-app = typer.Typer(no_args_is_help=True, help="The paper's ablations: list them, show what each changes, make them.")
 console = console_of()
 _NAME = "An experiment: oct/si_mem, oct/si_mem-seed1, or si_mem for the first data set that has it"
 Name = Annotated[str, typer.Argument(help=_NAME)]
@@ -74,9 +71,10 @@ def _make_and_report(wanted: "Sequence[Due]", report: str, logs: Path, workers: 
         raise typer.Exit(1)
 
 
-@app.command(name="list")
-def listed() -> None:
+def list_() -> None:
     """All experiments: what each changes against its neighbour, its seeds, and where the paper reports it."""
+    from pipeline.experiments.ablations import changes, seedless
+
     for lane in _lanes():
         rows = lane.lane.ablations
         table = Table(title=lane.dataset.title)
@@ -92,9 +90,10 @@ def listed() -> None:
         console.print(table)
 
 
-@app.command()
 def show(name: Name) -> None:
     """One experiment in full: its change, its whole configuration, and who shares its first stage."""
+    from pipeline.experiments.ablations import changes, described
+
     lane, own = _found(name)
     rows = lane.lane.ablations
     row = rows[own]
@@ -109,9 +108,10 @@ def show(name: Name) -> None:
     console.print(table)
 
 
-@app.command()
 def diff(first: Name, second: Name) -> None:
     """Every field in which two experiments differ."""
+    from pipeline.experiments.ablations import differences
+
     (lane, one), (other_lane, other) = _found(first), _found(second)
     table = Table("field", _full(lane, one), _full(other_lane, other))
     for change in differences(lane.lane.ablations[one], other_lane.lane.ablations[other]):
@@ -119,7 +119,6 @@ def diff(first: Name, second: Name) -> None:
     console.print(table if table.row_count else "They differ in nothing.")
 
 
-@app.command()
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="Experiments as in `list`; none: all of them")] = None,
     workers: Annotated[int, typer.Option(help="Experiments made side by side", min=1)] = 1,
@@ -145,7 +144,7 @@ def run(
         console.print(f"{name}: {labels[name]}")
 
 
-def _first_stage(row: Ablation) -> object:
+def _first_stage(row: "Ablation") -> object:
     return row.seed, row.proxies.to_json(), row.training.first_stage().of_stage(row.training.stages[0])
 
 
@@ -161,6 +160,9 @@ def _full(lane: "LaneAssets", name: str) -> str:
 
 def _reported(lane: "LaneAssets", name: str) -> str:
     """The paper's tables and figures with the experiment."""
+    from pipeline.experiments.ablations import seedless
+    from pipeline.reports.kit.paper import PRINTED
+
     own = seedless(name)
     printed = [one for one in PRINTED if one.dataset == lane.raw_name and own in {entry.name for entry in one.entries}]
     return ", ".join(dict.fromkeys(one.title.partition(":")[0] for one in printed))

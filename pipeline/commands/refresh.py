@@ -6,17 +6,19 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import dagster as dg
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.terminal import stop
+from pipeline.errors import ConfigError
 from pipeline.wiring.doctor_checks import dagster, tracking
-from pipeline.wiring.refresh import Outcome, Refresh, Wave
 from pipeline.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.wiring.refresh import Outcome, Refresh, Wave
 
 console = Console()
 
@@ -26,15 +28,23 @@ def refresh(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what is outdated and why")] = False,
 ) -> None:
     """Observe the raw folders and materialize exactly what is outdated."""
-    from pipeline.definitions import defs  # reads the environment, which the command line has completed by now
+    settings = Settings()
+    console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
+    import dagster as dg  # with the definitions five seconds, which the line above comes before
+
+    from pipeline.definitions import defs
+    from pipeline.wiring.refresh import Refresh
 
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    settings = Settings()
     for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
         if found.state == "problem":
             stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
     with dg.DagsterInstance.get() as instance:
         look = Refresh(defs, instance, select)
+        try:
+            look.selected()
+        except ConfigError as error:
+            stop(error)
         if dry_run:
             _preview(look)
             return
@@ -44,13 +54,13 @@ def refresh(
         raise typer.Exit(1)
 
 
-def _announce(number: int, wave: Wave, following: int) -> None:
+def _announce(number: int, wave: "Wave", following: int) -> None:
     console.rule(f"wave {number}: {len(wave)} to make, at most {following} to follow", align="left")
     for key, status in wave.items():
         console.print(f"  {key.to_user_string()}: {'; '.join(status.causes)}", highlight=False, soft_wrap=True)
 
 
-def _preview(look: Refresh) -> None:
+def _preview(look: "Refresh") -> None:
     """What a refresh would make first, and what may follow."""
     due, selected = look.due(), look.selected()
     if not due:
@@ -67,7 +77,7 @@ def _preview(look: Refresh) -> None:
     console.print("Nothing was made; without --dry-run these assets are made, wave by wave.")
 
 
-def _summarise(look: Refresh, outcome: Outcome) -> None:
+def _summarise(look: "Refresh", outcome: "Outcome") -> None:
     """A table of all assets, and the minutes that were saved."""
     for reason in outcome.removed:
         console.print(f"removed: {reason}", highlight=False, soft_wrap=True)

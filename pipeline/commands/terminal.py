@@ -2,13 +2,12 @@
 
 import errno
 import sqlite3
+import sys
 from typing import Any, NoReturn
 
 import typer
-from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.markup import escape
-from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
 from pipeline.errors import ProxyAnoError
@@ -27,14 +26,19 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except ProxyAnoError as error:
             stop(error, 1)
-        except (SQLAlchemyError, sqlite3.Error) as error:
+        except (sqlite3.Error, *_if_imported("sqlalchemy.exc", "SQLAlchemyError")) as error:  # type: ignore[misc]
             stop(f"A database cannot be used: {str(error).splitlines()[0]}; see: proxyano doctor", 1)
         except OSError as error:
             if error.errno not in _OF_THE_DISK:
                 raise
             stop(f"{error.filename or 'a file'}: {error.strerror}; see: proxyano doctor", 1)
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        except (KeyboardInterrupt, *_if_imported("dagster._core.errors", "DagsterExecutionInterruptedError")):  # type: ignore[misc]
             stop(STOPPED, INTERRUPTED)
+
+
+def _if_imported(module: str, error: str) -> tuple[type[BaseException], ...]:
+    """An error's class, if anything can have raised it: importing it costs half a second."""
+    return (getattr(sys.modules[module], error),) if module in sys.modules else ()
 
 
 def console_of(width: int = 200) -> Console:

@@ -10,21 +10,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import dagster as dg
 import numpy as np
 import psutil
 import requests
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.data.datasets import Dataset, Presence, look
 from pipeline.store.provenance import unreadable
 from pipeline.store.survey import current_assets, survey
 from pipeline.store.versions import Store
 from pipeline.wiring.moved import strayed
+
+if TYPE_CHECKING:
+    from pipeline.data.datasets import Dataset, Presence
 
 PACKAGE = "proxyano"
 State = Literal["ok", "warn", "problem"]
@@ -90,11 +90,13 @@ def home(path: Path) -> Finding:
     return Finding(name, "ok", found)
 
 
-def raw(dataset: Dataset, folder: Path, cache: Path, *, sample: bool) -> Finding:
+def raw(dataset: "Dataset", folder: Path, cache: Path, *, sample: bool) -> Finding:
     """The images that the layout of a data set finds, by file names and sizes alone."""
     name = f"raw {dataset.name}"
     if sample and not folder.exists():
         return Finding(name, "ok", "the generated sample, drawn by the first run")
+    from pipeline.data.datasets import look  # takes a second
+
     seen = look(dataset, folder, cache=cache, quick=True)
     found = _counted(seen) + (", generated sample" if sample else f" in {folder}")
     if seen.broken:
@@ -105,7 +107,7 @@ def raw(dataset: Dataset, folder: Path, cache: Path, *, sample: bool) -> Finding
     return Finding(name, "problem", seen.problem or found, remedy)
 
 
-def _counted(seen: Presence) -> str:
+def _counted(seen: "Presence") -> str:
     normal = sum(classes.get(seen.dataset.classes[0], 0) for classes in seen.counts.values())
     parts = [f"{normal} normal and {seen.images - normal} abnormal images"]
     parts += [f"{name} lies packed, not counted" for name in seen.closed]
@@ -136,6 +138,9 @@ def hardware(*, wants_gpu: bool) -> Finding:
 
 def dagster(folder: Path) -> Finding:
     """Whether the instance of ``DAGSTER_HOME`` opens, and its number of runs."""
+    import dagster as dg  # takes a second
+    from sqlalchemy.exc import SQLAlchemyError
+
     name = "Dagster"
     if not folder.is_absolute():
         return Finding(name, "problem", f"DAGSTER_HOME is {folder}", "set DAGSTER_HOME to an absolute path")

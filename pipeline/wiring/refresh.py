@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TypeVar
 from uuid import uuid4
@@ -20,6 +21,7 @@ from dagster._core.definitions.temporal_context import TemporalContext
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._time import get_current_datetime
 
+from pipeline.errors import ConfigError
 from pipeline.store.provenance import unreadable
 from pipeline.store.survey import survey
 from pipeline.store.versions import Store
@@ -135,7 +137,12 @@ class Refresh:
     def selected(self) -> list[dg.AssetKey]:
         """Assets in topological order, without partitioned ones and what depends on them, which have commands."""
         graph = self.definitions.resolve_asset_graph()
-        chosen = dg.AssetSelection.from_string(self.selection).resolve(graph)
+        try:
+            chosen = dg.AssetSelection.from_string(self.selection).resolve(graph)
+        except dg.DagsterError as error:
+            raise ConfigError(
+                _unknown(self.selection, [key.to_user_string() for key in graph.get_all_asset_keys()])
+            ) from error
         partitioned = dg.AssetSelection.assets(*(node.key for node in graph.asset_nodes if node.is_partitioned))
         wanted = (chosen & graph.materializable_asset_keys) - partitioned.downstream().resolve(graph)
         return [key for key in graph.toposorted_asset_keys if key in wanted]
@@ -249,3 +256,9 @@ class Refresh:
         if current != data_version:
             return "the store has another version than Dagster knows"
         return None if self.store.provenance(asset, current) else "its provenance is gone from the store"
+
+
+def _unknown(selection: str, names: Sequence[str]) -> str:
+    """What is wrong with a selection that Dagster refuses, and names that it may mean."""
+    near = get_close_matches(selection.strip("*+ "), names, n=3, cutoff=0.5) or ["*evaluation_report", "*oct/detector"]
+    return f"--select {selection!r} names no asset. Did you mean {' or '.join(near)}? See also: dagster asset list"
