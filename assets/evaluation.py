@@ -90,7 +90,7 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
         method=task.origin.method,
         seed=task.origin.seed,
         code_version=task.origin.code_version,
-        facts=facts,
+        facts={**facts, "drawn": task.lane.drawn},
         asset=task.origin.asset,
     )
 

@@ -41,6 +41,7 @@ class LaneAssets:
     seed: int
     scheduler: str | None = None  # address of a dask scheduler
     source: str = ""  # data set whose images the lane uses; empty: its own
+    drawn: bool = False  # whether its images are those of the built-in sample
 
     @property
     def raw_name(self) -> str:

@@ -32,15 +32,16 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
         raise ConfigError(f"PROXYANO_PRESET: expected one of {sorted(PRESETS)}, got {settings.preset_name!r}")
     preset = PRESETS[settings.preset_name]
 
-    def assets(dataset: Dataset, lane: Lane, protocol: Protocol, source: str = "") -> LaneAssets:
+    def assets(dataset: Dataset, lane: Lane, protocol: Protocol, *, source: str = "", own: bool = False) -> LaneAssets:
         lane = with_split(lane, protocol, settings.split_seed)
         return LaneAssets(
             dataset=dataset,
             lane=in_colour(lane) if settings.rgb else lane,
-            preset=settings.preset_name,
+            preset=settings.own_preset_name if own else settings.preset_name,
             seed=settings.seed,
             scheduler=settings.scheduler,
             source=source,
+            drawn=settings.raw is None and not own,
         )
 
     lanes = [assets(dataset, preset.lanes[name], settings.protocol) for name, dataset in DATASETS.items()]
@@ -48,10 +49,11 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
         title = f"{DATASETS[name].title}, canonical form off"
         dataset = replace(DATASETS[name], name=f"{name}_plain", title=title)
         lanes.append(assets(dataset, lane, settings.protocol, source=name))
+    of_own = PRESETS[settings.own_preset_name].user_datasets
     for own in own_datasets(settings.datasets):
         about = own.description
-        lane = user_lane(preset.user_datasets, about.form, size=about.training.size, steps=about.training.steps)
-        lanes.append(assets(own.row, lane, "leak_free"))  # its split never leaks, whatever the protocol
+        lane = user_lane(of_own, about.form, size=about.training.size, steps=about.training.steps)
+        lanes.append(assets(own.row, lane, "leak_free", own=True))  # its split never leaks, whatever the protocol
     return lanes
 
 

@@ -92,7 +92,7 @@ def add(
                 )
         write_file(file, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).encode())
         console.print(f"Described in {file}; it may be changed by hand.", soft_wrap=True)
-        console.print(f"Preset in force: {settings.preset_name}. Next: proxyano dataset check {name}")
+        console.print(f"Preset in force: {settings.own_preset_name}. Next: proxyano dataset check {name}")
         console.print(f"Then: proxyano refresh --select '*{name}/evaluation'", markup=False)
         console.print("And:  proxyano refresh --select evaluation_report")
 

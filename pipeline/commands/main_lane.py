@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
@@ -29,7 +30,10 @@ def summary() -> None:
 
     settings = Settings()
     report = Store(settings.stores).current("evaluation_report")
-    console.print(summary_table(json.loads((report.path / "report.json").read_text())))
+    warning = str(report.meta.get("banner", ""))
+    if warning:
+        console.print(f"[bold red]{escape(warning)}[/]", highlight=False)
+    console.print(summary_table(json.loads((report.path / "report.json").read_text()), drawn=bool(warning)))
     console.print(f"Page: {settings.home / 'reports' / 'evaluation_report' / 'index.html'}", soft_wrap=True)
 
 

@@ -3,17 +3,24 @@
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from tqdm import tqdm
 
 from pipeline import load_detector
 from pipeline.commands.terminal import stop
 from pipeline.errors import ConfigError, EmptyFrame, NoImage, ProxyAnoError, UnusableImage
+from pipeline.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.detectors.folder.output import ScoreFolder
+    from pipeline.detectors.frozen.detector import Detector
+
+MOST_ABNORMAL = 10  # images listed on the terminal
 
 SOME_UNUSABLE = 3
 """Exit code if some images could not be scored; 1 if none could, 2 for a wrong call."""
@@ -43,6 +50,7 @@ def score(
     from pipeline.data.walk import shown
     from pipeline.detectors.folder.output import FORMATS, ScoreFolder
     from pipeline.detectors.folder.stream import stream
+    from pipeline.detectors.frozen.calibration import DEFAULT_RATE
 
     try:
         if unknown := sorted(set(formats) - set(FORMATS)):
@@ -50,7 +58,15 @@ def score(
         if detector is None and not dataset:
             raise ConfigError("expected --dataset NAME or --detector FOLDER, got neither")
         chosen = load_detector(detector or dataset, method=method, device=device)
-        rate = chosen.images.usable_rate(rate)
+        asked, rate = rate, chosen.images.usable_rate(rate)
+        why = ""
+        if asked is None:
+            why = (
+                " (default)"
+                if rate == DEFAULT_RATE
+                else f", the lowest that {len(chosen.images.normal)} normal images can tell"
+            )
+        _warn_of_sample(chosen, paths)
         passed = Counter[str]()
         files = list(find_inputs(paths, passed))
         if passed:
@@ -72,22 +88,46 @@ def score(
             if frame.image is None and frame.kind != EmptyFrame.kind:
                 bar.write(shown(f"{frame.path}: {frame.reason}"), file=sys.stderr)
     made, counts = folder.finish(formats)
-    _tell(chosen.name, counts, folder.volumes, rate, made)
+    _tell(folder, counts, why, made)
     if unusable := counts.get(UnusableImage.kind, 0):
         beside = sum(counts.get(kind.kind, 0) for kind in (EmptyFrame, NoImage))  # sound files that show nothing
         raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
 
 
-def _tell(name: str, counts: dict[str, int], volumes: dict[str, int], rate: float, made: list[Path]) -> None:
+def _warn_of_sample(detector: "Detector", paths: list[Path]) -> None:
+    """Say that a detector of preset ``sample`` tells nothing about real images."""
+    sample = Settings().home / "sample"
+    if detector.facts.get("preset") == "sample" and not all(path.resolve().is_relative_to(sample) for path in paths):
+        line = f"PROXYANO_PRESET=quick proxyano refresh --select '*{detector.dataset}/detector'"
+        text = (
+            "this detector was made with preset sample, in minutes and for built-in data sets from drawn images: its "
+        )
+        text += f"scores mean nothing for real images. Make one from real data ({line}, with PROXYANO_RAW set)"
+        Console(stderr=True).print(f"[bold red]warning[/]: {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Path]) -> None:
+    """Counts by decision, the most abnormal images, and where the tables are."""
     from pipeline.data.walk import shown
 
-    table = Table("decision", title=f"{name}, at a false-alarm rate of {rate:.3g}")
+    console, volumes = Console(), folder.volumes
+    title = f"{folder.detector.dataset}, {folder.detector.name}, at a false-alarm rate of {folder.rate:.3g}{why}"
+    console.print(title, highlight=False)
+    table = Table("decision")
     table.add_column("images", justify="right")
     if volumes:
         table.add_column("volumes", justify="right")
     for decision in sorted(counts.keys() | volumes.keys()):
         table.add_row(decision, str(counts.get(decision, "")), *([str(volumes.get(decision, ""))] if volumes else []))
-    console = Console()
     console.print(table)
+    scored = folder.images.dropna(subset="score")
+    scored = scored.assign(score=scored["score"].astype(float)).nlargest(MOST_ABNORMAL, "score")
+    if len(scored):
+        most = Table("score", "normals as high", "decision", Column("image", overflow="fold"), title="Most abnormal")
+        for row in scored.to_dict("records"):
+            name = shown(str(row["path"])) + (f" #{row['frame']}" if int(row["frame"]) else "")
+            rarity = f"1 in {round(1 / float(row['false_alarm_rate']))}" if row["in_domain"] else "–"
+            most.add_row(f"{row['score']:.2f}", rarity, str(row["decision"]), escape(name))
+        console.print(most)
     for path in made:
         console.print(escape(shown(str(path))), soft_wrap=True, highlight=False)

@@ -22,6 +22,7 @@ from pipeline.evaluation.records import RECORD_KEYS, Record, score_columns
 Curves = Mapping[str, Mapping[str, Mapping[str, list[float]]]]
 
 SUMMARY_DEFAULTS: Mapping[str, Any] = {
+    "drawn": False,  # whether the images are those of the built-in sample
     "counts": {},  # what → images here
     "official_counts": {},  # what → images in the official set
     "quarantine": [],  # [{path, reason}]

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         return self.preset or ("sample" if self.raw is None else "quick")
 
     @property
+    def own_preset_name(self) -> str:
+        """The preset of the user's data sets: their images are real, so the default is ``quick``."""
+        return self.preset or "quick"
+
+    @property
     def tracking_uri(self) -> str:
         """MLflow's store; the default is an SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"

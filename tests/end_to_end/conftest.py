@@ -37,6 +37,7 @@ class Home:
         """The variables of ``activate``, one thread a library; nothing else of the caller's settings."""
         foreign = ("PROXYANO_", "DAGSTER_", "MLFLOW_", "DASK_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        kept |= {"PROXYANO_PRESET": "sample"}  # also for data sets of the tests' own
         kept |= {"PROXYANO_HOME": str(self.root), "DAGSTER_HOME": str(self.root / "dagster")}
         kept |= {"DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": "pipeline.definitions"}
         kept |= {"DAGSTER_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}

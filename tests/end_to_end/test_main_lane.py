@@ -1,7 +1,10 @@
 """From nothing to the report by the documented lines, and everything that people look at on the way."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -33,6 +36,7 @@ ABOVE = {
     "evaluation": ("images", "tiles", "proxies", "stage1", "stage2", "members", "detector"),
 }
 TABLES = ("images", "tiles", "evaluation", "evaluation_report")
+PROJECT = Path(__file__).resolve().parents[2]
 RECORD = ["dataset", "method", "preset", "seed", "level", "score", "metric", "subset", "value", "low", "high", "n"]
 RECORD += ["data_version"]
 LINE = "dagster asset materialize --select '*evaluation_report'"
@@ -99,6 +103,20 @@ def test_report_files_and_record_keys(undisturbed):
         assert set(part["data_version"]) <= set(versions.values())
     text = (folder / "report.md").read_text()
     assert all(title in text for title in ("IDRiD", "OCT", "rain"))
+
+
+def test_the_report_of_the_sample_says_that_its_images_are_drawn(undisturbed):
+    folder, warning = undisturbed.root / "reports" / "evaluation_report", "Drawn sample, not patient data"
+    page, text = ((folder / name).read_text() for name in ("index.html", "report.md"))
+    assert text.splitlines()[2].startswith(f"> **{warning}: Brain MRI, drawn")
+    assert f'<p class="banner" role="note">{warning}' in page
+    assert "ProxyAno in the paper" not in text
+    assert "| paper |" not in text
+    line = [sys.executable, "-m", "pipeline.cli", "summary"]
+    said = subprocess.run(line, cwd=PROJECT, env=undisturbed.environment, capture_output=True, text=True, check=True)
+    assert said.stdout.startswith(warning)
+    assert "preset sample" in said.stdout
+    assert "paper" not in said.stdout
 
 
 def test_the_audit_lies_beside_the_scores(undisturbed):

@@ -84,6 +84,9 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     done = run(undisturbed, folder, "--dataset", "oct", "--out", tmp_path / "out", *words)
     assert done.returncode == 3, done.stderr[-2000:]
     assert "broken.png: cannot be decoded" in done.stderr
+    assert "made with preset sample" in done.stderr  # these files do not lie in the home's sample
+    assert "at a false-alarm rate of 0.2" in done.stdout
+    assert "Most abnormal" in done.stdout
     table = pd.read_csv(tmp_path / "out" / "scores.csv")
     table.index = pd.Index(table["path"].str.rpartition("/")[2])
     assert table.loc["broken.png", "decision"] == "unusable"

@@ -85,7 +85,9 @@ def test_size_and_steps_of_the_description_replace_the_preset_s(home, monkeypatc
         assert {stage.steps for stage in plan.canvases["image"].stages.values()} == {70}
 
 
-def test_what_is_described_otherwise_makes_its_stage_stale(home):
+def test_what_is_described_otherwise_makes_its_stage_stale(home, monkeypatch):
+    monkeypatch.setenv("PROXYANO_PRESET", "sample")
+
     def versions(**fields):
         describe(home, "clinic", **fields)
         (lane,) = (lane for lane in lanes_of(Settings()) if lane.dataset.name == "clinic")
@@ -128,3 +130,10 @@ def test_a_description_that_does_not_do_is_named_and_stops_no_other_lane(home, c
     assert {lane.dataset.name for lane in lanes_of(Settings())} >= {"ward", *DATASETS}
     assert "datasets/clinic.yaml: form: expected one of" in caplog.text
     assert set(DATASETS) == {"brain_mri", "oct", "idrid"}
+
+
+def test_own_data_has_quick_beside_the_drawn_sample(home):
+    describe(home, "clinic")
+    lanes = {lane.dataset.name: lane for lane in lanes_of(Settings())}
+    assert (lanes["clinic"].preset, lanes["clinic"].drawn) == ("quick", False)
+    assert (lanes["oct"].preset, lanes["oct"].drawn) == ("sample", True)

@@ -125,13 +125,14 @@ class ScoreFolder:
     def finish(self, formats: Sequence[str]) -> tuple[list[Path], dict[str, int]]:
         """Write the tables in every format under their final names; their paths, and the number of each decision.
 
-        Rows of volumes follow those of their slices; their decisions are counted in ``volumes``.
+        Rows of volumes follow those of their slices; their decisions are counted in ``volumes``. ``images`` keeps the
+        rows of images.
         """
         made, counts = [], dict[str, int]()
         for name, partial in self._partial.items():
             table = read_table(partial)
             if name == "scores":
-                counts = _counted(table)
+                self.images, counts = table, _counted(table)
                 names = table["path"].map(lambda path: path.rpartition("/")[2]) + "#" + table["frame"].astype(str)
                 volumes = volume_rows(table.assign(name=names), self.detector, self.rate)
                 self.volumes = _counted(volumes)

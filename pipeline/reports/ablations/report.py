@@ -10,8 +10,8 @@ from pipeline.reports.kit.figures import COLOURS, Estimate, Figure, axis, error_
 from pipeline.reports.kit.paper import PROXIES, Entry, Printed
 from pipeline.reports.kit.pictures import HEAT, sheets
 from pipeline.reports.kit.publish import Draft, Part, Plot, Report
-from pipeline.reports.kit.runs import versions_of
-from pipeline.reports.kit.words import listed
+from pipeline.reports.kit.runs import on_sample, versions_of
+from pipeline.reports.kit.words import banner, listed
 from pipeline.store.versions import Version
 
 ASSET = "ablation_report"
@@ -62,6 +62,7 @@ def ablation_report(every: Sequence[DataSet], proxies: Sequence[Panel]) -> Repor
         title="ablation report",
         first="Ablations",
         opening=opening(every),
+        banner=banner([data.title for data in every if on_sample(data.measured)]),
         parts=[*(part(data) for data in every), *shown],
         records=[
             {**record, "method": name}

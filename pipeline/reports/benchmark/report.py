@@ -11,8 +11,8 @@ from pipeline.reports.kit import figures
 from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure, points
 from pipeline.reports.kit.pictures import HEAT, sheets
 from pipeline.reports.kit.publish import Draft, Part, Plot, Report
-from pipeline.reports.kit.runs import Run, versions_of
-from pipeline.reports.kit.words import record_title
+from pipeline.reports.kit.runs import Run, on_sample, versions_of
+from pipeline.reports.kit.words import banner, record_title
 from pipeline.store.versions import Version
 
 ASSET = "benchmark_report"
@@ -45,6 +45,7 @@ def benchmark_report(every: Sequence[DataSet]) -> Report:
         title="benchmark report",
         first="Benchmark",
         opening=opening(every),
+        banner=banner([data.title for data in every if on_sample(data.measured)]),
         parts=[_part(data, every) for data in every],
         records=records,
     )
@@ -61,7 +62,7 @@ def _part(data: DataSet, every: Sequence[DataSet]) -> Part:
     )
     folders = {runs[0].label: runs[0].folder for runs in data.measured.values()}
     text = f"{data.level.capitalize()} AUROC"
-    drawn = [
+    shown = [
         Plot(id=f"{data.key}-forest", title=f"{text} with 95 % intervals", choices=[_forest(data)]),
         Plot(id=f"{data.key}-minutes", title=f"{text} against training minutes", choices=[_against_minutes(data)]),
     ]
@@ -70,7 +71,7 @@ def _part(data: DataSet, every: Sequence[DataSet]) -> Part:
         title=data.title,
         said=sentences(data),
         tables=[table for table in found if table is not None],
-        plots=drawn if data.measured else [],
+        plots=shown if data.measured else [],
         pictures=sheets(folders, ("reconstruction", "map"), file=data.key, title=data.title, text=PICTURES),
         pictures_title="The same images through all methods",
     )

@@ -10,6 +10,7 @@ from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galle
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
 from pipeline.reports.kit.publish import Draft, Part, Report, text_rows
 from pipeline.reports.kit.tables import Table, pairs
+from pipeline.reports.kit.words import banner
 from pipeline.store.versions import Version
 
 ASSET = "evaluation_report"
@@ -40,6 +41,7 @@ def evaluation_report(lanes: Sequence[LaneEvaluation]) -> Report:
         title="evaluation report",
         first="Summary",
         opening=" ".join([lead(verdicts), *(sentence for said in headlines for sentence in said)]),
+        banner=banner([one.title for one in verdicts if one.drawn]),
         parts=[_part(lane, one) for lane, one in zip(lanes, verdicts, strict=True)],
         records=[record for lane in lanes for record in lane.records],
         summary=tables.summary(verdicts),
@@ -98,12 +100,14 @@ def _facts(lane: LaneEvaluation) -> list[tuple[str, str]]:
 def _notes(lane: LaneEvaluation, judged: Verdict) -> list[str]:
     """Notes of the evaluation, and what every report on this data set has to say."""
     notes = [str(note) for note in lane.about("notes")]
-    if lane.dataset == "idrid":
+    if lane.dataset == "idrid" and not judged.drawn:
         pixel = [int(r["n"]) for r in find(lane.records, level="pixel", metric="auroc", subset="all")]
         tested = max(pixel, default=int(((lane.scores["split"] == "test") & (lane.scores["label"] == 1)).sum()))
         images = "The paper says 69 IDRiD test images, the official set has 81 with lesion masks"
         notes.insert(0, f"{images}, and {tested} were evaluated here.")
-    if judged.paper is None:
+    if judged.drawn:
+        notes.append("Figures of the paper are left out: the images are drawn.")
+    elif judged.paper is None:
         notes.append("The paper reports no result for this data set.")
     rule = "ProxyAno is judged by the score fixed beforehand (standardised)"
     return [*notes, f"{rule}; the control shown is the best one on this test set."]

@@ -70,6 +70,7 @@ def results(lane: LaneEvaluation, level: str) -> Table | None:
         head("ProxyAno in the paper", score, KINDS["paper"])
         | {column: cell(values.get(metric)) for (metric, _), column in columns.items()}
         for score, values in _paper_rows(lane.dataset, level)
+        if not lane.about("drawn")
     ]
     rows = score_rows(lane.records, level, columns, WITH_INTERVAL[level])
     return score_table(f"Results, {level} level", rows, paper, NOTES[level])
@@ -156,7 +157,7 @@ def volume_counts(lane: LaneEvaluation) -> Table | None:
 
 def counts(lane: LaneEvaluation) -> Table | None:
     """Images here and in the official set."""
-    here, official = lane.about("counts"), lane.about("official_counts")
+    here, official = lane.about("counts"), {} if lane.about("drawn") else lane.about("official_counts")
     rows = [(name, here.get(name, 0), official.get(name, "–")) for name in dict.fromkeys([*here, *official])]
     return pairs("Images", ("part", "here", "official set"), rows) if rows else None
 
@@ -196,13 +197,23 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
                 Cell(shortcut),
             ]
         )
+    if verdicts and all(v.drawn for v in verdicts):
+        place = columns.index("paper")
+        columns, rows = [*columns[:place], *columns[place + 1 :]], [[*row[:place], *row[place + 1 :]] for row in rows]
     return Table(title="Summary", columns=columns, rows=rows)
 
 
-def summary_table(records: list[Record]) -> terminal.Table:
-    """The summary on the terminal, at most 100 columns wide: a row per data set, below them what the network adds."""
-    table = terminal.Table(title="evaluation_report", title_justify="left", caption_justify="left", caption_style="")
-    for name in ("data set", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control", "paper"):
+def summary_table(records: list[Record], *, drawn: bool = False) -> terminal.Table:
+    """The summary on the terminal, at most 100 columns wide: a row per data set, below them what the network adds.
+
+    ``drawn``: the images are those of the built-in sample; the paper's figures are left out.
+    """
+    presets = ", ".join(sorted({r["preset"] for r in records}))
+    table = terminal.Table(
+        title=f"evaluation_report, preset {presets}", title_justify="left", caption_justify="left", caption_style=""
+    )
+    names = ["data set", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control"]
+    for name in names if drawn else [*names, "paper"]:
         narrow = name.startswith("AUROC") or name == "paper"
         right = narrow or name.startswith("without")
         table.add_column(escape(name), justify="right" if right else "left", no_wrap=narrow)
@@ -215,7 +226,7 @@ def summary_table(records: list[Record]) -> terminal.Table:
             escape(with_interval(v.method)),
             number(v.null["value"] if v.null else None),
             control + (" ← ahead" if v.behind else ""),
-            number(v.paper),
+            *([] if drawn else [number(v.paper)]),
         )
         said += [escape(f"{v.dataset}: {v.network_sentence}")] if v.network_sentence else []
     table.caption = "\n".join(said) or None

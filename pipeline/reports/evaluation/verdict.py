@@ -8,7 +8,7 @@ from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.kit.paper import LEVELS, PAPER
 from pipeline.reports.kit.scores import best
-from pipeline.reports.kit.words import DIGITS, listed, number, record_title, title, with_interval
+from pipeline.reports.kit.words import DIGITS, listed, number, record_title, shown_title, title, with_interval
 
 SHORTCUT_MARGIN = 0.05  # a shortcut explains a result if its AUROC is above the method's minus this
 NEGLIGIBLE = 0.005  # smaller differences between two sets of negatives are not mentioned
@@ -38,6 +38,7 @@ class Verdict:
     title: str
     level: str
     leaking: bool
+    drawn: bool  # images of the built-in sample, beside which the paper's figures mean nothing
     method: Record | None
     control: Record | None
     shortcut: Record | None
@@ -51,7 +52,7 @@ class Verdict:
     @property
     def paper(self) -> float | None:
         """The paper's AUROC."""
-        return PAPER[self.dataset][0] if self.dataset in PAPER else None
+        return PAPER[self.dataset][0] if self.dataset in PAPER and not self.drawn else None
 
     @property
     def difference(self) -> float:
@@ -118,10 +119,14 @@ class Verdict:
 
 def verdict(lane: LaneEvaluation) -> Verdict:
     """The verdict on a stored evaluation."""
-    return judge(lane.records, lane.dataset, title=str(lane.about("title")), leaking=bool(lane.about("leaking")))
+    drawn = bool(lane.about("drawn"))
+    named = shown_title(str(lane.about("title")), drawn=drawn)
+    return judge(lane.records, lane.dataset, title=named, leaking=bool(lane.about("leaking")), drawn=drawn)
 
 
-def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: bool = False) -> Verdict:
+def judge(
+    records: Sequence[Record], dataset: str, *, title: str = "", leaking: bool = False, drawn: bool = False
+) -> Verdict:
     """The verdict on a data set's records, at the level that decides."""
     own = [r for r in records if r["dataset"] == dataset]
     level = level_of(own, dataset)
@@ -139,6 +144,7 @@ def judge(records: Sequence[Record], dataset: str, *, title: str = "", leaking: 
         title=title,
         level=level,
         leaking=leaking,
+        drawn=drawn,
         method=method,
         control=control,
         shortcut=best(own, level, "shortcut"),

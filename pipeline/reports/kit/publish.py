@@ -62,6 +62,7 @@ class Report:
     title: str  # "evaluation report"
     first: str  # the page's first link
     opening: str  # first paragraph
+    banner: str = ""  # a warning above everything
     parts: Sequence[Part]
     records: Sequence[Record]
     summary: Table | None = None
@@ -86,8 +87,9 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
     key = fingerprint(*draft.depends, code_version)
     with store.building(draft.asset, key) as work:
         if (done := store.built(draft.asset, key)) is None:
-            write_report(draft.build(), work / "content", {**provenance, **draft.provenance})
-            done = store.publish(draft.asset, work / "content", key, {})
+            report = draft.build()
+            write_report(report, work / "content", {**provenance, **draft.provenance})
+            done = store.publish(draft.asset, work / "content", key, {"banner": report.banner})
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         part = folder / f".{name}.part"
@@ -150,7 +152,8 @@ def _prose(text: str) -> Markup:
 
 def markdown(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     """The report without its pictures and plots."""
-    lines = [f"# ProxyAno {report.title}", "", report.opening, ""]
+    warning = [f"> **{report.banner}**", ""] if report.banner else []
+    lines = [f"# ProxyAno {report.title}", "", *warning, report.opening, ""]
     lines += _table_lines(report.summary) if report.summary else []
     for part in report.parts:
         if not (part.notes or part.tables):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +94,11 @@ def paired(own: Run, other: Run, level: str) -> Difference:
 def made(runs: Iterable[Run]) -> list[Run]:
     """The runs that exist, the lowest seed first."""
     return sorted((run for run in runs if run.version is not None), key=lambda run: run.seed)
+
+
+def on_sample(measured: Mapping[str, Sequence[Run]]) -> bool:
+    """Whether the images are those of the built-in sample."""
+    return any(run.lane.about("drawn") for runs in measured.values() for run in runs)
 
 
 def versions_of(runs: Iterable[Run]) -> dict[str, str | None]:

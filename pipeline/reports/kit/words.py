@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.score_name import ScoreName
 
+DRAWN = "drawn sample, not patient data"
 DIGITS = 3  # decimals of a printed figure; values that print alike count as equal
 SMALLEST_P = 0.001
 TITLES: Mapping[str, str] = {  # method, control or shortcut → its name; others are named by their key
@@ -91,3 +92,18 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for name, part in value.items():
         joined |= flat(part, f"{prefix}.{name}" if prefix else str(name))
     return joined
+
+
+def banner(titles: Sequence[str]) -> str:
+    """The warning of a report on the built-in sample; empty where ``titles``, the drawn data sets, is."""
+    if not titles:
+        return ""
+    return (
+        f"{DRAWN.capitalize()}: {listed(titles)}. The images are computer drawings and the networks were trained for "
+        "minutes. The figures show how ProxyAno works and say nothing about real data."
+    )
+
+
+def shown_title(title: str, *, drawn: bool) -> str:
+    """Title of a data set, without the names of its sources where its images are drawn."""
+    return f"{title.partition(' (')[0]}, drawn" if drawn else title
