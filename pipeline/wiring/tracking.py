@@ -93,8 +93,7 @@ class StageRun:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log named numbers at an optimiser step."""
-        now = int(time.time() * 1000)
-        self.tracker.client.log_batch(self.open(), metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
+        self.tracker.client.log_batch(self.open(), metrics=_metrics(values, step))
 
     def result(self, version: Version, metrics: Mapping[str, float], artifact: str = "") -> str:
         """Tag the run with the version it made and return its id; for a version made earlier, the id of its own run.
@@ -106,10 +105,16 @@ class StageRun:
             if earlier is not None:
                 return earlier
         self.metrics(0, metrics)
+        if self.origin.stage == "evaluation":
+            self.tracker.log_to_lane(self.origin, metrics)
         if artifact:
             self.tracker.client.log_artifacts(self.open(), str(version.path), artifact)
         self.tracker.client.set_tag(self.open(), "data_version", version.data_version)
         return self.open()
+
+
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag by which MLflow's pages open runs, metrics and charts, and not the traces of agents."""
 
 
 class Tracker:
@@ -200,6 +205,10 @@ class Tracker:
         name = f"{origin.entry or origin.stage} {origin.preset} seed {origin.seed}"
         return self._start(origin.dataset, name, {**origin.tags(), **about, **tags}, started)
 
+    def log_to_lane(self, origin: Origin, metrics: Mapping[str, float]) -> None:
+        """Show a lane's results beside its parent run, where runs are compared."""
+        self.client.log_batch(self._parent(origin), metrics=_metrics(metrics))
+
     def _parent(self, origin: Origin) -> str:
         """Id of the lane's parent run, which only groups its nested runs; created if there is none yet."""
         shared = ("refresh", origin.refresh) if origin.refresh else ("dagster.run_id", origin.dagster_run)
@@ -227,15 +236,20 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         if self.uri.startswith(("http://", "https://")):  # a server keeps artifacts where it was told to
-            return str(self.client.create_experiment(dataset))
+            return str(self.client.create_experiment(dataset, tags=MODEL_TRAINING))
         self.artifacts.mkdir(parents=True, exist_ok=True)
         place = (self.artifacts / dataset).absolute().as_uri()
-        return str(self.client.create_experiment(dataset, artifact_location=place))
+        return str(self.client.create_experiment(dataset, artifact_location=place, tags=MODEL_TRAINING))
 
 
 def open_tracker(settings: Settings) -> Tracker:
     """The tracker of the user's settings."""
     return Tracker(uri=settings.tracking_uri, page=settings.mlflow_page, artifacts=settings.home / "mlruns")
+
+
+def _metrics(values: Mapping[str, float], step: int = 0) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in values.items()]
 
 
 def _dataset(version: Version, stage: str) -> DatasetInput:

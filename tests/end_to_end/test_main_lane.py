@@ -219,6 +219,7 @@ def test_mlflow_has_one_parent_a_lane_and_a_nested_run_a_stage(undisturbed, inst
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     (parent,) = [run for run in runs if "lane" in run.data.tags]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     nested = {run.data.tags["stage"]: run for run in runs if "stage" in run.data.tags}
     assert len(runs) == 1 + len(STAGES)
     assert set(nested) == set(STAGES)
@@ -232,6 +233,7 @@ def test_mlflow_has_one_parent_a_lane_and_a_nested_run_a_stage(undisturbed, inst
         assert inputs == {f"{name}/{other}": versions[f"{name}/{other}"] for other in ABOVE.get(stage, ())}
     assert any(key.endswith("train/proxy") or "/train/" in key for key in nested["stage1"].data.metrics)
     assert client.list_artifacts(nested["stage1"].info.run_id, "checkpoint")
+    assert parent.data.metrics == nested["evaluation"].data.metrics != {}
     assert client.list_artifacts(nested["evaluation"].info.run_id, "evaluation")
 
 
