@@ -79,21 +79,20 @@ def describe_images(task: Task, version: Version) -> dict[str, Any]:
     }
 
 
-def _apart(task: Task, version: Version) -> image_checks.Outcome:
-    return image_checks.near_duplicates_apart(_table(version), task.folder, task.lane.dataset)
-
-
 IMAGE_CHECKS = (
-    Check("content_once", lambda task, version: image_checks.content_once(_table(version))),
-    Check("groups_apart", lambda task, version: image_checks.groups_apart(_table(version))),
-    Check("near_duplicates_apart", _apart),
-    Check("normals_only", lambda task, version: image_checks.normals_only(_table(version))),
+    Check(image_checks.content_once, lambda task, version: (_table(version),)),
+    Check(image_checks.groups_apart, lambda task, version: (_table(version),)),
     Check(
-        "counts_within_official",
-        lambda task, version: image_checks.counts_within_official(_counts(version)),
+        image_checks.near_duplicates_apart,
+        lambda task, version: (_table(version), task.folder, task.lane.dataset),
+    ),
+    Check(image_checks.normals_only, lambda task, version: (_table(version),)),
+    Check(
+        image_checks.counts_within_official,
+        lambda task, version: (_counts(version),),
         applies=lambda lane: lane.dataset.official,
     ),
-    Check("mask_sizes", lambda task, version: image_checks.mask_sizes(_table(version), task.folder)),
+    Check(image_checks.mask_sizes, lambda task, version: (_table(version), task.folder)),
 )
 
 
@@ -136,7 +135,7 @@ def describe_normals(task: Task, version: Version) -> dict[str, Any]:
 
 
 TILE_CHECKS = (
-    Check("tile_coverage", lambda task, version: tile_checks.tile_coverage(version, task.inputs["images"])),
-    Check("tile_values", lambda task, version: tile_checks.tile_values(version)),
+    Check(tile_checks.tile_coverage, lambda task, version: (version, task.inputs["images"])),
+    Check(tile_checks.tile_values, lambda task, version: (version,)),
 )
-PROXY_CHECKS = (Check("proxy_values", lambda task, version: tile_checks.proxy_values(task.inputs["tiles"], version)),)
+PROXY_CHECKS = (Check(tile_checks.proxy_values, lambda task, version: (task.inputs["tiles"], version)),)

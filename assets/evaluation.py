@@ -149,8 +149,8 @@ def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     }
 
 
-SCORES = Check("scores_complete", lambda task, version: scores_complete(version, task.inputs["tiles"]))
-RECONSTRUCTS = Check("reconstructs", lambda task, version: reconstructs(version), severity=dg.AssetCheckSeverity.WARN)
+SCORES = Check(scores_complete, lambda task, version: (version, task.inputs["tiles"]))
+RECONSTRUCTS = Check(reconstructs, lambda task, version: (version,), severity=dg.AssetCheckSeverity.WARN)
 
 
 def build_ablation(task: Task, run: StageRun) -> Version:
@@ -190,7 +190,7 @@ def describe_ablation(task: Task, version: Version) -> dict[str, Any]:
 
 
 ABLATION_CHECKS = (
-    Check("proxy_values", lambda task, version: proxy_values(task.inputs["tiles"], task.inputs["proxies"])),
-    Check("weights_finite", lambda task, version: weights_finite(task.inputs["method"])),
+    Check(proxy_values, lambda task, version: (task.inputs["tiles"], task.inputs["proxies"])),
+    Check(weights_finite, lambda task, version: (task.inputs["method"],)),
     SCORES,
 )

@@ -56,7 +56,7 @@ def report_asset(
         group_name="reports",
         owners=OWNERS,
         kinds={"plotly"},
-        check_specs=[dg.AssetCheckSpec(OFFLINE, asset=name)],
+        check_specs=[dg.AssetCheckSpec(OFFLINE, asset=name, description=page_opens_offline.__doc__)],
         io_manager_key="versions",
         dagster_type=VERSION,
         code_version=code_version,

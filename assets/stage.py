@@ -142,13 +142,22 @@ def stage_parameters(task: Task) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Check:
-    """An asset check: ``outcome`` gives whether it passed, and figures to show beside it."""
+    """An asset check: a function that gives whether it passed, and figures to show; its docstring describes it."""
 
-    name: str
-    outcome: Callable[[Task, Version], tuple[bool, Mapping[str, Any]]]
+    function: Callable[..., tuple[bool, Mapping[str, Any]]]
+    arguments: Callable[[Task, Version], tuple[Any, ...]]
     _: KW_ONLY
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
     applies: Callable[[LaneAssets], object] = lambda lane: True
+
+    def spec(self, asset: dg.AssetKey) -> dg.AssetCheckSpec:
+        """What Dagster's pages show of it."""
+        about = (self.function.__doc__ or "").partition("\n")[0]
+        return dg.AssetCheckSpec(name=self.function.__name__, asset=asset, description=about)
+
+    def result(self, task: Task, version: Version) -> dg.AssetCheckResult:
+        """Run it on a version."""
+        return check_result(self.function.__name__, self.function(*self.arguments(task, version)), self.severity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +204,7 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
         automation_condition=None if runs or lane.source else WHEN_CHANGED,
         partitions_def=dg.StaticPartitionsDefinition(list(runs)) if runs else None,
         pool=None if runs else "_".join(key.path),
-        check_specs=[dg.AssetCheckSpec(name=check.name, asset=key) for check in checks],
+        check_specs=[check.spec(key) for check in checks],
     )
     def made(context: dg.AssetExecutionContext, **inputs: Version) -> dg.MaterializeResult:
         task = Task(
@@ -215,7 +224,7 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
             parameters=stage.parameters(task),
             build=lambda run: stage.build(task, run),
             describe=lambda version: stage.describe(task, version),
-            checks=lambda version: [check_result(c.name, c.outcome(task, version), c.severity) for c in checks],
+            checks=lambda version: [check.result(task, version) for check in checks],
             artifact=stage.artifact,
             register=lambda version, run_id: stage.register(task, version, run_id),
         )

@@ -116,4 +116,4 @@ def describe_baseline(task: Task, version: Version) -> dict[str, Any]:
     return _describe(version) | losses
 
 
-CHECKS = (Check("weights_finite", lambda task, version: weights_finite(version)),)
+CHECKS = (Check(weights_finite, lambda task, version: (version,)),)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Annotated
@@ -37,10 +38,24 @@ def summary() -> None:
     console.print(f"Page: {settings.home / 'reports' / 'evaluation_report' / 'index.html'}", soft_wrap=True)
 
 
-def pages(port: Annotated[int, typer.Option(help="Port of the pages")] = 5000) -> None:
-    """Serve the MLflow pages over the runs of this home."""
+def pages(
+    port: Annotated[int, typer.Option(help="Port of the pages")] = 5000,
+    host: Annotated[str, typer.Option(help="Network interface; 0.0.0.0 lets other machines in")] = "127.0.0.1",
+    allowed_hosts: Annotated[
+        str, typer.Option(help="Names by which other machines may call it, with commas [default: MLflow's]")
+    ] = "",
+) -> None:
+    """Serve the MLflow pages over the runs of this home; ends on Ctrl-C and SIGTERM with all its processes."""
     settings = Settings()
-    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", settings.tracking_uri]
+    command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []
     quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    raise typer.Exit(subprocess.run(command, env=os.environ | quick, check=False).returncode)
+    server = subprocess.Popen(command, env=os.environ | quick, start_new_session=True)  # a group, to be ended as one
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(server.pid, signal.SIGTERM))
+    try:
+        raise typer.Exit(server.wait())
+    except KeyboardInterrupt:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        raise

@@ -8,20 +8,26 @@ import dagster as dg
 from pipeline.wiring.resources import RawResource, observations
 from pipeline.wiring.runs import close_dead
 
+PREPARED, TRAINED, EVALUATED = (
+    ("images", "tiles", "proxies", "normals"),
+    ("stage1", "stage2", "members"),
+    ("detector", "evaluation"),
+)
 JOBS = {
-    "prepare": (("images", "tiles", "proxies", "normals"), "Raw files to tiles and proxies, for every data set."),
-    "train": (("stage1", "stage2", "members"), "The method and its committee's members, for every data set."),
-    "evaluate": (("detector", "evaluation"), "Detectors and evaluations of every data set, and the report."),
+    "main_lane": ((*PREPARED, *TRAINED, *EVALUATED), "Everything from raw files to the report, for every data set."),
+    "prepare": (PREPARED, "Raw files to tiles and proxies, for every data set."),
+    "train": (TRAINED, "The method and its committee's members, for every data set."),
+    "evaluate": (EVALUATED, "Detectors and evaluations of every data set, and the report."),
 }
 """Job → its stages in every lane, and its description."""
 
 
 def jobs(datasets: list[str]) -> list[Any]:
-    """The jobs over all data sets; ``evaluate`` makes the report too."""
+    """The jobs over all data sets; ``main_lane`` and ``evaluate`` make the report too."""
     made = []
     for name, (stages, description) in JOBS.items():
         keys = [dg.AssetKey([dataset, stage]) for dataset in datasets for stage in stages]
-        keys += [dg.AssetKey("evaluation_report")] if name == "evaluate" else []
+        keys += [dg.AssetKey("evaluation_report")] if EVALUATED[-1] in stages else []
         made.append(dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys), description=description))
     return made
 

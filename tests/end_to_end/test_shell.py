@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_the_mlflow_pages_are_served(undisturbed):
+def test_the_mlflow_pages_are_served_until_sigterm(undisturbed):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -33,8 +33,10 @@ def test_the_mlflow_pages_are_served(undisturbed):
             assert time.monotonic() < end, log.read_text()[-3000:]
             time.sleep(0.5)
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+    time.sleep(1)
+    assert not answers(f"http://127.0.0.1:{port}/health"), "a process of the pages is left"
 
 
 def answers(address: str) -> bool:

@@ -157,13 +157,14 @@ def test_checks_stand_on_their_stages(graph, preset):
     }
     expected |= {report: {"page_opens_offline"} for report in REPORTS}
     assert found == expected
+    assert [key for key in graph.asset_check_keys if not graph.get_check_spec(key).description] == []
 
 
 def test_jobs_are_named_for_what_people_do(settings):
     definitions = build(settings())
     selected = {
         job: {key.to_user_string() for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys}
-        for job in ("prepare", "train", "evaluate")
+        for job in ("main_lane", "prepare", "train", "evaluate")
     }
     lanes = {
         "prepare": ("images", "tiles", "proxies", "normals"),
@@ -172,9 +173,10 @@ def test_jobs_are_named_for_what_people_do(settings):
     }
     expected = {job: {f"{name}/{stage}" for name in DATASETS for stage in stages} for job, stages in lanes.items()}
     expected["evaluate"].add("evaluation_report")
+    expected["main_lane"] = set().union(*expected.values())
     assert selected == expected
     names = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert names == {"prepare", "train", "evaluate", "benchmark"}
+    assert names == {"main_lane", "prepare", "train", "evaluate", "benchmark"}
     assert all(definitions.resolve_job_def(job).description for job in selected)
 
 
