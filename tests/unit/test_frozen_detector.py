@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from PIL import Image
 
 from pipeline.detectors.frozen import files as files_module
 from pipeline.detectors.frozen.files import DESCRIPTION, read_detector
 from pipeline.detectors.standardise import COMMITTEE, committee_score, normal_scores
-from pipeline.errors import StoreCorrupt, UnusableImage
+from pipeline.errors import ConfigError, StoreCorrupt, UnusableImage
 from pipeline.store.verify import MARKER, read_marker
 from pipeline.wiring.registry import ANSWER
 from tests.unit.drawn_detectors import FROZEN, draw, drawn_image, freeze
@@ -64,6 +65,29 @@ def test_scores_and_maps_are_finite_and_do_not_depend_on_batch_or_order(detector
             assert np.isfinite(values).all()
     with pytest.raises(UnusableImage, match="at least 16 px"):
         chosen.score(drawn_image(0, 1, 1))
+
+
+def test_an_image_may_be_a_path_a_picture_or_an_array_of_any_usual_type(detector, tmp_path):
+    pixels = drawn_image(1)
+    path = tmp_path / "scan.png"
+    Image.fromarray(pixels).save(path)
+    expected = detector.score(pixels)
+    deep = pixels.astype(np.uint16) * 256
+    coloured = np.stack([pixels] * 3, axis=-1)
+    for one in (path, str(path), Image.open(path), pixels / 255, (pixels / 255).astype(np.float32), deep, coloured):
+        assert detector.score(one).score == pytest.approx(expected.score, rel=1e-6), type(one)
+    for odd in ("no such file", np.zeros((2, 3, 4, 5)), np.array(["a"]), None):
+        with pytest.raises((UnusableImage, ConfigError), match=r"expected|No such file"):
+            detector.score(odd)
+
+
+def test_a_notebook_gets_short_words_and_pictures(detector):
+    found = detector.score(drawn_image(1))
+    assert re.fullmatch(r"ScoredImage\(score -?[\d.]+, .*\)", repr(found))
+    assert repr(detector).startswith("Detector('")
+    assert max(len(repr(found)), len(repr(detector))) < 120
+    assert found._repr_png_() == found.overlay()
+    assert len(found.plot().axes) == 2
 
 
 def test_the_committee_is_the_weighted_sum_of_its_members(detector, scored):

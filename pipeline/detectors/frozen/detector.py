@@ -3,6 +3,7 @@
 It is the very object that the evaluation runs on test images: a committee of canvas scorers, or one member of it.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.scoring import Array
 from pipeline.detectors.frozen.calibration import LIMIT, Calibration, Domain, coloured, in_words, textures
 from pipeline.detectors.frozen.heat import Region, overlay, paint, regions
+from pipeline.detectors.frozen.inputs import Input, as_pixels
 from pipeline.detectors.images import stitched
 from pipeline.detectors.standardise import COMMITTEE, Member, committee_score, fused_map
 from pipeline.errors import ConfigError
@@ -25,7 +29,7 @@ from pipeline.tiles.loading import TileSet
 LONGEST = 1024  # longest side, px, of overlays and of the heat map that is searched for regions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ScoredImage:
     """The detector's result for one image.
 
@@ -41,7 +45,18 @@ class ScoredImage:
     tiles: tuple[SlotTile, ...]
     maps: Mapping[str, Array]  # canvas → (H, W) standardised scores, 0 where nothing is scored
     peaks: Calibration
-    canvases: Mapping[str, tuple[int, int]] = field(repr=False)
+    canvases: Mapping[str, tuple[int, int]]
+
+    def __repr__(self) -> str:
+        return f"ScoredImage(score {self.score:.2f}, {self._rarity})"
+
+    def _repr_png_(self) -> bytes:
+        """The picture in a notebook."""
+        return self.overlay()
+
+    @property
+    def _rarity(self) -> str:
+        return in_words(self.false_alarm_rate) if self.in_domain else "out of domain"
 
     @property
     def in_domain(self) -> bool:
@@ -70,11 +85,20 @@ class ScoredImage:
 
     def overlay(self, rate: float | None = None) -> bytes:
         """PNG of the image with its heat on the fixed scale and the outlines of its regions."""
-        chance = in_words(self.false_alarm_rate) if self.in_domain else "out of domain"
-        return overlay(self.pixels, self._heat, self.peaks.threshold(rate), f"score {self.score:.2f}: {chance}")
+        return overlay(self.pixels, self._heat, self.peaks.threshold(rate), f"score {self.score:.2f}: {self._rarity}")
+
+    def plot(self, rate: float | None = None) -> Figure:
+        """The image beside its overlay, as a Matplotlib figure."""
+        figure = Figure(figsize=(10, 4.5), layout="constrained")
+        shown = np.asarray(Image.open(io.BytesIO(self.overlay(rate))))
+        for axes, pixels in zip(figure.subplots(1, 2), (self.pixels, shown), strict=True):
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+        figure.suptitle(f"score {self.score:.2f}: {self._rarity}")
+        return figure
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Detector:
     """A lane's committee with all its members and their calibration; made by ``freeze_detector``."""
 
@@ -100,6 +124,10 @@ class Detector:
                 f"this code has {here}; materialize {self.dataset}/detector again"
             )
 
+    def __repr__(self) -> str:
+        made = f"preset {self.facts.get('preset')}, version {self.data_version[:12]}"
+        return f"Detector({self.dataset!r}, scores by {self.name!r}, one of {len(self.names)} in `names`; {made})"
+
     @property
     def form(self) -> Form:
         """The canonical form that cuts images to tiles."""
@@ -109,8 +137,12 @@ class Detector:
         """Tiles of an image, uint8 (H, W) or (H, W, 3); ``UnusableImage`` if the form refuses it."""
         return self.form.cut(pixels, {})
 
-    def score(self, pixels: NDArray[np.uint8]) -> ScoredImage:
-        """Score one image, uint8 (H, W) or (H, W, 3); ``UnusableImage`` if the form refuses it."""
+    def score(self, image: Input) -> ScoredImage:
+        """Score one image: a path, a Pillow image, or an array (H, W) or (H, W, 3) RGB of any usual type.
+
+        Raises ``UnusableImage`` if it cannot be read or the form refuses it, ``ConfigError`` if it is no image.
+        """
+        pixels = as_pixels(image)
         return self.score_tiles([(pixels, self.cut(pixels))])[0]
 
     @property
