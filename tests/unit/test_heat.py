@@ -71,3 +71,14 @@ def test_an_overlay_has_one_scale_for_all_images():
     np.testing.assert_array_equal(shown[0][:100, :130], shown[1][:100, :130])  # whatever else the image holds
     assert (shown[0][:100, 140:160] != shown[1][:100, 140:160]).any()
     np.testing.assert_array_equal(shown[0][:30, :30], np.repeat(image[:30, :30, None], 3, 2))
+
+
+def test_what_was_not_looked_at_is_hatched():
+    image = np.full((120, 200), 100, np.uint8)
+    heat = np.zeros((120, 200), np.float32)
+    heat[:, 150:] = np.nan
+    shown = cv2.imdecode(np.frombuffer(overlay(image, heat, 99.0, "x"), np.uint8), 1)
+    assert set(np.unique(shown[:120, :150])) == {100}
+    assert set(np.unique(shown[:120, 150:])) == {45, 110}
+    plain = cv2.imdecode(np.frombuffer(overlay(image, np.zeros_like(heat), 99.0, "x"), np.uint8), 1)
+    assert (shown[120:] != plain[120:]).any(), "the strip says what the hatching means"

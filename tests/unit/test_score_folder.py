@@ -25,6 +25,7 @@ class Made:
     in_domain: bool = True
     distance: float = 0.7
     maps: dict = None
+    looked_at: float = 1.0
 
     def regions(self, rate):
         return (Region(1, 2, 3, 4, 12.0, self.score, 1.0, 2, 3, 0.03),)

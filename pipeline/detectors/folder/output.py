@@ -38,6 +38,7 @@ COLUMNS = {
         "domain_distance",
         "regions",
         "hottest",
+        "looked_at",
         "reason",
         "gray_values",
         "overlay",
@@ -111,6 +112,7 @@ class ScoreFolder:
             "domain_distance": round(image.distance, 3) if image.distance < float("inf") else "",
             "regions": len(regions),
             "hottest": round(max((float(values.max()) for values in image.maps.values()), default=0.0), 4),
+            "looked_at": round(image.looked_at, 3),
         }
         if self.overlays:
             row["overlay"] = f"overlays/{_short(frame.path.stem)}-{frame.sha256[:8]}-{frame.number}.png"

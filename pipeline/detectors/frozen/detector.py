@@ -67,6 +67,11 @@ class ScoredImage:
         """Heat (h, w), sd of normals, NaN outside the tiles; at most ``longest`` px, None for the image's size."""
         return paint(self.tiles, self.canvases, self.maps, longest)
 
+    @property
+    def looked_at(self) -> float:
+        """Share of the image that the form's tiles cover; the heat map is NaN elsewhere."""
+        return float(np.isfinite(self._heat).mean())
+
     @cached_property
     def _heat(self) -> Array:
         return self.heat_map(LONGEST)

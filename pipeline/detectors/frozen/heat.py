@@ -20,6 +20,7 @@ from pipeline.forms.form import TILE, SlotTile, slots
 
 FAINT = 1.5  # heat below which the overlay shows only the image
 LEGEND = 36  # px, height of the strip below an overlay
+HATCH, DIMMED = 12, 0.45  # px between stripes, and brightness, where nothing was looked at
 SMALLEST = 4  # px of the heat map, area of a region
 
 
@@ -90,22 +91,30 @@ def regions(heat: Array, size: tuple[int, int], threshold: float, peaks: Calibra
 
 
 def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str) -> bytes:
-    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined; below, scale and text."""
+    """PNG of the image at the heat map's size, coloured where it is hot, regions outlined; below, scale and text.
+
+    Where the heat is NaN, outside all tiles, the image is dark and hatched.
+    """
     height, width = heat.shape
     image = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     base = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
-    values = np.nan_to_num(heat, nan=0.0)
+    unseen, values = np.isnan(heat), np.nan_to_num(heat, nan=0.0)
+    if unseen.any():
+        stripes = np.add.outer(np.arange(height), np.arange(width)) % HATCH == 0
+        base = np.where(unseen[..., None], np.where(stripes[..., None], 110, base * DIMMED), base)
     strength = np.clip((values - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), 0, 0.75)[..., None]
     shown = np.ascontiguousarray(np.rint(base * (1 - strength) + heat_colours(values) * strength), np.uint8)
     contours, _ = cv2.findContours((values > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(shown, contours, -1, (90, 220, 255), 1)
-    ok, png = cv2.imencode(".png", cv2.cvtColor(np.vstack([shown, _legend(width, text)]), cv2.COLOR_RGB2BGR))
+    ok, png = cv2.imencode(
+        ".png", cv2.cvtColor(np.vstack([shown, _legend(width, text, hatched=bool(unseen.any()))]), cv2.COLOR_RGB2BGR)
+    )
     if not ok:
         raise ValueError(f"overlay of {width}×{height} px: the PNG encoder failed")
     return png.tobytes()
 
 
-def _legend(width: int, text: str) -> NDArray[np.uint8]:
+def _legend(width: int, text: str, *, hatched: bool) -> NDArray[np.uint8]:
     strip = np.full((LEGEND, width, 3), 20, np.uint8)
     bar = min(120, width // 4)
     scale = np.linspace(*HEAT_RANGE, bar, dtype=np.float32)[None].repeat(12, 0)
@@ -113,7 +122,8 @@ def _legend(width: int, text: str) -> NDArray[np.uint8]:
     font, colour = cv2.FONT_HERSHEY_SIMPLEX, (230, 230, 230)
     cv2.putText(strip, f"{HEAT_RANGE[0]:g}", (10, 23), font, 0.4, colour, 1, cv2.LINE_AA)
     cv2.putText(strip, f"{HEAT_RANGE[1]:g} sd", (36 + bar, 23), font, 0.4, colour, 1, cv2.LINE_AA)
-    cv2.putText(strip, text, (90 + bar, 23), font, 0.4, colour, 1, cv2.LINE_AA)
+    for row, line in ((15, text), (30, "hatched: not looked at")) if hatched else ((23, text),):
+        cv2.putText(strip, line, (90 + bar, row), font, 0.4, colour, 1, cv2.LINE_AA)
     return strip
 
 
