@@ -4,8 +4,10 @@ The model is ``proxyano-<data set>``. Its alias ``champion`` is the version in u
 interval of its evaluation's gain on the same test images lies above 0, or if there is no champion yet.
 """
 
+import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -17,6 +19,7 @@ from packaging.requirements import Requirement
 
 import models
 import pipeline
+from pipeline.detectors.frozen.files import DESCRIPTION
 from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import COMMITTEE, ScoreName
@@ -54,6 +57,23 @@ def compare(champion: Version, new: Version) -> Comparison:
     return Comparison(better, f"{interval}: {'above' if better else 'not wholly above'} 0")
 
 
+def by_data(champion: Mapping[str, Any], new: Mapping[str, Any]) -> Comparison | None:
+    """What decides before any figure, from the facts of two detectors: preset ``sample``, then the normals used.
+
+    None if both learned from the same normals.
+    """
+    presets, normals = [], []
+    for facts in (champion, new):
+        presets.append(str(facts.get("preset")))
+        normals.append([value for name, value in facts["versions"].items() if name.endswith("/normals")])
+    if presets[0] != presets[1] and SAMPLE in presets:
+        why = f"the champion has preset {presets[0]}, this detector {presets[1]}: sample never stands above real data"
+        return Comparison(presets[0] == SAMPLE, why)
+    return (
+        Comparison(True, "it learned from other normal images than the champion") if normals[0] != normals[1] else None
+    )
+
+
 def _run(version: Version) -> Run:
     """An evaluation as a run of what ships: the committee, or the method where it stands alone."""
     lane, committee = load_evaluation(version.path), ScoreName.of(COMMITTEE)
@@ -62,7 +82,7 @@ def _run(version: Version) -> Run:
     return Run(dataset=version.asset, title="", name=name, method=method, label="", seed=0, version=version)
 
 
-CHAMPION = "champion"
+CHAMPION, SAMPLE = "champion", "sample"
 DETECTOR, EVALUATION = "detector", "evaluation"
 """Tags of a model version: data versions of the detector and of its evaluation."""
 ANSWER = {
@@ -101,21 +121,27 @@ def register(tracker: Tracker, store: Store, detector: Version, evaluation: Vers
     if champion == number:
         found = Comparison(True, "it is the champion already")
     else:
-        found = _judged(store, versions[champion] if champion else None, evaluation)
+        found = _judged(store, versions[champion] if champion else None, detector, evaluation)
         client.set_model_version_tag(name, str(number), "promotion", found.why[:4000])
         if found.better:
             client.set_registered_model_alias(name, CHAMPION, str(number))
     return {"model": name, "model_version": number, "champion": found.better, "promotion": found.why}
 
 
-def _judged(store: Store, champion: ModelVersion | None, evaluation: Version) -> Comparison:
+def _judged(store: Store, champion: ModelVersion | None, detector: Version, evaluation: Version) -> Comparison:
+    """A detector of other data takes over; one of the same normals has to be better on the same test images."""
     if champion is None:
         return Comparison(True, "there was no champion")
     try:
+        before = store.opened(detector.asset, champion.tags[DETECTOR])
         old = store.opened(evaluation.asset, champion.tags[EVALUATION])
     except (NeverMaterialized, StoreCorrupt, KeyError) as error:
-        return Comparison(False, f"the evaluation of champion {champion.version} is gone: {error}")
-    return compare(old, evaluation)
+        return Comparison(False, f"champion {champion.version} or its evaluation is gone: {error}")
+    return by_data(_facts(before), _facts(detector)) or compare(old, evaluation)
+
+
+def _facts(detector: Version) -> Mapping[str, Any]:
+    return dict(json.loads((detector.path / DESCRIPTION).read_text())["facts"])
 
 
 def _create(client: MlflowClient, name: str, detector: Version, tags: dict[str, str], run_id: str) -> ModelVersion:

@@ -8,7 +8,7 @@ from pipeline.evaluation.layers import RESAMPLES
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import write_evaluation
 from pipeline.store.versions import Version
-from pipeline.wiring.registry import compare
+from pipeline.wiring.registry import by_data, compare
 
 COUNT = 300
 LABELS = np.arange(COUNT) % 2
@@ -66,6 +66,19 @@ def test_pixels_decide_where_there_are_masks(evaluation):
     assert not compare(other, one).better
     elsewhere = evaluation("elsewhere", 1.0, level="pixel", resamples=high, tiles="u")
     assert compare(one, elsewhere).why == "the two were not tested on the same tiles"
+
+
+def test_other_normals_take_over_and_the_sample_never_stands_above_real_data():
+    def facts(preset, normals):
+        return {"preset": preset, "versions": {"oct/normals": normals, "oct/stage2": normals + "s"}}
+
+    assert by_data(facts("quick", "a"), facts("quick", "a")) is None
+    assert by_data(facts("quick", "a"), facts("full", "a")) is None
+    assert by_data(facts("quick", "a"), facts("quick", "b")).better
+    assert by_data(facts("sample", "a"), facts("quick", "b")).better
+    found = by_data(facts("quick", "b"), facts("sample", "a"))
+    assert not found.better
+    assert "sample never stands above real data" in found.why
 
 
 def test_the_champion_itself_is_not_promoted_again(evaluation):
