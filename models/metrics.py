@@ -92,6 +92,11 @@ def false_alarms_at(threshold: float) -> Metric:
     return lambda labels, scores, weights: _share((scores > threshold) & ~labels, ~labels, weights)
 
 
+def sensitivity_at(threshold: float) -> Metric:
+    """Share of abnormal images with a score above ``threshold``."""
+    return lambda labels, scores, weights: _share((scores > threshold) & labels, labels, weights)
+
+
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
     """Labels as bool, scores as float64; ValueError if lengths differ or a score is not finite."""
     truth, values = np.asarray(labels).astype(bool), np.asarray(scores, float)

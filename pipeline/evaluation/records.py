@@ -34,7 +34,8 @@ RECORD_KEYS = (
 )
 CLASS_METRICS = ("auroc", "ap", "auroc_heldout")
 """Image metrics that are also measured for each class of abnormal images."""
-IMAGE_METRICS = (*CLASS_METRICS, "acc", "f1", "false_alarm_rate", "acc_oracle", "f1_oracle", "auroc_adjusted")
+AT_THRESHOLD = ("acc", "f1", "false_alarm_rate", "sensitivity")  # the label-free one
+IMAGE_METRICS = (*CLASS_METRICS, *AT_THRESHOLD, "acc_oracle", "f1_oracle", "auroc_adjusted")
 REVIEWED = "without reviewed"  # subset without the normals that a person found to look abnormal (``evaluation.audit``)
 AT_ONCE = 50  # resamples that are computed at once
 NEEDED = ("image_id", "split", "label", "klass", "group")
@@ -182,6 +183,7 @@ def _metrics(threshold: float | None) -> Iterator[tuple[str, str, Metric]]:
     yield "test", "acc", metrics.accuracy_at(threshold)
     yield "test", "f1", metrics.f1_at(threshold)
     yield "test", "false_alarm_rate", metrics.false_alarms_at(threshold)
+    yield "test", "sensitivity", metrics.sensitivity_at(threshold)
     yield "test", "acc_oracle", METRICS["acc_oracle"]
     yield "test", "f1_oracle", METRICS["f1_oracle"]
 

@@ -95,8 +95,8 @@ def test_report_files_and_record_keys(undisturbed):
         committee = part[part["method"] == "committee"]
         assert (committee["level"] == "image").any(), name
         found = part[(part["level"] == "pasted") & (part["metric"] == "peak_found") & (part["subset"] == "strong")]
-        member = "member_segmentation" if name == "oct" else "member_denoising"
-        assert {"committee", member, "proxyano"} <= set(found["method"]), name
+        member = {"oct": {"member_segmentation"}, "brain_mri": {"member_denoising"}}.get(name, set())
+        assert {"committee", "proxyano"} | member <= set(found["method"]), name
         assert found["value"].between(0, 1).all(), name
         assert any(method.startswith("shortcut_") for method in part["method"]), name
         versions = undisturbed.versions()
@@ -110,6 +110,9 @@ def test_the_report_of_the_sample_says_that_its_images_are_drawn(undisturbed):
     page, text = ((folder / name).read_text() for name in ("index.html", "report.md"))
     assert text.splitlines()[2].startswith(f"> **{warning}: Brain MRI, drawn")
     assert f'<p class="banner" role="note">{warning}' in page
+    assert all("For research only." in one for one in (page, text))
+    assert " found, " in text
+    assert " normal, 12 abnormal |" in text
     assert "ProxyAno in the paper" not in text
     assert "| paper |" not in text
     line = [sys.executable, "-m", "pipeline.cli", "summary"]

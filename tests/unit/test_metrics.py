@@ -228,3 +228,9 @@ def test_pixel_curve_without_lesion_pixels_says_nan_and_refuses_bad_input():
         curve.add(np.zeros((8, 8)), none[:, :4], everywhere, group="a")
     with pytest.raises(ValueError, match="scale"):
         PixelCurve((), scale=0.0)
+
+
+def test_sensitivity_and_false_alarms_are_shares_above_the_threshold():
+    labels, scores = [0, 0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.9, 0.5, 0.5, 0.6, 0.7]
+    assert metrics.evaluate(metrics.sensitivity_at(0.5), labels, scores) == pytest.approx(2 / 3)
+    assert metrics.evaluate(metrics.false_alarms_at(0.5), labels, scores) == pytest.approx(1 / 4)

@@ -178,10 +178,12 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
     """The compact table on top: one row per data set."""
     columns = ["data set", "ProxyAno is", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control"]
     columns += ["AUROC [95 %]", "paper", "ProxyAno, held-out normals [95 %]", "strongest shortcut"]
+    columns += ["at the label-free threshold", "test images"]
     rows = []
     for v in verdicts:
         network = network_words(v.gain)
         without = number(v.null["value"] if v.null else None) + (f", {network}" if network else "")
+        found, alarms = (None if one is None else one["value"] for one in (v.sensitivity, v.false_alarms))
         shortcut = f"{title(v.shortcut['method'])} {number(v.shortcut['value'])}" if v.shortcut else "–"
         rows.append(
             [
@@ -195,6 +197,8 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
                 cell(v.paper),
                 record_cell(v.heldout, intervals=True),
                 Cell(shortcut),
+                Cell(f"{number(found)} found, {number(alarms)} false alarms" if found is not None else "–", found),
+                Cell(f"{v.tested[0]} normal, {v.tested[1]} abnormal" if v.tested else "–"),
             ]
         )
     if verdicts and all(v.drawn for v in verdicts):

@@ -1,9 +1,9 @@
 """What an evaluation's numbers say: the method's primary score against controls, shortcuts and the paper."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.evaluation.records import Record, find
+from pipeline.evaluation.records import AT_THRESHOLD, Record, find
 from pipeline.evaluation.saved import LaneEvaluation
 from pipeline.evaluation.score_name import PRIMARY
 from pipeline.reports.kit.paper import LEVELS, PAPER
@@ -48,6 +48,9 @@ class Verdict:
     raw_gain: Record | None  # the same of the paper's raw score: ‖I − Î‖ of images, |I − Î| of pixels
     heldout: Record | None  # the method's score against held-out training normals
     heldout_control: Record | None
+    sensitivity: Record | None  # share of abnormal images above the label-free threshold
+    false_alarms: Record | None  # share of normal test images above it
+    tested: tuple[int, int] | None = None  # normal and abnormal test images
 
     @property
     def paper(self) -> float | None:
@@ -121,7 +124,9 @@ def verdict(lane: LaneEvaluation) -> Verdict:
     """The verdict on a stored evaluation."""
     drawn = bool(lane.about("drawn"))
     named = shown_title(str(lane.about("title")), drawn=drawn)
-    return judge(lane.records, lane.dataset, title=named, leaking=bool(lane.about("leaking")), drawn=drawn)
+    labels = lane.scores.loc[lane.scores["split"] == "test", "label"]
+    judged = judge(lane.records, lane.dataset, title=named, leaking=bool(lane.about("leaking")), drawn=drawn)
+    return replace(judged, tested=(int((labels == 0).sum()), int((labels == 1).sum())))
 
 
 def judge(
@@ -137,7 +142,8 @@ def judge(
         if row is None:
             return None
         wanted = {"method": row["method"], "score": score or row["score"], "metric": metric}
-        return next(iter(find(own, level=level, subset="all", **wanted)), None)
+        at = "image" if metric in AT_THRESHOLD else level
+        return next(iter(find(own, level=at, subset="all", **wanted)), None)
 
     return Verdict(
         dataset=dataset,
@@ -154,6 +160,8 @@ def judge(
         raw_gain=other(method, "auroc_minus_null", "image" if level == "image" else "residual"),
         heldout=other(method, "auroc_heldout"),
         heldout_control=other(control, "auroc_heldout"),
+        sensitivity=other(method, "sensitivity"),
+        false_alarms=other(method, "false_alarm_rate"),
     )
 
 

@@ -24,6 +24,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("index.html", "report.md", "report.json")
+RESEARCH_ONLY = "For research only. Not a medical device, not for clinical use."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,7 @@ def _page(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     environment.filters |= {"as_json": _json, "prose": _prose}
     return environment.get_template(report.template).render(
         report=report,
+        research_only=RESEARCH_ONLY,
         pictures={part.id: list(islice(links, len(part.pictures))) for part in report.parts},
         provenance=provenance,
         css=_verbatim("page.css", *(name for name in report.assets if name.endswith(".css"))),
@@ -153,7 +155,7 @@ def _prose(text: str) -> Markup:
 def markdown(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     """The report without its pictures and plots."""
     warning = [f"> **{report.banner}**", ""] if report.banner else []
-    lines = [f"# ProxyAno {report.title}", "", *warning, report.opening, ""]
+    lines = [f"# ProxyAno {report.title}", "", *warning, report.opening, "", RESEARCH_ONLY, ""]
     lines += _table_lines(report.summary) if report.summary else []
     for part in report.parts:
         if not (part.notes or part.tables):

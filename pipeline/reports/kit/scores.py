@@ -15,6 +15,7 @@ IMAGE_COLUMNS = {  # metric → its column
     "acc": "ACC",
     "f1": "F1",
     "false_alarm_rate": "false alarms",
+    "sensitivity": "sensitivity",
     "acc_oracle": "ACC †",
     "f1_oracle": "F1 †",
     "auroc_heldout": "AUROC, held-out normals [95 %]",
@@ -29,8 +30,8 @@ PIXEL_COLUMNS = {
     "ap_image_mean": "AP, image mean",
 }
 NOTES = {  # level → what readers of its metrics have to know
-    "image": "† oracle: the threshold is the best one on these very test images. ACC and F1 without the "
-    "mark use the label-free threshold. The paper states no image threshold; its ACC and F1 are listed as oracles. "
+    "image": "† oracle: the threshold is the best one on these very test images. ACC, F1, false alarms and sensitivity "
+    "use the label-free threshold. The paper states no image threshold; its ACC and F1 are listed as oracles. "
     "AUROC of shortcuts is free of direction, max(a, 1 − a), so it is never below .5. ‡ Of the score minus what a "
     "linear fit on the shortcuts, made on normal validation images alone, predicts.",
     "volume": f"The score of a volume is the mean of its {WORST} highest slice scores; it is abnormal if one of its "
