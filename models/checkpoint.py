@@ -66,8 +66,19 @@ def load_method(folder: Path, changes: Mapping[str, Any] | None = None) -> Metho
     found = content_hash(tensors)
     if found != described["weights"]:
         raise ValueError(f"weights in {folder} have hash {found}, expected {described['weights']}: restore or retrain")
+    own = {key: tuple(value.shape) for key, value in method.state_dict().items()}
+    odd = sorted(key for key in own.keys() | tensors.keys() if own.get(key) != _shape(tensors.get(key)))
+    if odd:
+        example = f"{odd[0]}: expected {own.get(odd[0])}, got {_shape(tensors.get(odd[0]))}"
+        raise ValueError(
+            f"{folder} holds a network of other code: {len(odd)} tensors differ, {example}; train it again"
+        )
     method.load_state_dict(tensors)
     return method.eval()
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import losses as terms
-from models.checkpoint import content_hash, load_method, read_description, save_method
+from models.checkpoint import content_hash, load_method, read_description, save_method, write_tensors
 from models.method import Batch, Scores, model_card
 from models.methods import METHODS, build
 from models.methods.proxyano_config import ProxyAnoConfig
@@ -139,6 +139,20 @@ def test_incomplete_and_altered_checkpoints_are_refused(tmp_path: Path) -> None:
     description.write_text(json.dumps(altered | {"format": 99}))
     with pytest.raises(ValueError, match="format 99"):
         load_method(tmp_path / "a")
+
+
+def test_a_network_of_other_code_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    method = small("proxyano-plain")
+    save_method(method, tmp_path, stage="stage1")
+    tensors = method.state_dict()
+    del tensors[next(iter(tensors))]
+    write_tensors(tmp_path / "weights.safetensors", tensors, {"format": 2})
+    description = read_description(tmp_path) | {"weights": content_hash(tensors)}
+    (tmp_path / "method.json").write_text(json.dumps(description))
+    with pytest.raises(
+        ValueError, match=r"other code: 1 tensors differ, .*: expected \(.*\), got None; train it again"
+    ):
+        load_method(tmp_path)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
