@@ -78,11 +78,15 @@ def report_asset(
             records = json.loads((version.path / "report.json").read_text())
             return {
                 "report": dg.MetadataValue.path(folder / "index.html"),
-                "page": dg.MetadataValue.url((folder / "index.html").as_uri()),
                 "opening": dg.MetadataValue.md((version.path / "report.md").read_text()[:OPENING]),
                 **tabled(pd.DataFrame(records)),
                 **describe(records),
             }
+
+        def linked(version: Version, run_id: str) -> dict[str, Any]:
+            """The page in MLflow, for browsers open no file from a page of a server."""
+            run = tracker.open().url(origin.dataset, run_id)
+            return {"page": dg.MetadataValue.url(f"{run}/artifacts/report/index.html")}
 
         origin = Origin(
             dataset="reports",
@@ -104,6 +108,7 @@ def report_asset(
             build=lambda run: publish(found, opened, folder, provenance, code_version=code_version),
             artifact="report",
             describe=described,
+            register=linked,
             checks=lambda version: [check_result(OFFLINE, page_opens_offline(version.path / "index.html"))],
         )
 

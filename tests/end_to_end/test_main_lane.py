@@ -194,6 +194,10 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
     assert run.data.tags["data_version"] == version.data_version
     pictures = [value for value in metadata.values() if isinstance(value, str) and "data:image/png;base64," in value]
     assert pictures
+    if asset == "evaluation_report":
+        assert metadata["page"] == f"{metadata['mlflow_run']}/artifacts/report/index.html"
+        files = undisturbed.mlflow.list_artifacts(run.info.run_id, "report")
+        assert "report/index.html" in [file.path for file in files]
     if asset.rpartition("/")[2] in TABLES:
         columns = found.metadata["dagster/column_schema"].value.columns
         assert [column.name for column in columns if not column.description] == []
