@@ -21,7 +21,8 @@ from pipeline.store.versions import Store, Version
 from pipeline.tiles.loading import TileSet, load_tiles
 
 LEVELS = ("image", "volume", "pixel", "reconstruction")
-METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "auroc_minus_null")  # of reconstruction, all are kept
+METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "sensitivity", "false_alarm_rate", "auroc_minus_null")
+"""Kept figures of scores; of reconstruction all are kept."""
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
 SHOWN = 192  # px, side of a square tile in a picture
 GAIN = 3.0  # of the residual
