@@ -28,6 +28,13 @@ SUFFIXES = (
 """Files that are read in a folder, beside those that begin like DICOM; a named file is read whatever its suffix."""
 
 
+NO_IMAGES = {
+    b"version https://git-lfs": "a pointer of Git LFS instead of the file; run: git lfs pull",
+    **dict.fromkeys((b"<!doctype html", b"<html"), "an HTML page instead of an image; download the file again"),
+}
+"""What downloads leave under the name of an image, by its first bytes."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One image of a file: uint8 (H, W) or (H, W, 3), or the reason why there are no pixels."""
@@ -154,4 +161,7 @@ def _pictures(source: BinaryIO, path: Path, folder: Folder) -> Pictures:
         return dicom.frames(source, folder)
     if head.startswith(vol.START):
         return vol.scans(source)
+    for start, what in NO_IMAGES.items():
+        if head.lstrip().lower().startswith(start):
+            raise UnusableImage(what)
     return vendors.named(images.pictures(source), path.name, head)

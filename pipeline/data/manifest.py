@@ -33,7 +33,7 @@ from pipeline.errors import DatasetUnusable, EmptyFrame, UnusableImage
 from pipeline.store.files import write_file
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "3"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "4"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 FEW = 5  # files named in an error
 Problem = tuple[str, str]  # path of a file that cannot be used, and the reason

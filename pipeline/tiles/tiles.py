@@ -25,7 +25,7 @@ from pipeline.store.shards import content_version
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.cutting import PLACE, CutResult, Cuts, Cutter, source_key
 
-VERSION = "2"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "3"  # raise it when a change of the step's code changes its result; part of the asset's code version
 MANIFEST: Sequence[str] = ("split", "label", "klass", "group", "volume")  # columns of the manifest in the index
 _log = logging.getLogger(__name__)
 Table = list[dict[str, Any]]

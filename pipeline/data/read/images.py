@@ -1,5 +1,6 @@
 """Ordinary images and stacks of pages, by Pillow; TIFF of unusual sample types by tifffile."""
 
+import io
 import itertools
 import threading
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from pipeline.data.read import imagej
 from pipeline.data.read.fax import check_fax
 from pipeline.data.read.gray import BLOCK, Pictures, Pixels, check_size, eight_bits, joined, usable
 from pipeline.data.read.jpeg import check_complete
@@ -18,7 +20,7 @@ from pipeline.errors import UnusableImage
 
 NO_PICTURES = {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF", "MPEG"}
 """Formats that Pillow lists but hands to other programs, or to none."""
-SUBFILE, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 254, 258, 262, 339  # tags of TIFF
+SUBFILE, BITS, PHOTOMETRIC, ORIENTATION, PLANAR, SAMPLE_FORMAT = 254, 258, 262, 274, 284, 339  # tags of TIFF
 
 _OPENING = threading.Lock()  # warning filters are global: one thread at a time
 
@@ -34,6 +36,9 @@ def pictures(source: BinaryIO) -> Pictures:
         yield from _by_tifffile(source)
         return
     count = page_count(image)
+    if count == 1 and (stack := imagej.images(image)) > 1:
+        yield from imagej.pictures(source, stack)
+        return
     for page, problem in pages(image, source, count):
         try:
             yield problem or usable(*_shown(image, source, page), among=count)
@@ -132,7 +137,8 @@ def _shown(image: Image.Image, source: BinaryIO, page: int) -> tuple[Pixels, str
         data = np.frombuffer(source.read(), np.uint8)
         if image.format == "PNG" and not getattr(image, "is_animated", False):
             image.close()  # it was decoded to its end; its upper 8 bits need not stay in memory
-        pixels, rule = eight_bits(_deep_colours(data, page))
+        planar = getattr(image, "tag_v2", {}).get(PLANAR) == 2  # which OpenCV mixes up
+        pixels, rule = eight_bits(_planar_colours(data, page) if planar else _deep_colours(data, page))
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         if orientation not in range(2, 9):
             return pixels, rule
@@ -182,6 +188,23 @@ def _deep_colours(data: NDArray[np.uint8], page: int) -> NDArray[Any]:
     return np.asarray(found[0])
 
 
+def _planar_colours(data: NDArray[np.uint8], page: int) -> NDArray[Any]:
+    """The same of a TIFF that stores red, green and blue one after the other."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data.tobytes())) as file:
+        found: Any = file.pages[page]
+        return np.ascontiguousarray(_turned(np.moveaxis(found.asarray(), 0, -1), found)[..., 2::-1])
+
+
+def _turned(array: NDArray[Any], page: Any) -> NDArray[Any]:
+    """Values (H, W, …) of tifffile turned as the page's orientation says, which tifffile leaves to its callers."""
+    orientation = int(page.tags[ORIENTATION].value) if ORIENTATION in page.tags else 1
+    array = array.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else array
+    array = array[::-1] if orientation in (3, 4, 7, 8) else array
+    return array[:, ::-1] if orientation in (2, 3, 6, 7) else array
+
+
 def _by_tifffile(source: BinaryIO) -> Pictures:
     """Pages whose sample type Pillow does not know, such as floats of 64 bits."""
     import tifffile
@@ -197,5 +220,5 @@ def _by_tifffile(source: BinaryIO) -> Pictures:
             array = np.moveaxis(array, 0, -1) if array.ndim == 3 and page.planarconfig == 2 else array
             if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (3, 4)):
                 raise UnusableImage(f"expected pages of 1, 3 or 4 channels, got an array of shape {array.shape}")
-            array = array if array.ndim == 2 else array[..., :3]
+            array = _turned(array if array.ndim == 2 else array[..., :3], page)
             yield usable(*_deep(array, page.photometric == 0, ""), among=len(pages))
