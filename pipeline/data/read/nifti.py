@@ -83,7 +83,7 @@ def opened(source: BinaryIO, path: Path, folder: Folder) -> Iterator[Volume]:
     with _plain(source, path, folder) as (image, store):
         stored, note = _first_volume(image, store)
         spacing, turned, place = _axial(image, stored)
-        unknown = "" if place else "orientation unknown, as stored"
+        unknown = "orientation unknown, as stored" if not place else "" if _stated(image) else "orientation not stated"
         scale = float(image.dataobj.slope), float(image.dataobj.inter)
         values = turned.transpose(2, 1, 0)[:, ::-1, ::-1]
         yield Volume(values, scale, spacing, _origin(spacing, place), joined(note, unknown))
@@ -235,6 +235,14 @@ def _axial(image: Any, volume: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]
         )
         raise UnusableImage(f"expected axial slices of at least {MIN_SIDE} px a side, got {width}×{height}{where}")
     return spacing, turned, tuple(float(number) for number in place[:3].ravel()) if known else ()
+
+
+def _stated(image: Any) -> bool:
+    """Whether the header says how its axes lie; Analyze leaves it to a file beside it, and NIfTI may say nothing."""
+    if "sform_code" in image.header.keys():  # noqa: SIM118 - the header's ``in`` asks for a value
+        return bool(int(image.header["sform_code"]) or int(image.header["qform_code"]))
+    beside = image.file_map.get("mat") if "image" in image.file_map and "header" in image.file_map else None
+    return "goodRASFlag" in image.header.keys() or bool(beside and Path(str(beside.filename)).is_file())  # noqa: SIM118
 
 
 def _origin(spacing: NDArray[Any], place: tuple[float, ...]) -> Origin:

@@ -1,7 +1,8 @@
-"""TIFF of unusual layouts, and what downloads leave under the name of an image."""
+"""Files of unusual layouts, and what downloads leave under the name of an image."""
 
 import io
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -73,3 +74,16 @@ def test_what_a_download_left_instead_of_an_image_is_named(tmp_path, content, sa
     (frame,) = read_frames(path)
     assert frame.pixels is None
     assert said in frame.reason
+
+
+def test_a_volume_that_does_not_say_how_its_axes_lie_says_so_in_its_rows(tmp_path):
+    values = np.random.default_rng(0).integers(0, 900, (40, 50, 6)).astype(np.int16)
+    for name, affine in (("said", np.diag([1.0, 1.0, 3.0, 1.0])), ("silent", None)):
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / f"{name}.nii")
+    nibabel.save(nibabel.AnalyzeImage(values, None), tmp_path / "analyze.img")
+    told = {
+        name: [f.gray_values for f in read_frames(tmp_path / name)]
+        for name in ("said.nii", "silent.nii", "analyze.hdr")
+    }
+    assert [len(rows) for rows in told.values()] == [6, 6, 6]
+    assert ["not stated" in rows[0] for rows in told.values()] == [False, True, True]
