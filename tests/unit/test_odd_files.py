@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from pipeline.data.decode import read_frames
+from tests.unit.volume_files import series
 
 ROWS, COLS = np.mgrid[:96, :128]
 RAMP = (40 + COLS + ROWS // 2).astype(np.uint8)
@@ -87,3 +88,24 @@ def test_a_volume_that_does_not_say_how_its_axes_lie_says_so_in_its_rows(tmp_pat
     }
     assert [len(rows) for rows in told.values()] == [6, 6, 6]
     assert ["not stated" in rows[0] for rows in told.values()] == [False, True, True]
+
+
+@pytest.mark.parametrize(("high", "shift", "junk"), [(11, 0, 0), (13, 2, 0), (15, 4, 0), (15, 4, 7)])
+def test_dicom_values_may_lie_above_unused_bits(tmp_path, high, shift, junk):
+    values = (RAMP.astype(np.uint16) * 12)[None]
+    plain, moved = (
+        series(tmp_path / str(number), stored, "P", "1.2.3", HighBit=top)
+        for number, (stored, top) in enumerate([(values, 11), ((values << shift) | junk, high)])
+    )
+    (expected,), (found,) = read_frames(plain / "00.dcm"), read_frames(moved / "00.dcm")
+    np.testing.assert_array_equal(found.usable, expected.usable)
+    assert found.gray_values == expected.gray_values == "window 512/1024"
+
+
+def test_negative_dicom_values_above_unused_bits_keep_their_sign(tmp_path):
+    values = (RAMP.astype(np.int16) * 12 - 1500)[None]
+    options = {"PixelRepresentation": 1, "WindowCenter": -500, "WindowWidth": 2000}
+    plain = series(tmp_path / "plain", values, "P", "1.2.3", **options)
+    moved = series(tmp_path / "moved", values << 4, "P", "1.2.3", HighBit=15, **options)
+    (expected,), (found,) = read_frames(plain / "00.dcm"), read_frames(moved / "00.dcm")
+    np.testing.assert_array_equal(found.usable, expected.usable)

@@ -29,6 +29,7 @@ NO_PICTURE = {
 """Start of a SOP class → what it holds instead of a picture."""
 JPEGS, JPEG = "1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.4.50"  # start of transfer syntaxes of all kinds; 8 bits
 BOXES = b"\0\0\0\x0cjP  "  # start of a JPEG 2000 file, in which the image is one of several boxes
+CODED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")  # transfer syntaxes of JPEG and RLE
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 GROUPS = (
     *("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"),
@@ -54,9 +55,24 @@ class Stored:
         """Stored values and header of every frame, one by one."""
         from pydicom.pixels import iter_pixels  # takes a third of a second, and most files are no DICOM
 
-        with closing(iter_pixels(self._pixels)) as raws:
+        below = self._below()
+        options = {"correct_unused_bits": False} if below else {}
+        with closing(iter_pixels(self._pixels, **options)) as raws:
             for number, raw in enumerate(raws):
-                yield raw, of_frame(self.header, number)
+                yield _shifted(raw, below, self.header) if below else raw, of_frame(self.header, number)
+
+    def _below(self) -> int:
+        """Unused bits below a stored value; pydicom takes all of them to be above it."""
+        stored, high = int(self.header.get("BitsStored") or 0), self.header.get("HighBit")
+        coded = str(getattr(self.header.file_meta, "TransferSyntaxUID", "")).startswith(CODED)
+        below = 0 if high is None or not stored or coded else int(high) + 1 - stored
+        return below if 0 < below < int(self.header.get("BitsAllocated") or 0) else 0
+
+
+def _shifted(raw: NDArray[Any], below: int, header: Any) -> NDArray[Any]:
+    """Stored values whose lowest bit is bit ``below`` of a word."""
+    above = raw.dtype.itemsize * 8 - below - int(header.BitsStored)
+    return (raw << above) >> (above + below)  # the sign, if there is one, is carried along
 
 
 def is_dicom(head: bytes) -> bool:
