@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from pipeline.data.decode import read_frames
+from pipeline.data.decode import decode_mask, read_frames
 from tests.unit.volume_files import series
 
 ROWS, COLS = np.mgrid[:96, :128]
@@ -109,3 +109,19 @@ def test_negative_dicom_values_above_unused_bits_keep_their_sign(tmp_path):
     moved = series(tmp_path / "moved", values << 4, "P", "1.2.3", HighBit=15, **options)
     (expected,), (found,) = read_frames(plain / "00.dcm"), read_frames(moved / "00.dcm")
     np.testing.assert_array_equal(found.usable, expected.usable)
+
+
+@pytest.mark.parametrize("kind", ["planar 16 bits", "double", "ImageJ stack", "white is zero"])
+def test_masks_of_unusual_layouts_mark_the_same_pixels(kind):
+    expected = np.hypot(ROWS - 40, COLS - 70) < 17
+    deep, buffer = expected.astype(np.uint16) * 65535, io.BytesIO()
+    if kind == "planar 16 bits":
+        tifffile.imwrite(buffer, np.stack([deep, deep * 0, deep * 0]), photometric="rgb", planarconfig="separate")
+    elif kind == "double":
+        tifffile.imwrite(buffer, expected.astype(float))
+    elif kind == "ImageJ stack":
+        halves = np.stack([expected & (COLS < 70), expected & (COLS >= 70)])
+        tifffile.imwrite(buffer, halves.astype(np.uint8) * 255, imagej=True, metadata={"axes": "ZYX"}, truncate=True)
+    else:
+        tifffile.imwrite(buffer, ~expected, photometric="miniswhite")
+    np.testing.assert_array_equal(decode_mask(buffer.getvalue(), expected.shape), expected)

@@ -1,9 +1,11 @@
 """Stacks of ImageJ with a single page: the other images follow its pixels, and only the description counts them."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.read.gray import Pictures, check_size, eight_bits, usable
@@ -21,6 +23,13 @@ def images(image: Image.Image) -> int:
 
 def pictures(source: BinaryIO, count: int) -> Pictures:
     """The images of the stack, one by one."""
+    for values in stack(source, count):
+        pixels, rule = (values, "") if values.dtype == np.uint8 else eight_bits(values)
+        yield usable(pixels, rule, among=count)
+
+
+def stack(source: BinaryIO, count: int) -> Iterator[NDArray[Any]]:
+    """Values (H, W) or (H, W, 3) of its images."""
     import tifffile
 
     source.seek(0)
@@ -34,6 +43,4 @@ def pictures(source: BinaryIO, count: int) -> Pictures:
         raise UnusableImage(f"the file is cut: ImageJ says {count} images of {each} bytes, got {size}; save it again")
     for number in range(count):
         source.seek(start + number * each)
-        values = np.frombuffer(source.read(each), kind).reshape(shape)
-        pixels, rule = (values, "") if values.dtype == np.uint8 else eight_bits(values)
-        yield usable(pixels, rule, among=count)
+        yield np.frombuffer(source.read(each), kind).reshape(shape)

@@ -30,10 +30,9 @@ def pictures(source: BinaryIO) -> Pictures:
     try:
         image = opened(source)
     except UnidentifiedImageError:
-        source.seek(0)
-        if source.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if not is_tiff(source):
             raise
-        yield from _by_tifffile(source)
+        yield from (usable(*_deep(array, white, ""), among=count) for array, white, count in tifffile_pages(source))
         return
     count = page_count(image)
     if count == 1 and (stack := imagej.images(image)) > 1:
@@ -44,6 +43,12 @@ def pictures(source: BinaryIO) -> Pictures:
             yield problem or usable(*_shown(image, source, page), among=count)
         except UnusableImage as error:
             yield error
+
+
+def is_tiff(source: BinaryIO) -> bool:
+    """Whether a file begins as a TIFF does."""
+    source.seek(0)
+    return source.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def page_count(image: Image.Image) -> int:
@@ -137,8 +142,7 @@ def _shown(image: Image.Image, source: BinaryIO, page: int) -> tuple[Pixels, str
         data = np.frombuffer(source.read(), np.uint8)
         if image.format == "PNG" and not getattr(image, "is_animated", False):
             image.close()  # it was decoded to its end; its upper 8 bits need not stay in memory
-        planar = getattr(image, "tag_v2", {}).get(PLANAR) == 2  # which OpenCV mixes up
-        pixels, rule = eight_bits(_planar_colours(data, page) if planar else _deep_colours(data, page))
+        pixels, rule = eight_bits((planar_colours if is_planar(image) else _deep_colours)(data, page))
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         if orientation not in range(2, 9):
             return pixels, rule
@@ -188,8 +192,14 @@ def _deep_colours(data: NDArray[np.uint8], page: int) -> NDArray[Any]:
     return np.asarray(found[0])
 
 
-def _planar_colours(data: NDArray[np.uint8], page: int) -> NDArray[Any]:
-    """The same of a TIFF that stores red, green and blue one after the other."""
+def is_planar(image: Image.Image) -> bool:
+    """Whether red, green and blue of 16 bits are stored one after the other, which Pillow and OpenCV mix up."""
+    tags = getattr(image, "tag_v2", {})
+    return tags.get(PLANAR) == 2 and tags.get(BITS, (8,))[0] == 16 and image.mode == "RGB"
+
+
+def planar_colours(data: NDArray[np.uint8], page: int) -> NDArray[Any]:
+    """BGR (H, W, 3) of a page for which ``is_planar`` holds."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data.tobytes())) as file:
@@ -205,8 +215,8 @@ def _turned(array: NDArray[Any], page: Any) -> NDArray[Any]:
     return array[:, ::-1] if orientation in (2, 3, 6, 7) else array
 
 
-def _by_tifffile(source: BinaryIO) -> Pictures:
-    """Pages whose sample type Pillow does not know, such as floats of 64 bits."""
+def tifffile_pages(source: BinaryIO) -> Iterator[tuple[NDArray[Any], bool, int]]:
+    """Values (H, W) or (H, W, 3) of a TIFF's pages that Pillow does not know, whether zero is white, how many pages."""
     import tifffile
 
     source.seek(0)
@@ -220,5 +230,4 @@ def _by_tifffile(source: BinaryIO) -> Pictures:
             array = np.moveaxis(array, 0, -1) if array.ndim == 3 and page.planarconfig == 2 else array
             if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (3, 4)):
                 raise UnusableImage(f"expected pages of 1, 3 or 4 channels, got an array of shape {array.shape}")
-            array = _turned(array if array.ndim == 2 else array[..., :3], page)
-            yield usable(*_deep(array, page.photometric == 0, ""), among=len(pages))
+            yield _turned(array if array.ndim == 2 else array[..., :3], page), page.photometric == 0, len(pages)

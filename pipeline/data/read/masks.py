@@ -7,13 +7,23 @@ from typing import Any, BinaryIO, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from pipeline.data.read import nifti
+from pipeline.data.read import imagej, nifti
 from pipeline.data.read.dicom_stored import is_dicom, stored
 from pipeline.data.read.folder import Folder
 from pipeline.data.read.gray import MAX_BYTES, blocks, square_pixels
-from pipeline.data.read.images import opened, page_count, pages, upright, values
+from pipeline.data.read.images import (
+    is_planar,
+    is_tiff,
+    opened,
+    page_count,
+    pages,
+    planar_colours,
+    tifffile_pages,
+    upright,
+    values,
+)
 from pipeline.errors import NoImage, UnusableImage
 
 MAX_VOXELS = MAX_BYTES  # of a volume of masks, whose scaled values take 8 bytes each
@@ -104,16 +114,35 @@ def _stored(source: BinaryIO) -> Iterator[tuple[NDArray[Any], bool]]:
     except NoImage as error:
         raise UnusableImage(f"{error}; as masks, NIfTI, stacks and an image a slice are read: convert it") from error
     for raw, _ in file.frames():
-        yield raw if raw.ndim == 2 else raw.max(axis=-1), False
+        yield _brightest(raw), False
 
 
 def _pages(source: BinaryIO) -> Iterator[tuple[NDArray[Any], bool]]:
-    image = opened(source)
+    try:
+        image = opened(source)
+    except UnidentifiedImageError:
+        if not is_tiff(source):
+            raise
+        for array, white, _ in tifffile_pages(source):
+            yield _brightest(array.max() - array if white else array), False
+        return
     count = page_count(image) if image.format == "TIFF" else 1
-    for _, problem in pages(image, source, count):
+    if count == 1 and (stack := imagej.images(image)) > 1:
+        yield from ((_brightest(array), False) for array in imagej.stack(source, stack))
+        return
+    for page, problem in pages(image, source, count):
         if problem:
             raise problem
-        yield _levels(upright(image)[0]), image.format in ("JPEG", "MPO")
+        if is_planar(image):
+            source.seek(0)
+            yield _brightest(planar_colours(np.frombuffer(source.read(), np.uint8), page)), False
+        else:
+            yield _levels(upright(image)[0]), image.format in ("JPEG", "MPO")
+
+
+def _brightest(values: NDArray[Any]) -> NDArray[Any]:
+    """The largest value (H, W) of all channels."""
+    return values if values.ndim == 2 else np.asarray(values.max(axis=-1))
 
 
 def _check_share(slices: list[NDArray[np.bool_]]) -> None:
