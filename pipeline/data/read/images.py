@@ -223,6 +223,8 @@ def tifffile_pages(source: BinaryIO) -> Iterator[tuple[NDArray[Any], bool, int]]
     with tifffile.TiffFile(source) as file:
         pages: Any = file.pages
         for number, page in enumerate(pages):
+            if not page.imagewidth * page.imagelength:
+                raise UnidentifiedImageError("a page without pixels")
             check_size(
                 page.imagewidth, page.imagelength, number + 1, page.nbytes / max(1, page.imagewidth * page.imagelength)
             )
