@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pipeline.data.archive_members import pieces, tar_members, zip_members
 from pipeline.data.read.folder import without_voxels
 from pipeline.data.walk import HEAD, is_image, kind_of, left_out, shown
 from pipeline.errors import UnusableImage
@@ -43,10 +44,8 @@ BROKEN = (
 )
 """What zipfile, tarfile and the decompressors raise for a damaged, encrypted or unknown archive."""
 MAX_MEMBER = 1 << 30  # bytes of a member that is read, at most: protects against archive bombs
-MAX_MEMBERS = 5_000_000  # of a tar; the largest known download has 109,000
 MAX_RATIO = 200  # of a member above ``SMALL`` bytes to what it takes in the archive; pictures have below 20
 SMALL = 64 << 20  # bytes
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _OPEN: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _BLOCK, _BY_LINK = 1 << 20, 10  # bytes read at once; links from one to the next that are followed
 
@@ -65,7 +64,7 @@ class Archive:
         self._packed: dict[str, int] = {}  # inner path → bytes that it takes in the archive
         self._inner: list[Archive] = []
         self.sizes: dict[str, int] = {}
-        self.problem, self.broken = "", dict[str, str]()
+        self.problem, self.broken, self._passed = "", dict[str, str](), Counter[str]()
         try:
             if _is_zip(path):
                 self._list_zip(zipfile.ZipFile(path))
@@ -95,10 +94,12 @@ class Archive:
                     above = "" if item.islnk() else posixpath.dirname(name)
                     links[name] = posixpath.normpath(posixpath.join(above, shown(item.linkname)))
                 elif item.sparse is not None:
-                    held = sum(size for _, size in _pieces(item))
+                    held = sum(size for _, size in pieces(item))
                     self._add(name, item.size, held, partial(tar.extractfile, item))
                 elif item.isreg():
                     self._add(name, item.size, item.size, partial(tar.extractfile, item))
+                elif not item.isdir():
+                    self._passed["device or pipe"] += 1
             whole = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset) == bytes(tarfile.BLOCKSIZE)
             lost = "" if whole else "it ends, or is damaged, before its end mark"
         except BROKEN as error:
@@ -112,6 +113,8 @@ class Archive:
                 target = links.get(target, target)
             if target in self.sizes:
                 self._add(name, self.sizes[target], self._packed[target], self._open[target])
+            else:
+                self._passed["link to nothing"] += 1
 
     def _list_inner(self, most: int, depth: int) -> None:
         """Add the files of archives in this one, which may take ``most`` bytes of the disk in all."""
@@ -125,6 +128,7 @@ class Archive:
                     self.copy(name, copied)
                     self._inner.append(inner := Archive(copied, None, depth))
                 self.broken |= {name: inner.problem} if inner.problem else {}
+                self._passed += inner._passed
                 for path, size in inner.sizes.items():
                     self._add(f"{name}!/{path}", size, inner._packed[path], inner._open[path])
             except UnusableImage as error:
@@ -133,6 +137,7 @@ class Archive:
 
     def members(self, suffixes: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
         """Inner paths with one of the suffixes, an archive's name or an image's content; ``passed`` counts others."""
+        passed += self._passed
         for name in without_voxels(self.sizes):
             parts = ["", *name.split("/")]
             named = "DICOMDIR" if parts[-1].upper() == "DICOMDIR" else ""
@@ -186,44 +191,6 @@ class Archive:
         if done != size:
             raise UnusableImage(f"the archive ends inside it: expected {size} bytes, got {done}")
         return digest.hexdigest()
-
-
-def zip_members(packed: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], str]:
-    """Members of a zip that can be read, by name with slashes, and a sentence on the others, if there are any."""
-    found, refused = dict[str, zipfile.ZipInfo](), Counter[str]()
-    for item in packed.infolist():
-        name = shown(item.filename.replace("\\", "/"))  # old Windows tools write backslashes
-        if name.endswith("/"):
-            continue
-        if item.flag_bits & 1:
-            refused["encrypted"] += 1
-        elif item.compress_type not in _METHODS:
-            names = {9: "method 9 (Deflate64, which Windows takes above 2 GB)"}
-            refused[f"packed by {names.get(item.compress_type, f'method {item.compress_type}')}"] += 1
-        else:
-            found[name] = item
-    what = " and ".join(f"{count} files are {how}" for how, count in sorted(refused.items()))
-    remedy = "which cannot be read here: unpack it with the program that made it, or pack them anew as a plain .zip"
-    return found, f"{what}, {remedy}" if what else ""
-
-
-def tar_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Members of a tar; ``tarfile.ReadError`` for sizes below 0, by which tarfile would go round for ever."""
-    for number, item in enumerate(tar):
-        if (
-            item.size < 0
-            or tar.offset <= item.offset
-            or any(min(at, n) < 0 or at + n > item.size for at, n in _pieces(item))
-        ):
-            raise tarfile.ReadError(f"member {number + 1} has an impossible size")
-        if number >= MAX_MEMBERS:
-            raise tarfile.ReadError(f"expected at most {MAX_MEMBERS} members")
-        yield item
-
-
-def _pieces(item: tarfile.TarInfo) -> list[tuple[int, int]]:
-    """Place and size of what a sparse member holds; nothing for another member."""
-    return cast(list[tuple[int, int]], item.sparse or [])
 
 
 def damage(path: Path) -> str:

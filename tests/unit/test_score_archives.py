@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import warnings
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -145,3 +146,24 @@ def test_what_is_no_archive_by_its_content_is_one_row(tmp_path):
     assert [type(one) for one in found] == [Refused, Refused]
     assert not any(isinstance(one, Member) for one in found)
     assert len(rows(*(one.path for one in found))) == 2
+
+
+def test_what_an_archive_holds_beside_files_is_counted_and_doubled_names_are_told(tmp_path):
+    first, second = PNG, saved(Image.fromarray(picture()[::-1].copy()), "PNG")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        item = tarfile.TarInfo("a.png")
+        item.size = len(first)
+        tar.addfile(item, io.BytesIO(first))
+        for name, kind, target in (("l.png", tarfile.SYMTYPE, "/etc/passwd"), ("d.png", tarfile.CHRTYPE, "")):
+            odd = tarfile.TarInfo(name)
+            odd.type, odd.linkname = kind, target
+            tar.addfile(odd)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for content in (first, second, second):
+            packed.writestr("b.png", content)
+    passed = Counter()
+    found = {str(file.path.relative_to(tmp_path)): file for file in find_inputs([tmp_path], passed)}
+    assert sorted(found) == ["a.tar!/a.png", "b.zip", "b.zip!/b.png"]
+    assert passed == {"link to nothing": 1, "device or pipe": 1}
+    assert found["b.zip"].reason == "1 names stand twice with other content, of which the last is read"

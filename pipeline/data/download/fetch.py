@@ -21,7 +21,8 @@ from urllib.parse import quote
 import pooch
 import requests
 
-from pipeline.data.archives import ARCHIVES, BROKEN, damage, tar_members, zip_members
+from pipeline.data.archive_members import tar_members, zip_members
+from pipeline.data.archives import ARCHIVES, BROKEN, damage
 from pipeline.data.download.sources import RemoteFile
 from pipeline.data.walk import walk
 from pipeline.errors import ContentDiffers, TransferFailed
