@@ -42,7 +42,7 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
     volume = volumes["f32-Nifti1Image.nii"]
     return {
         "empty.png": (b"", "the file is empty"),
-        "text.jpg": (b"<html><body>404 not found</body></html>", "not a known image format"),
+        "text.jpg": (b"<html><body>404 not found</body></html>", "an HTML page"),
         "cut.png": (png[: len(png) // 2], "truncated"),
         "checksum.png": (bytes(wrong), "the PNG is damaged"),
         "giant.png": (with_checksums(bytes(giant)), "expected at most 80 megapixels"),
