@@ -29,6 +29,9 @@ def refresh(
 ) -> None:
     """Observe the raw folders and materialize exactly what is outdated."""
     settings = Settings()
+    for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
+        if found.state == "problem":
+            stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
     console.rule(f"ProxyAno · preset {settings.preset_name} · raw {settings.raw_root}")
     import dagster as dg  # with the definitions five seconds, which the line above comes before
 
@@ -36,9 +39,6 @@ def refresh(
     from pipeline.wiring.refresh import Refresh
 
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
-        if found.state == "problem":
-            stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
     with dg.DagsterInstance.get() as instance:
         look = Refresh(defs, instance, select)
         try:

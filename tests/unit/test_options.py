@@ -60,7 +60,8 @@ def test_colour_reaches_form_and_network_of_fundus_images_alone():
     colour = in_colour(PRESETS["quick"].lanes["idrid"])
     assert colour.tiles.form == "flat_field_rgb"
     assert {canvas.model.channels for canvas in colour.training.canvases.values()} == {3}
-    of_members = [canvas.model.channels for plan in colour.members.values() for canvas in plan.canvases.values()]
+    brain = in_colour(replace(PRESETS["quick"].lanes["brain_mri"], tiles=PRESETS["quick"].lanes["idrid"].tiles))
+    of_members = [canvas.model.channels for plan in brain.members.values() for canvas in plan.canvases.values()]
     assert set(of_members) == {3}
     oct_lane = PRESETS["quick"].lanes["oct"]
     assert in_colour(oct_lane) is oct_lane

@@ -17,7 +17,7 @@ from tests.unit.problem_folders import picture, put
 class Scored:
     """A scored image, as far as the folder uses it."""
 
-    score, false_alarm_rate, false_alarm_rate_high, in_domain, distance = 1.5, 0.025, 0.1, True, 0.7
+    score, false_alarm_rate, false_alarm_rate_high, in_domain, distance, looked_at = 1.5, 0.025, 0.1, True, 0.7, 1.0
     maps: dict = {}  # noqa: RUF012
 
     def regions(self, rate):
