@@ -114,7 +114,7 @@ def test_the_report_of_the_sample_says_that_its_images_are_drawn(undisturbed):
     assert " found, " in text
     assert " normal, 12 abnormal |" in text
     assert "ProxyAno in the paper" not in text
-    assert "| paper |" not in text
+    assert "| paper |" not in text.partition("## Brain MRI")[0], "the summary"
     line = [sys.executable, "-m", "pipeline.cli", "summary"]
     said = subprocess.run(line, cwd=PROJECT, env=undisturbed.environment, capture_output=True, text=True, check=True)
     assert said.stdout.startswith(warning)
@@ -193,7 +193,7 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
     assert metadata["mlflow_run"].endswith(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     assert run.data.tags["data_version"] == version.data_version
     pictures = [value for value in metadata.values() if isinstance(value, str) and "data:image/png;base64," in value]
-    assert pictures
+    assert pictures or asset == "idrid/members"  # a lane without other methods
     if asset == "evaluation_report":
         assert metadata["page"] == f"{metadata['mlflow_run']}/artifacts/report/index.html"
         files = undisturbed.mlflow.list_artifacts(run.info.run_id, "report")

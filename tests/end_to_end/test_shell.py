@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_the_mlflow_pages_are_served_until_sigterm(undisturbed):
+def test_the_mlflow_pages_are_served(undisturbed):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
