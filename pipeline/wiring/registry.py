@@ -1,7 +1,8 @@
 """The model registry: a detector as an MLflow model that can be served.
 
-The model is ``proxyano-<data set>``. Its alias ``champion`` is the version in use: a new version gets it if the whole
-interval of its evaluation's gain on the same test images lies above 0, or if there is no champion yet.
+The model is ``proxyano-<data set>``. Its alias ``champion`` is the version in use. A new version gets it if there is no
+champion yet or if it learned from other normal images, else if the whole interval of its evaluation's gain on the same
+test images lies above 0. Preset ``sample`` never replaces another.
 """
 
 import json

@@ -12,6 +12,7 @@ from pipeline.data.read.gray import Pictures, check_size, eight_bits, usable
 from pipeline.errors import UnusableImage
 
 DESCRIPTION = 270  # tag of TIFF
+UNPACKED = 1  # value of TIFF's compression
 _IMAGES = re.compile(r"^ImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,10 +37,12 @@ def stack(source: BinaryIO, count: int) -> Iterator[NDArray[Any]]:
     with tifffile.TiffFile(source) as file:
         page: Any = file.pages[0]
         kind, shape, each, start = page.dtype.newbyteorder(file.byteorder), page.shape, page.nbytes, page.dataoffsets[0]
-        compressed = page.is_compressed if hasattr(page, "is_compressed") else page.compression != 1
+        packed = page.compression != UNPACKED
     check_size(shape[1], shape[0], count, each / (shape[0] * shape[1]))
     size = source.seek(0, 2)
-    if compressed or size < start + count * each:
+    if packed:
+        raise UnusableImage(f"ImageJ says {count} images, and the file has one packed page; save it unpacked")
+    if size < start + count * each:
         raise UnusableImage(f"the file is cut: ImageJ says {count} images of {each} bytes, got {size}; save it again")
     for number in range(count):
         source.seek(start + number * each)
