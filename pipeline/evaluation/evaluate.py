@@ -29,7 +29,7 @@ from pipeline.evaluation.shortcuts import with_shortcuts
 from pipeline.evaluation.volumes import volume_records, volume_rows
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "13"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "14"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def _evaluate(
     lane = write_evaluation(
         folder,
         records=_records(scoreboard, table, config, method, context, carried, recipe),
-        scores=table,
+        scores=table.assign(path=table["image_id"].map(paths)),
         summary={**_summary(inputs, table, config, method, context), **volumes, **facts, "images_per_second": speed},
         curves={column: {part: one.curves(part) for part in one.subsets} for column, one in curves.items()},
         panels=case_panels(shown, table, method.column, config.cases),

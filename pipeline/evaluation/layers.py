@@ -44,7 +44,8 @@ SAMPLED = "chosen by order"  # kind of the images that were chosen whatever thei
 LAYERS = ("input", "proxy", "reconstruction", "heat", "truth")
 """The input and the lesions' mask have the canvas's full size, the method's pictures its training size.
 
-``heat`` holds the standardised score as gray levels; 0 and 255 are the ends of ``HEAT_RANGE``.
+``heat`` holds the standardised score as gray levels; 0 and 255 are the ends of ``HEAT_RANGE``. It is transparent where
+nothing is scored.
 """
 
 
@@ -84,9 +85,11 @@ def picture_table(
 def _layers(image: Shown) -> Result:
     """Files of every layer, of the lesions' mask where there is one."""
     low, high = HEAT_RANGE
-    planes = {"proxy": image.proxy, "reconstruction": image.reconstruction, "heat": (image.heat - low) / (high - low)}
+    planes = {"proxy": codes(image.proxy), "reconstruction": codes(image.reconstruction)}
+    heat = codes((image.heat - low) / (high - low))
+    planes["heat"] = np.dstack([heat, np.where(image.scored, np.uint8(255), np.uint8(0))])
     files = {"input": _webp(image.original)}
-    files |= {layer: _encoded(codes(plane), "PNG") for layer, plane in planes.items()}
+    files |= {layer: _encoded(plane, "PNG") for layer, plane in planes.items()}
     return of_files(files if image.truth is None else files | {"truth": _encoded(image.truth, "PNG")})
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from models.scoring import Array, Mask
-from pipeline.detectors.frozen.heat import heat_colours
+from pipeline.detectors.frozen.heat import hatched, heat_colours
 from pipeline.detectors.images import BLOCK, enlarge, stitched
 from pipeline.detectors.network import NetworkMaps
 from pipeline.detectors.standardise import CanvasScorer
@@ -36,6 +36,7 @@ class Shown:
     proxy: Array
     reconstruction: Array
     heat: Array  # standardised scores
+    scored: Mask  # where the image was looked at
     truth: Mask | None  # pixels of any lesion at the canvas's full size; None without a mask
 
 
@@ -73,7 +74,8 @@ class ShownImages:
             assert isinstance(found, NetworkMaps)
             whole = stitched(block, canvas).pixels
             for row, image_id in enumerate(found.images.images["image_id"].astype(str)):
-                planes = found.images.gray[row], found.proxy[row], found.reconstruction[row], maps[row]
+                images = found.images.gray[row], found.proxy[row], found.reconstruction[row]
+                planes = *images, maps[row], found.images.scored[row]
                 truth = self.scoreboard.lesion_mask(canvas, image_id)
                 self.known[canvas, image_id] = Shown(colours(whole[row]), *planes, truth)
 
@@ -128,8 +130,10 @@ def of_files(files: Mapping[str, bytes]) -> Result:
 
 
 def case_png(image: Shown) -> bytes:
-    """One strip; the heat map uses ``HEAT_RANGE``, the lesions are outlined on the input."""
-    shown, heat = gray_picture(image.gray), heat_picture(image.heat)
+    """One strip; the heat map uses ``HEAT_RANGE`` and is hatched where nothing is scored; lesions are outlined."""
+    shown = gray_picture(image.gray)
+    unseen = cv2.resize((~image.scored).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    heat: Picture = hatched(heat_picture(image.heat), unseen).astype(np.uint8)
     pictures = {
         "input": shown,
         "predicted proxy": gray_picture(image.proxy),

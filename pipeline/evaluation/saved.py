@@ -1,7 +1,7 @@
 """The folder that holds one lane's evaluation: what it contains, and how it is written and read.
 
 records.json   list of records (``records.RECORD_KEYS``)
-scores.parquet image scores (image_id, split, label, klass, group, ``<method>:<score>``…)
+scores.parquet image scores (image_id, split, label, klass, group, path, ``<method>:<score>``…)
 curves.json    pixel curves: score name → subset → fpr, tpr, recall, precision lists
 panels/*.png   pictures of cases, listed with captions in panels.json
 summary.json   what was evaluated: ``SUMMARY_NEEDED`` and any of ``SUMMARY_DEFAULTS``

@@ -57,6 +57,8 @@ def tiles(table, levels, tmp_path_factory):
 def pictures(table, levels, tiles, tmp_path_factory):
     heat = np.zeros((SIDE, SIDE), np.float32)
     heat[:, : SIDE // 2], heat[0, 0] = HOT, 100.0
+    scored = np.ones((SIDE, SIDE), bool)
+    scored[-2:] = False
     mask = np.zeros((TILE, TILE), bool)
     mask[:9] = True
     planes = {
@@ -65,7 +67,13 @@ def pictures(table, levels, tiles, tmp_path_factory):
     }
     known = {
         ("head", name): Shown(
-            np.full((TILE, TILE), level, np.uint8), plane, plane / 2, plane / 4, heat, mask if name == "i23" else None
+            np.full((TILE, TILE), level, np.uint8),
+            plane,
+            plane / 2,
+            plane / 4,
+            heat,
+            scored,
+            mask if name == "i23" else None,
         )
         for (name, plane), level in zip(planes.items(), levels, strict=True)
     }
@@ -112,7 +120,9 @@ def test_layers_have_their_sizes_and_values(pictures, levels):
 
 
 def test_heat_stands_on_the_fixed_range_and_truth_is_the_mask(pictures):
-    heat = opened(pictures, "i23", "heat")
+    heat, seen = np.moveaxis(opened(pictures, "i23", "heat"), -1, 0)
+    assert set(seen[:-2].ravel()) == {255}
+    assert set(seen[-2:].ravel()) == {0}  # not looked at
     low, high = HEAT_RANGE
     assert heat[1, 1] == round(255 * (HOT - low) / (high - low))  # one hot pixel does not dim the others
     assert (heat[0, 0], heat[1, -1]) == (255, 0)

@@ -5,6 +5,7 @@ Legend: h, w px of the heat map, which covers the whole image at its own size or
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.scoring import Array
+from models.scoring import Array, Mask
 from pipeline.detectors.frozen.calibration import Calibration
 from pipeline.detectors.images import enlarge
 from pipeline.detectors.standardise import HEAT_RANGE
@@ -21,6 +22,7 @@ from pipeline.forms.form import TILE, SlotTile, slots
 FAINT = 1.5  # heat below which the overlay shows only the image
 LEGEND = 36  # px, height of the strip below an overlay
 HATCH, DIMMED = 12, 0.45  # px between stripes, and brightness, where nothing was looked at
+STRIPE = 110  # gray value of a stripe
 SMALLEST = 4  # px of the heat map, area of a region
 
 
@@ -99,9 +101,7 @@ def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str)
     image = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     base = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
     unseen, values = np.isnan(heat), np.nan_to_num(heat, nan=0.0)
-    if unseen.any():
-        stripes = np.add.outer(np.arange(height), np.arange(width)) % HATCH == 0
-        base = np.where(unseen[..., None], np.where(stripes[..., None], 110, base * DIMMED), base)
+    base = hatched(base, unseen)
     strength = np.clip((values - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), 0, 0.75)[..., None]
     shown = np.ascontiguousarray(np.rint(base * (1 - strength) + heat_colours(values) * strength), np.uint8)
     contours, _ = cv2.findContours((values > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -112,6 +112,15 @@ def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str)
     if not ok:
         raise ValueError(f"overlay of {width}×{height} px: the PNG encoder failed")
     return png.tobytes()
+
+
+def hatched(picture: NDArray[Any], unseen: Mask) -> NDArray[Any]:
+    """The picture (h, w, 3), dark and with diagonal stripes where nothing was looked at."""
+    if not unseen.any():
+        return picture
+    height, width = unseen.shape
+    stripes = np.add.outer(np.arange(height), np.arange(width)) % HATCH == 0
+    return np.where(unseen[..., None], np.where(stripes[..., None], STRIPE, picture * DIMMED), picture)
 
 
 def _legend(width: int, text: str, *, hatched: bool) -> NDArray[np.uint8]:

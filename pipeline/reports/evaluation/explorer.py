@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.detectors.frozen.heat import hatched
 from pipeline.evaluation.saved import THUMBNAIL, LaneEvaluation
 from pipeline.reports.evaluation.figures import by_rank
 from pipeline.reports.kit.pictures import decode, fitting, webp_link
@@ -108,12 +109,19 @@ def explorer(lane: LaneEvaluation, atlas: Atlas | None, shown: Sequence[Shown]) 
     return {
         "groups": groups,
         "ids": lane.scores["image_id"].astype(str).tolist(),
+        "names": _names(lane.scores),
         "group": number_of.tolist(),
         "scores": [_values(lane.scores, column, float(thresholds[column])) for column in columns],
         "errors": errors_at(lane.scores, columns[0], thresholds[columns[0]]),
         "atlas": None if atlas is None else {"columns": atlas.columns, "rows": atlas.rows, "shown": atlas.shown},
         "gallery": [_drawn(one) for one in shown],
     }
+
+
+def _names(scores: pd.DataFrame) -> list[str]:
+    """File of each image, relative to the raw folder; the image id where it is not known."""
+    ids = scores["image_id"].astype(str)
+    return (scores["path"].fillna(ids).astype(str) if "path" in scores else ids).tolist()
 
 
 def _drawn(one: Shown) -> dict[str, Any]:
@@ -171,8 +179,9 @@ def _canvas(name: str, drawn: pd.DataFrame, side: int, quality: int) -> dict[str
             continue
         if layer == "heat":
             ratio = round(image.width / image.height, 4)
-            colours = colormaps["inferno"](np.asarray(image))[..., :3]  # of gray levels on a fixed range
-            image = Image.fromarray((colours * 255).astype(np.uint8))
+            gray, seen = (np.asarray(plane) for plane in image.convert("LA").split())
+            colours = colormaps["inferno"](gray)[..., :3] * 255  # of gray levels on a fixed range
+            image = Image.fromarray(hatched(colours, seen == 0).astype(np.uint8))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         links[layer] = webp_link(image, quality)
     return {"name": name, "ratio": ratio, "layers": links}

@@ -50,7 +50,8 @@ def forest(lane: LaneEvaluation) -> Figure:
     found = find(lane.records, level=level, metric="auroc", subset="all")
     rows = [(record_title(record), NAMES[kind_of(record["method"])], record) for record in found]
     colours = {name: COLOURS[of] for of, name in NAMES.items()}
-    return figures.forest(rows, colours, lane.dataset, level, hollow=NAMES["shortcut"])
+    paper = "" if lane.about("drawn") else lane.dataset
+    return figures.forest(rows, colours, paper, level, hollow=NAMES["shortcut"])
 
 
 def image_curves(lane: LaneEvaluation) -> dict[str, Figure]:

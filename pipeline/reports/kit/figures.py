@@ -63,10 +63,12 @@ def forest(
             symbol = "diamond" if group == hollow else "circle"
             trace = points(group, [round(value, 4) for value, *_ in estimates], labels, colour, symbol=symbol)
             trace |= {"error_x": error_bars(estimates, colour), "hovertemplate": "%{y}: %{x:.3f}<extra></extra>"}
+            trace["cliponaxis"] = False  # a point at 1 shows whole
             traces.append(trace)
+    lowest = min((float(r["value"] if r["low"] is None else r["low"]) for *_, r in rows), default=0.0)
     drawn = figure(
         traces,
-        xaxis=axis(f"{level} AUROC", nticks=6),
+        xaxis=axis(f"{level} AUROC", nticks=6, range=[max(0.0, round(lowest - 0.03, 2)), 1.0]),
         yaxis={"categoryorder": "array", "categoryarray": [label for label, *_ in rows]},
         plotHeight=40 + 26 * len(rows),
     )

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import Panel
 from pipeline.reports.kit.figures import Figure
+from pipeline.reports.kit.glossary import explained, glossary
 from pipeline.reports.kit.pictures import panel_links
 from pipeline.reports.kit.tables import Table
 from pipeline.reports.kit.words import flat
@@ -120,10 +121,11 @@ def _page(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     environment = Environment(
         loader=source, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"as_json": _json, "prose": _prose}
+    environment.filters |= {"as_json": _json, "prose": _prose, "explained": explained}
     return environment.get_template(report.template).render(
         report=report,
         research_only=RESEARCH_ONLY,
+        glossary=glossary(),
         pictures={part.id: list(islice(links, len(part.pictures))) for part in report.parts},
         provenance=provenance,
         css=_verbatim("page.css", *(name for name in report.assets if name.endswith(".css"))),

@@ -134,7 +134,7 @@
       }));
       const layout = {
         plotHeight: 16 + 66 * groups.length, margin: { l: 14, r: 14, t: 26, b: 48 }, annotations, shapes: this.shapes(),
-        xaxis: { title: { text: "score; ringed dots open in the gallery" }, range: this.span(), zeroline: false },
+        xaxis: { title: { text: "score; ringed dots have all pictures" }, range: this.span(), zeroline: false },
         yaxis: { range: [-0.5, groups.length - 0.5], showticklabels: false, showgrid: false, zeroline: false, automargin: false, fixedrange: true },
       };
       return { data, layout };
@@ -143,9 +143,8 @@
     react() {
       this.canvas.on("plotly_hover", ({ event, points: [point] }) => {
         const row = point.customdata;
-        const lines = [this.data.groups[this.data.group[row]].title, `score ${digits(this.score.values[row])}, ${this.says(row)}`, this.data.ids[row]];
-        if (this.opens.has(row)) lines.push("click: open in the gallery");
-        this.canvas.classList.toggle("opens", this.opens.has(row));
+        const lines = [this.data.groups[this.data.group[row]].title, `score ${digits(this.score.values[row])}, ${this.says(row)}`, this.data.names[row]];
+        lines.push("click: open");
         report.hover(event, this.id, row, lines);
       });
       this.canvas.on("plotly_unhover", report.unhover);
@@ -153,9 +152,9 @@
     }
 
     open(row) {
-      if (!this.opens.has(row)) return;
       report.unhover();
-      report.open(this.id, this.opens.get(row));
+      if (this.opens.has(row)) report.open(this.id, this.opens.get(row));
+      else report.open(this.id, 0, row);
     }
 
     // The ROC's curves tell the image at each point; its last trace follows the threshold.

@@ -1,4 +1,5 @@
-// The gallery: cards on the page, and a dialog where the layers of an image lie over each other.
+// The gallery: cards on the page, and a dialog where the layers of an image lie over each other. Other images open with
+// their thumbnail alone.
 (() => {
   const { make, lanes } = report;
   const dialog = document.getElementById("viewer");
@@ -6,7 +7,7 @@
   const NAMES = { input: "input", proxy: "predicted proxy", reconstruction: "reconstruction", heat: "heat map" };
   const STOPS = Object.keys(NAMES);
   const [blend, heated, outlined, canvas] = [one("#viewer-blend"), one(".heated"), one(".outlined"), one(".canvases select")];
-  let [lane, place] = [null, 0];
+  let [lane, place, other] = [null, 0, null]; // other: row of an image outside the gallery
 
   const score = (shown) => lane.score.values[shown.row];
   const said = (shown) => `${lane.data.groups[lane.data.group[shown.row]]?.title ?? shown.klass}`;
@@ -29,6 +30,15 @@
     dialog.querySelectorAll("[data-stop]").forEach((stop) => stop.setAttribute("aria-pressed", String(Number(stop.dataset.stop) === at)));
   };
 
+  const small = () => {
+    const thumb = make("span");
+    thumb.setAttribute("role", "presentation");
+    one(".stage").style.setProperty("--ratio", 1);
+    one(".stage").replaceChildren(thumb);
+    if (report.thumb(thumb, lane.id, other)) thumb.classList.add("whole");
+    one(".stage").setAttribute("aria-label", `${lane.data.groups[lane.data.group[other]].title}: thumbnail`);
+  };
+
   const draw = () => {
     const shown = lane.data.gallery[place];
     const { layers, ratio } = shown.canvases[Number(canvas.value)];
@@ -42,30 +52,34 @@
   };
 
   const show = () => {
-    const shown = lane.data.gallery[place];
+    const shown = other === null ? lane.data.gallery[place] : { row: other, kind: "Only a thumbnail is kept of this image. Score its file for a heat map.", canvases: [] };
+    dialog.classList.toggle("small", other !== null);
     one("h2").textContent = `${said(shown)}, score ${report.digits(score(shown))}`;
-    one(".place").textContent = `${place + 1} of ${lane.data.gallery.length}`;
+    one(".place").textContent = other === null ? `${place + 1} of ${lane.data.gallery.length}` : "";
     one(".kind").textContent = shown.kind;
     const kept = canvas.selectedOptions[0]?.textContent;
     canvas.replaceChildren(...shown.canvases.map(({ name }, i) => make("option", { value: i, textContent: name, selected: name === kept })));
     one(".canvases").hidden = shown.canvases.length < 2;
     const facts = [
-      ["image", lane.data.ids[shown.row]],
+      ["file", lane.data.names[shown.row]],
+      ["image id", lane.data.ids[shown.row]],
       [lane.score.title, report.digits(score(shown))],
       [`at the threshold ${report.digits(lane.threshold)}`, lane.says(shown.row)],
     ];
     one("dl").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]));
-    draw();
+    (other === null ? draw : small)();
   };
 
   const turn = (by) => {
     const { length } = lane.data.gallery;
+    if (other !== null || !length) return;
     place = (place + by + length) % length;
     show();
   };
 
-  report.open = (id, number) => {
-    [lane, place] = [lanes.get(id), number];
+  // An image of the gallery, or with ``row`` any other.
+  report.open = (id, number, row = null) => {
+    [lane, place, other] = [lanes.get(id), number, row];
     show();
     dialog.showModal();
     one("h2").focus();

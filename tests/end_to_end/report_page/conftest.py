@@ -47,6 +47,7 @@ def evaluation(folder, dataset, pictured):
     scores = pd.DataFrame(rows, columns=["split", "label", "klass"])
     scores.insert(0, "image_id", [f"{i:016x}" for i in range(len(scores))])
     scores["group"] = scores["image_id"]
+    scores["path"] = [f"{one.split}/{one.klass}/=scan {i:03d}.png" for i, one in enumerate(scores.itertuples())]
     for column, gain in GAINS.items():
         scores[column] = rng.normal(size=len(scores)) + gain * scores["label"]
     kept = [(name, "wide", THUMBNAIL, "", picture("input", i, (64, 64))) for i, name in enumerate(scores["image_id"])]

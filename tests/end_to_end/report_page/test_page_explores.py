@@ -1,5 +1,6 @@
 """The page's plots, threshold, gallery, lists and tables react to mouse and keyboard."""
 
+import pandas as pd
 import pytest
 
 from pipeline.reports.evaluation.explorer import errors_at
@@ -69,7 +70,7 @@ def test_a_dot_shows_its_image_and_opens_it(show, drawn, report):
     page.mouse.move(box[0], box[1])
     card = page.locator(".hover")
     card.wait_for(state="visible")
-    assert report.scores["image_id"][box[2]] in card.inner_text()
+    assert report.scores["path"][box[2]] in card.inner_text()
     assert "data:image" in card.locator(".thumb").evaluate("(one) => getComputedStyle(one).backgroundImage")
     dots.click(position={"x": box[0] - dots.bounding_box()["x"], "y": box[1] - dots.bounding_box()["y"]})
     page.get_by_role("dialog").wait_for(state="visible")
@@ -125,13 +126,13 @@ def test_the_list_of_images_sorts_filters_and_opens(show, report):
     box = page.locator("details.images").first
     box.locator("summary").press("Enter")
     first = box.locator("tbody tr").first
-    best = report.scores.loc[report.scores[OWN].idxmax(), "image_id"]
+    best = report.scores.loc[report.scores[OWN].idxmax(), "path"]
     assert best in first.inner_text()
     assert box.locator("tbody tr").count() == 50
     box.get_by_role("button", name="Show more").click()
     box.get_by_role("button", name="score", exact=True).press("Enter")
     assert box.get_by_role("columnheader", name="score").get_attribute("aria-sort") == "ascending"
-    assert report.scores.loc[report.scores[OWN].idxmin(), "image_id"] in first.inner_text()
+    assert report.scores.loc[report.scores[OWN].idxmin(), "path"] in first.inner_text()
     box.get_by_role("combobox", name="Show").select_option(label="misses at the threshold")
     missed = wrong(report, OWN, report.about("thresholds")[OWN])[-1]
     assert box.locator("tbody tr").count() == missed
@@ -140,6 +141,67 @@ def test_the_list_of_images_sorts_filters_and_opens(show, report):
     name = opener.inner_text()
     opener.press("Enter")
     assert name in page.get_by_role("dialog").inner_text()
+
+
+def test_a_file_is_found_by_part_of_its_name_and_opens_outside_the_gallery_too(show, report):
+    page = show()
+    box = page.locator("details.images").first
+    box.locator("summary").press("Enter")
+    box.get_by_role("searchbox", name="File name").fill("test/cnv 072")
+    assert box.locator("tbody tr").count() == 1
+    row = box.locator("tbody button")
+    assert row.inner_text() == "test/CNV/=scan 072.png"
+    row.press("Enter")
+    dialog = page.get_by_role("dialog")
+    text = dialog.inner_text()
+    assert "test/CNV/=scan 072.png" in text
+    assert report.scores["image_id"][72] in text
+    page.keyboard.press("Escape")
+    inside = set(page.evaluate("report.lanes.get('oct').data.gallery.map((one) => one.row)"))
+    outside = next(row for row in range(72, 96) if row not in inside)
+    box.get_by_role("searchbox", name="File name").fill(f"{outside:03d}.png")
+    box.locator("tbody button").press("Enter")
+    assert "Only a thumbnail is kept" in dialog.inner_text()
+    assert "data:image" in dialog.locator(".stage .whole").evaluate("(one) => getComputedStyle(one).backgroundImage")
+    assert not dialog.get_by_label("Blend").is_visible()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("false alarms", "false alarm"), ("misses", "missed")])
+def test_the_list_is_saved_as_csv(show, report, tmp_path, kind, name):
+    page = show()
+    box = page.locator("details.images").first
+    box.locator("summary").press("Enter")
+    box.get_by_role("combobox", name="Show").select_option(label=f"{kind} at the threshold")
+    with page.expect_download() as waited:
+        box.get_by_role("button", name="Save this list as CSV").click()
+    waited.value.save_as(tmp_path / "list.csv")
+    saved = pd.read_csv(tmp_path / "list.csv")
+    threshold = report.about("thresholds")[OWN]
+    scores, normal = report.scores, name == "false alarm"
+    expected = scores[(scores["label"] == 0) & (scores[OWN] > threshold)]
+    if not normal:
+        expected = scores[(scores["label"] == 1) & (scores[OWN] <= threshold)]
+    assert len(expected) > 0
+    assert sorted(saved["file"]) == sorted(expected["path"])
+    assert set(saved["result"]) == {name}
+    written = saved.set_index("image_id")["score"].to_dict()
+    assert written == pytest.approx(expected.set_index("image_id")[OWN].to_dict())
+
+
+def test_terms_are_explained_where_the_pointer_rests(show):
+    page = show()
+    head = page.locator("#oct table.sortable abbr").first
+    assert len(head.get_attribute("title")) > 20
+    page.locator("#glossary summary").click()
+    assert "Committee" in page.locator("#glossary dl").inner_text()
+
+
+def test_the_axis_of_auroc_ends_at_one(show, drawn):
+    page = show()
+    drawn(page, "#oct-forest .canvas")
+    low, high = page.evaluate("document.querySelector('#oct-forest .canvas').layout.xaxis.range")
+    assert high == 1
+    assert 0 <= low < 0.6
 
 
 def test_tables_sort_by_number_and_keep_their_intervals(show):

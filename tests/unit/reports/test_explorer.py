@@ -205,6 +205,26 @@ def test_the_gallery_has_layers_by_canvas_heat_unstretched_and_truth_as_a_line(l
     assert set(map(tuple, line[drawn][:, :3])) == {TRUTH_COLOUR}
 
 
+def test_heat_is_hatched_where_the_image_was_not_looked_at(lane):
+    def with_gap(data):
+        gray = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        seen = np.where(np.arange(gray.shape[1]) < gray.shape[1] // 2, 255, 0).astype(np.uint8)
+        return png(np.dstack([gray, np.broadcast_to(seen, gray.shape)]))
+
+    pictures = lane.pictures.copy()
+    heat = pictures["layer"] == "heat"
+    pictures.loc[heat, "data"] = [with_gap(data) for data in pictures.loc[heat, "data"]]
+    before, after = (
+        opened(galleries([one])["oct"][0].canvases[0]["layers"]["heat"]).astype(float)
+        for one in (lane, replace(lane, pictures=pictures))
+    )
+    half = before.shape[1] // 2
+    assert abs(after[:, : half - 8] - before[:, : half - 8]).max() < 12
+    gray = after[:, half + 8 :]
+    assert before[:, half + 8 :].max() < 30 < 60 < gray.max()  # gray stripes on the dark ground
+    assert (gray < 30).mean() > 0.5
+
+
 def test_pictures_are_read_as_written_and_may_be_missing(lane, tmp_path):
     write_evaluation(
         tmp_path,
