@@ -44,6 +44,6 @@ def _current(source: str) -> Path:
 
     store, asset = Store(Settings().stores), f"{source}/detector"
     if store.pointed(asset) is None:
-        line = f"dagster asset materialize --select '*{asset}'"
+        line = f"proxyano refresh --select '*{asset}'"
         raise NeverMaterialized(f"there is no detector of {source} in {store.root} yet; run: {line}")
     return store.current(asset).path

@@ -173,7 +173,7 @@ def save(path: Path, detector: Version) -> None:
             path=str(path),
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"detector": str(detector.path)},
-            code_paths=[str(Path(str(package.__file__)).parent) for package in (pipeline, models)],
+            code_paths=_code(),
             signature=ModelSignature(
                 inputs=Schema([ColSpec(AnyType(), "image")]),  # type: ignore[no-untyped-call]
                 outputs=Schema([ColSpec(kind, column) for column, kind in ANSWER.items()]),
@@ -182,3 +182,9 @@ def save(path: Path, detector: Version) -> None:
             pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in names],  # as installed
             metadata={"dataset": detector.asset.partition("/")[0], "detector": detector.data_version},
         )
+
+
+def _code() -> list[str]:
+    """Folders of the packages that a served model imports: two of the repository, or the one that a wheel installs."""
+    folders = [Path(str(package.__file__)).parent for package in (pipeline, models)]
+    return [str(folders[0].parent)] if "." in pipeline.__name__ else list(map(str, folders))
