@@ -1,13 +1,14 @@
-"""ProxyAno for a user's own code: ``from proxyano import load_detector``."""
+"""ProxyAno for a user's own code: ``from proxyano import fit_detector, load_detector``."""
 
 from typing import TYPE_CHECKING
 
 from pipeline import load_detector
+from pipeline.fit import fit_detector
 
 if TYPE_CHECKING:
     from typer import Typer
 
-__all__ = ["load_detector"]
+__all__ = ["fit_detector", "load_detector"]
 
 
 def __getattr__(name: str) -> "Typer":

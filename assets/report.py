@@ -142,7 +142,7 @@ def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.A
     return report_asset(
         evaluation_report.ASSET,
         gather,
-        code_version="4",
+        code_version="5",
         deps=[dg.AssetKey([name, stage]) for name in datasets for stage in ("evaluation", "detector")],
         description="Every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
         nothing="No data set has been evaluated yet",

@@ -127,10 +127,11 @@ PREPARED = ("tiles", "proxies", "normals")  # stages, besides those with runs, o
 
 
 def lane_assets(lane: LaneAssets) -> list[dg.AssetsDefinition]:
-    """Every asset of a lane; a stage with runs exists where the preset gives it some."""
+    """Every asset of a lane: stages with runs that the preset has, an evaluation where there are abnormal images."""
     if lane.source:
         chosen = [stage for stage in STAGES if stage.name in PREPARED or lane.runs(stage.name)]
         return [stage_asset(lane, stage) for stage in chosen]
     partitioned = (*BENCHMARK, ABLATIONS)
     chosen = [stage for stage in STAGES if stage.name not in partitioned or lane.runs(stage.name)]
+    chosen = [stage for stage in chosen if stage.name != "evaluation" or lane.dataset.judged]
     return [download_source(lane), *(stage_asset(lane, stage) for stage in chosen)]

@@ -1,6 +1,8 @@
 """How it runs, and what each step does; for images of your own, ``load_detector``."""
 
 import gc
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["load_detector"]
 
 set_environment()  # every process of the project imports this package first, and torch later
+if not sys.stderr.isatty():  # a log file gets a line of a progress bar every ten seconds, not ten a second
+    os.environ.setdefault("TQDM_MININTERVAL", "10")
 gc.set_threshold(50_000, 20, 100)  # importing makes a million lasting objects; Python's 700 takes a quarter of its time
 
 
@@ -44,6 +48,7 @@ def _current(source: str) -> Path:
 
     store, asset = Store(Settings().stores), f"{source}/detector"
     if store.pointed(asset) is None:
-        line = f"proxyano refresh --select '*{asset}'"
-        raise NeverMaterialized(f"there is no detector of {source} in {store.root} yet; run: {line}")
+        made = ", ".join(sorted(path.parent.name for path in (store.root / "current").glob("*/detector.json")))
+        told = f"there is no detector of {source!r} in {store.root} (there: {made or 'none yet'})"
+        raise NeverMaterialized(f"{told}; a data set's is made by: proxyano refresh --select '*{asset}'")
     return store.current(asset).path

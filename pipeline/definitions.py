@@ -60,7 +60,7 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
 def build(settings: Settings) -> dg.Definitions:
     """Everything Dagster needs."""
     lanes = lanes_of(settings)
-    names = [lane.dataset.name for lane in lanes if not lane.source]
+    names = [lane.dataset.name for lane in lanes if not lane.source and lane.dataset.judged]
     compared = [lane for lane in lanes if lane.lane.baselines]
     return dg.Definitions(
         assets=[

@@ -93,6 +93,10 @@ def add(
         write_file(file, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).encode())
         console.print(f"Described in {file}; it may be changed by hand.", soft_wrap=True)
         console.print(f"Preset in force: {settings.own_preset_name}. Next: proxyano dataset check {name}")
+        if not own.row.judged:
+            console.print("Without abnormal images there is a detector and no evaluation.")
+            console.print(f"Then: proxyano refresh --select '*{name}/detector'", markup=False)
+            return
         console.print(f"Then: proxyano refresh --select '*{name}/evaluation'", markup=False)
         console.print("And:  proxyano refresh --select evaluation_report")
 
@@ -185,10 +189,10 @@ def _classes(
     console: Console, folder: Path | None, normal: list[Path] | None, abnormal: list[str] | None
 ) -> tuple[list[Path], list[str]]:
     """Folders of normals and of the classes, as given or guessed from those below ``folder``."""
-    if normal and abnormal and folder is None:
-        return normal, abnormal
+    if normal and folder is None:
+        return normal, abnormal or []
     if normal or abnormal or folder is None:
-        raise ConfigError("expected FOLDER alone, or both --normal and --abnormal")
+        raise ConfigError("expected FOLDER alone, or --normal, and --abnormal for an evaluation")
     healthy, classes, masks = guess_folders(folder)
     for what, path in {"normal": healthy, **classes}.items():
         console.print(f"{what}: {path}", markup=False, highlight=False, soft_wrap=True)

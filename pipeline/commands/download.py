@@ -49,11 +49,11 @@ def download(
     Exit codes: 0 all is there; 1 the download failed, try again; 2 wrong call; 3 a file is not the expected one;
     4 something has to be placed by hand.
     """
+    if name not in DATASETS and (name or not check):
+        stop(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}", WRONG_CALL)
     raw = into or Settings().raw
     if raw is None:
         stop("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR", WRONG_CALL)
-    if name not in DATASETS and (name or not check):
-        stop(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}", WRONG_CALL)
     codes = []
     for each in [name] if name else list(DATASETS):
         folder = raw.resolve() / each

@@ -39,6 +39,11 @@ class Dataset:
     described: str = ""  # hash of a user's description, as far as it affects the manifest
 
     @property
+    def judged(self) -> bool:
+        """Whether it has classes of abnormal images, so that a detector can be evaluated."""
+        return len(self.classes) > 1
+
+    @property
     def decides(self) -> tuple[object, ...]:
         """The parts of the row that affect the manifest."""
         values = self.shares, self.duplicates, self.middle, dict(self.conflicts), self.described
@@ -85,9 +90,9 @@ class Presence:
 
     @property
     def usable(self) -> bool:
-        """Whether there are normal and abnormal images: a lane needs both."""
+        """Whether there are normal images, and abnormal ones where the data set has classes of them."""
         found = {klass for classes in self.counts.values() for klass, count in classes.items() if count}
-        return self.dataset.classes[0] in found and len(found) > 1
+        return self.dataset.classes[0] in found and (len(found) > 1 or not self.dataset.judged)
 
     @property
     def complete(self) -> bool:

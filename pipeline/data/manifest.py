@@ -94,7 +94,7 @@ def build_manifest(
     code_version: str = "1",
     progress: bool = False,
 ) -> Version:
-    """Publish ``<dataset>/images``; raises ``DatasetUnusable`` where no normal or no abnormal image is usable."""
+    """Publish ``<dataset>/images``; raises ``DatasetUnusable`` where no image of a described kind is usable."""
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)
     key = fingerprint(source, config, list(dataset.decides), code_version)
@@ -141,7 +141,7 @@ def make_manifest(
     problems = [*raw.broken.items(), *raw.odd.items(), *unusable, *repeated]
     labels = {reading.row["label"] for reading in readings}
     for label, kind in ((0, "normal"), (1, "abnormal")):
-        if label not in labels:
+        if label not in labels and (label == 0 or dataset.judged):
             reasons = "".join(f"\n  {path}: {reason}" for path, reason in problems[:FEW])
             raise DatasetUnusable(
                 f"{dataset.name}: no usable {kind} image in {raw.root}; {len(readings)} others are usable, "

@@ -113,8 +113,7 @@ class Store:
     def current(self, asset: str) -> Version:
         """The version that readers get, as ``opened``; raises ``NeverMaterialized`` if there is none."""
         if (pointed := self.pointed(asset)) is None:
-            line = "dagster asset materialize --select '*evaluation_report'"
-            raise NeverMaterialized(f"{asset} has never been materialized; run: {line}")
+            raise NeverMaterialized(f"{asset} has never been materialized; run: proxyano refresh --select '*{asset}'")
         return self.opened(asset, pointed)
 
     def opened(self, asset: str, data_version: str) -> Version:

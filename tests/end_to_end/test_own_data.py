@@ -15,8 +15,10 @@ from pipeline.cli import app
 from pipeline.data.sample import drawings as phantoms
 from pipeline.data.sample.files import cut, jpeg, tiff
 from pipeline.definitions import build
+from pipeline.errors import ConfigError
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
+from pipeline.fit import fit_detector
 from pipeline.wiring.refresh import Outcome, Refresh
 from pipeline.wiring.settings import Settings
 from tests.end_to_end.every_way import check_scores
@@ -113,6 +115,10 @@ def test_from_a_folder_to_the_report_and_back(home, folder, tmp_path):
     assert "no" in typed("list").splitlines()[-2]
 
     assert ran(refresh(home, "*clinic/evaluation")) == {f"clinic/{stage}" for stage in LANE}
+    fitted = fit_detector("clinic", normal=folder / "normal", device="cpu")
+    assert fitted.data_version == home.store.current("clinic/detector").data_version
+    with pytest.raises(ConfigError, match="choose another name"):
+        fit_detector("clinic", normal=folder / "ill")
     assert ran(refresh(home, "evaluation_report")) == {"evaluation_report"}
     report = home.root / "reports" / "evaluation_report"
     text = (report / "report.md").read_text()
@@ -197,6 +203,22 @@ def test_from_series_of_patients_to_a_row_a_volume(home, tmp_path, monkeypatch):
         assert row["score"] == pytest.approx(told[volume]["score"], abs=1e-3)
         assert row["false_alarm_rate"] == pytest.approx(told[volume]["false-alarm rate"], abs=1e-3)
         assert row["worst_slices"] == ", ".join(f"{name}#0" for name in told[volume]["worst slices"].split(", "))
+
+
+def test_normals_alone_make_a_detector_and_leave_the_report_alone(home, folder):
+    printed = typed("add", "healthy", "--normal", str(folder / "normal"))
+    assert "Without abnormal images there is a detector and no evaluation" in printed
+    described = home.root / "datasets" / "healthy.yaml"
+    fields = yaml.safe_load(described.read_text())
+    assert "abnormal" not in fields
+    described.write_text(yaml.safe_dump(fields | {"training": {"size": 32, "steps": 10}}, sort_keys=False))
+    detector = fit_detector("healthy", normal=folder / "normal", device="cpu")
+    odd = detector.score(np.full((80, 96), 255, np.uint8))
+    assert odd.score > detector.score(folder / "normal" / "P0_0.jpg").score
+    assert "healthy/evaluation" not in home.versions()
+    with home.instance() as instance:
+        selected = Refresh(build(Settings()), instance, "*evaluation_report").selected()
+    assert not any(key.path[0] == "healthy" for key in selected)
 
 
 def test_commands_say_what_is_wrong_and_write_nothing(home, folder):

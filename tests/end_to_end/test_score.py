@@ -166,7 +166,7 @@ def test_a_cut_run_goes_on(undisturbed, tmp_path):
     ("words", "sentence"),
     [
         (("x.png", "--dataset", "oct"), "no such file or folder"),
-        ((".", "--dataset", "knee"), "there is no detector of knee"),
+        ((".", "--dataset", "knee"), "there is no detector of 'knee'"),
         ((".",), "expected --dataset NAME or --detector FOLDER"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "0.0001"), "ask for a higher rate"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "0"), "ask for a higher rate"),

@@ -51,6 +51,6 @@ def test_a_missing_input_names_the_line_to_run(tmp_path):
     manager = VersionIOManager(root=str(tmp_path))
     with pytest.raises(dg.Failure) as caught:
         manager.load_input(dg.build_input_context(asset_key=dg.AssetKey(["oct", "stage1"])))
-    line = "dagster asset materialize --select '*evaluation_report'"
+    line = "proxyano refresh --select '*oct/stage1'"
     assert caught.value.description == f"oct/stage1 has never been materialized; run: {line}"
     assert caught.value.allow_retries is False

@@ -39,7 +39,7 @@ def test_a_version_is_published_pointed_at_and_read(tmp_path: Path) -> None:
 
 
 def test_nothing_made_yet_says_so_in_one_sentence(tmp_path: Path) -> None:
-    line = "oct/tiles has never been materialized; run: dagster asset materialize --select '*evaluation_report'"
+    line = "oct/tiles has never been materialized; run: proxyano refresh --select '*oct/tiles'"
     with pytest.raises(NeverMaterialized, match="^" + re.escape(line) + "$"):
         Store(tmp_path).current("oct/tiles")
 

@@ -120,7 +120,7 @@ def test_a_wrong_field_is_named_with_file_expectation_and_value(describe: Descri
 def test_a_missing_field_and_a_broken_file_are_named(tmp_path: Path) -> None:
     file = tmp_path / "clinic.yaml"
     for text, told in (
-        ("normal: /x", r"clinic\.yaml: abnormal: expected a value, got none"),
+        ("abnormal: /x", r"clinic\.yaml: normal: expected a value, got none"),
         ("normal: [", r"clinic\.yaml: expected a readable YAML file, got: .*line 1"),
         ("- a", r"clinic\.yaml: expected fields and values .* got list"),
     ):
@@ -236,6 +236,16 @@ def test_classes_have_names_and_several_folders(there: Path, describe: Describe)
     assert own.row.classes == ("normal", "flu", "cold")
     assert images["klass"].value_counts().to_dict() == {"normal": 13, "flu": 4, "cold": 1}
     assert {"normal/1/P0/0.jpg", "normal/2/0.jpg", "abnormal/cold/0.jpg"} <= set(images["path"])
+
+
+def test_a_data_set_may_hold_normals_alone(there: Path, describe: Describe) -> None:
+    own = describe(abnormal={})
+    images, _ = manifest(own)
+    assert own.row.classes == ("normal",)
+    assert not own.row.judged
+    assert set(images["label"]) == {0}
+    assert {"train", "val"} <= set(images["split"])
+    assert describe().row.judged
 
 
 def test_a_moved_folder_changes_nothing_and_a_lost_one_is_named(there: Path, describe: Describe) -> None:

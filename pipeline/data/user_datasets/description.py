@@ -23,7 +23,7 @@ def _named(default: str) -> BeforeValidator:
 
 _as_list = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
 Folders = Annotated[tuple[Path, ...], _as_list, Field(min_length=1)]
-Classes = Annotated[dict[str, Folders], _named("abnormal"), Field(min_length=1)]
+Classes = Annotated[dict[str, Folders], _named("abnormal")]
 Lesions = Annotated[dict[str, Folders], _named("lesion")]
 
 
@@ -83,7 +83,7 @@ class Description(_Part):
 
     title: str = ""  # empty: the name
     normal: Folders
-    abnormal: Classes  # class → folders; a single folder is the class `abnormal`
+    abnormal: Classes = Field(default_factory=dict)  # class → folders; a single folder is the class `abnormal`
     masks: Lesions = Field(default_factory=dict)  # lesion → folders; a single folder is the lesion `lesion`
     mask_suffix: str = ""  # appended to the image's name in the mask's name: "_mask"
     split: Split = Field(default_factory=Split)
