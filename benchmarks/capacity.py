@@ -4,9 +4,9 @@
 
 Designs of ProxyAno that differ from the lane's in one thing each are trained on the lane's first canvas, at half its
 training size and a part of its steps, and measured on validation normals alone: R² of the reconstruction, ``repair`` of
-what was altered, and AUROC of normals with a pasted lesion against untouched ones (Eq. 13 and ‖I − Î‖_F). Tiles must
-have been made. Designs that differ in stage 2 alone share stage 1. Networks are kept in ``$PROXYANO_HOME/capacity``:
-rerun a killed command to resume.
+what was altered, and AUROC of normals with a pasted lesion against untouched ones (Eq. 13, ‖I − Î‖_F and the lane's
+standardised score). Tiles must have been made. Designs that differ in stage 2 alone share stage 1. Networks are kept in
+``$PROXYANO_HOME/capacity``: rerun a killed command to resume.
 Writes ``<data set>.json`` and ``<data set>.png``.
 """
 
@@ -24,8 +24,9 @@ from matplotlib.figure import Figure
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.metrics import auroc
-from models.scoring import ScoreConfig
+from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector
+from pipeline.detectors.standardise import CanvasScorer
 from pipeline.evaluation.fidelity import image_rows, repair_rows
 from pipeline.evaluation.pasted_lesions import PastedConfig, PlannedCopies
 from pipeline.experiments.lane import Lane
@@ -108,7 +109,8 @@ def _measured(design: Design, lane: Lane, tiles: Version, settings: Settings) ->
         log=lambda *_: None,
     )
     *_, trained = train_shared(training, store, f"{dataset}/stage1")
-    network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
+    score, flip = lane.evaluation.scores[canvas].scaled(0.5), lane.evaluation.flip_average
+    network = NetworkDetector.trained(trained, tiles, canvas, score, flip_average=flip)
     found = {"design": design.name, "axis": design.axis, "minutes": round((time.monotonic() - began) / 60, 1)}
     return found | _figures(network, lane, tiles, proxies)
 
@@ -128,15 +130,25 @@ def _figures(network: NetworkDetector, lane: Lane, tiles: Version, proxies: Vers
 
 def _detection(network: NetworkDetector, tiles: Version, config: PastedConfig) -> dict[str, float]:
     """AUROC of copies with a lesion of medium contrast against the untouched validation normals."""
-    untouched = network.maps(load_tiles(tiles, None, splits=("val",), canvas=network.canvas, size=network.size))
+    scorer, _ = CanvasScorer.fit(network, tiles, keep=True)
     copies = PlannedCopies(tiles, network.canvas, config).painted
-    altered = network.maps(copies.tiles)
-    medium = altered.images.images["klass"].str.startswith("medium").to_numpy()
-    labels = np.repeat([False, True], [len(untouched.image), int(medium.sum())])
-    pairs = {"latent": (untouched.latent, altered.latent), "image": (untouched.image, altered.image)}
+    before, after = {"standardised": [scorer.standardise.z(scorer.standardise.raw)]}, {"standardised": []}
+    for found, held in (
+        (before, load_tiles(tiles, None, splits=("val",), canvas=network.canvas)),
+        (after, copies.tiles),
+    ):
+        for block in held.blocks(BLOCK):
+            maps = network.maps(block)
+            found.setdefault("latent", []).append(maps.latent)
+            found.setdefault("image", []).append(maps.image)
+            if found is after:
+                found["standardised"].append(scorer.standardised(maps).z)
+    medium = copies.table["klass"].str.startswith("medium").to_numpy()
+    untouched, altered = ({name: np.concatenate(parts) for name, parts in one.items()} for one in (before, after))
+    labels = np.repeat([False, True], [len(untouched["image"]), int(medium.sum())])
     return {
-        f"pasted auroc {name}": auroc(labels, np.concatenate([before, after[medium]]))
-        for name, (before, after) in pairs.items()
+        f"pasted auroc {name}": auroc(labels, np.concatenate([values, altered[name][medium]]))
+        for name, values in untouched.items()
     }
 
 
@@ -146,7 +158,7 @@ def _figure(dataset: str, rows: list[dict[str, Any]]) -> Figure:
     panels = {
         "repair": "share of the pasted error that is repaired",
         "pasted auroc latent": "AUROC of pasted lesions, latent score",
-        "pasted auroc image": "AUROC of pasted lesions, image score",
+        "pasted auroc standardised": "AUROC of pasted lesions, standardised score",
     }
     for axes, (name, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for row in rows:
