@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.reports.ablations import report as ablation_report
 from pipeline.reports.ablations.experiments import DataSet, Experiment
 from pipeline.reports.benchmark import report as benchmark_report
 from pipeline.reports.evaluation import report as evaluation_report
-from pipeline.reports.kit.publish import Draft, publish
+from pipeline.reports.kit.publish import WRITTEN, Draft, publish
 from pipeline.reports.kit.runs import Run
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.checks import kinds_sheet
@@ -72,7 +73,8 @@ def report_asset(
         found, describe = gather(opened)
         if not found.inputs:
             raise one_sentence(f"{nothing}; run: {command}")
-        provenance = {"git commit": git_commit(), **about, "Dagster run": run_id, "command": command}
+        written = datetime.now(UTC).date().isoformat()
+        provenance = {WRITTEN: written, "git commit": git_commit(), **about, "Dagster run": run_id, "command": command}
 
         def described(version: Version) -> dict[str, Any]:
             records = json.loads((version.path / "report.json").read_text())

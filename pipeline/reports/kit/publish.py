@@ -25,6 +25,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("index.html", "report.md", "report.json")
+WRITTEN = "written"  # name of the report's date in its provenance
 RESEARCH_ONLY = "For research only. Not a medical device, not for clinical use."
 
 
@@ -124,7 +125,7 @@ def _page(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     environment.filters |= {"as_json": _json, "prose": _prose, "explained": explained}
     return environment.get_template(report.template).render(
         report=report,
-        research_only=RESEARCH_ONLY,
+        research_only=_below_title(provenance),
         glossary=glossary(),
         pictures={part.id: list(islice(links, len(part.pictures))) for part in report.parts},
         provenance=provenance,
@@ -133,6 +134,12 @@ def _page(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
         plotly=Markup(plotly.offline.get_plotlyjs()),
         **report.more,
     )
+
+
+def _below_title(provenance: Sequence[tuple[str, str]]) -> str:
+    """What the report is not, and when it was written, where that is known."""
+    date = dict(provenance).get(WRITTEN)
+    return f"{RESEARCH_ONLY} Written on {date}." if date else RESEARCH_ONLY
 
 
 def _verbatim(*names: str) -> Markup:
@@ -157,7 +164,7 @@ def _prose(text: str) -> Markup:
 def markdown(report: Report, provenance: Sequence[tuple[str, str]]) -> str:
     """The report without its pictures and plots."""
     warning = [f"> **{report.banner}**", ""] if report.banner else []
-    lines = [f"# ProxyAno {report.title}", "", *warning, report.opening, "", RESEARCH_ONLY, ""]
+    lines = [f"# ProxyAno {report.title}", "", *warning, report.opening, "", _below_title(provenance), ""]
     lines += _table_lines(report.summary) if report.summary else []
     for part in report.parts:
         if not (part.notes or part.tables):

@@ -77,7 +77,7 @@ def evaluation(folder, dataset, pictured):
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     lanes = [evaluation(folder / "a", "oct", True), evaluation(folder / "b", "brain_mri", False)]
-    write_report(evaluation_report(lanes), folder, {"git commit": "abc"})
+    write_report(evaluation_report(lanes), folder, {"git commit": "abc", "written": "2026-11-30"})
     return SimpleNamespace(url=(folder / "index.html").as_uri(), scores=lanes[0].scores, about=lanes[0].about)
 
 

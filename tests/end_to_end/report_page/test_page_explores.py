@@ -188,6 +188,14 @@ def test_the_list_is_saved_as_csv(show, report, tmp_path, kind, name):
     assert written == pytest.approx(expected.set_index("image_id")[OWN].to_dict())
 
 
+def test_the_page_says_first_what_it_is_not_and_when_it_was_written(show):
+    page = show()
+    first = page.locator("main").inner_text()[:6000]
+    assert "For research only. Not a medical device, not for clinical use. Written on 2026-11-30." in first
+    summary = page.locator(".summary table").first.inner_text()
+    assert all(word in summary for word in ("at the label-free threshold", "found", "false alarms", "test images"))
+
+
 def test_terms_are_explained_where_the_pointer_rests(show):
     page = show()
     head = page.locator("#oct table.sortable abbr").first
