@@ -75,7 +75,7 @@ class ProxyAno(Method):
         return {"perplexity": memory.perplexity()} if isinstance(memory, Memory) and stage == "stage1" else {}
 
     def _score(self, batch: Batch) -> Scores:
-        """Latent score (Eq. 12-13) and its map, image-space score ‖I − Î‖_F (Table V), signed residual (|·| is Eq. 14)."""
+        """Latent score (Eq. 12-13) and its map, image score ‖I − Î‖_F (Table V), signed residual (|·| is Eq. 14)."""
         seen = self._stretched(batch)
         proxy = self.masked(self.extraction(seen.image, seen.valid)[0], seen)
         image = self.masked(self.reconstruction(proxy), seen)
