@@ -84,7 +84,6 @@ class Scores:
     reconstruction: Tensor  # (B, C, H, W) Î
     proxy: Tensor  # (B, K, H, W) predicted proxy; Î again for a method without one
     map: Tensor  # (B, C, H, W) becomes the pixel score: the residual, unless a method marks pixels itself
-    latent_map: Tensor  # (B, 1, H, W) ≥ 0, change of the latent at each pixel; without a latent score, mean |I − Î|
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,6 @@ COARSE = 8
 class ScoreConfig:
     """How a residual becomes a map and a number; chosen per data set, never on test images."""
 
-    space: str = "image"  # what is standardised: the residual of the "image", or the change of the "latent" (Eq. 13)
     fine: bool = False  # the residual at the canvas's full size: the image less the enlarged reconstruction
     signed: bool = False  # split the residual in its positive and its negative part (bright and dark lesions)
     lines: tuple[int, ...] = ()  # px; adds parts: spots shorter than such lines (vessels are longer)
@@ -58,8 +57,6 @@ class ScoreConfig:
         if least < 0 or min(self.lines, default=2) < 2 or not 0 <= self.rare < 1:
             sizes = "sigma, map_sigma, smooth, floor, similar, beside and severity are at least 0, lines at least 2 px"
             raise ValueError(f"ScoreConfig: {sizes} and rare in [0, 1), got {self}")
-        if self.space not in ("image", "latent") or (self.space == "latent" and self.fine):
-            raise ValueError(f"ScoreConfig.space is 'image', or without fine 'latent', got {self.space!r}")
         if (self.beside and self.fine) or (self.own_mirror and not self.beside):
             raise ValueError(f"ScoreConfig: beside goes without fine, and own_mirror with beside, got {self}")
 

@@ -10,7 +10,6 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from models import losses as terms
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
@@ -75,7 +74,7 @@ class ProxyAno(Method):
         return {"perplexity": memory.perplexity()} if isinstance(memory, Memory) and stage == "stage1" else {}
 
     def _score(self, batch: Batch) -> Scores:
-        """Latent score (Eq. 12-13) and its map, image score ‖I − Î‖_F (Table V), signed residual (|·| is Eq. 14)."""
+        """Latent score (Eq. 12-13), image-space score ‖I − Î‖_F (Table V) and signed residual (|·| is Eq. 14)."""
         seen = self._stretched(batch)
         proxy = self.masked(self.extraction(seen.image, seen.valid)[0], seen)
         image = self.masked(self.reconstruction(proxy), seen)
@@ -85,17 +84,7 @@ class ProxyAno(Method):
         residual = (batch.image - image) * batch.valid
         latent = terms.frobenius(difference, coarse(mask, self.extraction.encoder.factor))
         own = terms.frobenius(residual, mask)
-        norms = difference.square().sum(1, keepdim=True).sqrt()
-        size = (int(residual.shape[2]), int(residual.shape[3]))
-        return Scores(
-            latent=latent,
-            image=own,
-            residual=residual,
-            reconstruction=image,
-            proxy=proxy,
-            map=residual,
-            latent_map=functional.interpolate(norms, size, mode="bilinear", align_corners=False) * batch.valid,
-        )
+        return Scores(latent=latent, image=own, residual=residual, reconstruction=image, proxy=proxy, map=residual)
 
     def masked(self, value: Tensor, batch: Batch) -> Tensor:
         """As for all methods, but the fill value has the contrast that the networks see."""

@@ -56,15 +56,7 @@ class ResidualMethod(Method):
             own = terms.image_mean((batch.image - rebuilt).abs(), batch.score_mask())
         residual = (batch.image - rebuilt) * batch.valid
         norm = terms.frobenius(residual, batch.score_mask())
-        return Scores(
-            latent=own,
-            image=norm,
-            residual=residual,
-            reconstruction=rebuilt,
-            proxy=rebuilt,
-            map=residual,
-            latent_map=residual.abs().mean(1, keepdim=True),
-        )
+        return Scores(latent=own, image=norm, residual=residual, reconstruction=rebuilt, proxy=rebuilt, map=residual)
 
     def _error(self, value: Tensor, target: Tensor, batch: Batch) -> Tensor:
         """Mean absolute error over valid pixels, of images in [0, 1], in units of [−1, 1]."""

@@ -35,7 +35,7 @@ class NetworkMaps(PixelMaps):
 
     residual: Array  # (n, H, W) signed I − Î
     _: KW_ONLY
-    steady: Array  # (n, H, W) what is standardised (``ScoreConfig.space``); with ``flip_average`` of both mirrorings
+    steady: Array  # (n, H, W) the method's map; the mean over both mirrorings with ``flip_average``
     proxy: Array  # (n, H, W) predicted proxy
     reconstruction: Array  # (n, H, W)
     latent: Array  # (n,) ‖z − ẑ‖_F (Eq. 13), root of the sum of squares over the canvas's tiles
@@ -100,11 +100,10 @@ class NetworkDetector(CanvasDetector):
         scores = predict(self.method, source, batch_size=batch_size, device=self.device)
         seconds = time.perf_counter() - began
         planes = {name: getattr(scores, name).numpy().mean(axis=1) for name in ("residual", "proxy", "reconstruction")}
-        chosen = "latent_map" if self.score.space == "latent" else "map"
-        planes["steady"] = getattr(scores, chosen).numpy().mean(axis=1)
+        planes["steady"] = scores.map.numpy().mean(axis=1)
         if self.flip_average:
-            mirrored = predict(self.method, source.mirrored(), batch_size=batch_size, device=self.device)
-            planes["steady"] = (planes["steady"] + getattr(mirrored, chosen).flip(-1).numpy().mean(axis=1)) / 2
+            mirrored = predict(self.method, source.mirrored(), batch_size=batch_size, device=self.device).map
+            planes["steady"] = (planes["steady"] + mirrored.flip(-1).numpy().mean(axis=1)) / 2
         planes = {
             name: canvases(plane, held.index, self.canvas)[1].astype(np.float32) for name, plane in planes.items()
         }

@@ -127,18 +127,10 @@ class Lane:
         return replace(once, fidelity=False, flip_average=False)
 
     def _scores_of(self, row: Baseline) -> dict[str, ScoreConfig]:
-        """The lane's scores for a run that trains at another size, with lengths scaled to its pixels.
-
-        The latent space is for the lane's own method: others may have no latent score.
-        """
+        """The lane's scores for a run that trains at another size, with lengths scaled to its pixels."""
         own, lane = row.training.canvases, self.training.canvases
         factors = {canvas: sqrt(prod(own[canvas].size) / prod(lane[canvas].size)) for canvas in lane}
-        own_method = row.training.method == self.training.method
-        spaces = {canvas: score.space if own_method else "image" for canvas, score in self.evaluation.scores.items()}
-        return {
-            canvas: replace(score.scaled(factors[canvas]), space=spaces[canvas])
-            for canvas, score in self.evaluation.scores.items()
-        }
+        return {canvas: score.scaled(factors[canvas]) for canvas, score in self.evaluation.scores.items()}
 
     def baseline_version(self, stage: str, name: str) -> str:
         """Code version of one run of the benchmark or the ablations; it does not depend on other runs."""

@@ -1,15 +1,10 @@
 """Planes at the canvas's full size: the image less the enlarged reconstruction, and maps that are no residual."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch.nn import functional
 
-from models.method import Batch
 from models.methods import METHODS, build
 from models.scoring import ScoreConfig
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
@@ -63,39 +58,3 @@ def test_a_map_that_is_no_residual_is_enlarged_as_it_is(full: TileSet) -> None:
     coarse, fine = (predicted("segmentation", full, fine=fine) for fine in (False, True))
     for small, large in zip(coarse.steady, fine.steady, strict=True):
         np.testing.assert_array_equal(large, cv2.resize(small, (2 * TILE, TILE), interpolation=cv2.INTER_LINEAR))
-
-
-@pytest.mark.parametrize("flip_average", [False, True])
-def test_the_latent_space_standardises_where_the_latent_changes(full: TileSet, flip_average: bool) -> None:
-    config = METHODS["proxyano"].config_type(widths=(8, 8, 8), latent_dim=8, adversarial=False)
-    image = NetworkDetector(
-        canvas="field",
-        size=SIZE,
-        score=ScoreConfig(),
-        neutral=128,
-        method=build("proxyano", config, seed=0),
-        flip_average=flip_average,
-    )
-    latent = replace(image, score=ScoreConfig(space="latent"))
-    of_image, of_latent = image.maps(full), latent.maps(full)
-    np.testing.assert_array_equal(of_image.residual, of_latent.residual)
-    np.testing.assert_array_equal(of_image.latent, of_latent.latent)
-    assert (of_latent.steady >= 0).all()
-    assert not np.allclose(np.abs(of_image.steady), of_latent.steady, atol=1e-3)
-    assert not of_latent.steady[~of_latent.images.seen].any()
-
-
-def test_the_latent_map_holds_the_terms_of_eq_13() -> None:
-    config = METHODS["proxyano"].config_type(widths=(8, 8), latent_dim=8, adversarial=False)
-    method = build("proxyano", config, seed=0).eval()
-    image = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
-    found = method.score(Batch(image, None, torch.ones_like(image), None))
-    cells = functional.interpolate(found.latent_map, size=(16, 16), mode="area")  # each cell is four enlarged pixels
-    assert cells.square().sum().sqrt().item() == pytest.approx(found.latent.item(), rel=0.05)
-
-
-def test_the_latent_space_goes_without_a_fine_residual() -> None:
-    with pytest.raises(ValueError, match="without fine"):
-        ScoreConfig(space="latent", fine=True)
-    with pytest.raises(ValueError, match="'image'"):
-        ScoreConfig(space="colour")

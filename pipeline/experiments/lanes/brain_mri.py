@@ -63,8 +63,7 @@ DENOISING_STAGE = TrainConfig(
 
 AT_64 = ScoreConfig(sigma=2.0, worst=0.05, similar=12)  # of controls and members, which train at 64 px
 AT_64_BESIDE = replace(AT_64, beside=12, own_mirror=True)
-# ProxyAno trains at 128 px; AUROC of lesions pasted on validation normals: of the residual .81, of the latent .86
-SCORE = replace(AT_64_BESIDE, sigma=4.0, space="latent")
+SCORE = replace(AT_64_BESIDE, sigma=4.0)  # ProxyAno trains at 128 px
 CLASSIFIER = ClassifierConfig(
     features=FeatureConfig(intensity=False, mirror=True, neighbours=12, place=False),
     lesions=LesionConfig(radius=(0.02, 0.4), strength=(0.08, 0.9), count=(1, 3)),
