@@ -57,10 +57,12 @@ LONGEST_FIRST = (
     ),
     END_TO_END + "test_documentation_site.py",
     END_TO_END + "test_refresh.py",
+    END_TO_END + "test_moved_home.py",
     END_TO_END + "test_experiments.py",
     END_TO_END + "test_benchmark.py",
     END_TO_END + "test_killed_lane.py",
     END_TO_END + "test_dagster_pages.py",
+    END_TO_END + "test_wheel.py",
     END_TO_END + "test_score.py",
     *(END_TO_END + f"report_page/test_page_{name}.py" for name in ("explores", "is_accessible")),
 )
