@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.scoring import ScoreConfig
 from pipeline.detectors.network import NetworkDetector
+from pipeline.errors import ConfigError
 from pipeline.evaluation.fidelity import BLOCK, image_rows, seen_image, true_proxy
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import ScoreName
@@ -59,7 +60,7 @@ class Run:
 def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
     """Write the folder (made if missing) and return its results; pictures are those of the first run of a data set."""
     file = folder / "results.json"
-    found = results(runs, json.loads(file.read_text())["records"] if file.is_file() else ())
+    found = results(runs, _earlier(file) if file.is_file() else ())
     commit = " ".join(sorted({one for result in found for one in str(result["commit"]).split()}))
     (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
@@ -68,6 +69,15 @@ def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
     for dataset, run in first.items():
         for canvas, picture in sheets(run.store, dataset):
             cv2.imwrite(str(folder / "reconstruction" / f"{dataset}_{canvas}.png"), picture)
+    return found
+
+
+def _earlier(file: Path) -> list[Result]:
+    """Results of an earlier call; ``ConfigError`` if the file is damaged."""
+    try:
+        found: list[Result] = json.loads(file.read_text())["records"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file}: expected earlier results, got a damaged file ({error}); move it away") from error
     return found
 
 
@@ -127,8 +137,11 @@ def tables(found: pd.DataFrame, commit: str) -> str:
     does = found[found["level"] == LEVELS[-1]]
     does = does.assign(row=does["dataset"] + " " + does["score"] + ", " + does["method"])
     does = does.assign(column=does["metric"] + ", " + does["subset"])
-    wide = does.pivot_table(index="column", columns="row", values="value", sort=False).round(3)
-    parts.append(f"## What the methods do to images\n\n{wide.to_markdown()}\n")
+    wide = does.pivot_table(index="column", columns="row", values="value", sort=False)
+    texts = wide.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
+    aligned = ("left", *["right"] * len(texts.columns))
+    written = texts.to_markdown(colalign=aligned, disable_numparse=True)
+    parts.append(f"## What the methods do to images\n\n{written}\n")
     for (dataset, level), part in found[found["level"] != LEVELS[-1]].groupby(["dataset", "level"], sort=False):
         every = part[part["subset"] == "all"]
         rows = {

@@ -5,9 +5,10 @@ import json
 import pandas as pd
 import pytest
 
+from pipeline.errors import ConfigError
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import write_evaluation
-from pipeline.reports.results import Run, results, tables
+from pipeline.reports.results import Run, publish_results, results, tables
 from pipeline.store.versions import Store
 
 
@@ -64,3 +65,18 @@ def test_tables_show_intervals_and_what_the_method_does(run):
     assert "| proxyano latent | 0.800 [0.700, 0.900] |" in page
     assert "proxy_r2, test normals" in page
     assert tables(pd.DataFrame([]), "abc").startswith("# Tables")
+
+
+def test_a_figure_that_one_data_set_lacks_is_an_empty_cell(run):
+    rows = results([run(0, 0.8)])
+    other = [{**row, "dataset": "idrid", "metric": "lesion_kept"} for row in rows if row["metric"] == "proxy_r2"]
+    page = tables(pd.DataFrame([*rows, *other]), "abc")
+    (line,) = (line for line in page.splitlines() if line.startswith("| lesion_kept"))
+    assert "nan" not in page
+    assert [cell.strip() for cell in line.split("|")[2:-1]].count("") == 1
+
+
+def test_a_damaged_file_of_earlier_results_is_named(run, tmp_path):
+    (tmp_path / "results.json").write_text('{"records": [')
+    with pytest.raises(ConfigError, match=r"results\.json: expected earlier results, got a damaged file"):
+        publish_results([run(0, 0.8)], tmp_path)
