@@ -61,10 +61,10 @@ def test_a_copied_and_a_moved_home_use_their_own_place(undisturbed, tmp_path):
         assert stored.startswith((place / "mlruns").as_uri())
         assert (Path(stored.removeprefix("file://")) / "report" / "index.html").is_file()
         version = client.get_model_version_by_alias("proxyano-oct", "champion")
-        assert str(place) in client.get_model_version_download_uri(version.name, version.version)
-        mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
+        source = client.get_model_version_download_uri(version.name, version.version)
+        assert source.startswith((place / "mlruns").as_uri())
         image = next((place / "sample").rglob("oct/**/test/**/*.jpeg")).read_bytes()
-        served = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
+        served = mlflow.pyfunc.load_model(source)
         assert served.predict(pd.DataFrame({"image": [image]}))["score"].notna().all()
         assert "match" in proxyano(undisturbed, place, "lineage", "evaluation_report", "--verify")
     assert files(undisturbed.root) == before
