@@ -6,13 +6,18 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from urllib.request import urlopen
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
+
+from pipeline.wiring.tracking import Tracker
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -33,44 +38,50 @@ def proxyano(home, root: Path, *words: str, **more: str) -> str:
     return done.stdout
 
 
-def without_report(root: Path) -> None:
-    """Forget the report, so that the next refresh makes and logs it."""
-    for name in ("versions", "current", "notes"):
-        for path in (root / "stores" / name).glob("evaluation_report*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def change(root: Path) -> None:
+    """Change the pixels of one test image, so that an evaluation and the report are made and logged."""
+    path = sorted((root / "sample").rglob("oct/**/test/CNV/*.jpeg"))[0]
+    pixels = np.asarray(Image.open(path).convert("L"), np.int16)
+    Image.fromarray(np.clip(pixels + 3, 0, 255).astype(np.uint8)).save(path, quality=95)
 
 
-def newest_report(client: MlflowClient) -> str:
-    """Place of the artifacts of the newest report's run."""
+def reports(client: MlflowClient) -> set[str]:
+    """Places of the artifacts of every run that made the report."""
     experiment = client.get_experiment_by_name("reports")
-    run, *_ = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
-    return run.info.artifact_uri
+    runs = client.search_runs([experiment.experiment_id], "tags.`dagster.asset_key` = 'evaluation_report'")
+    return {run.info.artifact_uri for run in runs}
 
 
-def test_a_copied_and_a_moved_home_use_their_own_place(undisturbed, tmp_path):
+def test_a_copied_and_then_moved_home_uses_its_own_place(undisturbed, tmp_path):
     before = files(undisturbed.root)
-    root = tmp_path / "copy"
-    shutil.copytree(undisturbed.root, root)
-    for place in (root, tmp_path / "moved"):
-        if place != root:
-            root.rename(place)
-        without_report(place)
-        proxyano(undisturbed, place, "refresh", "--select", "evaluation_report")
-        client = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}")
-        stored = newest_report(client)
-        assert stored.startswith((place / "mlruns").as_uri())
-        assert (Path(stored.removeprefix("file://")) / "report" / "index.html").is_file()
-        version = client.get_model_version_by_alias("proxyano-oct", "champion")
-        source = client.get_model_version_download_uri(version.name, version.version)
-        assert source.startswith((place / "mlruns").as_uri())
-        image = next((place / "sample").rglob("oct/**/test/**/*.jpeg")).read_bytes()
-        served = mlflow.pyfunc.load_model(source)
-        assert served.predict(pd.DataFrame({"image": [image]}))["score"].notna().all()
-        assert "match" in proxyano(undisturbed, place, "lineage", "evaluation_report", "--verify")
+    place = tmp_path / "copy"
+    shutil.copytree(undisturbed.root, place)
+    change(place)
+    proxyano(undisturbed, place, "refresh")
+    stored = reports(MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}"))
+    assert len(stored) == 2
+    for uri in stored:
+        assert uri.startswith((place / "mlruns").as_uri())
+        assert (Path(uri.removeprefix("file://")) / "report" / "index.html").is_file()
     assert files(undisturbed.root) == before
 
+    moved = place.rename(tmp_path / "moved")
+    assert "match" in proxyano(undisturbed, moved, "lineage", "evaluation_report", "--verify")
+    assert "Everything is up to date" in proxyano(undisturbed, moved, "refresh")
+    assert not place.exists()
+    client = Tracker(uri=f"sqlite:///{moved / 'mlflow.db'}", page="", artifacts=moved / "mlruns").client
+    assert all(uri.startswith((moved / "mlruns").as_uri()) for uri in reports(client))
+    version = client.get_model_version_by_alias("proxyano-oct", "champion")
+    source = client.get_model_version_download_uri(version.name, version.version)
+    assert source.startswith((moved / "mlruns").as_uri())
+    image = next((moved / "sample").rglob("oct/**/test/**/*.jpeg")).read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about MLflow's own classes
+        served = mlflow.pyfunc.load_model(source).predict(pd.DataFrame({"image": [image]}))
+    assert served["score"].notna().all()
 
-def test_a_home_that_tracks_on_a_server_finds_its_artifacts_after_a_move(undisturbed, tmp_path):
+
+def test_a_home_that_tracks_on_a_server_keeps_its_artifacts_there_when_it_moves(undisturbed, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,23 +97,21 @@ def test_a_home_that_tracks_on_a_server_finds_its_artifacts_after_a_move(undistu
             assert server.poll() is None, (kept / "log.txt").read_text()[-2000:]
             assert time.monotonic() < end, (kept / "log.txt").read_text()[-2000:]
             time.sleep(0.5)
-        root = tmp_path / "home"
-        shutil.copytree(undisturbed.root, root)
-        before = files(root / "mlruns")
-        client = MlflowClient(tracking_uri=address)
-        seen = set()
-        for place in (root, tmp_path / "moved"):
-            if place != root:
-                root.rename(place)
-            without_report(place)
-            proxyano(undisturbed, place, "refresh", "--select", "evaluation_report", MLFLOW_TRACKING_URI=address)
-            stored = newest_report(client)
-            assert stored.startswith("mlflow-artifacts:")
-            seen.add(stored)
-            assert files(place / "mlruns") == before
-        assert len(seen) == 2
-        pages = list((kept / "files").rglob("report/index.html"))
-        assert len(pages) == 2
+        place = tmp_path / "home"
+        shutil.copytree(undisturbed.root, place)
+        before = files(place / "mlruns")
+        change(place)
+        proxyano(undisturbed, place, "refresh", MLFLOW_TRACKING_URI=address)
+        (stored,) = reports(MlflowClient(tracking_uri=address))
+        assert stored.startswith("mlflow-artifacts:")
+        assert len(list((kept / "files").rglob("report/index.html"))) == 1
+        moved = place.rename(tmp_path / "moved")
+        verified = proxyano(undisturbed, moved, "lineage", "evaluation_report", "--verify", MLFLOW_TRACKING_URI=address)
+        assert "match" in verified
+        again = proxyano(undisturbed, moved, "refresh", MLFLOW_TRACKING_URI=address)
+        assert "Everything is up to date" in again
+        assert files(moved / "mlruns") == before
+        assert not place.exists()
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)

@@ -206,7 +206,8 @@ def test_from_series_of_patients_to_a_row_a_volume(home, tmp_path, monkeypatch):
 
 
 def test_normals_alone_make_a_detector_and_leave_the_report_alone(home, folder):
-    printed = typed("add", "healthy", "--normal", str(folder / "normal"))
+    split = ["--split", "patient", "--patient", r"^([PQ]\d+)_"]
+    printed = typed("add", "healthy", "--normal", str(folder / "normal"), *split)
     assert "Without abnormal images there is a detector and no evaluation" in printed
     described = home.root / "datasets" / "healthy.yaml"
     fields = yaml.safe_load(described.read_text())
