@@ -41,7 +41,7 @@ STAGE = TrainConfig(
     gradient_clip=0.5,  # ten times the usual norm late in stage 1
 )
 STAGES = {
-    "stage1": replace(STAGE, steps=2600),
+    "stage1": replace(STAGE, steps=1800),
     # last weights: validation has normals only, and repairing costs them a little
     "stage2": replace(STAGE, steps=1200, keep_best=False),
 }
