@@ -4,6 +4,7 @@ Legend: (H, W) grayscale at native scale, row 0 on top, towards the vitreous; po
 """
 
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ REWEIGHTED = 10  # reweighted least squares steps after RANSAC
 BAND = (-60, 50)  # rows about the coarse layer that are searched for the membrane
 BORDER = (7, 9)  # rows averaged above and below a border
 BORDER_SMOOTH = (0.7, 2.0)  # sd of the Gaussian before the search of the border, axial and lateral
+SMOOTH_REACH = 8  # rows about the searched ones that this Gaussian may reach
 ORDER = 4  # Legendre order of the membrane
 FIT_STEPS = 15  # reweighted least squares steps of the fit
 TRUST = (6.0, 2.5)  # scale of a border below and above the fit
@@ -68,21 +70,26 @@ def smooth(image: Floats, valid: Mask, sigma: tuple[float, float]) -> Floats:
     return np.asarray(total / np.maximum(share, 1e-6) * weight, np.float32)
 
 
-def _window_mean(values: Floats, weight: Floats, first: int, last: int) -> Floats:
+def _window_mean(values: Floats, valid: Mask, first: int, last: int) -> Floats:
     """Mean of the valid pixels in rows y+first…y+last (both included) of each column; 0 if there are none."""
-    reach, size = max(abs(first), abs(last)), (1, last - first + 1)
-    rows = slice(reach + first, reach + first + len(values))
-    sums = partial(cv2.boxFilter, ddepth=-1, ksize=size, anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    framed = [cv2.copyMakeBorder(part, reach, reach, 0, 0, cv2.BORDER_CONSTANT) for part in (values * weight, weight)]
-    total, count = (sums(part)[rows] for part in framed)
+    total, count = _window_sum(values * valid, first, last), _window_sum(valid.astype(np.uint8), first, last)
     return np.asarray(total / np.maximum(count, 1), np.float32)
+
+
+def _window_sum(values: NDArray[Any], first: int, last: int) -> NDArray[Any]:
+    """Sums over rows y+first…y+last of each column; of float32 values the same, of uint8 int32."""
+    reach, size = max(abs(first), abs(last)), (1, last - first + 1)
+    framed = cv2.copyMakeBorder(values, reach, reach, 0, 0, cv2.BORDER_CONSTANT)
+    depth = cv2.CV_32S if values.dtype == np.uint8 else -1
+    sums = cv2.boxFilter(framed, depth, size, anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(sums[reach + first : reach + first + len(values)])
 
 
 def _coarse_layer(signal: Floats, valid: Mask) -> NDArray[np.float64]:
     """Robust quadratic (W,) through each column's layer: bright, with bright retina above and dark choroid below."""
     layers = smooth(signal, valid, LAYER_SMOOTH)
-    weight, (far, near, gain), (start, stop, loss) = valid.astype(np.float32), ABOVE, BELOW
-    score = layers + gain * _window_mean(layers, weight, -far, -near) - loss * _window_mean(layers, weight, start, stop)
+    (far, near, gain), (start, stop, loss) = ABOVE, BELOW
+    score = layers + gain * _window_mean(layers, valid, -far, -near) - loss * _window_mean(layers, valid, start, stop)
     score[~valid] = -np.inf
     columns = np.flatnonzero(valid.mean(axis=0) > 0.2)
     if len(columns) < LEAST_COLUMNS * valid.shape[1]:
@@ -116,12 +123,12 @@ def _shortest_border(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Strongest bright-over-dark border near ``coarse``, at most one row a column off: rows and weights 0/1 (W,)."""
     up, down = BORDER
-    grey = smooth(signal, valid, BORDER_SMOOTH)
-    band, seen = _about(coarse, BAND[0] - up, BAND[1] + down, grey, valid)
-    weight = seen.astype(np.float32)
-    above, below = _window_mean(band, weight, -up, -1), _window_mean(band, weight, 1, down)
-    whole = _window_mean(weight, np.ones_like(weight), -up, down) > 0.99
-    edge = np.where(whole, above - below, 0)[up:-down]
+    above, below = int(coarse.min()) + BAND[0] - up, int(coarse.max()) + BAND[1] + down
+    near = slice(max(0, above - SMOOTH_REACH), max(1, below + SMOOTH_REACH))
+    grey = smooth(signal[near], valid[near], BORDER_SMOOTH)
+    band, seen = _about(coarse - near.start, BAND[0] - up, BAND[1] + down, grey, valid[near])
+    whole = _window_sum(seen.astype(np.uint8), -up, down) == up + 1 + down
+    edge = np.where(whole, _window_mean(band, seen, -up, -1) - _window_mean(band, seen, 1, down), 0)[up:-down]
     path = _best_path(np.ascontiguousarray(edge.T))
     found = edge[path, np.arange(len(path))] > 0
     if found.mean() < LEAST_COLUMNS:
@@ -132,20 +139,21 @@ def _shortest_border(
 def _best_path(gain: Floats) -> NDArray[np.intp]:
     """Rows (W,) of the path of greatest sum through ``gain`` (W, R) that moves at most one row a column."""
     width, rows = gain.shape
-    # Dynamic programming from left to right. ``best`` holds the greatest sum of a path that ends in each row, with one
-    # row of -inf at either end so that no path leaves the band; ``steps`` holds where that path came from.
-    steps = np.zeros((width, rows), np.int8)
-    best = np.full(rows + 2, -np.inf, np.float32)
-    best[1:-1] = gain[0]
-    for column in range(1, width):
-        stay, left, right = best[1:-1], best[:-2], best[2:]
-        peak = np.maximum(stay, left)
-        steps[column] = np.where(right > peak, 1, np.where(left > stay, -1, 0))
-        best[1:-1] = np.maximum(peak, right) + gain[column]
+    # Dynamic programming from left to right. ``best`` holds, for each column, the greatest sum of a path that ends in
+    # each row, with one row of -inf at either end so that no path leaves the band.
+    best = np.full((width, rows + 2), -np.inf, np.float32)
+    best[0, 1:-1] = gain[0]
+    peak = np.empty(rows, np.float32)
+    for before, now, here in zip(best, best[1:, 1:-1], gain[1:], strict=False):
+        np.maximum(before[1:-1], before[:-2], out=peak)
+        np.maximum(peak, before[2:], out=peak)
+        np.add(peak, here, out=now)
     path = np.empty(width, np.intp)
-    path[-1] = int(best[1:-1].argmax())
+    path[-1] = int(best[-1, 1:-1].argmax())
     for column in range(width - 1, 0, -1):
-        path[column - 1] = path[column] + steps[column, path[column]]
+        row = path[column]
+        left, stay, right = best[column - 1, row : row + 3].tolist()
+        path[column - 1] = row + (1 if right > max(stay, left) else -1 if left > stay else 0)
     return path
 
 

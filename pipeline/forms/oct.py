@@ -80,49 +80,65 @@ def read_scan(image: NDArray[np.uint8]) -> BScan:
 def padding(gray: Floats) -> Mask:
     """White regions that touch the border of the file, dilated: the instrument's wedges and bands (H, W)."""
     white = (gray >= WHITE).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(white, connectivity=8)
-    at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    large = [label for label in at_border if label and stats[label, cv2.CC_STAT_AREA] > PADDING]
+    if not (white[[0, -1]].any() or white[:, [0, -1]].any()):
+        return np.zeros(gray.shape, np.bool_)
+    count, labels = cv2.connectedComponents(white, connectivity=8)
+    areas = np.bincount(labels[white > 0], minlength=count)
+    large = np.zeros(count, np.uint8)
+    large[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = 1
+    large &= areas > PADDING
     near = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
-    return np.asarray(cv2.dilate(np.isin(labels, large).astype(np.uint8), near) > 0)
+    return np.asarray(cv2.dilate(large.take(labels), near) > 0)
 
 
 def resample(
     values: Floats, valid: Mask, membrane: NDArray[np.float64], rows: tuple[int, int]
 ) -> tuple[Floats, Floats]:
     """A tile (TILE, TILE) of ``rows`` about the membrane: mean over valid pixels, and each cell's valid share."""
-    weight = valid.astype(np.float32)
     step = (rows[1] - rows[0]) / TILE
     take = _area_means if step >= 1 else _interpolated
-    cells = [take(part, membrane + rows[0], step) for part in (values * weight, weight)]
+    top, height = membrane + rows[0], len(values)
+    band = slice(max(0, int(top.min()) - 1), min(height, int(top.max()) + rows[1] - rows[0] + 3))
+    held, weight = values[band] * valid[band], valid[band].astype(np.float32)
+    cells = take(np.stack([held, weight]), top - band.start, step)
     total, share = (cv2.resize(part, (TILE, TILE), interpolation=cv2.INTER_AREA) for part in cells)
     return np.where(share > 1e-3, total / np.maximum(share, 1e-3), 0).astype(np.float32), share
 
 
-def _area_means(values: Floats, top: NDArray[np.float64], step: float) -> Floats:
-    """Means (TILE, W) over cells of ``step`` rows from pixel centre ``top`` on; rows beyond the file count as 0."""
-    height, width = values.shape
-    sums = np.zeros((height + 1, width), np.float64)  # here pixel y covers y to y+1
-    for row, line in enumerate(values):  # much faster than np.cumsum along the long stride
-        np.add(sums[row], line, out=sums[row + 1])
+def _area_means(planes: Floats, top: NDArray[np.float64], step: float) -> Floats:
+    """Means (P, TILE, W) of planes (P, H, W) over cells of ``step`` rows from pixel centre ``top`` on.
+
+    Rows beyond the planes count as 0.
+    """
+    count, height, width = planes.shape
+    sums = np.zeros((count, height + 1, width), np.float64)  # here pixel y covers y to y+1
+    for row in range(height):  # much faster than np.cumsum along the long stride
+        np.add(sums[:, row], planes[:, row], out=sums[:, row + 1])
     edges = top[None, :] + 0.5 + step * np.arange(TILE + 1)[:, None]
-    return np.asarray(np.diff(_linear(sums, np.clip(edges, 0, height)), axis=0) / step, np.float32)
+    return np.asarray(np.diff(_linear(sums, np.clip(edges, 0, height)), axis=1) / step, np.float32)
 
 
-def _interpolated(values: Floats, top: NDArray[np.float64], step: float) -> Floats:
-    """Values (TILE, W) interpolated at the centres of cells of ``step`` rows; rows beyond the file count as 0."""
-    framed = np.pad(values, ((1, 1), (0, 0)))
+def _interpolated(planes: Floats, top: NDArray[np.float64], step: float) -> Floats:
+    """Values (P, TILE, W) of planes (P, H, W) interpolated at the centres of cells of ``step`` rows.
+
+    Rows beyond the planes count as 0.
+    """
+    framed = np.pad(planes, ((0, 0), (1, 1), (0, 0)))
     centres = top[None, :] + step * (np.arange(TILE)[:, None] + 0.5)
-    return np.asarray(_linear(framed, np.clip(centres + 1, 0, len(framed) - 1)), np.float32)
+    return np.asarray(_linear(framed, np.clip(centres + 1, 0, framed.shape[1] - 1)), np.float32)
 
 
-def _linear(table: NDArray[np.floating], rows: NDArray[np.float64]) -> NDArray[np.floating]:
-    """Each column of ``table`` (R, W) linearly interpolated at ``rows`` (n, W) within 0…R-1."""
-    width, flat = table.shape[1], table.ravel()
-    low = np.minimum(rows.astype(np.intp), len(table) - 2)
-    place = low * width + np.arange(width)
-    start = flat.take(place)
-    return np.asarray(start + (rows - low) * (flat.take(place + width) - start))
+def _linear(tables: NDArray[np.floating], rows: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Each column of tables (P, R, W) linearly interpolated at ``rows`` (n, W) within 0…R-1: (P, n, W)."""
+    count, height, width = tables.shape
+    low = np.minimum(rows.astype(np.intp), height - 2)
+    share = rows - low
+    low *= width
+    low += np.arange(width)
+    flat = tables.reshape(count, -1)
+    start = flat.take(low, axis=1, mode="clip")  # places lie inside; other modes copy once more
+    low += width
+    return np.asarray(start + share * (flat.take(low, axis=1, mode="clip") - start))
 
 
 def standardised(gray: Floats, valid: Mask, neutral: int) -> NDArray[np.uint8]:
