@@ -71,6 +71,13 @@ class CanvasResult:
     counts: dict[str, ImageCounts] = field(default_factory=dict)  # of test images with masks
     seconds: float = 0.0  # that the method's network took
 
+    def add(self, other: "CanvasResult") -> None:
+        """Take in the scores of another detector for the same image."""
+        self.values |= other.values
+        self.hits |= other.hits
+        self.counts |= other.counts
+        self.seconds += other.seconds
+
     def packed(self) -> Result:
         """The result as it is carried over."""
         arrays = {f"{column}|{part}": a for column, one in self.counts.items() for part, a in one.packed().items()}

@@ -1,6 +1,8 @@
 """Run a lane's detector, its controls and its nulls over the same images, canvas by canvas, block by block."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,6 +26,7 @@ from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.loading import TileSet, tile_blocks
 
 RAW_SCALE = 0.05  # typical size of a raw residual or value in [0, 1]: where the bins of its pixel curve are finest
+THREADS = 4  # detectors that score a block side by side, at most; each holds its maps in memory
 FITTED = "fitted"  # part of the keys of what is fitted to normals
 COMMITTEE_SCORE = ScoreName(kind=COMMITTEE_KIND, owner=COMMITTEE_KIND)
 
@@ -243,31 +246,43 @@ class CanvasScoring:
         return maps
 
     def _block(self, block: TileSet, entries: list[Entry]) -> Iterator[tuple[str, Result]]:
-        found, fused = dict[str, CanvasResult](), dict[str, list[tuple[float, Array]]]()
+        """Results of the images of a block; entries are scored side by side, and their results joined in order."""
         scales = self.carried.get(f"{self.recipe}/{FITTED}/scales")
         assert scales is not None, "validation normals come first"
-        image_ids: list[str] = []
-        for entry in entries:
-            maps = self._maps(entry, block, found)
-            image_ids = maps.images.images["image_id"].astype(str).tolist()
-            results = [found.setdefault(image_id, CanvasResult()) for image_id in image_ids]
-            if entry.raw_map:
-                name, scale = replace(entry.name, score=entry.raw_map), scales.values.get(entry.name.column, RAW_SCALE)
-                for image_id, result, plane in zip(image_ids, results, entry.raw_maps(maps), strict=True):
-                    self.scoreboard.measure_map(result, name, self.canvas, image_id, plane, scale)
-            if entry.scorer is None:
-                continue
+        if self.scoreboard.inputs.dataset.lesions:
+            self.scoreboard.truth(self.canvas)  # read once, before the threads ask for it
+        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, THREADS)) as pool:
+            scored = list(pool.map(lambda entry: self._scored(entry, block, scales.values), entries))
+        for image_id in dict.fromkeys(block.index["image_id"].astype(str)):
+            result = CanvasResult()
+            for found, _ in scored:
+                result.add(found[image_id])
+            committee = zip(entries, scored, strict=True)
+            fused = [(self.weights[entry.name], heats[image_id]) for entry, (_, heats) in committee if heats]
+            if fused:
+                self.scoreboard.measure_map(result, COMMITTEE_SCORE, self.canvas, image_id, fused_map(fused), 1.0)
+            yield image_id, result.packed()
+
+    def _scored(
+        self, entry: Entry, block: TileSet, scales: Mapping[str, float]
+    ) -> tuple[dict[str, CanvasResult], dict[str, Array]]:
+        """Results of one entry by image id, and its standardised maps if it is a member of the committee."""
+        found, heats = dict[str, CanvasResult](), dict[str, Array]()
+        maps = self._maps(entry, block, found)
+        image_ids = maps.images.images["image_id"].astype(str).tolist()
+        results = [found.setdefault(image_id, CanvasResult()) for image_id in image_ids]
+        if entry.raw_map:
+            name, scale = replace(entry.name, score=entry.raw_map), scales.get(entry.name.column, RAW_SCALE)
+            for image_id, result, plane in zip(image_ids, results, entry.raw_maps(maps), strict=True):
+                self.scoreboard.measure_map(result, name, self.canvas, image_id, plane, scale)
+        if entry.scorer is not None:
             scored = entry.scorer.standardised(maps)
             for image_id, result, z, heat in zip(image_ids, results, scored.z, scored.maps, strict=True):
                 result.values[entry.name.column] = float(z)
                 self.scoreboard.measure_map(result, entry.name, self.canvas, image_id, heat, 1.0)
-                if entry.name in self.weights:
-                    fused.setdefault(image_id, []).append((self.weights[entry.name], heat))
-        for image_id in image_ids:
-            if image_id in fused:
-                total = fused_map(fused[image_id])
-                self.scoreboard.measure_map(found[image_id], COMMITTEE_SCORE, self.canvas, image_id, total, 1.0)
-            yield image_id, found[image_id].packed()
+            if entry.name in self.weights:
+                heats.update(zip(image_ids, scored.maps, strict=True))
+        return found, heats
 
 
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:
