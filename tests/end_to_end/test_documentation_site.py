@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,9 +10,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CHROMIUM = shutil.which("chromium")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -88,6 +91,21 @@ def test_the_page_of_commands_shows_every_command(site):
         name for name in ("refresh", "benchmark", "lineage", "clean", "summary", "mlflow") if name not in text
     ] == []
     assert "--dry-run" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: install it to test the pages")
+def test_the_search_finds_pages_of_a_site_that_is_opened_from_files(site):
+    home = min(site, key=lambda path: len(path.parts))
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto((home.parent / "how_to" / "refresh.html").as_uri())
+        page.locator("input[name=query]").first.fill("conformal")
+        found = page.locator("a.md-search-result__link")
+        expect(found.first).to_be_visible(timeout=20_000)
+        found.first.click()
+        expect(page).to_have_url(re.compile(r"^file:.*\.html\?h=conformal"))
+        browser.close()
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
