@@ -44,6 +44,7 @@ def score(
     formats: Annotated[list[str], typer.Option("--format", help="csv, json or parquet; repeat for several")] = ["csv"],  # noqa: B006
     overlays: Annotated[bool, typer.Option(help="Write each image with its heat as a PNG")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
+    yes: Annotated[bool, typer.Option("--yes", help="Let a detector of the sample score without asking")] = False,
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
     from pipeline.data.members import find_inputs
@@ -66,7 +67,7 @@ def score(
                 if rate == DEFAULT_RATE
                 else f", the lowest that {len(chosen.images.normal)} normal images can tell"
             )
-        _warn_of_sample(chosen, paths)
+        _warn_of_sample(chosen, paths, ask=not yes and sys.stdin.isatty())
         passed = Counter[str]()
         files = list(find_inputs(paths, passed))
         if passed:
@@ -94,8 +95,8 @@ def score(
         raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
 
 
-def _warn_of_sample(detector: "Detector", paths: list[Path]) -> None:
-    """Say that a detector of preset ``sample`` tells nothing about real images."""
+def _warn_of_sample(detector: "Detector", paths: list[Path], *, ask: bool) -> None:
+    """Say that a detector of preset ``sample`` tells nothing about real images; ``ask`` whether to go on."""
     sample = Settings().home / "sample"
     if detector.facts.get("preset") == "sample" and not all(path.resolve().is_relative_to(sample) for path in paths):
         line = f"PROXYANO_PRESET=quick proxyano refresh --select '*{detector.dataset}/detector'"
@@ -104,6 +105,8 @@ def _warn_of_sample(detector: "Detector", paths: list[Path]) -> None:
         )
         text += f"scores mean nothing for real images. Make one from real data ({line}, with PROXYANO_RAW set)"
         Console(stderr=True).print(f"[bold red]warning[/]: {escape(text)}", soft_wrap=True, highlight=False)
+        if ask:
+            typer.confirm("Score them all the same?", abort=True, err=True)
 
 
 def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Path]) -> None:
@@ -129,5 +132,7 @@ def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Pa
             rarity = f"1 in {round(1 / float(row['false_alarm_rate']))}" if row["in_domain"] else "–"
             most.add_row(f"{row['score']:.2f}", rarity, str(row["decision"]), escape(name))
         console.print(most)
+    if folder.overlays and len(scored):
+        made = [*made, folder.folder / "overlays"]
     for path in made:
         console.print(escape(shown(str(path))), soft_wrap=True, highlight=False)

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -95,6 +96,24 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     shown = cv2.imread(str(tmp_path / "out" / table.loc[images[0].name, "overlay"]))
     assert shown is not None
     assert len(json.loads((tmp_path / "out" / "scores.json").read_text())) == 5
+
+
+@pytest.mark.parametrize(("words", "answer", "code"), [((), b"n\n", 1), ((), b"y\n", 0), (("--yes",), b"", 0)])
+def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undisturbed, tmp_path, words, answer, code):
+    image = tmp_path / "scan.jpg"
+    image.write_bytes(next((undisturbed.root / "sample" / "oct").rglob("test/CNV/*.jp*g")).read_bytes())
+    command = [sys.executable, "-m", "pipeline.cli", "score", str(image), "--dataset", "oct", "--out", "out", *words]
+    terminal, inside = pty.openpty()
+    os.write(terminal, answer)
+    environment = undisturbed.environment | {"PYTHONPATH": PROJECT}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdin=inside, capture_output=True, text=True, timeout=300, check=False
+    )
+    os.close(terminal)
+    os.close(inside)
+    assert done.returncode == code, done.stderr[-2000:]
+    assert ("Score them all the same? [y/N]" in done.stderr) == (not words)
+    assert (tmp_path / "out" / "scores.csv").exists() == (code == 0)
 
 
 def bad_kinds(folder):

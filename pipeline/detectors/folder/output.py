@@ -182,6 +182,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def _encoded(table: pd.DataFrame, kind: str) -> bytes:
     if kind == "csv":
         safe = table.map(lambda value: f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value)
+        if "regions" in safe:  # rows without an image have none, and pandas writes 6.0 then
+            safe["regions"] = pd.to_numeric(safe["regions"]).astype("Int64")
         return safe.to_csv(index=False).encode()
     if kind == "json":
         return (table.to_json(orient="records", indent=1, force_ascii=False) or "[]").encode()

@@ -126,7 +126,7 @@ class Detector:
             here = FORMS[self.form_name].version if self.form_name in FORMS else "no such form"
             raise ConfigError(
                 f"detector of {self.dataset}: expected form {self.form_name} version {self.form_version}, "
-                f"this code has {here}; materialize {self.dataset}/detector again"
+                f"this code has {here}; run: proxyano refresh --select '*{self.dataset}/detector'"
             )
 
     def __repr__(self) -> str:

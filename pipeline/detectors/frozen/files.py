@@ -25,7 +25,7 @@ from pipeline.detectors.frozen.calibration import Calibration, Domain
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer, Member, Standardiser
-from pipeline.errors import StoreCorrupt
+from pipeline.errors import REMEDY, StoreCorrupt
 from pipeline.store.files import hash_file, write_file
 from pipeline.store.verify import MARKER, read_marker
 from pipeline.store.versions import fingerprint
@@ -139,7 +139,7 @@ def read_detector(folder: Path, *, device: str = "auto") -> Detector:
         path = folder / name
         got = str(hash_file(path)["sha256"]) if path.is_file() else "no file"
         if got != wanted:
-            raise StoreCorrupt(f"{path}: expected sha256 {wanted}, got {got}; materialize the detector again")
+            raise StoreCorrupt(f"{path}: expected sha256 {wanted}, got {got}{REMEDY}")
     calibrations = {
         name: (Calibration.of(np.array(one["images"])), Calibration.of(np.array(one["peaks"])))
         for name, one in described["calibrations"].items()
@@ -171,18 +171,16 @@ def read_detector(folder: Path, *, device: str = "auto") -> Detector:
 
 def _described(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise StoreCorrupt(f"{path.parent} is no detector: expected {path}, got none; materialize <data set>/detector")
+        raise StoreCorrupt(f"{path.parent} is no detector: expected {path}, got none{REMEDY}")
     try:
         text = path.read_bytes().decode()  # a line break of another kind is another byte
         described: dict[str, Any] = json.loads(text)
         wanted = described.pop("sha256", None)
         found, whole = fingerprint(described), text == _text(described)
     except (ValueError, AttributeError) as error:
-        raise StoreCorrupt(f"{path}: expected JSON, got {error}; materialize the detector again") from error
+        raise StoreCorrupt(f"{path}: expected JSON, got {error}{REMEDY}") from error
     if described.get("format") != FORMAT:
-        raise StoreCorrupt(f"{path}: expected format {FORMAT}, got {described.get('format')}; materialize it again")
+        raise StoreCorrupt(f"{path}: expected format {FORMAT}, got {described.get('format')}{REMEDY}")
     if not whole:
-        raise StoreCorrupt(
-            f"{path}: expected content of hash {wanted}, got {found} or other bytes; materialize it again"
-        )
+        raise StoreCorrupt(f"{path}: expected content of hash {wanted}, got {found} or other bytes{REMEDY}")
     return described

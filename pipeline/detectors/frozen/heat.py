@@ -20,6 +20,7 @@ from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.forms.form import TILE, SlotTile, slots
 
 FAINT = 1.5  # heat below which the overlay shows only the image
+STRONGEST = 0.6  # opacity of the hottest colour: the image stays visible
 LEGEND = 36  # px, height of the strip below an overlay
 HATCH, DIMMED = 12, 0.45  # px between stripes, and brightness, where nothing was looked at
 STRIPE = 110  # gray value of a stripe
@@ -102,12 +103,12 @@ def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str)
     base = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
     unseen, values = np.isnan(heat), np.nan_to_num(heat, nan=0.0)
     base = hatched(base, unseen)
-    strength = np.clip((values - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), 0, 0.75)[..., None]
+    strength = np.clip((values - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), 0, STRONGEST)[..., None]
     shown = np.ascontiguousarray(np.rint(base * (1 - strength) + heat_colours(values) * strength), np.uint8)
     contours, _ = cv2.findContours((values > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(shown, contours, -1, (90, 220, 255), 1)
     ok, png = cv2.imencode(
-        ".png", cv2.cvtColor(np.vstack([shown, _legend(width, text, hatched=bool(unseen.any()))]), cv2.COLOR_RGB2BGR)
+        ".png", cv2.cvtColor(np.vstack([shown, _legend(width, text, float(unseen.mean()))]), cv2.COLOR_RGB2BGR)
     )
     if not ok:
         raise ValueError(f"overlay of {width}×{height} px: the PNG encoder failed")
@@ -123,7 +124,8 @@ def hatched(picture: NDArray[Any], unseen: Mask) -> NDArray[Any]:
     return np.where(unseen[..., None], np.where(stripes[..., None], STRIPE, picture * DIMMED), picture)
 
 
-def _legend(width: int, text: str, *, hatched: bool) -> NDArray[np.uint8]:
+def _legend(width: int, text: str, unseen: float) -> NDArray[np.uint8]:
+    """The colour scale, the text, and the share of the image that is hatched."""
     strip = np.full((LEGEND, width, 3), 20, np.uint8)
     bar = min(120, width // 4)
     scale = np.linspace(*HEAT_RANGE, bar, dtype=np.float32)[None].repeat(12, 0)
@@ -131,7 +133,8 @@ def _legend(width: int, text: str, *, hatched: bool) -> NDArray[np.uint8]:
     font, colour = cv2.FONT_HERSHEY_SIMPLEX, (230, 230, 230)
     cv2.putText(strip, f"{HEAT_RANGE[0]:g}", (10, 23), font, 0.4, colour, 1, cv2.LINE_AA)
     cv2.putText(strip, f"{HEAT_RANGE[1]:g} sd", (36 + bar, 23), font, 0.4, colour, 1, cv2.LINE_AA)
-    for row, line in ((15, text), (30, "hatched: not looked at")) if hatched else ((23, text),):
+    hatched = f"hatched: not looked at ({unseen:.0%}), " if unseen else ""
+    for row, line in ((15, text), (30, f"{hatched}research only")):
         cv2.putText(strip, line, (90 + bar, row), font, 0.4, colour, 1, cv2.LINE_AA)
     return strip
 

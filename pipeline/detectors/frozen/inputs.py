@@ -47,7 +47,7 @@ def _of_file(path: Path) -> NDArray[np.uint8]:
         raise UnusableImage(f"{path}: the file holds no image")
     if next(frames, None) is not None:
         line = f"for frame in read_frames({str(path)!r}): detector.score(frame.pixels)"
-        raise ConfigError(f"{path} holds several images; score each: {line} (pipeline.data.decode)")
+        raise ConfigError(f"{path} holds several images; score each: {line} (from proxyano import read_frames)")
     if first.pixels is None:
         raise UnusableImage(f"{path}: {first.reason}")
     return first.pixels
