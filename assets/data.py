@@ -25,14 +25,15 @@ from pipeline.wiring.tracking import StageRun
 
 def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
     """Observable source whose data version is the fingerprint of the raw folder or archive."""
-    said = (f"{lane.dataset.title}: raw files", lane.dataset.licence, lane.dataset.url)
+    dataset = lane.dataset
+    said = (f"{lane.title}: raw files", *(() if lane.drawn else (dataset.licence, dataset.url)))
     spec = dg.AssetSpec(
         lane.key("download"),
-        group_name=lane.dataset.name,
+        group_name=dataset.name,
         owners=OWNERS,
         kinds={"file"},
         description=". ".join(part for part in said if part),
-        metadata={"expected": lane.dataset.layout, "citation": lane.dataset.citation},
+        metadata={"expected": dataset.layout} | ({} if lane.drawn else {"citation": dataset.citation}),
     )
 
     def download(raw: RawResource) -> dg.ObserveResult:

@@ -16,7 +16,7 @@ from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.audit import reviewed
 from pipeline.experiments.lane import Baseline, Lane
 from pipeline.forms import FORMS
-from pipeline.reports.kit.words import flat
+from pipeline.reports.kit.words import flat, shown_title
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.proxy_kinds import TITLES
 from pipeline.wiring.automation import WHEN_CHANGED
@@ -47,6 +47,11 @@ class LaneAssets:
     def raw_name(self) -> str:
         """The data set whose raw files and images the lane uses."""
         return self.source or self.dataset.name
+
+    @property
+    def title(self) -> str:
+        """The data set's title; of drawn images one that says so."""
+        return shown_title(self.dataset.title, drawn=self.drawn)
 
     @property
     def proxy(self) -> str:

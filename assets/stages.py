@@ -13,7 +13,7 @@ _trained = partial(Stage, kinds=("pytorch",), checks=training.CHECKS, artifact="
 STAGES = (
     Stage(
         name="images",
-        description="{lane.dataset.title}: one row an image (path, hash, class, group, split) and the quarantine.",
+        description="{lane.title}: one row an image (path, hash, class, group, split) and the quarantine.",
         kinds=("pandas", "parquet"),
         deps=("download",),
         resources=("raw",),
@@ -23,8 +23,7 @@ STAGES = (
     ),
     Stage(
         name="tiles",
-        description="256x256 uint8 tiles of {lane.dataset.title}, form `{lane.lane.tiles.form}`, "
-        "with validity and masks.",
+        description="256x256 uint8 tiles of {lane.title}, form `{lane.lane.tiles.form}`, with validity and masks.",
         kinds=("zarr", "dask"),
         reads=("images",),
         resources=("raw",),

@@ -27,6 +27,7 @@ CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
 
 _log = logging.getLogger(__name__)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision for every stage
 Log = Callable[[int, dict[str, float]], None]
 
 

@@ -27,8 +27,8 @@ def load_detector(source: str | Path, *, method: str = "", device: str = "auto")
     >>> image.score, image.false_alarm_rate, image.decision(), image.heat_map(), image.plot()  # doctest: +SKIP
 
     It scores by the lane's committee, or by the member that ``method`` names (``detector.names`` lists them).
-    An image is a path, a Pillow image or an array, (H, W) or (H, W, 3) RGB; ``read_frames`` of
-    ``pipeline.data.decode`` reads files of several images, and the ``pixels`` of a frame that cannot be used are None.
+    An image is a path, a Pillow image or an array, (H, W) or (H, W, 3) RGB; ``proxyano.read_frames`` reads files of
+    several images, and the ``pixels`` of a frame that cannot be used are None.
     Raises ``NeverMaterialized`` with the command to run where the data set has no detector yet, ``StoreCorrupt``
     where a folder holds none or its hashes do not match, ``ConfigError`` for an unknown method, ``UnusableImage`` where
     the form refuses an image.

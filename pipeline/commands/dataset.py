@@ -64,9 +64,9 @@ def add(
         settings, console = Settings(), console_of(160)
         file = settings.datasets / f"{name}.yaml"
         if reason := refused(name):
-            raise ConfigError(f"NAME: {reason}")
+            raise ConfigError(reason)
         if file.exists() and not replace:
-            raise ConfigError(f"NAME: {name} exists already ({file}); change that file, or give --replace")
+            raise ConfigError(f"{name} exists already ({file}); change that file, or give --replace")
         normal, abnormal = _classes(console, folder, normal, abnormal)
         folders = _split_folders(normal[0]) if split == "folder" else {}
         how: dict[str, Any] = {"by": split or "duplicates", "patient": patient, "folders": folders}
@@ -82,6 +82,8 @@ def add(
         }
         fields = _without_empty(given)
         own = checked(Own(name=name, file=file, description=described(fields, Path("proxyano dataset add"))))
+        if missing := [str(path) for path in own.targets.values() if not path.is_dir()]:
+            raise ConfigError(f"expected a folder of images at {', '.join(missing)}, got nothing there")
         with tempfile.TemporaryDirectory() as links:
             raw = RawFolder(link(Path(links, name), own.targets))
             print_counts(console, own, raw)
@@ -156,7 +158,7 @@ def check(
         if warnings := warnings_of(images, len(quarantine)):
             console.print("\n".join(f"[yellow]{escape(text)}[/]" for text in warnings), soft_wrap=True)
             raise typer.Exit(1)
-        console.print("[green]This will do.[/] Nothing was published.")
+        console.print("[green]The data set is usable.[/] Nothing was published.")
 
 
 def remove(name: Name) -> None:
@@ -206,7 +208,7 @@ def _existing(settings: Settings, name: str) -> Path:
     file = settings.datasets / f"{name}.yaml"
     if not file.is_file():
         known = ", ".join(file.stem for file in own_files(settings.datasets)) or "none is there yet"
-        raise ConfigError(f"NAME: expected a data set of {settings.datasets} ({known}), got {name!r}")
+        raise ConfigError(f"expected a data set of {settings.datasets} ({known}), got {name!r}")
     return file
 
 

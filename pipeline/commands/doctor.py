@@ -43,8 +43,16 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
     if as_json:
         typer.echo(json.dumps({"ok": not problems, "findings": [asdict(each) for each in findings]}, indent=1))
         raise typer.Exit(1 if problems else 0)
-    console.print(f"{problems} problems, {warnings} warnings." if problems or warnings else "[green]All is well.[/]")
+    console.print(
+        f"{_counted(problems, 'problem')}, {_counted(warnings, 'warning')}."
+        if problems or warnings
+        else "[green]All is well.[/]"
+    )
     raise typer.Exit(1 if problems else 0)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _lines(found: Finding) -> Table:
@@ -73,7 +81,8 @@ def examine() -> Iterator[Finding]:
     yield home(settings.home)
     if settings.preset_name in PRESETS:
         chosen = "" if settings.preset else " (by default)"
-        yield Finding(name="preset", state="ok", found=f"{settings.preset_name}{chosen}, seed {settings.seed}")
+        shown = f"{settings.presets}{chosen}, seed {settings.seed}"
+        yield Finding(name="preset", state="ok", found=shown)
     else:
         remedy = f"set PROXYANO_PRESET to one of {', '.join(sorted(PRESETS))}"
         yield Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)

@@ -30,11 +30,13 @@ def summary() -> None:
     from pipeline.reports.evaluation.tables import summary_table
 
     settings = Settings()
-    report = Store(settings.stores).current("evaluation_report")
+    store = Store(settings.stores)
+    report = store.current("evaluation_report")
     warning = str(report.meta.get("banner", ""))
     if warning:
         console.print(f"[bold red]{escape(warning)}[/]", highlight=False)
     console.print(summary_table(json.loads((report.path / "report.json").read_text()), drawn=bool(warning)))
+    console.print(f"Made at {store.marker(report)['created']}.", highlight=False)
     console.print(f"Page: {settings.home / 'reports' / 'evaluation_report' / 'index.html'}", soft_wrap=True)
 
 
@@ -48,7 +50,7 @@ def pages(
     """Serve the MLflow pages over the runs of this home; ends on Ctrl-C and SIGTERM with all its processes."""
     settings = Settings()
     command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", settings.tracking_uri]
+    command += ["--backend-store-uri", settings.tracking_uri, "--registry-store-uri", settings.tracking_uri]
     command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []
     quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = subprocess.Popen(command, env=os.environ | quick, start_new_session=True)  # a group, to be ended as one

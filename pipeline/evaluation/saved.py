@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import StoreCorrupt
+from pipeline.errors import REMEDY, StoreCorrupt
 from pipeline.evaluation.records import RECORD_KEYS, Record, score_columns
 
 Curves = Mapping[str, Mapping[str, Mapping[str, list[float]]]]
@@ -132,5 +132,5 @@ def load_evaluation(folder: Path) -> LaneEvaluation:
         parts["scores"] = pd.read_parquet(folder / "scores.parquet")
         parts["pictures"] = pd.read_parquet(folder / PICTURES) if (folder / PICTURES).is_file() else NO_PICTURES
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise StoreCorrupt(f"{folder} is no complete evaluation: {error}; materialize the evaluation again") from error
+        raise StoreCorrupt(f"{folder} is no complete evaluation: {error}{REMEDY}") from error
     return LaneEvaluation(**parts)

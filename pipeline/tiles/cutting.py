@@ -18,7 +18,7 @@ from pipeline.data.decode import Frame
 from pipeline.data.raw import RawFolder
 from pipeline.data.read.dicom_series import SERIES
 from pipeline.data.slices import Mask, file_of, masks_sha256, read_mask, read_slices
-from pipeline.errors import DatasetUnusable, UnusableImage
+from pipeline.errors import REMEDY, DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, Form, SlotTile, slots
 from pipeline.store.files import write_file
 from pipeline.store.shards import run_tasks
@@ -145,7 +145,7 @@ class Cutter:
         masks = {lesion: read_mask(self.raw, path) for lesion, path in _masks(image).items()}
         if (sha256, masks_sha256(masks.values())) != (image["sha256"], image["masks_sha256"]):
             what = f"{image['path']} or a mask of it in {self.raw.root} has changed since the manifest was made"
-            raise DatasetUnusable(f"{what}; materialize the images again")
+            raise DatasetUnusable(f"{what}{REMEDY}")
         return masks
 
     def _places(self, tiles: tuple[SlotTile, ...]) -> list[dict[str, Any]]:

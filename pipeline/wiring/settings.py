@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         return self.preset or "quick"
 
     @property
+    def presets(self) -> str:
+        """The presets as commands show them."""
+        own = self.own_preset_name
+        return self.preset_name if own == self.preset_name else f"{self.preset_name} (own data: {own})"
+
+    @property
     def tracking_uri(self) -> str:
         """MLflow's store; the default is an SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"

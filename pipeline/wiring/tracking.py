@@ -26,6 +26,7 @@ from pipeline.wiring.runs import git_commit
 from pipeline.wiring.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 SQLITE = "sqlite:///"
 INPUT_TAG = "input."  # prefix of the tag ``input.<asset>``: the data version that a run read
 Made = tuple[str, str]
@@ -206,8 +207,10 @@ class Tracker:
         return self._start(origin.dataset, name, {**origin.tags(), **about, **tags}, started)
 
     def log_to_lane(self, origin: Origin, metrics: Mapping[str, float]) -> None:
-        """Show a lane's results beside its parent run, where runs are compared."""
-        self.client.log_batch(self._parent(origin), metrics=_metrics(metrics))
+        """Show a lane's results on its parent run, where runs are compared, and end that run now."""
+        parent = self._parent(origin)
+        self.client.log_batch(parent, metrics=_metrics(metrics))
+        self.client.set_terminated(parent, "FINISHED")  # again: its duration is then that of the lane
 
     def _parent(self, origin: Origin) -> str:
         """Id of the lane's parent run, which only groups its nested runs; created if there is none yet."""

@@ -88,7 +88,7 @@ def _forest(data: DataSet) -> Figure:
             rows.append((record_title(record), "controls", record))
         elif (record["method"], record["score"]) == (OWN, PRIMARY):
             rows.append(("ProxyAno, at the lane's own budget", "ProxyAno", record))
-    return figures.forest(rows, GROUPS, data.key, data.level)
+    return figures.forest(rows, GROUPS, data.paper, data.level)
 
 
 def _against_minutes(data: DataSet) -> Figure:

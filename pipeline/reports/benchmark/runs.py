@@ -9,7 +9,7 @@ from pipeline.evaluation.records import Record
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.evaluation.score_name import kind_of
 from pipeline.reports.kit.paper import LEVELS
-from pipeline.reports.kit.runs import SURE, Run, corrected, made, paired
+from pipeline.reports.kit.runs import SURE, Run, corrected, made, on_sample, paired
 from pipeline.reports.kit.scores import best
 from pipeline.reports.kit.words import listed, number, title
 from pipeline.store.versions import Version
@@ -30,6 +30,11 @@ class DataSet:
     def level(self) -> str:
         """``image``, or ``pixel`` where the paper judges pixels."""
         return LEVELS.get(self.key, "image")
+
+    @property
+    def paper(self) -> str:
+        """Key of the paper's figures; empty for drawn images, beside which they mean nothing."""
+        return "" if on_sample(self.measured) else self.key
 
     @cached_property
     def measured(self) -> Mapping[str, Sequence[Run]]:

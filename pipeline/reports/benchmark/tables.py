@@ -49,7 +49,7 @@ def table_one(data: DataSet) -> Table:
     columns = (*metrics.values(), SPREAD, DIFFERENCE, P, OWN_COLUMN[data.level], *PAPER_COLUMNS)
     measured = [row for runs in data.measured.values() for row in _method_rows(data, runs)]
     measured.sort(key=lambda row: -(row[metrics["auroc"]].sort or 0.0))
-    missing = [head(label, NOT_RUN, "method") | _paper(name, data.key) for name, label in data.not_run.items()]
+    missing = [head(label, NOT_RUN, "method") | _paper(name, data.paper) for name, label in data.not_run.items()]
     beside = list(_lane_rows(data))
     unranked = ("false alarms", DIFFERENCE, P, *PAPER_COLUMNS)
     ranked = [*measured, *(row for of, row in beside if of != "shortcut")]
@@ -77,7 +77,7 @@ def _method_rows(data: DataSet, runs: Sequence[Run]) -> Iterator[Row]:
     compared = dict(zip((DIFFERENCE, P), compared_cells(data.differences.get(first.method)), strict=True))
     compared[OWN_COLUMN[level]] = cell(first.value(level, "auroc", OWN_SCORE[level]))
     named = head(first.label, PRIMARY, "ProxyAno" if first.method == OWN else "method")
-    yield rows.get(PRIMARY, {}) | named | {SPREAD: spread} | compared | _paper(first.method, data.key)
+    yield rows.get(PRIMARY, {}) | named | {SPREAD: spread} | compared | _paper(first.method, data.paper)
     for score in sorted(name for name in rows if name.startswith(f"{PRIMARY}_")):
         yield rows[score] | head(first.label, score.removeprefix(f"{PRIMARY}_").replace("_", " "), "method")
 
@@ -111,7 +111,7 @@ def table_two(data: DataSet) -> Table | None:
         for score, words in ((PRIMARY, "standardised"), (OWN_SCORE["image"], "own score")):
             means = zip(SEPARATION, separation(runs[0], score), strict=True)
             row |= {f"{name}, {words}": cell(value, f"{value:.2f}") for name, value in means}
-        paper = TABLE_II.get(method, (None,) * 3) if data.key == "oct" else (None,) * 3
+        paper = TABLE_II.get(method, (None,) * 3) if data.paper == "oct" else (None,) * 3
         rows.append(row | {f"{name}, paper": cell(value) for name, value in zip(SEPARATION, paper, strict=True)})
     rows.sort(key=lambda row: -(row["gap, standardised"].sort or 0.0))
     note = "In sd of the scores of validation normals, whose mean is 0. Each of the paper's scores has its own scale."

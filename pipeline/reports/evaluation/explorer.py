@@ -24,6 +24,7 @@ NORMALS = {  # split → name and colour of its normals
 }
 ABNORMAL = ("#d9741f", "#d04a7c", "#c9a21b", "#8f6bd9")
 TOP = 0.995  # quantile of the scores where plot and slider end; points beyond are drawn at the edge
+FARTHEST = 10  # times the way from the lowest score to the threshold: they end there at the latest, or normals fuse
 GALLERY_BUDGET = 5_000_000  # bytes of all galleries of the page after base64
 STEPS = ((768, 82), (512, 78), (384, 72), (256, 66), (192, 58), (128, 50))  # (largest side in px, WebP quality)
 KINDS = {  # kind of image → heading, in the page's order
@@ -137,10 +138,12 @@ def _values(scores: pd.DataFrame, column: str, threshold: float) -> dict[str, An
     values = scores[column].to_numpy(float)
     finite = values[np.isfinite(values)]
     low, high = (float(f"{edge:.6g}") for edge in np.quantile(finite, [0.0, TOP])) if finite.size else (0.0, 1.0)
+    low = min(low, threshold)
+    high = min(high, float(f"{threshold + FARTHEST * (threshold - low):.6g}")) if low < threshold else high
     return {
         "title": column_title(column),
         "threshold": float(f"{threshold:.9g}"),
-        "low": min(low, threshold),
+        "low": low,
         "high": max(high, threshold, low + 1e-6),
         "values": [float(f"{value:.9g}") if np.isfinite(value) else None for value in values],
     }

@@ -126,8 +126,8 @@ def _ranked(records: list[Record], level: str) -> list[str]:
 
 
 def _curve_pair(curves: Mapping[str, Mapping[str, Curve]]) -> dict[str, Figure]:
-    """The ROC and the precision-recall figure; the four best methods and controls drawn, the rest in the legend."""
-    shown = {name for of in ("method", "control") for name in [n for n in curves if _kind(n) == of][:4]}
+    """The ROC and the precision-recall figure: committee, the four best methods and controls; a click shows others."""
+    shown = {name for of in ("committee", "method", "control") for name in [n for n in curves if _kind(n) == of][:4]}
     used = {COOL: 0, WARM: 0}
     lines: dict[str, list[Figure]] = {"roc": [], "pr": []}
     for name, pair in curves.items():

@@ -80,7 +80,7 @@ def _part(lane: LaneEvaluation, judged: Verdict) -> Part:
         badges=judged.badges,
         facts=_facts(lane),
         links=lane.about("mlflow"),
-        said=sentences(judged),
+        said=sentences(judged)[len(headline(judged)) :],  # the page opens with the headline
         notes=_notes(lane, judged),
         tables=[table for table in found if table is not None],
         plots=figures.plots(lane),

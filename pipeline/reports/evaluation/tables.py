@@ -176,9 +176,16 @@ def thresholds(lane: LaneEvaluation) -> Table | None:
 
 def summary(verdicts: Sequence[Verdict]) -> Table:
     """The compact table on top: one row per data set."""
-    columns = ["data set", "ProxyAno is", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control"]
-    columns += ["AUROC [95 %]", "paper", "ProxyAno, held-out normals [95 %]", "strongest shortcut"]
-    columns += ["at the label-free threshold", "test images"]
+    columns = [
+        "data set",
+        "ProxyAno is",
+        "ProxyAno’s score",
+        "AUROC [95 %]",
+        "test images",
+        "at the label-free threshold",
+    ]
+    columns += ["without the network", "best control", "AUROC [95 %]", "paper", "ProxyAno, held-out normals [95 %]"]
+    columns += ["strongest shortcut"]
     rows = []
     for v in verdicts:
         network = network_words(v.gain)
@@ -191,14 +198,14 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
                 Cell(v.standing),
                 Cell(v.method["score"] if v.method else "–"),
                 replace(record_cell(v.method, intervals=True), strong=not v.behind),
+                Cell(f"{v.tested[0]} normal, {v.tested[1]} abnormal" if v.tested else "–"),
+                Cell(f"{number(found)} found, {number(alarms)} false alarms" if found is not None else "–", found),
                 Cell(without, v.null["value"] if v.null else None),
                 Cell(record_title(v.control) if v.control else "–"),
                 replace(record_cell(v.control, intervals=True), strong=v.behind),
                 cell(v.paper),
                 record_cell(v.heldout, intervals=True),
                 Cell(shortcut),
-                Cell(f"{number(found)} found, {number(alarms)} false alarms" if found is not None else "–", found),
-                Cell(f"{v.tested[0]} normal, {v.tested[1]} abnormal" if v.tested else "–"),
             ]
         )
     if verdicts and all(v.drawn for v in verdicts):

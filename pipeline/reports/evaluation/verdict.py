@@ -99,7 +99,7 @@ class Verdict:
         words = network_words(self.gain)
         if self.null is None or not words:
             return ""
-        said = words if words.startswith("the") else f"ProxyAno is {words}"
+        said = f"{words} that can be told" if words.startswith("the") else f"ProxyAno is {words}"
         text = f"The same score without the network ({title(self.null['method'])}) has {with_interval(self.null)}. "
         text += f"The difference is {with_interval(self.gain)}: {said}."
         if raw_words := network_words(self.raw_gain):
@@ -187,6 +187,7 @@ def headline(v: Verdict) -> list[str]:
     if v.method is None:
         return [f"{v.title}: no AUROC of a learned method was measured."]
     text = f"{v.title}: ProxyAno (score: {v.method['score']}) has {v.level} AUROC {with_interval(v.method)}"
+    text += f" ({v.tested[0]} normal and {v.tested[1]} abnormal test images)" if v.tested else ""
     if v.control is None:
         said = [f"{text}; no control was measured, so this says little."]
     else:

@@ -57,6 +57,7 @@
     }
 
     set(threshold, from = null) {
+      report.unhover();
       this.threshold = threshold;
       this.one(".range").value = threshold;
       if (from !== this.one(".exact")) this.one(".exact").value = Number(threshold.toPrecision(6));

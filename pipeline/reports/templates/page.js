@@ -4,6 +4,8 @@ const report = (() => {
   const root = document.documentElement;
   const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
+  const inside = { ticklabelposition: "inside top", tickfont: { size: 10 } }; // names above their points, on narrow screens
+
   // The plot area keeps its height; the legend below gets the rows it needs.
   const themed = ({ plotHeight = 290, ...layout }, data, width) => {
     const axis = { gridcolor: css("--grid"), zerolinecolor: css("--grid"), linecolor: css("--line") };
@@ -20,7 +22,7 @@ const report = (() => {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: { ...axis, ...layout.xaxis, title: { standoff: 8, ...layout.xaxis.title } },
-      yaxis: { ...axis, automargin: true, ...layout.yaxis },
+      yaxis: { ...axis, automargin: true, ...layout.yaxis, ...(layout.yaxis?.categoryarray && width < 560 ? inside : {}) },
       hoverlabel: { namelength: -1 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--line"), activecolor: css("--soft") },
       legend: {
