@@ -23,6 +23,8 @@ PASSES = 8
 BATCH_SIZE = 2048
 """Largest batch; it shrinks until a pass has ``LEAST_STEPS`` steps."""
 LEAST_STEPS = 20
+AT_ONCE = 4096
+"""Pixels that are classified at once: few enough for the cache."""
 RATE = 2e-3
 """Highest learning rate of the one-cycle schedule."""
 DECAY = 1e-3
@@ -62,8 +64,12 @@ class PixelNetwork:
     @torch.no_grad()
     def log_odds(self, samples: Array) -> Array:
         """Log-odds (n,) of pixels with features ``samples`` (n, F)."""
-        inputs = _standardised(samples, self.mean, self.sd)
-        return np.asarray(torch.stack([network(inputs)[:, 0] for network in self._networks]).mean(dim=0))
+        found = np.empty(len(samples), np.float32)
+        for start in range(0, len(samples), AT_ONCE):
+            inputs = _standardised(samples[start : start + AT_ONCE], self.mean, self.sd)
+            odds = torch.stack([network(inputs)[:, 0] for network in self._networks])
+            found[start : start + AT_ONCE] = odds.mean(dim=0)
+        return found
 
 
 def _standardised(samples: Array, mean: Array, sd: Array) -> Tensor:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import ndimage
 
 from models.line_blob import NEUTRAL, line_blob_maps
+from models.metrics import Floats
 from models.pixel_network import PixelNetwork
 from models.scoring import Array, Mask, NormalStatistics, Offset, ScoreConfig, fit_statistics, gaussian, shifted
 from models.synthetic_anomalies import LesionConfig, paste_lesions, require_trainable
@@ -53,6 +55,21 @@ def blob_maps(image: Array, seen: Mask) -> Array:
     return np.stack([gaussian(each, 1) for each in found])
 
 
+@dataclass(frozen=True)
+class Blur:
+    """Gaussian means over the pixels (H, W) of weight 1, which get a value; all others are 0."""
+
+    weight: Array
+    _shares: dict[float, Array] = field(default_factory=dict)  # sigma → share of weight about each pixel
+
+    def __call__(self, values: Array, sigma: float) -> Array:
+        """Blur values (H, W)."""
+        if sigma not in self._shares:
+            self._shares[sigma] = np.maximum(gaussian(self.weight, sigma), 1e-3)
+        blurred = gaussian(np.asarray(values * self.weight, np.float32), sigma)
+        return np.asarray(blurred / self._shares[sigma] * self.weight, np.float32)
+
+
 def _beside_normals(image: Array, seen: Mask, normals: Array, known: Mask) -> list[Array]:
     """Local distance to the nearest of the similar normals, and the signed difference from their mean, smoothed."""
     near = local_distance(normals, known, image, seen, NeighbourConfig(neighbours=len(normals)))
@@ -60,25 +77,27 @@ def _beside_normals(image: Array, seen: Mask, normals: Array, known: Mask) -> li
     mean = np.where(count > 0, (normals * known).sum(axis=0) / np.maximum(count, 1), image)
     spread = np.sqrt(np.where(known, np.square(normals - mean), 0).sum(axis=0) / np.maximum(count, 1))
     weight = seen.astype(np.float32)
-    signed = (image - mean) * weight
-    return [near, *(_blurred(signed, weight, sigma) for sigma in (1.0, 2.0, 4.0)), signed / (spread + 0.03)]
-
-
-def _blurred(values: Array, weight: Array, sigma: float) -> Array:
-    """Gaussian mean over pixels of weight 1, which get a value; all others are 0."""
-    share = np.maximum(gaussian(weight, sigma), 1e-3)
-    return np.asarray(gaussian(np.asarray(values * weight, np.float32), sigma) / share * weight, np.float32)
+    signed, blur = (image - mean) * weight, Blur(weight)
+    return [near, *(blur(signed, sigma) for sigma in (1.0, 2.0, 4.0)), signed / (spread + 0.03)]
 
 
 def _hessian(image: Array, sigma: float) -> list[Array]:
     """Both eigenvalues of the scale-normalised Hessian, the larger first."""
-    order = {name: ndimage.gaussian_filter(image, sigma, order=at) * sigma**2 for name, at in _SECOND.items()}
-    half, mean = (order["rr"] - order["cc"]) / 2, (order["rr"] + order["cc"]) / 2
-    root = np.sqrt(np.square(half) + np.square(order["rc"]))
+    place = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1) / sigma
+    weight = np.exp(-0.5 * np.square(place))
+    smooth = weight / weight.sum()
+    first, second = (
+        place * smooth,
+        (np.square(place) - 1) * smooth,
+    )  # derivatives of the Gaussian, times sigma and its square
+
+    def filtered(down: Floats, across: Floats) -> Array:
+        return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, across, down, borderType=cv2.BORDER_REFLECT))
+
+    rows, cols, both = filtered(second, smooth), filtered(smooth, second), filtered(first, first)
+    half, mean = (rows - cols) / 2, (rows + cols) / 2
+    root = np.sqrt(np.square(half) + np.square(both))
     return [mean + root, mean - root]
-
-
-_SECOND = {"rr": (2, 0), "rc": (1, 1), "cc": (0, 2)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +153,15 @@ class Reference:
         (an optic disc) from the usual one.
         """
         weight = seen.astype(np.float32)
-        smooth = [_blurred(image, weight, sigma) for sigma in config.scales]
+        blur = Blur(weight)
+        smooth = [blur(image, sigma) for sigma in config.scales]
         found = [image * weight, *smooth] if config.intensity else []
         found += [fine - wide for fine, wide in pairwise(smooth)]
         filled = np.where(seen, image, smooth[-1])
         for sigma in config.curvatures:
             found += _hessian(filled, sigma)
-        mean = _blurred(image, weight, config.scales[2])
-        found.append(np.sqrt(_blurred(np.square(image - mean), weight, config.scales[2])))
+        mean = blur(image, config.scales[2])
+        found.append(np.sqrt(blur(np.square(image - mean), config.scales[2])))
         if config.mirror:
             both = weight * weight[:, ::-1]
             found += [np.abs(each - each[:, ::-1]) * both for each in smooth[1:4]]
@@ -198,7 +218,7 @@ class PixelClassifier(ControlDetector):
             odds = np.full(seen.shape, UNSEEN, np.float32)
             values = self.reference.features(config, gray, seen, int(group), images.offset(row))
             odds[seen] = self.network.log_odds(values[:, seen].T)
-            smoothed = ndimage.gaussian_filter(odds, sigma) if sigma > 0 else odds
+            smoothed = gaussian(odds, sigma) if sigma > 0 else odds
             found[row] = np.maximum(smoothed - LEAST_ODDS, 0)
         return found
 
