@@ -5,8 +5,6 @@ Legend: n images, P parts (1, or 2 where the sign matters), H, W canvas pixels. 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
 from typing import Any
 
 import cv2
@@ -88,7 +86,19 @@ class NormalSums:
         return NormalSums(self.total + other.total, self.square + other.square, self.count + other.count)
 
     def __sub__(self, other: "NormalSums") -> "NormalSums":
-        return self + other.scaled(-1)
+        return NormalSums(self.total - other.total, self.square - other.square, self.count - other.count)
+
+    @classmethod
+    def of(cls, sums: "Iterable[NormalSums]") -> "NormalSums":
+        """The sum of at least one; memory for two is enough."""
+        rest = iter(sums)
+        first = next(rest)
+        found = cls(first.total.copy(), first.square.copy(), first.count.copy())
+        for one in rest:
+            np.add(found.total, one.total, out=found.total)
+            np.add(found.square, one.square, out=found.square)
+            np.add(found.count, one.count, out=found.count)
+        return found
 
     def scaled(self, factor: float) -> "NormalSums":
         """The same normals, counted ``factor`` times."""
@@ -132,7 +142,7 @@ def parts(residual: Array, scored: Mask, config: ScoreConfig) -> Array:
     if config.lines:
         calm = zip(smooth(residual), scored, strict=True)  # single noisy pixels would interrupt a line
         split += list(np.stack([line_blob_maps(one, mask, config.lines) for one, mask in calm], axis=1))
-    return np.stack([smooth(part) for part in split], axis=1).astype(np.float32)
+    return np.stack([smooth(part) for part in split], axis=1, dtype=np.float32, casting="same_kind")
 
 
 def _blurred(planes: Array, sigma: float) -> Array:
@@ -182,7 +192,7 @@ def fit_statistics(
 ) -> NormalStatistics:
     """Statistics of held-out normals: parts (P, H, W), masks (H, W) and offsets (2,) in canvas px, image by image."""
     images = zip(smoothed, scored, offsets, strict=True)
-    return reduce(add, (sums(image, mask, (o[0], o[1]), config) for image, mask, o in images)).statistics(config)
+    return NormalSums.of(sums(image, mask, (o[0], o[1]), config) for image, mask, o in images).statistics(config)
 
 
 def standardise_one(

@@ -82,8 +82,7 @@ def score(
         typer.echo(f"resuming: {len(files) - len(left)} of {len(files)} files are scored already", err=True)
     bar = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
     with bar:
-        for frame in stream(chosen, left, ended=lambda path: bar.update(1)):
-            folder.add(frame)
+        for frame in folder.add_all(stream(chosen, left, ended=lambda path: bar.update(1))):
             if frame.number == 0 and "volume 1 of" in frame.gray_values:
                 bar.write(shown(f"{frame.path}: {frame.gray_values}"), file=sys.stderr)
             if frame.image is None and frame.kind != EmptyFrame.kind:

@@ -6,8 +6,7 @@ not come from images that the statistics have already seen. Legend as in ``model
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +50,8 @@ class SimilarNormals:
         chosen = kept[ranking(self._bank[kept], image, scored, self.config.similar)]
         everyone = self._everyone
         for one in without:
-            everyone = everyone - reduce(add, (self._each[at] for at in range(one, len(self._bank), count)))
-        similar: NormalSums = reduce(add, (self._each[at] for at in chosen)).smoothed(self.config.sigma)
+            everyone = everyone - NormalSums.of(self._each[at] for at in range(one, len(self._bank), count))
+        similar = NormalSums.of(self._each[at] for at in chosen).smoothed(self.config.sigma)
         return (similar + everyone.scaled(WORTH / everyone.count.max())).statistics(self.config)
 
     @cached_property
@@ -69,7 +68,7 @@ class SimilarNormals:
 
     @cached_property
     def _everyone(self) -> NormalSums:
-        return reduce(add, self._each)
+        return NormalSums.of(self._each)
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class Standardiser:
 
 def _sums(found: PixelMaps, rows: Iterable[int], config: ScoreConfig) -> NormalSums:
     images = found.images
-    return reduce(add, (scoring.sums(found.parts[row], images.scored[row], images.offset(row), config) for row in rows))
+    return NormalSums.of(scoring.sums(found.parts[row], images.scored[row], images.offset(row), config) for row in rows)
 
 
 class Scored(NamedTuple):

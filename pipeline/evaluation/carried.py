@@ -46,7 +46,7 @@ class Result:
         """Values as text and arrays as the bytes of an .npz file, empty without arrays."""
         buffer = io.BytesIO()
         if self.arrays:
-            np.savez_compressed(buffer, **self.arrays)  # type: ignore[arg-type]
+            np.savez(buffer, **self.arrays)  # type: ignore[arg-type]  # the table is compressed
         return json.dumps(self.values), buffer.getvalue()
 
     @classmethod
@@ -125,7 +125,8 @@ class Carried:
 
 def _write(path: Path, results: Mapping[str, tuple[str, bytes]]) -> None:
     rows = [(key, *packed) for key, packed in results.items()]
-    write_file(path, pd.DataFrame(rows, columns=["key", "values", "data"]).to_parquet(index=False))
+    table = pd.DataFrame(rows, columns=["key", "values", "data"])
+    write_file(path, table.to_parquet(index=False, compression="zstd"))
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class Reference:
             rows, cols = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
             rows, cols = rows - 2 * offset[0] / image.shape[0], cols - 2 * offset[1] / image.shape[1]
             found += [rows, np.abs(cols) if config.mirror else cols, np.hypot(rows, cols)]
-        return np.stack(found).astype(np.float32)
+        return np.stack(found, dtype=np.float32, casting="same_kind")
 
 
 @dataclass(frozen=True, kw_only=True)

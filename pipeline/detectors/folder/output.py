@@ -6,7 +6,9 @@ get their final names at the end.
 
 import io
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pandas as pd
 
 from pipeline.data.members import File
 from pipeline.data.walk import shown
-from pipeline.detectors.folder.stream import ScoredFrame, file_sha256
+from pipeline.detectors.folder.stream import BATCH_BYTES, ScoredFrame, file_sha256
 from pipeline.detectors.folder.volume_rows import volume_rows
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.frozen.heat import Region
@@ -53,6 +55,9 @@ COLUMNS = {
 """Table → its columns; those of ``OF_VOLUMES`` are left out where there are none."""
 OF_VOLUMES = ["volume", "slices", "worst_slices"]
 FORMATS = ("csv", "json", "parquet")
+AHEAD = 16  # results that may wait to be drawn
+Drawn = tuple[tuple[Region, ...], bytes]
+"""Regions of an image and its overlay."""
 LONGEST = 180  # bytes of an overlay's stem; file systems take 255 for a whole name, temporary parts included
 _FORMULA = re.compile(r"^[=+\-@\t\r]")  # starts of a cell that spreadsheets run
 
@@ -92,8 +97,33 @@ class ScoreFolder:
         del done[scores["path"].iloc[-1]]  # some of its frames may be missing
         return done
 
+    def add_all(self, frames: Iterable[ScoredFrame]) -> Iterator[ScoredFrame]:
+        """Write the results in order and give them back; a thread draws them while the next ones are scored."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            waiting = deque[tuple[ScoredFrame, Future[Drawn]]]()
+            for frame in frames:
+                waiting.append((frame, pool.submit(self._drawn, frame)))
+                while len(waiting) > AHEAD or sum(map(_bytes, waiting)) > BATCH_BYTES:
+                    yield self._written(*waiting.popleft())
+            while waiting:
+                yield self._written(*waiting.popleft())
+
+    def _written(self, frame: ScoredFrame, drawn: "Future[Drawn]") -> ScoredFrame:
+        self._write(frame, drawn.result())
+        return frame
+
+    def _drawn(self, frame: ScoredFrame) -> Drawn:
+        """Regions of a frame, and the file of its overlay, empty where there is none."""
+        image = frame.image
+        if image is None:
+            return (), b""
+        return image.regions(self.rate), image.overlay(self.rate) if self.overlays else b""
+
     def add(self, frame: ScoredFrame) -> None:
         """Write one frame's result."""
+        self._write(frame, self._drawn(frame))
+
+    def _write(self, frame: ScoredFrame, drawn: Drawn) -> None:
         place: dict[str, Any] = {"path": shown(str(frame.path)), "frame": frame.number}
         row = place | {"volume": shown(frame.series) or place["path"], "sha256": frame.sha256}
         row |= {"rate": self.rate, "gray_values": frame.gray_values}
@@ -102,7 +132,7 @@ class ScoreFolder:
         if image is None:
             self._append("scores", [row | {"decision": frame.kind, "in_domain": False, "reason": shown(frame.reason)}])
             return
-        regions = image.regions(self.rate)
+        regions, overlay = drawn
         row |= {
             "decision": image.decision(self.rate),
             "score": round(image.score, 7),
@@ -116,7 +146,7 @@ class ScoreFolder:
         }
         if self.overlays:
             row["overlay"] = f"overlays/{_short(frame.path.stem)}-{frame.sha256[:8]}-{frame.number}.png"
-            write_file(self.folder / row["overlay"], image.overlay(self.rate))
+            write_file(self.folder / row["overlay"], overlay)
         self._append("scores", [row])
         self._append("regions", [place | {"rank": rank} | asdict(one) for rank, one in enumerate(regions, start=1)])
 
@@ -144,6 +174,11 @@ class ScoreFolder:
                 write_file(made[-1], _encoded(table, kind))
             partial.unlink()
         return made, counts
+
+
+def _bytes(waiting: tuple[ScoredFrame, "Future[Drawn]"]) -> int:
+    image = waiting[0].image
+    return 0 if image is None else image.pixels.nbytes
 
 
 def _counted(table: pd.DataFrame) -> dict[str, int]:

@@ -22,9 +22,12 @@ from pipeline.forms.form import TILE, SlotTile, slots
 FAINT = 1.5  # heat below which the overlay shows only the image
 STRONGEST = 0.6  # opacity of the hottest colour: the image stays visible
 LEGEND = 36  # px, height of the strip below an overlay
-HATCH, DIMMED = 12, 0.45  # px between stripes, and brightness, where nothing was looked at
+HATCH = 12  # px between stripes where nothing was looked at
+DIMMED = np.rint(0.45 * np.arange(256)).astype(np.uint8)  # gray value there
 STRIPE = 110  # gray value of a stripe
 SMALLEST = 4  # px of the heat map, area of a region
+COLOURS: Array = np.asarray(colormaps["inferno"](np.arange(256))[:, :3] * 255, np.float32)
+"""Colours of the heat, coldest first."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,10 @@ def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str)
     base = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
     unseen, values = np.isnan(heat), np.nan_to_num(heat, nan=0.0)
     base = hatched(base, unseen)
-    strength = np.clip((values - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), 0, STRONGEST)[..., None]
-    shown = np.ascontiguousarray(np.rint(base * (1 - strength) + heat_colours(values) * strength), np.uint8)
+    hot = values > FAINT
+    strength = np.minimum((values[hot] - FAINT) / (HEAT_RANGE[1] / 2 - FAINT), STRONGEST)[:, None]
+    shown = np.ascontiguousarray(base, np.uint8)
+    shown[hot] = np.rint(shown[hot] * (1 - strength) + heat_colours(values[hot]) * strength)
     contours, _ = cv2.findContours((values > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(shown, contours, -1, (90, 220, 255), 1)
     ok, png = cv2.imencode(
@@ -115,13 +120,13 @@ def overlay(pixels: NDArray[np.uint8], heat: Array, threshold: float, text: str)
     return png.tobytes()
 
 
-def hatched(picture: NDArray[Any], unseen: Mask) -> NDArray[Any]:
+def hatched(picture: NDArray[Any], unseen: Mask) -> NDArray[np.uint8]:
     """The picture (h, w, 3), dark and with diagonal stripes where nothing was looked at."""
-    if not unseen.any():
-        return picture
-    height, width = unseen.shape
-    stripes = np.add.outer(np.arange(height), np.arange(width)) % HATCH == 0
-    return np.where(unseen[..., None], np.where(stripes[..., None], STRIPE, picture * DIMMED), picture)
+    shown = np.array(picture, np.uint8)
+    cv2.copyTo(cv2.LUT(shown, DIMMED), unseen.astype(np.uint8), shown)
+    rows, cols = (np.arange(side, dtype=np.uint16) for side in unseen.shape)
+    shown[(np.add.outer(rows, cols) % HATCH == 0) & unseen] = STRIPE
+    return shown
 
 
 def _legend(width: int, text: str, unseen: float) -> NDArray[np.uint8]:
@@ -140,7 +145,7 @@ def _legend(width: int, text: str, unseen: float) -> NDArray[np.uint8]:
 
 
 def heat_colours(values: Array) -> Array:
-    """Heat (h, w) as colours (h, w, 3) of 0 to 255 on the fixed ``HEAT_RANGE``."""
+    """Heat of any shape as colours (…, 3) of 0 to 255 on the fixed ``HEAT_RANGE``."""
     low, high = HEAT_RANGE
-    unit = np.clip((values - low) / (high - low), 0, 1)
-    return np.asarray(colormaps["inferno"](unit)[..., :3] * 255, np.float32)
+    level = np.clip((values - low) * (len(COLOURS) / (high - low)), 0, len(COLOURS) - 1)
+    return np.asarray(COLOURS[level.astype(np.intp)])
