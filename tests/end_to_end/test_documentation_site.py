@@ -104,7 +104,7 @@ def test_the_search_finds_pages_of_a_site_that_is_opened_from_files(site):
         found = page.locator("a.md-search-result__link")
         expect(found.first).to_be_visible(timeout=20_000)
         found.first.click()
-        expect(page).to_have_url(re.compile(r"^file:.*\.html\?h=conformal"))
+        expect(page).to_have_url(re.compile(r"^file:.*/how_to/score\.html"))
         browser.close()
 
 
