@@ -225,8 +225,8 @@ def summary_table(records: list[Record], *, drawn: bool = False) -> terminal.Tab
     )
     names = ["data set", "ProxyAno’s score", "AUROC [95 %]", "without the network", "best control"]
     for name in names if drawn else [*names, "paper"]:
-        narrow = name.startswith("AUROC") or name == "paper"
-        right = narrow or name.startswith("without")
+        narrow = name.startswith("AUROC") or name in ("paper", "ProxyAno’s score")
+        right = name.startswith(("AUROC", "paper", "without"))
         table.add_column(escape(name), justify="right" if right else "left", no_wrap=narrow)
     said = []
     for v in [judge(records, dataset) for dataset in dict.fromkeys(r["dataset"] for r in records)]:

@@ -30,6 +30,11 @@ def network_words(gain: Record | None) -> str:
     return "behind its null" if gain["high"] < 0 else "the network adds nothing"
 
 
+def _told(words: str) -> str:
+    """``network_words`` as the end of a sentence."""
+    return f"{words} that can be told" if words.startswith("the") else f"ProxyAno is {words}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """How the method compares on one data set with the best control, shortcut, committee and null."""
@@ -99,12 +104,11 @@ class Verdict:
         words = network_words(self.gain)
         if self.null is None or not words:
             return ""
-        said = f"{words} that can be told" if words.startswith("the") else f"ProxyAno is {words}"
         text = f"The same score without the network ({title(self.null['method'])}) has {with_interval(self.null)}. "
-        text += f"The difference is {with_interval(self.gain)}: {said}."
+        text += f"The difference is {with_interval(self.gain)}: {_told(words)}."
         if raw_words := network_words(self.raw_gain):
             symbol = "‖I − Î‖" if self.level == "image" else "|I − Î|"
-            text += f" For the raw score {symbol} the difference is {with_interval(self.raw_gain)}: {raw_words}."
+            text += f" For the raw score {symbol} the difference is {with_interval(self.raw_gain)}: {_told(raw_words)}."
         return text
 
     @property
