@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from models.methods.proxyano_config import ProxyAnoConfig
 from models.metrics import auroc
+from models.scoring import ScoreConfig
 from pipeline.detectors.images import BLOCK
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer
@@ -117,10 +118,11 @@ def _measured(design: Design, lane: Lane, tiles: Version, settings: Settings) ->
 
 def _figures(network: NetworkDetector, lane: Lane, tiles: Version, proxies: Version) -> dict[str, float]:
     held = load_tiles(tiles, proxies, splits=("val",), canvas=network.canvas, size=network.size)
-    normals = pd.DataFrame(image_rows(network, held))
+    plain = replace(network, score=ScoreConfig(), beside=None, flip_average=False)  # its map is I − Î
+    normals = pd.DataFrame(image_rows(plain, held))
     pasted = lane.evaluation.pasted
     assert pasted is not None
-    repaired = pd.DataFrame(repair_rows(network, tiles, pasted)).groupby("subset")["repair"].mean()
+    repaired = pd.DataFrame(repair_rows(plain, tiles, pasted)).groupby("subset")["repair"].mean()
     figures = {name: normals[name].mean() for name in ("proxy_ceiling_r2", "proxy_r2", "reconstruction_r2")}
     figures |= {f"repair {kind}": value for kind, value in repaired.items()}
     figures["repair"] = repaired.mean()
