@@ -48,7 +48,10 @@ def pages(
     ] = "",
 ) -> None:
     """Serve the MLflow pages over the runs of this home; ends on Ctrl-C and SIGTERM with all its processes."""
+    from pipeline.wiring.tracking import open_tracker
+
     settings = Settings()
+    _ = open_tracker(settings).client  # in a moved home it corrects the places of artifacts
     command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", settings.tracking_uri, "--registry-store-uri", settings.tracking_uri]
     command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []

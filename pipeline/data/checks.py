@@ -168,7 +168,7 @@ def _check_raw(node: Node, recorded: RawInput, folder: Path, cache: Path | None,
     try:
         raw = RawFolder(folder, cache=cache)
     except DatasetUnusable:
-        return [Finding(what, str(folder), "the folder of downloads", "no such folder")]
+        return [Finding(what, str(folder), "the folder of downloads (if it was moved: --raw FOLDER)", "no such folder")]
     findings: list[Finding] = []
     files: dict[str, list[Row]] = {}
     for row in _rows(node):
