@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numcodecs import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
@@ -24,6 +25,7 @@ from pipeline.store.increments import Record
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import read_index
 
+ZIP = b"PK"  # first bytes
 FILE, PARTS = "carried.parquet", "parts"
 PLACED = ["canvas_row", "canvas_col", "offset_row", "offset_col", "split", "group"]
 """Columns of the index that decide a score, beside the content of the tiles."""
@@ -43,18 +45,19 @@ class Result:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def packed(self) -> tuple[str, bytes]:
-        """Values as text and arrays as the bytes of an .npz file, empty without arrays."""
-        buffer = io.BytesIO()
-        if self.arrays:
-            np.savez(buffer, **self.arrays)  # type: ignore[arg-type]  # the table is compressed
-        return json.dumps(self.values), buffer.getvalue()
+        """Values as text and arrays as the bytes of a compressed .npz file, empty without arrays."""
+        if not self.arrays:
+            return json.dumps(self.values), b""
+        np.savez(buffer := io.BytesIO(), **self.arrays)  # type: ignore[arg-type]
+        return json.dumps(self.values), bytes(Zstd(level=1).encode(buffer.getvalue()))
 
     @classmethod
     def unpacked(cls, values: str, data: bytes) -> Self:
         """Inverse of ``packed``."""
         if not data:
             return cls(json.loads(values))
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        plain = data if data.startswith(ZIP) else Zstd().decode(data)  # versions before hold zip files
+        with np.load(io.BytesIO(plain), allow_pickle=False) as arrays:
             return cls(json.loads(values), dict(arrays))
 
 
@@ -126,7 +129,7 @@ class Carried:
 def _write(path: Path, results: Mapping[str, tuple[str, bytes]]) -> None:
     rows = [(key, *packed) for key, packed in results.items()]
     table = pd.DataFrame(rows, columns=["key", "values", "data"])
-    write_file(path, table.to_parquet(index=False, compression="zstd"))
+    write_file(path, table.to_parquet(index=False))
 
 
 @dataclass(frozen=True)
