@@ -51,7 +51,8 @@ def pages(
     from pipeline.wiring.tracking import open_tracker
 
     settings = Settings()
-    _ = open_tracker(settings).client  # in a moved home it corrects the places of artifacts
+    for name, page in sorted(open_tracker(settings).pages().items()):  # in a moved home this corrects places, too
+        console.print(f"{name}: http://{host}:{port}{page}", soft_wrap=True, highlight=False)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", settings.tracking_uri, "--registry-store-uri", settings.tracking_uri]
     command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []

@@ -28,6 +28,13 @@ from pipeline.wiring.settings import Settings
 logging.getLogger("alembic").setLevel(logging.WARNING)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 SQLITE = "sqlite:///"
+SHARED, VIEW = "mlflow.sharedViewState.", "lanes"
+"""Tag and key of an experiment's view whose columns are ``COMPARED``."""
+COMPARED = tuple(
+    f"{level}_{figure}"
+    for level in ("image", "pixel")
+    for figure in ("auroc_standardised", "auroc_latent", "auroc_minus_null_standardised", "ap_standardised")
+)
 INPUT_TAG = "input."  # prefix of the tag ``input.<asset>``: the data version that a run read
 Made = tuple[str, str]
 """Asset and data version."""
@@ -211,6 +218,17 @@ class Tracker:
         parent = self._parent(origin)
         self.client.log_batch(parent, metrics=_metrics(metrics))
         self.client.set_terminated(parent, "FINISHED")  # again: its duration is then that of the lane
+        shown = [f"metrics.`{name}`" for name in COMPARED if name in metrics]
+        view = {"selectedColumns": ["attributes.`Duration`", *shown, "tags.`preset`", "tags.`seed`"]}
+        self.client.set_experiment_tag(self._experiment(origin.dataset), SHARED + VIEW, json.dumps(view))
+
+    def pages(self) -> dict[str, str]:
+        """Experiment → path of MLflow's page that shows its runs side by side."""
+        found = {}
+        for one in self.client.search_experiments():
+            view = f"&viewStateShareKey={VIEW}" if SHARED + VIEW in one.tags else ""
+            found[str(one.name)] = f"/#/experiments/{one.experiment_id}/runs?workflowType=machine_learning{view}"
+        return found
 
     def _parent(self, origin: Origin) -> str:
         """Id of the lane's parent run, which only groups its nested runs; created if there is none yet."""

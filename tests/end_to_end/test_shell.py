@@ -1,6 +1,7 @@
 """What a shell needs: the variables that ``activate`` sets, and the MLflow pages served."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,8 +12,10 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 PROJECT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.slow
@@ -32,11 +35,26 @@ def test_the_mlflow_pages_are_served(undisturbed):
             assert server.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < end, log.read_text()[-3000:]
             time.sleep(0.5)
+        if CHROMIUM:
+            link = re.search(rf"^oct: (http://127.0.0.1:{port}/\S+)$", log.read_text(), re.MULTILINE)
+            assert link, log.read_text()[:2000]
+            shows_runs_side_by_side(link[1])
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
     time.sleep(1)
     assert not answers(f"http://127.0.0.1:{port}/health"), "a process of the pages is left"
+
+
+def shows_runs_side_by_side(address: str) -> None:
+    """The printed page opens as model training, with the columns that people compare."""
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 900})
+        page.goto(address)
+        expect(page.get_by_text("oct sample seed 0")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("image_auroc_standardised")).to_be_visible()
+        browser.close()
 
 
 def answers(address: str) -> bool:

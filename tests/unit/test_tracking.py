@@ -57,6 +57,20 @@ def track(tracker: Tracker, tmp_path: Path, origin: Origin = ORIGIN, made: str =
         return run.result(version(tmp_path, origin.asset, made), {"minutes": 0.1})
 
 
+def test_an_evaluation_gives_its_experiment_a_view_with_the_columns_that_people_compare(tracker, tmp_path):
+    origin = replace(ORIGIN, stage="evaluation", asset="oct/evaluation")
+    metrics = {"image_auroc_standardised": 0.9, "image_auroc_minus_null_standardised": 0.1, "cpu_seconds": 3.0}
+    with tracker.stage(origin, parameters={}, inputs=()) as run:
+        run.result(version(tmp_path, origin.asset, "b" * 16), metrics)
+    experiment = tracker.client.get_experiment_by_name("oct")
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.lanes"])["selectedColumns"]
+    assert [name for name in columns if name.startswith("metrics")] == [
+        f"metrics.`{name}`" for name in list(metrics)[:2]
+    ]
+    page = f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=lanes"
+    assert tracker.pages()["oct"] == page
+
+
 def test_a_stage_is_a_finished_run_below_the_parent_of_its_lane(tracker, tmp_path):
     tiles = version(tmp_path, "oct/tiles", "a" * 32)
     run_id = track(tracker, tmp_path, inputs=[tiles], **{"wide.steps": 60, "size": [64, 64]})
