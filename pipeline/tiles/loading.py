@@ -16,6 +16,8 @@ from pipeline.store.shards import open_array, shards_of
 from pipeline.store.versions import Version
 
 HALF = 0.5 - 1e-4  # half of an area, less the rounding error of area sums
+BLOCK_TILES = 24
+"""Tiles of a block, at most: bounds the memory of what scores large canvases."""
 AT_ONCE = 512
 """Tiles that are read from the store at once."""
 IMAGE_COLUMNS = ["image_id", "split", "label", "klass", "group", "offset_row", "offset_col"]
@@ -36,9 +38,10 @@ class TileSet:
         return TileSet(self.pixels[chosen], proxies, self.validity[chosen], self.index[chosen].reset_index(drop=True))
 
     def blocks(self, count: int) -> Iterator["TileSet"]:
-        """The same tiles, at most ``count`` images at a time; all tiles of an image stay together."""
+        """The same tiles, at most ``count`` images or ``BLOCK_TILES`` tiles at a time; an image stays together."""
         names = self.index["image_id"].to_numpy()
         order = pd.unique(names)
+        count = max(1, min(count, BLOCK_TILES * len(order) // max(1, len(names))))
         for part in np.array_split(order, max(1, -(-len(order) // count))):
             yield self.rows(np.isin(names, part))
 
