@@ -66,9 +66,10 @@ def forest(
             trace["cliponaxis"] = False  # a point at 1 shows whole
             traces.append(trace)
     lowest = min((float(r["value"] if r["low"] is None else r["low"]) for *_, r in rows), default=0.0)
+    left = max(0.0, round(lowest - 0.03, 2))
     drawn = figure(
         traces,
-        xaxis=axis(f"{level} AUROC", nticks=6, range=[max(0.0, round(lowest - 0.03, 2)), 1.0]),
+        xaxis=axis(f"{level} AUROC", dtick=0.1 if left >= 0.4 else 0.2, range=[left, 1.0]),
         yaxis={"categoryorder": "array", "categoryarray": [label for label, *_ in rows]},
         plotHeight=40 + 26 * len(rows),
     )
