@@ -40,6 +40,7 @@ from pipeline.reports.evaluation.figures import image_curves
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.kit.pictures import BUDGET
 from pipeline.reports.kit.publish import write_report
+from pipeline.reports.kit.words import column_title
 
 OWN = "proxyano:standardised"
 
@@ -140,6 +141,14 @@ def test_the_page_gets_every_value_the_judged_score_first_and_no_shortcut(lane, 
     assert data["ids"] == list(scores["image_id"])
     wrong = [one["wrong"] for one in data["errors"]]
     assert wrong == [one["wrong"] for one in errors_at(scores, OWN, lane.about("thresholds")[OWN])]
+
+
+def test_far_scores_leave_the_normals_room_on_the_axis(lane, scores):
+    far = scores.assign(**{OWN: scores[OWN].where(scores["label"] == 0, scores[OWN] + 500)})
+    axis = explorer(replace(lane, scores=far), None, [])["scores"]
+    own = next(one for one in axis if one["title"] == column_title(OWN))
+    assert own["high"] == pytest.approx(own["threshold"] + 10 * (own["threshold"] - own["low"]), rel=1e-4)
+    assert max(own["values"]) > own["high"], "points beyond are drawn at the edge"
 
 
 def test_a_point_of_the_roc_names_threshold_and_image(lane, scores):
