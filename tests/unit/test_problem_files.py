@@ -133,7 +133,7 @@ class Told:
 
     dataset, data_version, name = "oct", "0123456789abcdef", "committee"
     score, false_alarm_rate, false_alarm_rate_high, in_domain, distance, maps = 1.0, 0.5, 0.6, True, 0.7, {}
-    volumes, facts, looked_at = None, {"preset": "quick"}, 1.0
+    volumes, facts, looked_at, pixels = None, {"preset": "quick"}, 1.0, np.zeros((1, 1), np.uint8)
 
     @property
     def images(self):
