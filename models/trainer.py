@@ -27,7 +27,6 @@ CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
 
 _log = logging.getLogger(__name__)
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision for every stage
 Log = Callable[[int, dict[str, float]], None]
 
 
@@ -93,6 +92,7 @@ class _Run:
     ) -> None:
         from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
 
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats the precision for every stage
         self.precision = config.precision
         if config.precision != "32-true" and not (torch.accelerator.is_available() or bfloat16_on_cpu()):
             self.precision = "32-true"  # emulation is an order of magnitude slower; the weights are float32 anyway
