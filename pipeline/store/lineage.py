@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ def named(store: Store, name: str) -> list[VersionId]:
 def unknown(store: Store, name: str) -> str:
     """Message for a name that matches nothing."""
     what = "an MLflow run, an asset, asset@version, a version, or a report's file"
-    return f"{name!r} is neither {what}; {_listed(store.assets())}"
+    near = get_close_matches(name, assets := store.assets())
+    return f"{name!r} is neither {what}; {f'did you mean {near[0]}?' if near else _listed(assets)}"
 
 
 def _listed(assets: Sequence[str]) -> str:
