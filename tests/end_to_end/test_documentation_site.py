@@ -100,7 +100,7 @@ def test_the_search_finds_pages_of_a_site_that_is_opened_from_files(site):
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         page.goto((home.parent / "how_to" / "refresh.html").as_uri())
-        page.locator("input[name=query]").first.fill("conformal")
+        page.locator("input[name=query]").first.press_sequentially("conformal")  # the theme listens to keys
         found = page.locator("a.md-search-result__link")
         expect(found.first).to_be_visible(timeout=20_000)
         found.first.click()
