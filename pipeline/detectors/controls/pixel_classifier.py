@@ -86,10 +86,8 @@ def _hessian(image: Array, sigma: float) -> list[Array]:
     place = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1) / sigma
     weight = np.exp(-0.5 * np.square(place))
     smooth = weight / weight.sum()
-    first, second = (
-        place * smooth,
-        (np.square(place) - 1) * smooth,
-    )  # derivatives of the Gaussian, times sigma and its square
+    # Derivatives of the Gaussian, times sigma and its square.
+    first, second = place * smooth, (np.square(place) - 1) * smooth
 
     def filtered(down: Floats, across: Floats) -> Array:
         return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, across, down, borderType=cv2.BORDER_REFLECT))
