@@ -209,11 +209,9 @@ class Refresh:
 
     def _materialize(self, wave: Wave, outcome: Outcome, name: str) -> None:
         before = {key: self._version(key) for key in wave}
-        result = dg.materialize(
-            list(self.definitions.assets or []),  # type: ignore[arg-type]
-            resources=dict(self.definitions.resources or {}),
+        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance,
-            selection=dg.AssetSelection.assets(*wave),
+            asset_selection=list(wave),
             raise_on_error=False,
             tags={REFRESH: name},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

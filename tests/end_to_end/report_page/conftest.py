@@ -19,6 +19,7 @@ from pipeline.reports.kit.publish import write_report
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 QUIET += ("--disable-sync", "--no-first-run")
 CLASSES = ("CNV", "DME")
+FAR = 1000.0  # times as far from the normals are the abnormal images of the lane without pictures
 GAINS = {
     "proxyano:standardised": 1.5,
     "proxyano:latent": 0.5,
@@ -28,12 +29,16 @@ GAINS = {
 
 
 def picture(kind, number, size=(96, 96)):
-    """A gray disc, a bright one in heat maps, where and how large tells images apart."""
+    """A gray disc, a bright one in heat maps; heat is not known on the right third."""
     image = Image.new("L", size, 0 if kind == "heat" else 60)
     x = 10 + 5 * number % 60
     ImageDraw.Draw(image).ellipse((x, 20, x + 24, 50), fill={"heat": 255, "input": 220}.get(kind, 120))
     if kind == "truth":
         image = image.point(lambda level: 255 if level == 120 else 0).convert("1")
+    if kind == "heat":
+        seen = Image.new("L", size, 255)
+        seen.paste(0, (2 * size[0] // 3, 0, *size))
+        image.putalpha(seen)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
@@ -49,7 +54,7 @@ def evaluation(folder, dataset, pictured):
     scores["group"] = scores["image_id"]
     scores["path"] = [f"{one.split}/{one.klass}/=scan {i:03d}.png" for i, one in enumerate(scores.itertuples())]
     for column, gain in GAINS.items():
-        scores[column] = rng.normal(size=len(scores)) + gain * scores["label"]
+        scores[column] = rng.normal(size=len(scores)) + gain * (1 if pictured else FAR) * scores["label"]
     kept = [(name, "wide", THUMBNAIL, "", picture("input", i, (64, 64))) for i, name in enumerate(scores["image_id"])]
     for number, kind in enumerate(KINDS):
         for name in scores["image_id"].iloc[60 + 12 * number : 62 + 12 * number]:

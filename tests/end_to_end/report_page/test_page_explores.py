@@ -1,5 +1,6 @@
 """The page's plots, threshold, gallery, lists and tables react to mouse and keyboard."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -119,6 +120,37 @@ def test_blending_and_truth_change_what_is_seen(show):
     wide = stage.bounding_box()
     page.get_by_label("Canvas").select_option(label="tight")
     assert stage.bounding_box()["height"] == pytest.approx(wide["height"] / 2, rel=0.35)
+
+
+def test_what_was_not_looked_at_is_hatched_in_the_heat_map(show):
+    page = show(reduced_motion="reduce")
+    page.locator(".card-of").first.click()
+    levels = page.locator(".stage img.heat").evaluate(
+        """async (image) => {
+          await image.decode();
+          const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext('2d');
+          canvas.drawImage(image, 0, 0);
+          return [...canvas.getImageData(0, 0, image.naturalWidth, image.naturalHeight).data].filter((_, i) => i % 4 === 1);
+        }"""
+    )
+    side = round(len(levels) ** 0.5)
+    green = np.reshape(levels, (side, side))
+    assert np.ptp(green[:, 3 * side // 4 :]) > 40, "no stripes where nothing was looked at"
+    assert np.median(green[:, : side // 2]) < 20
+
+
+def test_scores_far_from_the_normals_leave_the_normals_room(show, drawn):
+    """IDRiD's scores are a thousand times those of its normals: on a linear axis to their end all normals are a line."""
+    page = show()
+    drawn(page, "#brain_mri .explorer .dots")
+    low, high, normals = page.evaluate(
+        """() => {
+          const plot = document.querySelector('#brain_mri .explorer .dots');
+          const normals = plot.data.filter((one) => one.name.includes('normals')).flatMap((one) => [...one.x]);
+          return [...plot.layout.xaxis.range, normals];
+        }"""
+    )
+    assert np.ptp(normals) > (high - low) / 15
 
 
 def test_the_list_of_images_sorts_filters_and_opens(show, report):
