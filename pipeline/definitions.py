@@ -13,7 +13,7 @@ from assets.stages import lane_assets
 from pipeline.data.datasets import DATASETS, Dataset
 from pipeline.data.user_datasets.dataset import own_datasets
 from pipeline.errors import ConfigError
-from pipeline.experiments.lane import Lane, in_colour, with_split
+from pipeline.experiments.lane import Lane, in_colour, with_pretrained, with_split
 from pipeline.experiments.lanes.user_dataset import user_lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.automation import SENSORS, jobs
@@ -34,6 +34,7 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
 
     def assets(dataset: Dataset, lane: Lane, protocol: Protocol, *, source: str = "", own: bool = False) -> LaneAssets:
         lane = with_split(lane, protocol, settings.split_seed)
+        lane = with_pretrained(lane) if settings.pretrained else lane
         return LaneAssets(
             dataset=dataset,
             lane=in_colour(lane) if settings.rgb else lane,

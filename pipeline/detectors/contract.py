@@ -65,6 +65,7 @@ class ControlDetector(CanvasDetector):
     needs_normals: ClassVar[bool] = False  # whether fitting reads training normals
     needs_proxies: ClassVar[bool] = False  # whether scoring reads the true proxies of the images
     rebuilds: ClassVar[bool] = False  # whether the difference is a residual I − Î; needed for ``ScoreConfig.beside``
+    pretrained: ClassVar[bool] = False  # whether it uses weights that were trained on other images
     raw: ClassVar[bool] = False  # whether its values are measured directly: statistics would change their meaning
 
     @classmethod

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from models.scoring import ScoreConfig
-from pipeline.detectors.controls.registry import Control
+from pipeline.detectors.controls.registry import PRETRAINED, Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
 from pipeline.errors import ConfigError
 from pipeline.evaluation.audit import PICTURED, audit_cell, audit_sheet, audit_table, reviewed
@@ -22,7 +22,7 @@ from pipeline.evaluation.pictures import Shown, ShownImages, case_panels, gray_p
 from pipeline.evaluation.reconstruction import reconstruction_records
 from pipeline.evaluation.records import Record, RecordContext, image_records, label_free_thresholds, pixel_records
 from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
-from pipeline.evaluation.score_name import METHOD, ScoreName
+from pipeline.evaluation.score_name import CONTROL, METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
 from pipeline.evaluation.scoring import COMMITTEE_SCORE, member_names, score_lane
 from pipeline.evaluation.shortcuts import with_shortcuts
@@ -179,6 +179,12 @@ def _records(
     return records
 
 
+def _pretrained(config: EvaluationConfig) -> list[str]:
+    """Names, in records, of the scores that use weights trained on other images."""
+    used = [ScoreName(kind=CONTROL, owner=one.name).method for one in config.controls if one.name in PRETRAINED]
+    return [*dict.fromkeys(used), *([COMMITTEE_SCORE.method] if PRETRAINED & set(config.committee) else [])]
+
+
 def _summary(
     inputs: LaneInputs, table: pd.DataFrame, config: EvaluationConfig, method: ScoreName, context: RecordContext
 ) -> dict[str, Any]:
@@ -192,6 +198,7 @@ def _summary(
         "title": inputs.dataset.title,
         "preset": context.preset,
         "method": method.owner,
+        "pretrained": _pretrained(config),
         "seed": context.seed,
         "counts": {name: n["usable"] for name, n in parts.items()} | placed,
         "official_counts": {name: n["official"] for name, n in parts.items()},

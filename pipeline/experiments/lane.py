@@ -13,7 +13,7 @@ from models.scoring import ScoreConfig
 from pipeline import training
 from pipeline.data import manifest
 from pipeline.data.splits import ImagesConfig
-from pipeline.detectors.controls.registry import RAW
+from pipeline.detectors.controls.registry import RAW, Control
 from pipeline.detectors.frozen import freeze
 from pipeline.detectors.standardise import OWN
 from pipeline.errors import ConfigError
@@ -88,6 +88,7 @@ class Lane:
     evaluation: EvaluationConfig
     baselines: Mapping[str, Baseline] = field(default_factory=dict)  # name → run of the benchmark
     ablations: Mapping[str, Ablation] = field(default_factory=dict)  # name → experiment
+    pretrained: tuple[Control, ...] = ()  # members with weights of other images; used after ``with_pretrained``
     controls_with: str = ""  # benchmark run that includes the controls; empty: the lane's own evaluation does
 
     def __post_init__(self) -> None:
@@ -174,6 +175,15 @@ def with_split(lane: Lane, protocol: Literal["leak_free", "paper_random"], seed:
     """The lane with another split; ``paper_random`` leaks near-duplicates, and its report says so."""
     images: ImagesConfig = replace(lane.images, protocol=protocol, split_seed=seed)
     return replace(lane, images=images)
+
+
+def with_pretrained(lane: Lane) -> Lane:
+    """The lane with its pretrained members as controls and, weight 1 each, in its committee."""
+    if not lane.pretrained:
+        return lane
+    controls = (*lane.evaluation.controls, *lane.pretrained)
+    committee = dict(lane.evaluation.committee) | {control.name: 1.0 for control in lane.pretrained}
+    return replace(lane, evaluation=replace(lane.evaluation, controls=controls, committee=committee))
 
 
 def in_colour(lane: Lane) -> Lane:

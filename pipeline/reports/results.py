@@ -85,11 +85,12 @@ def results(runs: Sequence[Run], earlier: Sequence[Result] = ()) -> list[Result]
     """One result a figure: the mean over the runs' values, and over their 95 % intervals.
 
     Intervals come from resampling groups of images, so they do not hold the spread over seeds. ``earlier`` results of
-    data sets that no run has evaluated stay as they are, others are replaced.
+    data sets that no run has evaluated stay as they are, others are replaced. Runs with pretrained members give the
+    figures of those members and their committee alone, and leave the others.
     """
     rows = [row for run in runs for row in _rows(run)]
-    evaluated = {row["dataset"] for row in rows}
-    kept = [result for result in earlier if result["dataset"] not in evaluated]
+    evaluated = {(row["dataset"], row["pretrained"]) for row in rows}
+    kept = [result for result in earlier if (result["dataset"], result["pretrained"]) not in evaluated]
     groups = pd.DataFrame(rows).groupby(KEYS, sort=False) if rows else ()
     return kept + [_mean(key, part) for key, part in groups]
 
@@ -100,16 +101,19 @@ def _rows(run: Run) -> Iterator[Result]:
         return
     lane = load_evaluation(version.path)
     provenance = run.store.provenance(version.asset, version.data_version)
+    pretrained: list[str] = lane.summary.get("pretrained", [])
+    setting = "PROXYANO_PRETRAINED=true " if pretrained else ""
     tail = {
         "split": run.split,
         "commit": "unknown" if provenance is None else provenance.git_commit,
         "minutes": sum(lane.summary["minutes"].values()),
-        "command": f"PROXYANO_PRESET={lane.summary['preset']} proxyano results {run.dataset} --seeds",
+        "command": f"{setting}PROXYANO_PRESET={lane.summary['preset']} proxyano results {run.dataset} --seeds",
     }
     for record in lane.records:
-        level = record["level"]
-        if level == LEVELS[-1] or (level in LEVELS and record["metric"] in METRICS):
-            yield {key: record[key] for key in (*KEYS, "value", "low", "high", "n", "seed")} | tail
+        level, marked = record["level"], record["method"] in pretrained
+        if marked == bool(pretrained) and (level == LEVELS[-1] or (level in LEVELS and record["metric"] in METRICS)):
+            own = {key: record[key] for key in (*KEYS, "value", "low", "high", "n", "seed")}
+            yield own | tail | {"pretrained": marked}
 
 
 def _mean(key: tuple[Any, ...], part: pd.DataFrame) -> Result:
@@ -122,7 +126,7 @@ def _mean(key: tuple[Any, ...], part: pd.DataFrame) -> Result:
         "n": int(part["n"].min()),
         "seeds": seeds,
         "splits": sorted(map(int, set(part["split"]))),
-        "pretrained": False,
+        "pretrained": bool(part["pretrained"].any()),
         "commit": " ".join(sorted(set(part["commit"]))),
         "minutes": round(float(part["minutes"].mean()), 1),
         "command": f"{part.iloc[0]['command']} {','.join(map(str, seeds))}",
@@ -145,8 +149,10 @@ def tables(found: pd.DataFrame, commit: str) -> str:
     for (dataset, level), part in found[found["level"] != LEVELS[-1]].groupby(["dataset", "level"], sort=False):
         every = part[part["subset"] == "all"]
         rows = {
-            f"{method} {score}": {metric: _shown(one.iloc[0]) for metric, one in cells.groupby("metric", sort=False)}
-            for (method, score), cells in every.groupby(["method", "score"], sort=False)
+            f"{method} {score}{', pretrained' if pretrained else ''}": {
+                metric: _shown(one.iloc[0]) for metric, one in cells.groupby("metric", sort=False)
+            }
+            for (method, score, pretrained), cells in every.groupby(["method", "score", "pretrained"], sort=False)
         }
         table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
         parts.append(f"## {dataset}, {level} level, n = {int(every['n'].max())}\n\n{table.to_markdown()}\n")

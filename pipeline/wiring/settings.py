@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
     split_seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SPLIT_SEED")
     rgb: bool = Field(default=False, validation_alias="PROXYANO_FUNDUS_RGB")  # colour tiles for fundus images
+    pretrained: bool = Field(default=False, validation_alias="PROXYANO_PRETRAINED")  # members with ImageNet weights
     seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SEED")
     mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")

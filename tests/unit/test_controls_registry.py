@@ -20,6 +20,7 @@ SIZE = (48, 40)
 SCORE = ScoreConfig(signed=True, sigma=1.0, worst=0.05)
 OPTIONS = {"pca": {"components": 3, "mirrored": True}, "median": {"window": 9}, "canonical": {"neutral": 128}}
 OPTIONS["line_blob"] = OPTIONS["canonical"]
+OPTIONS["feature_neighbour"] = {"blocks": (3,)}  # cells of 4 px: these images are small
 SCORES = {"line_blob": replace(SCORE, lines=(9, 17))}
 
 

@@ -12,6 +12,7 @@ from pipeline.detectors.contract import ControlDetector
 from pipeline.detectors.controls.nearest import Nearest, PatchNeighbour, SimilarMean
 from pipeline.detectors.controls.pca import Pca
 from pipeline.detectors.controls.pixel_classifier import PixelClassifier
+from pipeline.detectors.controls.pretrained import FeatureNeighbour
 from pipeline.detectors.images import CanvasImages, enlarge, lead, stitched
 from pipeline.errors import ConfigError
 from pipeline.store.versions import Version
@@ -117,12 +118,15 @@ CONTROLS: Mapping[str, type[ControlDetector]] = {
     "line_blob": Neutral,  # the lines are those of ``Control.score``
     "canonical": Neutral,
     "pixel_classifier": PixelClassifier,
+    "feature_neighbour": FeatureNeighbour,
     "brightness": Brightness,
     "darkness": Darkness,
     "centre": Centre,
 }
 RAW = frozenset(name for name, kind in CONTROLS.items() if kind.raw)
 """Controls whose values are measured directly, without statistics of normals."""
+PRETRAINED = frozenset(name for name, kind in CONTROLS.items() if kind.pretrained)
+"""Controls with weights that were trained on other images."""
 
 
 @dataclass(frozen=True, kw_only=True)

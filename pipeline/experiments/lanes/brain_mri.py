@@ -95,6 +95,9 @@ QUICK = Lane(
         committee={"denoising": 1.0, "patch_neighbour": 1.0, "pixel_classifier": 0.5},
         pasted=PastedConfig(lesions=LesionConfig(radius=(0.06, 0.15), strength=(0.25, 0.5), kinds=KINDS)),
     ),
+    pretrained=(
+        Control(name="feature_neighbour", canvas="head", size=(256, 256), score=ScoreConfig(sigma=8.0, worst=0.02)),
+    ),
     baselines=benchmark({"head": (64, 64)}, QUICK_BUDGET, QUICK_DEEP),
     ablations=ablations({"head": (64, 64)}, QUICK_BUDGET, QUICK_DEEP, names=BOTH_SCORES, seeds=SEEDS),
 )

@@ -81,6 +81,15 @@ QUICK = Lane(
         committee={"segmentation": 1.0, "pca": 1.0},
         pasted=PastedConfig(lesions=LesionConfig(radius=(0.04, 0.12), strength=(0.15, 0.3), kinds=KINDS)),
     ),
+    pretrained=(
+        Control(
+            name="feature_neighbour",
+            canvas="wide",
+            size=(256, 256),
+            score=ScoreConfig(sigma=4.0, worst=0.01, minus_mean=True),
+            options={"blocks": (6, 10)},
+        ),
+    ),
     baselines=benchmark(SMALL, QUICK_BUDGET, QUICK_SIZES, seeds=SEEDS),
     ablations=ablations(SMALL, QUICK_BUDGET, QUICK_SLIM, seeds=SEEDS),
 )

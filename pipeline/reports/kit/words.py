@@ -27,6 +27,7 @@ TITLES: Mapping[str, str] = {  # method, control or shortcut → its name; other
     "null_slic": "true SLIC proxy instead of Î",
     "control_centre": "distance to the centre",
     "control_line_blob": "line-blob maps",
+    "control_feature_neighbour": "nearest features of an ImageNet network (pretrained)",
     "control_pixel_classifier": "pixel classifier on synthetic lesions",
     "shortcut_bytes": "file size",
     "shortcut_pixels": "pixel count",

@@ -130,7 +130,8 @@ def test_what_was_not_looked_at_is_hatched_in_the_heat_map(show):
           await image.decode();
           const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext('2d');
           canvas.drawImage(image, 0, 0);
-          return [...canvas.getImageData(0, 0, image.naturalWidth, image.naturalHeight).data].filter((_, i) => i % 4 === 1);
+          const {data} = canvas.getImageData(0, 0, image.naturalWidth, image.naturalHeight);
+          return [...data].filter((_, place) => place % 4 === 1);
         }"""
     )
     side = round(len(levels) ** 0.5)
@@ -140,7 +141,7 @@ def test_what_was_not_looked_at_is_hatched_in_the_heat_map(show):
 
 
 def test_scores_far_from_the_normals_leave_the_normals_room(show, drawn):
-    """IDRiD's scores are a thousand times those of its normals: on a linear axis to their end all normals are a line."""
+    """IDRiD's scores are a thousand times those of its normals; on an axis to their end all normals would be a line."""
     page = show()
     drawn(page, "#brain_mri .explorer .dots")
     low, high, normals = page.evaluate(
