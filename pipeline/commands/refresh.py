@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from pipeline.wiring.doctor_checks import dagster, tracking
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
+    from pipeline.reports.results import Result
     from pipeline.wiring.refresh import Outcome, Refresh, Wave
 
 console = Console()
@@ -114,6 +116,7 @@ def results(
     seeds: Annotated[str, typer.Option(help="Training seeds, with commas")] = "0",
     splits: Annotated[str, typer.Option(help="Seeds of the split, with commas; OCT and IDRiD have fixed splits")] = "0",
     into: Annotated[Path | None, typer.Option(help="Folder of the tables; default: results/ in the home")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Published results.json: which figures agree with it?")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs")] = False,
 ) -> None:
     """Refresh the evaluation of each data set, seed and split, then write results.json, tables and pictures.
@@ -122,9 +125,10 @@ def results(
     same command to resume.
     """
     from pipeline.data.datasets import DATASETS
-    from pipeline.reports.results import Run, publish_results
+    from pipeline.reports.results import Run, publish_results, read_results
 
     settings = Settings()
+    published = None if compare is None else read_results(compare)
     names = list(datasets or DATASETS)
     if unknown := sorted(set(names) - set(DATASETS)):
         console.print(f"expected some of {', '.join(DATASETS)}, got {', '.join(unknown)}")
@@ -147,6 +151,25 @@ def results(
     if failed:
         console.print(f"[red]failed: {'; '.join(failed)}[/]; rerun the same command to resume")
         raise typer.Exit(1)
+    if published is not None and not _agree(found, published, str(compare)):
+        raise typer.Exit(1)
+
+
+def _agree(found: "Sequence[Result]", published: "Sequence[Result]", name: str) -> bool:
+    """Print how many published figures agree with those found here, and each that does not."""
+    from pipeline.reports.results import KEYS, compare
+
+    figures = compare(found, published)
+    apart = figures[~figures["agrees"]]
+    table = Table("figure", "published", "here")
+    for _, one in apart.iterrows():
+        bounds = "" if one["low"] != one["low"] else f" [{one['low']:.3f}, {one['high']:.3f}]"
+        here = "none" if one["here"] != one["here"] else f"{one['here']:.3f}"
+        table.add_row(" ".join(str(one[key]) for key in KEYS), f"{one['value']:.3f}{bounds}", here)
+    if len(apart):
+        console.print(table)
+    console.print(f"{len(figures) - len(apart)} of {len(figures)} figures agree with {name}.", soft_wrap=True)
+    return len(figures) > 0 and not len(apart)
 
 
 def _numbers(text: str, option: str) -> list[int]:

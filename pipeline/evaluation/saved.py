@@ -29,6 +29,7 @@ SUMMARY_DEFAULTS: Mapping[str, Any] = {
     "passed_over": {},  # kind of file → how many of the raw folder were not looked at
     "volumes": [],  # rows of ``volumes.volume_rows``
     "volumes_by": "",  # score column of those rows
+    "pretrained": [],  # names in records of what uses weights that were trained on other images
     "volume_counts": {},  # of the manifest
     "config": {},
     "versions": {},  # asset → data version

@@ -25,6 +25,7 @@ LEVELS = ("image", "volume", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "sensitivity", "false_alarm_rate", "auroc_minus_null")
 """Kept figures of scores; of reconstruction all are kept."""
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
+CLOSE = 0.01  # how far a figure without an interval may be from the published one
 SHOWN = 192  # px, side of a square tile in a picture
 GAIN = 3.0  # of the residual
 COLUMNS = ("image", "true proxy", "predicted proxy", "reconstruction", f"{GAIN:g} x residual")
@@ -58,9 +59,9 @@ class Run:
 
 
 def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
-    """Write the folder (made if missing) and return its results; pictures are those of the first run of a data set."""
-    file = folder / "results.json"
-    found = results(runs, _earlier(file) if file.is_file() else ())
+    """Write the folder (made if missing) and return the runs' results; pictures are of a data set's first run."""
+    file, own = folder / "results.json", results(runs)
+    found = merged(own, read_results(file) if file.is_file() else ())
     commit = " ".join(sorted({one for result in found for one in str(result["commit"]).split()}))
     (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
@@ -69,30 +70,52 @@ def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
     for dataset, run in first.items():
         for canvas, picture in sheets(run.store, dataset):
             cv2.imwrite(str(folder / "reconstruction" / f"{dataset}_{canvas}.png"), picture)
-    return found
+    return own
 
 
-def _earlier(file: Path) -> list[Result]:
-    """Results of an earlier call; ``ConfigError`` if the file is damaged."""
+def read_results(file: Path) -> list[Result]:
+    """Results of an earlier call; ``ConfigError`` if the file is missing or damaged."""
     try:
         found: list[Result] = json.loads(file.read_text())["records"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file}: expected earlier results, got a damaged file ({error}); move it away") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file}: expected earlier results, got no such file or a damaged one ({error})") from error
     return found
 
 
-def results(runs: Sequence[Run], earlier: Sequence[Result] = ()) -> list[Result]:
+def results(runs: Sequence[Run]) -> list[Result]:
     """One result a figure: the mean over the runs' values, and over their 95 % intervals.
 
-    Intervals come from resampling groups of images, so they do not hold the spread over seeds. ``earlier`` results of
-    data sets that no run has evaluated stay as they are, others are replaced. Runs with pretrained members give the
-    figures of those members and their committee alone, and leave the others.
+    Intervals come from resampling groups of images, so they do not hold the spread over seeds. Runs with pretrained
+    members give the figures of those members and their committee alone.
     """
     rows = [row for run in runs for row in _rows(run)]
-    evaluated = {(row["dataset"], row["pretrained"]) for row in rows}
-    kept = [result for result in earlier if (result["dataset"], result["pretrained"]) not in evaluated]
     groups = pd.DataFrame(rows).groupby(KEYS, sort=False) if rows else ()
-    return kept + [_mean(key, part) for key, part in groups]
+    return [_mean(key, part) for key, part in groups]
+
+
+def merged(own: Sequence[Result], earlier: Sequence[Result]) -> list[Result]:
+    """Earlier results of other data sets, or of the same with or without pretrained members, then the own ones."""
+    evaluated = {(result["dataset"], result["pretrained"]) for result in own}
+    return [result for result in earlier if (result["dataset"], result["pretrained"]) not in evaluated] + [*own]
+
+
+def compare(found: Sequence[Result], published: Sequence[Result]) -> pd.DataFrame:
+    """Published figures of the found data sets: KEYS, pretrained, value, low, high, n, here, agrees.
+
+    A figure agrees if it is within the published interval, or within ``CLOSE`` where there is none; one that was not
+    found does not. Figures with and without pretrained members are compared among themselves.
+    """
+    keys = [*KEYS, "pretrained"]
+    here, there = pd.DataFrame(found), pd.DataFrame(published)
+    kinds = set(zip(here["dataset"], here["pretrained"], strict=True))
+    there = there[[kind in kinds for kind in zip(there["dataset"], there["pretrained"], strict=True)]]
+    both = there[[*keys, "value", "low", "high", "n"]].merge(
+        here[[*keys, "value"]].rename(columns={"value": "here"}), on=keys, how="left"
+    )
+    numbers = both[["value", "low", "high", "here"]].astype(float)
+    low, high = (numbers[name].fillna(numbers["value"] + sign * CLOSE) for name, sign in (("low", -1), ("high", 1)))
+    undefined = numbers["value"].isna() & numbers["here"].isna()
+    return both.assign(agrees=numbers["here"].between(low, high) | undefined)
 
 
 def _rows(run: Run) -> Iterator[Result]:

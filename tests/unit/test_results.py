@@ -8,14 +8,14 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import write_evaluation
-from pipeline.reports.results import Run, publish_results, results, tables
+from pipeline.reports.results import Run, compare, merged, publish_results, results, tables
 from pipeline.store.versions import Store
 
 
 @pytest.fixture
 def run(tmp_path):
-    def made(seed, value, dataset="oct", split=0, minutes=10.0):
-        home = tmp_path / f"{dataset}{seed}{split}"
+    def made(seed, value, dataset="oct", split=0, minutes=10.0, pretrained=()):
+        home = tmp_path / f"{dataset}{seed}{split}{len(pretrained)}"
         head = {"dataset": dataset, "method": "proxyano", "preset": "quick", "seed": seed, "data_version": "d"}
         rows = [("image", "latent", "auroc", "all"), ("image", "latent", "f1", "all")]
         rows += [("reconstruction", "wide", "proxy_r2", "test normals")]
@@ -24,6 +24,8 @@ def run(tmp_path):
         records = [head | dict(zip(names, row, strict=True)) | fields for row in rows]
         records = [{key: record[key] for key in RECORD_KEYS} for record in records]
         summary = {"dataset": dataset, "title": dataset, "preset": "quick", "method": "proxyano", "seed": seed}
+        summary["pretrained"] = list(pretrained)
+        records += [{**record, "method": name} for name in pretrained for record in records[:2]]
         scores = pd.DataFrame({"image_id": ["a"], "split": ["test"], "label": [0], "klass": ["n"], "group": ["a"]})
         store = Store(home / "stores")
         with store.building(f"{dataset}/evaluation", "0" * 16) as work:
@@ -52,11 +54,36 @@ def test_a_result_is_the_mean_over_seeds_and_metrics_nobody_asked_for_are_left_o
 
 def test_data_sets_without_an_evaluation_keep_their_rows_and_others_are_replaced(run, tmp_path):
     earlier = results([run(0, 0.5, "idrid"), run(0, 0.8)])
-    found = results([run(1, 0.9), Run(tmp_path / "nothing", "idrid", 1, 0)], earlier)
+    found = merged(results([run(1, 0.9), Run(tmp_path / "nothing", "idrid", 1, 0)]), earlier)
     values = {(result["dataset"], result["metric"]): result["value"] for result in found}
     assert values["idrid", "auroc"] == 0.5
     assert values["oct", "auroc"] == 0.9
     assert len(found) == 4
+
+
+def test_pretrained_members_stand_beside_the_others_and_replace_none(run):
+    own = results([run(0, 0.8)])
+    with_members = results([run(0, 0.9, pretrained=("committee",))])
+    assert [(one["method"], one["pretrained"], one["metric"]) for one in with_members] == [("committee", True, "auroc")]
+    assert with_members[0]["command"].startswith("PROXYANO_PRETRAINED=true PROXYANO_PRESET=quick ")
+    both = merged(with_members, own)
+    assert [one["pretrained"] for one in both] == [False, False, True]
+    assert merged(own, both) == [both[2], *own]
+    page = tables(pd.DataFrame(both), "abc")
+    assert "committee latent, pretrained" in page
+
+
+def test_compared_with_published_figures_each_is_inside_its_interval_or_named(run):
+    published = results([run(0, 0.8), run(0, 0.5, "idrid")])
+    near = compare(results([run(1, 0.85)]), published)
+    assert near["agrees"].tolist() == [True, True]
+    assert set(near["dataset"]) == {"oct"}
+    far = compare(results([run(2, 0.95)]), published)
+    assert far["agrees"].tolist() == [False, False]
+    bare = [{**one, "low": None, "high": None} for one in published]
+    assert not compare(results([run(1, 0.85)]), bare)["agrees"].any()
+    more = [{**published[0], "score": "new"}, *published]
+    assert compare(results([run(1, 0.85)]), more)["agrees"].tolist() == [False, True, True]
 
 
 def test_tables_show_intervals_and_what_the_method_does(run):
@@ -78,5 +105,7 @@ def test_a_figure_that_one_data_set_lacks_is_an_empty_cell(run):
 
 def test_a_damaged_file_of_earlier_results_is_named(run, tmp_path):
     (tmp_path / "results.json").write_text('{"records": [')
-    with pytest.raises(ConfigError, match=r"results\.json: expected earlier results, got a damaged file"):
+    with pytest.raises(
+        ConfigError, match=r"results\.json: expected earlier results, got no such file or a damaged one"
+    ):
         publish_results([run(0, 0.8)], tmp_path)

@@ -10,7 +10,7 @@ from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galle
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
 from pipeline.reports.kit.publish import Draft, Part, Report, text_rows
 from pipeline.reports.kit.tables import Table, pairs
-from pipeline.reports.kit.words import banner
+from pipeline.reports.kit.words import banner, listed, title
 from pipeline.store.versions import Version
 
 ASSET = "evaluation_report"
@@ -109,6 +109,8 @@ def _notes(lane: LaneEvaluation, judged: Verdict) -> list[str]:
         notes.append("Figures of the paper are left out: the images are drawn.")
     elif judged.paper is None:
         notes.append("The paper reports no result for this data set.")
+    if used := lane.about("pretrained"):
+        notes.append(f"Pretrained on other images, and no control of the verdict: {listed([*map(title, used)])}.")
     rule = "ProxyAno is judged by the score fixed beforehand (standardised)"
     return [*notes, f"{rule}; the control shown is the best one on this test set."]
 

@@ -48,6 +48,7 @@ class Verdict:
     control: Record | None
     shortcut: Record | None
     committee: Record | None
+    pretrained: bool  # whether a member of the committee has weights that were trained on other images
     null: Record | None  # the method's score without its network
     gain: Record | None  # paired difference of AUROC: method minus null
     raw_gain: Record | None  # the same of the paper's raw score: ‖I − Î‖ of images, |I − Î| of pixels
@@ -129,17 +130,25 @@ def verdict(lane: LaneEvaluation) -> Verdict:
     drawn = bool(lane.about("drawn"))
     named = shown_title(str(lane.about("title")), drawn=drawn)
     labels = lane.scores.loc[lane.scores["split"] == "test", "label"]
-    judged = judge(lane.records, lane.dataset, title=named, leaking=bool(lane.about("leaking")), drawn=drawn)
+    facts = {"leaking": bool(lane.about("leaking")), "drawn": drawn, "pretrained": lane.about("pretrained")}
+    judged = judge(lane.records, lane.dataset, title=named, **facts)
     return replace(judged, tested=(int((labels == 0).sum()), int((labels == 1).sum())))
 
 
 def judge(
-    records: Sequence[Record], dataset: str, *, title: str = "", leaking: bool = False, drawn: bool = False
+    records: Sequence[Record],
+    dataset: str,
+    *,
+    title: str = "",
+    leaking: bool = False,
+    drawn: bool = False,
+    pretrained: Sequence[str] = (),
 ) -> Verdict:
-    """The verdict on a data set's records, at the level that decides."""
+    """The verdict on a data set's records, at the level that decides; no ``pretrained`` control takes part in it."""
     own = [r for r in records if r["dataset"] == dataset]
     level = level_of(own, dataset)
-    method, control = best(own, level, "method"), best(own, level, "control")
+    scratch = [r for r in own if r["method"] not in pretrained]
+    method, control = best(own, level, "method"), best(scratch, level, "control")
 
     def other(row: Record | None, metric: str, score: str = "") -> Record | None:
         """Another figure of the same method, and of the same score unless one is named."""
@@ -159,6 +168,7 @@ def judge(
         control=control,
         shortcut=best(own, level, "shortcut"),
         committee=best(own, level, "committee"),
+        pretrained="committee" in pretrained,
         null=best(own, level, "null"),
         gain=other(method, "auroc_minus_null", PRIMARY),
         raw_gain=other(method, "auroc_minus_null", "image" if level == "image" else "residual"),
@@ -200,7 +210,8 @@ def headline(v: Verdict) -> list[str]:
         said.append(f"ProxyAno {place} this control; the intervals {'' if v.overlapping else 'do not '}overlap.")
     said += [v.network_sentence] if v.network_sentence else []
     if v.committee:
-        said.append(f"The committee has {with_interval(v.committee)}.")
+        named = "The committee, with a member that uses ImageNet weights," if v.pretrained else "The committee"
+        said.append(f"{named} has {with_interval(v.committee)}.")
     if v.shortcut and v.explained:
         reached = f"the shortcut “{title(v.shortcut['method'])}” alone reaches {number(v.shortcut['value'])}"
         said.append(f"A shortcut may explain this result: {reached}.")

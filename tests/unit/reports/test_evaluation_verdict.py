@@ -29,6 +29,16 @@ def test_the_verdict_says_that_proxyano_is_ahead_when_it_is(make_lane):
     assert "ProxyAno (score: standardised)" in said
 
 
+def test_pretrained_scores_are_marked_and_take_no_part_in_the_verdict(make_lane):
+    gains = {"proxyano:standardised": 2.0, "control_pca:standardised": 0.5, "control_feature_neighbour:standardised": 9}
+    lane = make_lane("oct", gains | {"committee:standardised": 9.0})
+    judged = verdict(replace(lane, summary={**lane.summary, "pretrained": ["control_feature_neighbour", "committee"]}))
+    assert judged.control["method"] == "control_pca"
+    assert "The committee, with a member that uses ImageNet weights, has" in " ".join(sentences(judged))
+    assert verdict(lane).control["method"] == "control_feature_neighbour"
+    assert "(pretrained)" in title("control_feature_neighbour")
+
+
 def test_overlapping_intervals_are_no_victory(make_lane):
     judged = verdict(make_lane("oct", {"proxyano:latent": 1.05, "control_pca:standardised": 1.0}))
     assert judged.overlapping
