@@ -23,7 +23,7 @@ from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig
 
 MODEL = ProxyAnoConfig(
-    widths=(16, 32, 64, 64),  # stage 1: latent at an eighth of the side repairs more than at a quarter
+    widths=(16, 32, 64),  # stage 1: latent at a quarter of the side
     reconstruction_widths=(8, 16, 32, 64, 64),  # few channels at full resolution, where memory traffic is the limit
     reconstruction_skips=True,
     adversarial=False,
