@@ -2,9 +2,10 @@
 
     PROXYANO_RAW=… PROXYANO_PRESET=quick OMP_NUM_THREADS=1 python -m benchmarks.peer PYTHON OUT [data set …]
 
-``PYTHON`` is the interpreter of an environment with anomalib 2.7. Tiles must have been made; the lane's first canvas is
-compared. Both sides use EfficientNet-lite2's outputs at an eighth and a sixteenth of the side. Our score is the
-product's (statistics of validation normals), anomalib's that of its models. Writes ``OUT/peer.json`` and prints a table.
+``PYTHON`` is the interpreter of an environment with anomalib 2.7 and the package of the weights. Tiles must have been
+made; the lane's first canvas is compared. Both sides use EfficientNet-lite2's outputs at an eighth and a sixteenth of
+the side. Our score is the product's (statistics of validation normals), anomalib's that of its models. Writes
+``OUT/peer.json`` and prints a table.
 """
 
 import json
