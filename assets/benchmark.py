@@ -16,10 +16,9 @@ import dagster as dg
 
 from assets.stage import BENCHMARK, LaneAssets, up_to_date
 from assets.stages import STAGES
+from models.arithmetic import thread_share
 from pipeline.errors import ProxyAnoError
 from pipeline.store.versions import Store
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ def make(
     A failed run does not stop the others. The output of a process goes to ``<logs>/<dataset>-<name>.log``.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    environment = dict.fromkeys(THREADS, str(threads)) | os.environ  # the user's own thread settings win
+    environment = thread_share(workers) | os.environ  # the user's own thread settings win
 
     def one(each: Due) -> Made:
         started(each)

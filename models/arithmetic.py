@@ -26,10 +26,16 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep; beside other work spinning ones slow a step 3 to 5 times
 }
 """Variable → value for every process of the project; values set by the user are kept."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STRICT, _COMPATIBLE = 0x10000, 3  # MKL_CBWR_STRICT and MKL_CBWR_COMPATIBLE of mkl_cbwr_get
 _ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
 _KERNEL_VARIABLES = (MKL_MODE, "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
+def thread_share(workers: int) -> dict[str, str]:
+    """Variable → number of threads, for each of several processes that work side by side on this machine."""
+    return dict.fromkeys(_THREADS, str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 def set_environment(variables: MutableMapping[str, str] = os.environ) -> None:

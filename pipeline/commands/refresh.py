@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import product
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, product, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.arithmetic import thread_share
 from pipeline.commands.terminal import stop
 from pipeline.errors import ConfigError
 from pipeline.wiring.doctor_checks import dagster, tracking
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.reports.results import Result
+    from pipeline.reports.results import Result, Run
     from pipeline.wiring.refresh import Outcome, Refresh, Wave
 
 console = Console()
@@ -116,6 +118,7 @@ def results(
     seeds: Annotated[str, typer.Option(help="Training seeds, with commas")] = "0",
     splits: Annotated[str, typer.Option(help="Seeds of the split, with commas; OCT and IDRiD have fixed splits")] = "0",
     into: Annotated[Path | None, typer.Option(help="Folder of the tables; default: results/ in the home")] = None,
+    workers: Annotated[int, typer.Option(help="Runs made side by side, each on its share of the cores", min=1)] = 1,
     compare: Annotated[Path | None, typer.Option(help="Published results.json: which figures agree with it?")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs")] = False,
 ) -> None:
@@ -137,14 +140,14 @@ def results(
     homes = {(seed, split): settings.home / "seeds" / f"seed{seed}-split{split}" for seed, split in pairs}
     homes[settings.seed, settings.split_seed] = settings.home
     runs = [Run(homes[pair], name, *pair) for name in names for pair in pairs]
-    failed = []
-    for number, run in enumerate(runs, start=1):
-        title = f"{run.dataset}, seed {run.seed}, split {run.split}"
-        console.rule(f"{number} of {len(runs)}: {title}" + (f" ({run.home})" if dry_run else ""), align="left")
-        if not dry_run and _refresh(run.home, run.dataset, run.seed, run.split):
-            failed.append(title)
+    titles = [f"{run.dataset}, seed {run.seed}, split {run.split}" for run in runs]
     if dry_run:
+        for title, run in zip(titles, runs, strict=True):
+            console.print(f"{title} ({run.home})", soft_wrap=True)
         return
+    with ThreadPoolExecutor(workers) as pool:
+        codes = pool.map(_refresh, count(1), runs, repeat(workers))
+        failed = [title for title, code in zip(titles, codes, strict=True) if code]
     folder = into or settings.home / "results"
     found = publish_results(runs, folder)
     console.print(f"{len(found)} results: {folder / 'tables.md'}", soft_wrap=True)
@@ -180,10 +183,24 @@ def _numbers(text: str, option: str) -> list[int]:
     return list(dict.fromkeys(map(int, words)))
 
 
-def _refresh(home: Path, dataset: str, seed: int, split: int) -> int:
-    """Exit code of a refresh in that home, which reads the raw files of these settings."""
-    (home / "dagster").mkdir(parents=True, exist_ok=True)
-    changed = {"PROXYANO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
-    changed |= {"PROXYANO_SEED": str(seed), "PROXYANO_SPLIT_SEED": str(split)}
-    command = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", f"*{dataset}/evaluation"]
-    return subprocess.run(command, env=os.environ | changed, check=False).returncode
+def _refresh(number: int, run: "Run", workers: int) -> int:
+    """Exit code of a refresh in the run's home, which reads the raw files of these settings.
+
+    With several ``workers`` each gets its share of the cores, and its output goes to a file.
+    """
+    title = f"{run.dataset}, seed {run.seed}, split {run.split}"
+    (run.home / "dagster").mkdir(parents=True, exist_ok=True)
+    changed = {"PROXYANO_HOME": str(run.home), "DAGSTER_HOME": str(run.home / "dagster")}
+    changed |= {"PROXYANO_SEED": str(run.seed), "PROXYANO_SPLIT_SEED": str(run.split)}
+    command = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", f"*{run.dataset}/evaluation"]
+    if workers == 1:
+        console.rule(f"{number}: {title}", align="left")
+        return subprocess.run(command, env=os.environ | changed, check=False).returncode
+    log = run.home / "results" / f"{run.dataset}.log"
+    log.parent.mkdir(exist_ok=True)
+    console.print(f"{number}: {title} begins ({log})", soft_wrap=True)
+    environment = thread_share(workers) | os.environ | changed  # the user's own thread settings win
+    with log.open("ab") as output:
+        code = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False).returncode
+    console.print(f"{number}: {title} {'[red]failed[/]' if code else 'is made'}")
+    return code

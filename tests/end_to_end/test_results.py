@@ -47,3 +47,23 @@ def test_unknown_names_and_numbers_are_refused(undisturbed, tmp_path):
         done = results(undisturbed, tmp_path, *words)
         assert done.returncode == 2
         assert said in done.stdout
+
+
+@pytest.mark.slow
+def test_results_are_compared_with_published_ones(undisturbed, tmp_path):
+    first = results(undisturbed, tmp_path / "first", "oct", "idrid")
+    assert first.returncode == 0, first.stdout + first.stderr
+    published = tmp_path / "first" / "results.json"
+    again = results(undisturbed, tmp_path / "again", "oct", "idrid", "--workers", "2", "--compare", str(published))
+    assert again.returncode == 0, again.stdout + again.stderr
+    records = json.loads(published.read_text())["records"]
+    assert f"{len(records)} of {len(records)} figures agree with" in again.stdout
+    assert "oct, seed 0, split 0 is made" in again.stdout
+    assert "evaluation" in (undisturbed.root / "results" / "oct.log").read_text()
+    other = next(one for one in records if one["metric"] == "proxy_r2")
+    other |= {"value": other["value"] - 0.5, "low": other["low"] - 0.5, "high": other["high"] - 0.5}
+    published.write_text(json.dumps({"records": records}))
+    apart = results(undisturbed, tmp_path / "again", "oct", "idrid", "--compare", str(published))
+    assert apart.returncode == 1
+    assert f"{len(records) - 1} of {len(records)} figures agree with" in apart.stdout
+    assert "proxy_r2" in apart.stdout
