@@ -17,6 +17,7 @@ from pipeline.experiments.lane import Lane, in_colour, with_pretrained, with_spl
 from pipeline.experiments.lanes.user_dataset import user_lane
 from pipeline.experiments.presets import PRESETS
 from pipeline.wiring.automation import SENSORS, jobs
+from pipeline.wiring.executors import executor
 from pipeline.wiring.resources import resources
 from pipeline.wiring.settings import Settings
 
@@ -77,7 +78,7 @@ def build(settings: Settings) -> dg.Definitions:
         resources=resources(settings, own_datasets(settings.datasets)),
         jobs=[*jobs(names), benchmark_job],
         sensors=SENSORS,
-        executor=dg.in_process_executor,
+        executor=executor(settings.executor),
     )
 
 

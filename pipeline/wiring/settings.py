@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     rgb: bool = Field(default=False, validation_alias="PROXYANO_FUNDUS_RGB")  # colour tiles for fundus images
     pretrained: bool = Field(default=False, validation_alias="PROXYANO_PRETRAINED")  # members with ImageNet weights
     seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SEED")
+    executor: str = Field(default="in_process", validation_alias="PROXYANO_EXECUTOR")  # key of wiring.executors
     mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")
     scheduler: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")

@@ -27,7 +27,12 @@ MODEL = ProxyAnoConfig(
     reconstruction_widths=(8, 16, 32, 64, 64),  # few channels at full resolution, where memory traffic is the limit
     reconstruction_skips=True,
     adversarial=False,
-    patch_count=(1, 3),  # the paper's patches, on the true proxy: they repair less than drawn lesions and find more
+    patch_on="image",  # stage 1 sees the lesion too, as it does when a real one is scored
+    patch_count=(1, 2),
+    makers=("patch", "blob", "ring", "dots", "noise", "bump"),
+    maker_radius=(0.03, 0.25),
+    maker_strength=(0.08, 0.7),
+    local_mean_over="patch",
 )
 STAGE = TrainConfig(
     batch_size=16,
@@ -100,12 +105,8 @@ SAMPLE_MODEL = replace(
     reconstruction_widths=(8, 16, 32, 32),
     latent_dim=16,
     memory_decay=0.95,
-    patch_on="image",
-    patch_count=(1, 2),
-    makers=("patch", "blob", "ring", "dots", "noise", "bump"),
     maker_radius=(0.05, 0.3),
     maker_strength=(0.15, 0.8),
-    local_mean_over="patch",
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=4e-3)
 SAMPLE_WIDE = {"stage1": replace(SAMPLE_STAGE, steps=160), "stage2": replace(SAMPLE_STAGE, steps=100, keep_best=False)}
