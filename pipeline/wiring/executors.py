@@ -15,6 +15,8 @@ EXECUTORS: Mapping[str, tuple[str, str]] = {  # name → (module, executor); the
     "k8s": ("dagster_k8s", "k8s_job_executor"),
     "celery": ("dagster_celery", "celery_executor"),
 }
+FORKED = {"start_method": {"forkserver": {"preload_modules": ["pipeline.definitions"]}}}
+"""Steps in processes of this machine are forked from one that has imported everything: an import takes seconds."""
 
 
 def executor(name: str) -> dg.ExecutorDefinition:
@@ -30,4 +32,4 @@ def executor(name: str) -> dg.ExecutorDefinition:
             f"PROXYANO_EXECUTOR={name} needs the package {package}; run: pip install {package}"
         ) from error
     assert isinstance(found, dg.ExecutorDefinition)
-    return found
+    return found.configured(FORKED, name=name) if name == "multiprocess" else found

@@ -43,24 +43,24 @@ class Home:
         kept |= {"DAGSTER_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
         return kept | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-    def start(self, select: str) -> subprocess.Popen[str]:
-        """``dagster asset materialize --select …`` in a process group of its own."""
+    def start(self, select: str, **variables: str) -> subprocess.Popen[str]:
+        """``dagster asset materialize --select …`` in a process group of its own, with these variables."""
         command = [sys.executable, "-m", "dagster", "asset", "materialize", "--select", select]
         with (self.root / "output.txt").open("a") as output:
             return subprocess.Popen(
                 command,
                 cwd=PROJECT,
-                env=self.environment,
+                env=self.environment | variables,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
             )
 
-    def materialize(self, select: str) -> tuple[int, str]:
+    def materialize(self, select: str, **variables: str) -> tuple[int, str]:
         """Return code and what the command printed."""
         before = len(self.printed)
-        process = self.start(select)
+        process = self.start(select, **variables)
         try:
             return process.wait(PATIENCE), self.printed[before:]
         finally:
