@@ -25,6 +25,7 @@ class Dataset:
     classes: tuple[str, ...]  # the first is normal, label 0; all others are label 1
     lesions: tuple[str, ...] = ()  # names of the lesion masks; empty where there are none
     licence: str
+    shared: bool = False  # whether the licence lets anyone pass its images on
     citation: str
     url: str
     official: Mapping[str, Mapping[str, int]]  # part of the download → class → images in the official set
@@ -140,6 +141,7 @@ OCT = Dataset(
     title="Retinal OCT (OCT2017)",
     classes=("normal", "CNV", "DME", "DRUSEN"),
     licence="CC BY 4.0",
+    shared=True,
     citation="Kermany et al., Cell 172 (2018) 1122-1131, doi:10.1016/j.cell.2018.02.010",
     url="https://data.mendeley.com/datasets/rscbjbr9sj",
     official={"train": {"normal": 26315}, "test": {"normal": 250, "CNV": 250, "DME": 250, "DRUSEN": 250}},
@@ -155,6 +157,7 @@ IDRID = Dataset(
     classes=("normal", "diabetic_retinopathy"),
     lesions=tuple(layouts.LESIONS),
     licence="CC BY 4.0",
+    shared=True,
     citation="Porwal et al., Data 3 (2018) 25, doi:10.3390/data3030025; Med. Image Anal. 59 (2020) 101561",
     url="https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
     official={

@@ -1,8 +1,11 @@
 """Results over seeds and splits: ``results.json``, its tables, and pictures of what the method does to images."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.scoring import ScoreConfig
+from pipeline.data.datasets import DATASETS
 from pipeline.detectors.network import NetworkDetector
 from pipeline.errors import ConfigError
 from pipeline.evaluation.fidelity import BLOCK, image_rows, seen_image, true_proxy
-from pipeline.evaluation.saved import load_evaluation
+from pipeline.evaluation.saved import NO_PICTURES, load_evaluation
 from pipeline.evaluation.score_name import ScoreName
 from pipeline.evaluation.scoreboard import SCORED_SPLITS
+from pipeline.reports.evaluation.report import evaluation_report
+from pipeline.reports.kit.publish import WRITTEN, write_report
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.loading import TileSet, load_tiles
 
@@ -25,6 +31,7 @@ LEVELS = ("image", "volume", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "sensitivity", "false_alarm_rate", "auroc_minus_null")
 """Kept figures of scores; of reconstruction all are kept."""
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
+PAGE_SHARE = 0.4  # of the report's budgets of bytes
 CLOSE = 0.01  # how far a figure without an interval may be from the published one
 SHOWN = 192  # px, side of a square tile in a picture
 GAIN = 3.0  # of the residual
@@ -66,11 +73,31 @@ def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
     (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
     (folder / "tables.md").write_text(tables(pd.DataFrame(found), commit))
+    if {run.dataset for run in runs if run.version} >= set(DATASETS) and not any(one["pretrained"] for one in own):
+        write_page(runs, folder / "report", commit)
     first = {run.dataset: run for run in reversed(runs) if run.version is not None}
     for dataset, run in first.items():
         for canvas, picture in sheets(run.store, dataset):
             cv2.imwrite(str(folder / "reconstruction" / f"{dataset}_{canvas}.png"), picture)
     return own
+
+
+def write_page(runs: Sequence[Run], folder: Path, commit: str) -> None:
+    """The evaluation report of the first run of each data set as ``<folder>/index.html``, to be passed on.
+
+    It shows images of data sets whose licence allows that, and no links to a tracking server.
+    """
+    lanes = []
+    for run in {run.dataset: run for run in reversed(runs)}.values():
+        assert run.version is not None
+        lane = load_evaluation(run.version.path)
+        lane = replace(lane, summary={**lane.summary, "mlflow": {}})
+        lanes.append(lane if DATASETS[run.dataset].shared else replace(lane, pictures=NO_PICTURES, panels=()))
+    with tempfile.TemporaryDirectory() as written:
+        provenance = {WRITTEN: datetime.now(UTC).date().isoformat(), "git commit": commit}
+        write_report(evaluation_report(lanes[::-1], PAGE_SHARE), Path(written), provenance)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(written) / "index.html", folder)
 
 
 def read_results(file: Path) -> list[Result]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -40,6 +41,11 @@ def test_current_results_come_from_the_evaluations(undisturbed, tmp_path):
         image = cv2.imread(str(tmp_path / "reconstruction" / f"{picture}.png"))
         assert image is not None, picture
         assert image.std() > 20, picture
+    page = (tmp_path / "report" / "index.html").read_text()
+    explored = re.findall(r'<script type="application/json" class="explored">(.*?)</script>', page, re.DOTALL)
+    shown = dict(zip(DATASETS, [len(json.loads(one)["gallery"]) for one in explored], strict=True))
+    assert {name for name, count in shown.items() if count} == {name for name in DATASETS if DATASETS[name].shared}
+    assert str(undisturbed.root) not in page
 
 
 def test_unknown_names_and_numbers_are_refused(undisturbed, tmp_path):
@@ -60,6 +66,7 @@ def test_results_are_compared_with_published_ones(undisturbed, tmp_path):
     assert f"{len(records)} of {len(records)} figures agree with" in again.stdout
     assert "oct, seed 0, split 0 is made" in again.stdout
     assert "evaluation" in (undisturbed.root / "results" / "oct.log").read_text()
+    assert not (tmp_path / "again" / "report").exists(), "a page of some data sets alone"
     other = next(one for one in records if one["metric"] == "proxy_r2")
     other |= {"value": other["value"] - 0.5, "low": other["low"] - 0.5, "high": other["high"] - 0.5}
     published.write_text(json.dumps({"records": records}))

@@ -6,7 +6,7 @@ from pipeline.detectors.standardise import HEAT_RANGE
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import LaneEvaluation, load_evaluation
 from pipeline.reports.evaluation import figures, tables
-from pipeline.reports.evaluation.explorer import KINDS, atlases, explorer, galleries
+from pipeline.reports.evaluation.explorer import ATLAS_BUDGET, GALLERY_BUDGET, KINDS, atlases, explorer, galleries
 from pipeline.reports.evaluation.verdict import Verdict, headline, lead, sentences, verdict
 from pipeline.reports.kit.publish import Draft, Part, Report, text_rows
 from pipeline.reports.kit.tables import Table, pairs
@@ -29,14 +29,17 @@ def draft(lanes: Sequence[Version], datasets: Sequence[str]) -> Draft:
     )
 
 
-def evaluation_report(lanes: Sequence[LaneEvaluation]) -> Report:
-    """The report's content; ValueError without a lane or with two lanes of one data set."""
+def evaluation_report(lanes: Sequence[LaneEvaluation], share: float = 1.0) -> Report:
+    """The report's content, its pictures in a ``share`` of their usual budgets of bytes.
+
+    ValueError without a lane or with two lanes of one data set.
+    """
     names = [lane.dataset for lane in lanes]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a report needs at least one lane, each data set once; got {names}")
     verdicts = [verdict(lane) for lane in lanes]
     headlines = [headline(one) for one in verdicts]
-    small, shown = atlases(lanes), galleries(lanes)
+    small, shown = atlases(lanes, round(share * ATLAS_BUDGET)), galleries(lanes, round(share * GALLERY_BUDGET))
     return Report(
         title="evaluation report",
         first="Summary",
