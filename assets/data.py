@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
@@ -20,7 +20,9 @@ from pipeline.tiles.normals import build_normals, proxies_of
 from pipeline.tiles.proxies import build_proxies
 from pipeline.tiles.tiles import build_tiles
 from pipeline.wiring.resources import RawResource
-from pipeline.wiring.tracking import StageRun
+
+if TYPE_CHECKING:
+    from pipeline.wiring.tracking import StageRun
 
 
 def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
@@ -44,7 +46,7 @@ def download_source(lane: LaneAssets) -> dg.AssetsDefinition:
         return dg.multi_observable_source_asset(name=f"{lane.dataset.name}_download", specs=[spec])(download)
 
 
-def build_images(task: Task, run: StageRun) -> Version:
+def build_images(task: Task, run: "StageRun") -> Version:
     """Read every raw file into a manifest."""
     dataset, images, code = task.lane.dataset, task.lane.lane.images, task.origin.code_version
     source = task.raw.fingerprint(dataset.name)
@@ -97,20 +99,20 @@ IMAGE_CHECKS = (
 )
 
 
-def build_tile_arrays(task: Task, run: StageRun) -> Version:
+def build_tile_arrays(task: Task, run: "StageRun") -> Version:
     """Cut every image into tiles of the lane's canonical form."""
     config, images, code = task.lane.lane.tiles, task.inputs["images"], task.origin.code_version
     form = FORMS[config.form]
     return build_tiles(images, task.folder, task.lane.dataset, form, config, task.store, code_version=code)
 
 
-def build_proxy_arrays(task: Task, run: StageRun) -> Version:
+def build_proxy_arrays(task: Task, run: "StageRun") -> Version:
     """Compute the proxy of every tile with dask."""
     tiles, config, code = task.inputs["tiles"], task.lane.lane.proxies, task.origin.code_version
     return build_proxies(tiles, config, task.store, code_version=code, scheduler_address=task.lane.scheduler)
 
 
-def build_normal_rows(task: Task, run: StageRun) -> Version:
+def build_normal_rows(task: Task, run: "StageRun") -> Version:
     """Copy what training reads."""
     inputs = task.inputs["tiles"], task.inputs["proxies"]
     return build_normals(*inputs, task.store, code_version=task.origin.code_version)

@@ -8,7 +8,7 @@ experiment that needs it makes it, and another one that needs it meanwhile waits
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
@@ -31,11 +31,12 @@ from pipeline.store.versions import Version, fingerprint
 from pipeline.tiles.checks import proxy_values
 from pipeline.tiles.proxies import build_proxies
 from pipeline.training import train_shared
-from pipeline.wiring.registry import register
-from pipeline.wiring.tracking import StageRun
+
+if TYPE_CHECKING:
+    from pipeline.wiring.tracking import StageRun
 
 
-def build_detector(task: Task, run: StageRun) -> Version:
+def build_detector(task: Task, run: "StageRun") -> Version:
     """Fit and freeze the committee with all its members."""
     lane, inputs = task.lane.lane, task.inputs
     return freeze_detector(
@@ -63,6 +64,8 @@ def describe_detector(task: Task, version: Version) -> dict[str, Any]:
 
 def register_detector(task: Task, version: Version, run_id: str) -> dict[str, Any]:
     """Put the evaluated detector into the MLflow registry; ``version`` is its evaluation."""
+    from pipeline.wiring.registry import register  # MLflow takes most of a second to import
+
     return register(task.tracker, task.store, task.inputs["detector"], version, run_id)
 
 
@@ -95,13 +98,13 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
     )
 
 
-def build_evaluation(task: Task, run: StageRun) -> Version:
+def build_evaluation(task: Task, run: "StageRun") -> Version:
     """The lane's method with its committee, controls and shortcuts."""
     trained = task.inputs["stage1"], task.inputs["stage2"]
     return evaluate(task, task.lane.lane.evaluation, _lane_facts(task), trained)
 
 
-def build_baseline_evaluation(task: Task, run: StageRun) -> Version:
+def build_baseline_evaluation(task: Task, run: "StageRun") -> Version:
     """One run of the benchmark."""
     trained = (task.inputs["baselines"],)
     return evaluate(task, task.lane.lane.judging(task.origin.entry), run_facts(task, trained), trained)
@@ -153,7 +156,7 @@ SCORES = Check(scores_complete, lambda task, version: (version, task.inputs["til
 RECONSTRUCTS = Check(reconstructs, lambda task, version: (version,), severity=dg.AssetCheckSeverity.WARN)
 
 
-def build_ablation(task: Task, run: StageRun) -> Version:
+def build_ablation(task: Task, run: "StageRun") -> Version:
     """Find or make what the experiment needs, then evaluate it.
 
     ``task.inputs`` then holds its own ``proxies``, its ``first_stage``, if there are several, and the whole ``method``.
@@ -177,7 +180,7 @@ def build_ablation(task: Task, run: StageRun) -> Version:
     return evaluate(task, lane.lane.judging_ablation(task.origin.entry), run_facts(task, trained), trained)
 
 
-def _record(task: Task, run: StageRun, version: Version, inputs: Collection[Version], code_version: str) -> None:
+def _record(task: Task, run: "StageRun", version: Version, inputs: Collection[Version], code_version: str) -> None:
     """Record the provenance of a shared part, for lineage and ``clean``; the first record stays."""
     if task.store.provenance(version.asset, version.data_version) is None:
         origin = replace(task.origin, code_version=code_version)

@@ -2,28 +2,31 @@
 
 import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from pipeline.errors import StoreCorrupt
 from pipeline.store.provenance import Provenance, RawInput
 from pipeline.store.versions import Store, Version
+from pipeline.wiring.origin import Origin
 from pipeline.wiring.runs import git_commit, metered, one_sentence
-from pipeline.wiring.tracking import Origin, StageRun, Tracker
+
+if TYPE_CHECKING:
+    from pipeline.wiring.tracking import StageRun, Tracker
 
 Described = dict[str, Any]
 
 
 def materialize(
     context: dg.AssetExecutionContext,
-    tracker: Tracker,
+    tracker: "Tracker",
     store: Store,
     origin: Origin,
     *,
     inputs: Collection[Version],
     parameters: Mapping[str, Any],
-    build: Callable[[StageRun], Version],
+    build: "Callable[[StageRun], Version]",
     describe: Callable[[Version], Described],
     checks: Callable[[Version], Sequence[dg.AssetCheckResult]],
     artifact: str = "",

@@ -27,9 +27,9 @@ from pipeline.reports.kit.runs import Run
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.checks import kinds_sheet
 from pipeline.wiring.automation import WHEN_CHANGED
+from pipeline.wiring.origin import Origin
 from pipeline.wiring.resources import ReportResource, StoreResource, TrackerResource
 from pipeline.wiring.runs import REFRESH, git_commit, one_sentence
-from pipeline.wiring.tracking import Origin
 
 OPENING = 6000  # characters of the Markdown shown in the metadata
 OFFLINE = "page_opens_offline"

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -20,9 +20,12 @@ from pipeline.reports.kit.words import flat, shown_title
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.proxy_kinds import TITLES
 from pipeline.wiring.automation import WHEN_CHANGED
+from pipeline.wiring.origin import Origin
 from pipeline.wiring.resources import RawResource
 from pipeline.wiring.runs import REFRESH
-from pipeline.wiring.tracking import Origin, StageRun, Tracker
+
+if TYPE_CHECKING:
+    from pipeline.wiring.tracking import StageRun, Tracker
 
 OWNERS = ["team:proxyano"]
 SEEDED = ("stage1", "stage2", "members", "detector", "evaluation")  # stages whose result depends on PROXYANO_SEED
@@ -95,7 +98,7 @@ class Task:
     origin: Origin  # stage, store asset, code version, seed, method, and the run's name in ``entry``
     inputs: dict[str, Version]  # stage → version; a build may replace and add what it uses
     store: Store
-    tracker: Tracker
+    tracker: "Tracker"
     context: dg.AssetExecutionContext
 
     @property
@@ -172,7 +175,7 @@ class Stage:
     name: str
     description: str  # with fields of ``lane`` in braces
     kinds: tuple[str, ...]
-    build: Callable[[Task, StageRun], Version]
+    build: "Callable[[Task, StageRun], Version]"
     describe: Callable[[Task, Version], Described]
     reads: tuple[str, ...] = ()  # stages whose current versions are loaded
     deps: tuple[str, ...] = ()  # stages it depends on without loading a version

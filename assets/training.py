@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -15,7 +15,9 @@ from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Version
 from pipeline.tiles.normals import proxies_of
 from pipeline.training import Log, Training, TrainingPlan, train_members, train_method, train_stage
-from pipeline.wiring.tracking import StageRun
+
+if TYPE_CHECKING:
+    from pipeline.wiring.tracking import StageRun
 
 
 def training_of(task: Task, plan: TrainingPlan, log: Log) -> Training:
@@ -32,13 +34,13 @@ def training_of(task: Task, plan: TrainingPlan, log: Log) -> Training:
     )
 
 
-def build_stage(task: Task, run: StageRun) -> Version:
+def build_stage(task: Task, run: "StageRun") -> Version:
     """One stage of the lane's method; stage 2 on a frozen stage 1."""
     training = training_of(task, task.lane.lane.training, run.metrics)
     return train_stage(task.origin.stage, task.inputs.get("stage1"), training, task.store)
 
 
-def build_members(task: Task, run: StageRun) -> Version:
+def build_members(task: Task, run: "StageRun") -> Version:
     """All stages of the lane's other learned methods, as one version."""
 
     def log_as(name: str) -> Log:
@@ -48,7 +50,7 @@ def build_members(task: Task, run: StageRun) -> Version:
     return train_members(trainings, task.origin.asset, task.store)
 
 
-def build_baseline(task: Task, run: StageRun) -> Version:
+def build_baseline(task: Task, run: "StageRun") -> Version:
     """All stages of one run of the benchmark."""
     return train_method(training_of(task, task.row.training, run.metrics), task.store)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -14,7 +15,9 @@ from pipeline.errors import DatasetUnusable, NeverMaterialized, StoreCorrupt
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.runs import claim, one_sentence
 from pipeline.wiring.settings import Settings
-from pipeline.wiring.tracking import Tracker
+
+if TYPE_CHECKING:
+    from pipeline.wiring.tracking import Tracker
 
 
 class VersionIOManager(dg.ConfigurableIOManager):
@@ -121,13 +124,16 @@ class TrackerResource(dg.ConfigurableResource):
     uri: str
     page: str
     artifacts: str
-    _tracker: Tracker | None = PrivateAttr(default=None)
+    _tracker: Any = PrivateAttr(default=None)
 
-    def open(self) -> Tracker:
+    def open(self) -> "Tracker":
         """The tracker of this process."""
+        from pipeline.wiring.tracking import Tracker  # MLflow takes most of a second to import
+
         if self._tracker is None:
             self._tracker = Tracker(uri=self.uri, page=self.page, artifacts=Path(self.artifacts))
-        return self._tracker
+        tracker: Tracker = self._tracker
+        return tracker
 
 
 def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:

@@ -16,13 +16,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from models.arithmetic import machine
 from pipeline.store.provenance import RawInput
 from pipeline.store.versions import Version
 from pipeline.wiring.moved import follow
-from pipeline.wiring.runs import git_commit
+from pipeline.wiring.origin import Origin
 from pipeline.wiring.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -39,36 +39,6 @@ INPUT_TAG = "input."  # prefix of the tag ``input.<asset>``: the data version th
 Made = tuple[str, str]
 """Asset and data version."""
 _LONGEST = 6000  # characters of a parameter's value, MLflow's limit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What a run belongs to; its tags are how it is found again."""
-
-    dataset: str  # MLflow experiment: a data set, or "reports"
-    stage: str
-    asset: str  # asset key as Dagster writes it
-    dagster_run: str
-    code_version: str
-    preset: str
-    seed: int
-    method: str = ""  # key of METHODS; empty where nothing is learned
-    entry: str = ""  # run of the benchmark or the ablations
-    refresh: str = ""  # shared by the Dagster runs of one refresh, which are one run of the lane
-
-    def tags(self) -> dict[str, str]:
-        """MLflow tags of the stage's run."""
-        also = {"method": self.method, "entry": self.entry, "refresh": self.refresh}
-        return {
-            "dataset": self.dataset,
-            "stage": self.stage,
-            "preset": self.preset,
-            "seed": str(self.seed),
-            "dagster.run_id": self.dagster_run,
-            "dagster.asset_key": self.asset,
-            "code_version": self.code_version,
-            MLFLOW_GIT_COMMIT: git_commit(),
-        } | {name: value for name, value in also.items() if value}
 
 
 @dataclass

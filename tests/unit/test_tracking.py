@@ -40,7 +40,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def tracker(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    monkeypatch.setattr("pipeline.wiring.tracking.git_commit", lambda: COMMIT)
+    monkeypatch.setattr("pipeline.wiring.origin.git_commit", lambda: COMMIT)
     (tmp_path / "mlflow.db").write_bytes(empty_database)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     return Tracker(uri=uri, page="http://pages:5000/", artifacts=tmp_path / "mlruns")

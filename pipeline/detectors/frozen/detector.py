@@ -7,11 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +24,9 @@ from pipeline.errors import ConfigError
 from pipeline.forms import FORMS, GRAY_FORMS
 from pipeline.forms.form import NO_DATA, Form, SlotTile, slots
 from pipeline.tiles.loading import TileSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LONGEST = 1024  # longest side, px, of overlays and of the heat map that is searched for regions
 
@@ -92,8 +94,10 @@ class ScoredImage:
         """PNG of the image with its heat on the fixed scale and the outlines of its regions."""
         return overlay(self.pixels, self._heat, self.peaks.threshold(rate), f"score {self.score:.2f}: {self._rarity}")
 
-    def plot(self, rate: float | None = None) -> Figure:
+    def plot(self, rate: float | None = None) -> "Figure":
         """The image beside its overlay, as a Matplotlib figure."""
+        from matplotlib.figure import Figure  # takes a quarter of a second to import
+
         figure = Figure(figsize=(10, 4.5), layout="constrained")
         shown = np.asarray(Image.open(io.BytesIO(self.overlay(rate))))
         for axes, pixels in zip(figure.subplots(1, 2), (self.pixels, shown), strict=True):
