@@ -38,17 +38,22 @@ def file_names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically: temporary sibling, fsync, replace. Readers see the old content or the new."""
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file atomically: temporary sibling, fsync, replace. Readers see the old content or the new.
+
+    Not ``durable``: without fsync, which takes milliseconds; a power cut may lose the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if durable:
+        sync(path.parent)

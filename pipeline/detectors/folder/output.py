@@ -4,6 +4,7 @@
 get their final names at the end.
 """
 
+import csv
 import io
 import re
 from collections import deque
@@ -146,13 +147,13 @@ class ScoreFolder:
         }
         if self.overlays:
             row["overlay"] = f"overlays/{_short(frame.path.stem)}-{frame.sha256[:8]}-{frame.number}.png"
-            write_file(self.folder / row["overlay"], overlay)
+            write_file(self.folder / row["overlay"], overlay, durable=False)  # drawn again if the machine loses it
         self._append("scores", [row])
         self._append("regions", [place | {"rank": rank} | asdict(one) for rank, one in enumerate(regions, start=1)])
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
-        table = pd.DataFrame(rows, columns=COLUMNS[name])
-        table.to_csv(self._partial[name], mode="a", header=False, index=False)
+        with self._partial[name].open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS[name], lineterminator="\n").writerows(rows)
 
     def finish(self, formats: Sequence[str]) -> tuple[list[Path], dict[str, int]]:
         """Write the tables in every format under their final names; their paths, and the number of each decision.
