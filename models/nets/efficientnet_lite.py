@@ -26,7 +26,7 @@ EPSILON = 1e-3  # of batch norm
 
 
 class _Conv(nn.Conv2d):
-    """Convolution without bias that pads as TensorFlow does: an odd pixel at the bottom and the right."""
+    """Convolution without bias that pads as TensorFlow does: an odd pixel goes bottom right."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', ⌈H / stride⌉, ⌈W / stride⌉)."""
@@ -85,7 +85,7 @@ class EfficientNetLite2(nn.Module):
         return network
 
     def forward(self, image: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Outputs of some blocks, numbered from 0, for images (B, 3, H, W) in [0, 1]; ``ValueError`` without such."""
+        """Outputs of some blocks, numbered from 0, for images (B, 3, H, W) in [0, 1]; ``ValueError`` if unknown."""
         if not blocks or not set(blocks) <= set(range(len(self._blocks))):
             raise ValueError(f"EfficientNetLite2: expected blocks of 0 to {len(self._blocks) - 1}, got {blocks}")
         hidden, found = F.relu6(self._bn0(self._conv_stem(image * 2 - 1))), []

@@ -39,7 +39,9 @@ Name = Annotated[str, typer.Argument(help="Name of the data set and of its lane"
 
 def add(
     name: Name,
-    folder: Annotated[Path | None, typer.Argument(help="Folder of a folder of normals and one for each class")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder with a subfolder for normals and one for each class")
+    ] = None,
     normal: Annotated[list[Path] | None, typer.Option(help="Folder of normal images; may be repeated")] = None,
     abnormal: Annotated[
         list[str] | None, typer.Option(help="Folder of abnormal images, or CLASS=FOLDER for each class")
@@ -174,8 +176,8 @@ def remove(name: Name) -> None:
         if stages := ", ".join(_stages(settings, name)):
             folder = settings.stores / "versions" / name
             stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            console.print(f"In the store stay {stages} ({size(stored)}): {folder}", soft_wrap=True)
-        console.print("The report drops the lane with the next: proxyano refresh --select evaluation_report")
+            console.print(f"Still stored: {stages} ({size(stored)}): {folder}", soft_wrap=True)
+        console.print("To drop it from the report: proxyano refresh --select evaluation_report")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Groups of commands that import a command's module when it runs: a list of commands takes no torch and no Dagster."""
+"""Groups of commands that import a command's module when it runs: help loads neither torch nor Dagster."""
 
 import ast
 from collections.abc import Iterator, Mapping

@@ -44,7 +44,7 @@ def pages(
     port: Annotated[int, typer.Option(help="Port of the pages")] = 5000,
     host: Annotated[str, typer.Option(help="Network interface; 0.0.0.0 lets other machines in")] = "127.0.0.1",
     allowed_hosts: Annotated[
-        str, typer.Option(help="Names by which other machines may call it, with commas [default: MLflow's]")
+        str, typer.Option(help="Comma-separated host names for other machines [default: MLflow's]")
     ] = "",
 ) -> None:
     """Serve the MLflow pages over the runs of this home; ends on Ctrl-C and SIGTERM with all its processes."""

@@ -115,16 +115,16 @@ def _summarise(look: "Refresh", outcome: "Outcome") -> None:
 
 def results(
     datasets: Annotated[list[str] | None, typer.Argument(help="Data sets; all public ones where none is named")] = None,
-    seeds: Annotated[str, typer.Option(help="Training seeds, with commas")] = "0",
-    splits: Annotated[str, typer.Option(help="Seeds of the split, with commas; OCT and IDRiD have fixed splits")] = "0",
+    seeds: Annotated[str, typer.Option(help="Comma-separated training seeds")] = "0",
+    splits: Annotated[str, typer.Option(help="Comma-separated seeds of the split; OCT's is fixed")] = "0",
     into: Annotated[Path | None, typer.Option(help="Folder of the tables; default: results/ in the home")] = None,
     workers: Annotated[int, typer.Option(help="Runs made side by side, each on its share of the cores", min=1)] = 1,
-    compare: Annotated[Path | None, typer.Option(help="Published results.json: which figures agree with it?")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Published results.json to compare with")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs")] = False,
 ) -> None:
     """Refresh the evaluation of each data set, seed and split, then write results.json, tables and pictures.
 
-    The settings' own seed and split use the home; every other pair has a home of its own below ``seeds/``. Rerun the
+    The configured seed and split use the current home; every other pair gets one below ``seeds/``. Rerun the
     same command to resume.
     """
     from pipeline.data.datasets import DATASETS

@@ -105,7 +105,7 @@ def _warn_of_sample(detector: "Detector", paths: list[Path], *, ask: bool) -> No
         text += f"scores mean nothing for real images. Make one from real data ({line}, with PROXYANO_RAW set)"
         Console(stderr=True).print(f"[bold red]warning[/]: {escape(text)}", soft_wrap=True, highlight=False)
         if ask:
-            typer.confirm("Score them all the same?", abort=True, err=True)
+            typer.confirm("Score them anyway?", abort=True, err=True)
 
 
 def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Path]) -> None:

@@ -83,7 +83,7 @@ def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
 
 
 def write_page(runs: Sequence[Run], folder: Path, commit: str) -> None:
-    """The evaluation report of the first run of each data set as ``<folder>/index.html``, to be passed on.
+    """The evaluation report of the first run of each data set as ``<folder>/index.html``, for sharing.
 
     It shows images of data sets whose licence allows that, and no links to a tracking server.
     """
@@ -110,7 +110,7 @@ def read_results(file: Path) -> list[Result]:
 
 
 def results(runs: Sequence[Run]) -> list[Result]:
-    """One result a figure: the mean over the runs' values, and over their 95 % intervals.
+    """One result per figure: values and 95 % interval bounds, averaged over runs.
 
     Intervals come from resampling groups of images, so they do not hold the spread over seeds. Runs with pretrained
     members give the figures of those members and their committee alone.

@@ -1,4 +1,4 @@
-"""What starts runs: jobs for people; a sensor and conditions, off until they are switched on in the pages."""
+"""What starts runs: jobs, and two sensors that are off until you enable them in Dagster."""
 
 import warnings
 from typing import Any

@@ -171,8 +171,8 @@ def tracking(uri: str, artifacts: Path | None = None) -> Finding:
         path = Path(uri.removeprefix("sqlite:///"))
         checked = _database(path)
         if checked.state == "ok" and artifacts is not None and (places := strayed(path, artifacts)):
-            told = f"{path}: the home was moved, artifacts are looked for in {', '.join(places)}"
-            return Finding("MLflow", "warn", told, "nothing to do: the next run lets them point to the home's mlruns")
+            told = f"{path}: the home was moved; MLflow looks in {', '.join(places)}"
+            return Finding("MLflow", "warn", told, "nothing to do: the next run corrects the paths")
         return checked
     if not uri.startswith(("http://", "https://")):
         return Finding("MLflow", "warn", f"{uri} is not checked", "check that store itself")
@@ -192,7 +192,7 @@ def _database(path: Path) -> Finding:
         with _opened(path) as database:
             (runs,) = database.execute("SELECT COUNT(*) FROM runs").fetchone()
     except sqlite3.Error as error:
-        remedy = "if no run is on, move the file away; results in stores/ do not depend on it"
+        remedy = "if no run is active, move the file away; results in stores/ do not depend on it"
         return Finding("MLflow", "problem", f"{path} cannot be read: {error}", remedy)
     if not os.access(path, os.W_OK):
         return Finding("MLflow", "problem", f"{path} is read-only", f"chmod u+w '{path}'")

@@ -29,7 +29,7 @@ def strayed(database: Path, artifacts: Path) -> list[str]:
 
 
 def follow(database: Path, artifacts: Path) -> None:
-    """Let places of artifacts in a moved home point into it; those of other folders stay."""
+    """Rewrite the artifact paths of a moved home; leave other paths alone."""
     for old in strayed(database, artifacts):
         new = artifacts.absolute().as_uri()
         with closing(sqlite3.connect(database)) as opened, opened:

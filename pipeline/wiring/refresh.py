@@ -186,7 +186,7 @@ class Refresh:
                 if times[key] > MOST_RUNS:
                     raise RuntimeError(
                         f"{key.to_user_string()} is outdated again after {MOST_RUNS} runs "
-                        f"({'; '.join(wave[key].causes)}): its inputs change all the time; stop that, refresh again"
+                        f"({'; '.join(wave[key].causes)}): its inputs keep changing; stop that, then refresh again"
                     )
             outcome.waves += 1
             following = {key for key in outcome.selected if self.above(key) & wave.keys()} - wave.keys()

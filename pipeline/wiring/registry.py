@@ -68,7 +68,7 @@ def by_data(champion: Mapping[str, Any], new: Mapping[str, Any]) -> Comparison |
         presets.append(str(facts.get("preset")))
         normals.append([value for name, value in facts["versions"].items() if name.endswith("/normals")])
     if presets[0] != presets[1] and SAMPLE in presets:
-        why = f"the champion has preset {presets[0]}, this detector {presets[1]}: sample never stands above real data"
+        why = f"the champion has preset {presets[0]}, this detector {presets[1]}: sample never replaces real data"
         return Comparison(presets[0] == SAMPLE, why)
     return (
         Comparison(True, "it learned from other normal images than the champion") if normals[0] != normals[1] else None

@@ -112,7 +112,7 @@ def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undi
     os.close(terminal)
     os.close(inside)
     assert done.returncode == code, done.stderr[-2000:]
-    assert ("Score them all the same? [y/N]" in done.stderr) == (not words)
+    assert ("Score them anyway? [y/N]" in done.stderr) == (not words)
     assert (tmp_path / "out" / "scores.csv").exists() == (code == 0)
 
 

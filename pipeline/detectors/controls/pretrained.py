@@ -119,7 +119,7 @@ def _grids(train: CanvasImages, blocks: Sequence[int]) -> Iterator[tuple[Array, 
 
 
 def _coreset(cells: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Greedy choice of rows: again and again the one farthest from all chosen ones, in a random projection."""
+    """Greedy choice of rows: repeatedly the one farthest from those chosen, in a random projection."""
     if len(cells) <= count:
         return np.arange(len(cells))
     small = torch.from_numpy(cells @ rng.normal(size=(cells.shape[1], PROJECTED)).astype(np.float32))
