@@ -26,7 +26,7 @@ from pipeline.tiles.loading import load_tiles, read_neutral
 Log = Callable[[int, dict[str, float]], None]
 
 
-VERSION = "4"
+VERSION = "5"
 """Part of the asset's code version; raise it when a code change alters the result."""
 
 
@@ -148,9 +148,12 @@ def train_stage(stage: str, previous: Version | None, training: Training, store:
             return done
         content, hashes, cards = work / "content", dict[str, str](), list[str]()
         for canvas, trained in plan.canvases.items():
-            method = load_method(checkpoint_folder(previous, canvas)) if previous else training.start(canvas)
+            method = training.start(canvas)  # by the plan: the stage before may have had other values of this one's
+            if previous:
+                _reuse(method, load_method(checkpoint_folder(previous, canvas)), (stage,))
             result = training.fit(method, stage, canvas, work / "state" / canvas, key, canvas)
-            hashes[canvas] = save_method(method, content / canvas, stage=stage, extra=_extra(trained, result))
+            weights = save_method(method, content / canvas, stage=stage, extra=_extra(trained, result))
+            hashes[canvas] = _version(weights, method)
             cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
             write_file(content / canvas / "history.json", json.dumps(result.history, indent=1, sort_keys=True).encode())
         write_file(content / "model_card.md", "\n".join(cards).encode())
@@ -216,7 +219,7 @@ def train_members(trainings: Mapping[str, Training], asset: str, store: Store) -
 class _Made:
     """Result of training all stages of a method on all canvases."""
 
-    hashes: dict[str, str]  # canvas → content hash of the weights
+    hashes: dict[str, str]  # canvas → hash of weights and configuration
     parameters: int
     seconds: float
     card: str
@@ -233,11 +236,17 @@ def _all_stages(training: Training, previous: Version | None, content: Path, sta
         for stage in plan.stages:
             result = training.fit(method, stage, canvas, state / canvas / stage, key, f"{canvas}/{stage}")
             history[stage], seconds = result.history, seconds + result.seconds
-        hashes[canvas] = save_method(method, content / canvas, stage=plan.stages[-1], extra=_extra(trained, result))
+        weights = save_method(method, content / canvas, stage=plan.stages[-1], extra=_extra(trained, result))
+        hashes[canvas] = _version(weights, method)
         parameters += sum(parameter.numel() for parameter in method.parameters())
         cards.append(f"#### Canvas {canvas}\n\n{model_card(method.config)}")
         write_file(content / canvas / "history.json", json.dumps(history, indent=1, sort_keys=True).encode())
     return _Made(hashes, parameters, seconds, "\n".join(cards))
+
+
+def _version(weights: str, method: Method) -> str:
+    """Hash of weights and configuration: equal weights with another configuration are another version."""
+    return fingerprint(weights, method.config.to_json())
 
 
 def _extra(trained: CanvasTraining, result: TrainResult) -> dict[str, object]:
