@@ -135,14 +135,18 @@ class NetworkRows:
 
 
 def mean_figures(rows: Sequence[Row], metrics: Sequence[str], context: RecordContext) -> Iterator[Figure]:
-    """The mean of each metric that the rows have, for each ``subset`` that they name, else for each of ``subsets``."""
+    """The mean of each metric that the rows have, for each ``subset`` that they name, else for each of ``subsets``.
+
+    Rows with a ``weight`` are weighted by it.
+    """
     if not rows:
         return
     table = pd.DataFrame(rows)
     parts = dict(list(table.groupby("subset", sort=False))) if "subset" in table else subsets(table)
     for metric in (name for name in metrics if name in table):
         for subset, part in parts.items():
-            measured = defined_mean(part[metric].to_numpy(float), part["group"].to_numpy(), context)
+            worth = part["weight"].to_numpy(float) if "weight" in part else None
+            measured = defined_mean(part[metric].to_numpy(float), part["group"].to_numpy(), context, worth)
             if measured.n:
                 yield metric, str(subset), measured
 
@@ -161,12 +165,12 @@ def subsets(images: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     return {name: part for name, part in found.items() if len(part)}
 
 
-def defined_mean(values: Floats, groups: NDArray[Any], context: RecordContext) -> Estimate:
-    """Mean of the finite values (n,) with its interval, and their number; NaN where there are none."""
+def defined_mean(values: Floats, groups: NDArray[Any], context: RecordContext, worth: Floats | None = None) -> Estimate:
+    """Mean of the finite values (n,), weighted by ``worth``, with its interval and their number; NaN without any."""
     known = np.isfinite(values)
     if not known.any():
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    return mean_estimate(values[known], context.weights(groups[known]))
+    return mean_estimate(values[known], context.weights(groups[known]), None if worth is None else worth[known])
 
 
 def lesion_figures(measured: NetworkRows, context: RecordContext) -> Iterator[Figure]:

@@ -55,9 +55,10 @@ def estimate(value: float, resampled: Floats, n: int) -> Estimate:
     return Estimate(float(value), *metrics.percentiles(resampled), n)
 
 
-def mean_estimate(values: Floats, weights: Floats) -> Estimate:
-    """Mean of values (n,) with the interval that bootstrap weights (R, n) give."""
-    return estimate(values.mean(), (weights @ values) / weights.sum(axis=1), len(values))
+def mean_estimate(values: Floats, weights: Floats, worth: Floats | None = None) -> Estimate:
+    """Mean of values (n,), weighted by ``worth`` (n,), with the interval that bootstrap weights (R, n) give."""
+    worth = np.ones(len(values)) if worth is None else worth
+    return estimate(np.average(values, weights=worth), (weights @ (worth * values)) / (weights @ worth), len(values))
 
 
 def resampled(metric: Metric, labels: NDArray[Any], scores: Floats, weights: Floats) -> Floats:

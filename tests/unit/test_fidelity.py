@@ -197,6 +197,16 @@ def test_a_mask_keeps_a_cell_however_small_it_is(cells, count):
         assert covered(mask, (8, 8)).sum() == 1
 
 
+def test_an_image_that_was_hardly_altered_hardly_counts():
+    rows = [{"image_id": n, "group": n, "subset": "streak"} for n in "abc"]
+    shares, weights = (0.9, 0.8, -50.0), (100.0, 50.0, 0.5)
+    rows = [row | {"repair": s, "weight": w} for row, s, w in zip(rows, shares, weights, strict=True)]
+    ((name, subset, found),) = mean_figures(rows, ("repair",), CONTEXT)
+    assert (name, subset, found.n) == ("repair", "streak", 3)
+    assert found.value == pytest.approx((90 + 40 - 25) / 150.5)
+    assert found.low < found.value < found.high
+
+
 @pytest.mark.parametrize(("rebuilt", "least", "most"), [("normal", 0.9, 1.0), ("altered", -0.1, 0.1)])
 def test_every_alteration_is_measured(monkeypatch, rebuilt, least, most):
     full = tile_set(4, TILE)
@@ -213,5 +223,7 @@ def test_every_alteration_is_measured(monkeypatch, rebuilt, least, most):
     means = rows.groupby("subset")["repair"].mean()
     assert means["square"] == pytest.approx(1 if rebuilt == "normal" else 0, abs=0.1)
     assert least <= means["streak"] <= most
+    for _, row in rows.iterrows():  # the constant change of a square of strength .3, on scored pixels alone
+        assert row["weight"] > 0
     alone = pd.DataFrame(repair_rows(Stub((64, 64), ways[rebuilt]), SimpleNamespace(path=None), None))
     assert set(alone["subset"]) == {PATCH}
