@@ -26,7 +26,7 @@ from pipeline.tiles.loading import load_tiles, read_neutral
 Log = Callable[[int, dict[str, float]], None]
 
 
-VERSION = "4"
+VERSION = "5"
 """Part of the asset's code version; raise it when a code change alters the result."""
 
 
