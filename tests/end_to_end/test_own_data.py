@@ -145,7 +145,7 @@ def test_from_a_folder_to_the_report_and_back(home, folder, tmp_path):
     assert set(images["split"][images["label"] == 1]) == {"test"}
 
     printed = typed("remove", "clinic")
-    assert "In the store stay detector, evaluation, images" in " ".join(printed.split())
+    assert "Still stored: detector, evaluation, images" in " ".join(printed.split())
     assert not described.exists()
     assert one.is_file()
     assert "clinic" in home.store.current("clinic/evaluation").asset
