@@ -1,9 +1,9 @@
-"""Results over seeds and splits: ``results.json``, its tables, and pictures of what the method does to images."""
+"""Results over seeds and splits: ``results.json``, its tables, pictures and report page."""
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,20 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from models.scoring import ScoreConfig
 from pipeline.data.datasets import DATASETS
-from pipeline.detectors.network import NetworkDetector
 from pipeline.errors import ConfigError
-from pipeline.evaluation.fidelity import BLOCK, image_rows, seen_image, true_proxy
 from pipeline.evaluation.saved import NO_PICTURES, load_evaluation
-from pipeline.evaluation.score_name import ScoreName
-from pipeline.evaluation.scoreboard import SCORED_SPLITS
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.kit.publish import WRITTEN, write_report
+from pipeline.reports.reconstruction_sheets import sheets
 from pipeline.store.versions import Store, Version
-from pipeline.tiles.loading import TileSet, load_tiles
 
 LEVELS = ("image", "volume", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "sensitivity", "false_alarm_rate", "auroc_minus_null")
@@ -33,15 +27,9 @@ METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "sensitivity", "fal
 KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
 PAGE_SHARE = 0.4  # of the report's budgets of bytes
 CLOSE = 0.01  # how far a figure without an interval may be from the published one
-SHOWN = 192  # px, side of a square tile in a picture
-GAIN = 3.0  # of the residual
-COLUMNS = ("image", "true proxy", "predicted proxy", "reconstruction", f"{GAIN:g} x residual")
-LABEL = 150  # px, width of the row's name
-ROWS = ("best normal", "median normal", "worst normal", "most conspicuous", "median abnormal", "least conspicuous")
 
 Result = dict[str, Any]
-"""KEYS, value, low, high, n, seeds, splits, pretrained, commit, minutes, command."""
-Picture = NDArray[np.uint8]
+"""KEYS, value, low, high, values (of each run), n, seeds, splits, pretrained, commit, minutes, command."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +54,11 @@ class Run:
 
 
 def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
-    """Write the folder (made if missing) and return the runs' results; pictures are of a data set's first run."""
+    """Write the folder (made if missing) and return the runs' results; pictures are of a data set's lowest seed."""
     file, own = folder / "results.json", results(runs)
     found = merged(own, read_results(file) if file.is_file() else ())
+    lowest = {one["dataset"]: min(one["seeds"]) for one in found if not one["pretrained"]}
+    runs = [run for run in runs if lowest.get(run.dataset, run.seed) == run.seed]
     commit = " ".join(sorted({one for result in found for one in str(result["commit"]).split()}))
     (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
@@ -121,9 +111,38 @@ def results(runs: Sequence[Run]) -> list[Result]:
 
 
 def merged(own: Sequence[Result], earlier: Sequence[Result]) -> list[Result]:
-    """Earlier results of other data sets, or of the same with or without pretrained members, then the own ones."""
+    """Earlier results of other data sets, or of the same with or without pretrained members, then the own ones.
+
+    An earlier result of the same commit and splits, but of other seeds, is averaged with the own one.
+    """
     evaluated = {(result["dataset"], result["pretrained"]) for result in own}
-    return [result for result in earlier if (result["dataset"], result["pretrained"]) not in evaluated] + [*own]
+    kept = [result for result in earlier if (result["dataset"], result["pretrained"]) not in evaluated]
+    same = {_figure(result): result for result in earlier}
+    return kept + [_pooled(result, same.get(_figure(result))) for result in own]
+
+
+def _figure(result: Result) -> tuple[Any, ...]:
+    return tuple(str(result[key]) for key in (*KEYS, "pretrained", "commit", "splits"))
+
+
+def _pooled(own: Result, other: Result | None) -> Result:
+    """Mean over the runs of two results of one figure; the own one if they share a seed."""
+    if other is None or set(own["seeds"]) & set(other["seeds"]):
+        return own
+    counts = [len(own["values"]), len(other["values"])]
+    averaged: dict[str, float | None] = {}
+    for name in ("value", "low", "high", "minutes"):
+        pair = [own[name], other[name]]
+        averaged[name] = None if None in pair else round(float(np.average(pair, weights=counts)), 4)
+    seeds = sorted({*own["seeds"], *other["seeds"]})
+    return {
+        **own,
+        **averaged,
+        "values": dict(sorted({**own["values"], **other["values"]}.items())),
+        "n": min(own["n"], other["n"]),
+        "seeds": seeds,
+        "command": f"{own['command'].rsplit(' ', 1)[0]} {','.join(map(str, seeds))}",
+    }
 
 
 def compare(found: Sequence[Result], published: Sequence[Result]) -> pd.DataFrame:
@@ -173,6 +192,10 @@ def _mean(key: tuple[Any, ...], part: pd.DataFrame) -> Result:
     return {
         **dict(zip(KEYS, key, strict=True)),
         **{name: round(float(mean), 4) if np.isfinite(mean) else None for name, mean in means.items()},
+        "values": {
+            f"seed {seed}, split {split}": round(float(value), 4) if np.isfinite(value) else None
+            for seed, split, value in zip(part["seed"], part["split"], part["value"], strict=True)
+        },
         "n": int(part["n"].min()),
         "seeds": seeds,
         "splits": sorted(map(int, set(part["split"]))),
@@ -212,67 +235,3 @@ def tables(found: pd.DataFrame, commit: str) -> str:
 def _shown(result: pd.Series) -> str:
     bounds = "" if pd.isna(result["low"]) else f" [{result['low']:.3f}, {result['high']:.3f}]"
     return f"{result['value']:.3f}{bounds}"
-
-
-def sheets(store: Store, dataset: str) -> Iterator[tuple[str, Picture]]:
-    """Per canvas: best, median and worst reconstructed normal, then most, median and least conspicuous lesion.
-
-    Normals are ordered by R² of the reconstruction, abnormal test images by the root mean square of I - Î.
-    """
-    lane = load_evaluation(store.current(f"{dataset}/evaluation").path)
-    trained, tiles, proxies = (
-        store.opened(f"{dataset}/{part}", lane.summary["versions"][f"{dataset}/{part}"])
-        for part in ("stage2", "tiles", "proxies")
-    )
-    table = lane.scores.set_index("image_id")
-    error = table[ScoreName.of(lane.summary["method"], "image").column]
-    lesions = error[table["label"] == 1].sort_values()[::-1]
-    for canvas in trained.meta["canvases"]:
-        network = NetworkDetector.trained(trained, tiles, canvas, ScoreConfig())
-        held = load_tiles(tiles, proxies, splits=SCORED_SPLITS, canvas=canvas, size=network.size)
-        explained = pd.DataFrame(image_rows(network, held))
-        normal = explained[explained["label"] == 0]
-        normal = normal[normal["split"] == ("test" if (normal["split"] == "test").any() else "val")]
-        repaired = normal.set_index("image_id")["reconstruction_r2"].dropna().sort_values()[::-1]
-        names = [str(order.index[place]) for order in (repaired, lesions) for place in (0, len(order) // 2, -1)]
-        figure = repaired.to_dict() | lesions.to_dict()
-        yield canvas, _sheet(network, held, dict(zip(names, ROWS, strict=True)), figure)
-
-
-def _sheet(network: NetworkDetector, held: TileSet, wanted: Mapping[str, str], figure: Mapping[Any, float]) -> Picture:
-    """One row an image, one column an array; contrast as the network sees it, the residual's size times ``GAIN``."""
-    rows: dict[str, Picture] = {}
-    contrast = float(getattr(network.method.config, "contrast", 1.0))
-    for block in held.blocks(BLOCK):
-        if not set(block.index["image_id"]) & set(wanted):
-            continue
-        found, proxy = network.maps(block), true_proxy(block, network.canvas)
-        image = seen_image(found)
-        for row, name in enumerate(found.images.images["image_id"]):
-            if name in wanted and proxy is not None:
-                size = np.abs(image[row] - found.reconstruction[row]) * found.images.scored[row] * GAIN
-                planes = (image[row], proxy[row], found.proxy[row], found.reconstruction[row])
-                stretched = [0.5 + contrast * (plane - 0.5) for plane in planes]
-                rows[name] = np.hstack([_plane(one) for one in (*stretched, contrast * size)])
-    parts = []
-    for name, words in wanted.items():
-        side = np.full((rows[name].shape[0], LABEL), 255, np.uint8)
-        _write(side, words, 4, 24)
-        _write(side, f"{figure[name]:.2f}", 4, 44)
-        parts.append(np.hstack([side, rows[name]]))
-    head = np.full((26, parts[0].shape[1]), 255, np.uint8)
-    for place, words in enumerate(COLUMNS):
-        _write(head, words, LABEL + place * ((head.shape[1] - LABEL) // len(COLUMNS)) + 4, 18)
-    return np.vstack([head, *parts])
-
-
-def _plane(values: NDArray[np.floating]) -> Picture:
-    height, width = values.shape
-    scale = SHOWN / max(1, round(float(np.sqrt(height * width))))
-    grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    size = (round(width * scale), round(height * scale))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def _write(picture: Picture, text: str, x: int, y: int) -> None:
-    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)

@@ -53,7 +53,7 @@ def test_a_result_is_the_mean_over_seeds_and_metrics_nobody_asked_for_are_left_o
 
 
 def test_data_sets_without_an_evaluation_keep_their_rows_and_others_are_replaced(run, tmp_path):
-    earlier = results([run(0, 0.5, "idrid"), run(0, 0.8)])
+    earlier = [{**one, "commit": "older"} for one in results([run(0, 0.5, "idrid"), run(0, 0.8)])]
     found = merged(results([run(1, 0.9), Run(tmp_path / "nothing", "idrid", 1, 0)]), earlier)
     values = {(result["dataset"], result["metric"]): result["value"] for result in found}
     assert values["idrid", "auroc"] == 0.5
@@ -71,6 +71,20 @@ def test_pretrained_members_stand_beside_the_others_and_replace_none(run):
     assert merged(own, both) == [both[2], *own]
     page = tables(pd.DataFrame(both), "abc")
     assert "committee latent, pretrained" in page
+
+
+def test_further_seeds_of_the_same_commit_are_averaged_with_the_published_ones(run):
+    published = results([run(0, 0.8), run(2, 0.6)])
+    found = by_metric(merged(results([run(1, 0.9, minutes=40.0)]), published))["auroc"]
+    assert found["seeds"] == [0, 1, 2]
+    assert found["values"] == {"seed 0, split 0": 0.8, "seed 1, split 0": 0.9, "seed 2, split 0": 0.6}
+    assert found["value"] == pytest.approx((0.8 + 0.6 + 0.9) / 3, abs=1e-4)
+    assert found["low"] == pytest.approx(found["value"] - 0.1, abs=1e-4)
+    assert found["minutes"] == pytest.approx(20.0)
+    assert found["command"].endswith("--seeds 0,1,2")
+    assert by_metric(merged(results([run(2, 0.6)]), published))["auroc"]["seeds"] == [2]
+    older = [{**one, "commit": "older"} for one in published]
+    assert by_metric(merged(results([run(1, 0.9)]), older))["auroc"]["seeds"] == [1]
 
 
 def test_compared_with_published_figures_each_is_inside_its_interval_or_named(run):
