@@ -108,7 +108,7 @@ def test_report_files_and_record_keys(undisturbed):
 def test_the_report_of_the_sample_says_that_its_images_are_drawn(undisturbed):
     folder, warning = undisturbed.root / "reports" / "evaluation_report", "Drawn sample, not patient data"
     page, text = ((folder / name).read_text() for name in ("index.html", "report.md"))
-    assert text.splitlines()[2].startswith(f"> **{warning}: Brain MRI, drawn")
+    assert text.splitlines()[2].startswith(f"> **{warning}: Brain MRI (drawn)")
     assert f'<p class="banner" role="note">{warning}' in page
     assert all("For research only." in one for one in (page, text))
     assert " found, " in text

@@ -107,4 +107,4 @@ def banner(titles: Sequence[str]) -> str:
 
 def shown_title(title: str, *, drawn: bool) -> str:
     """Title of a data set, without the names of its sources where its images are drawn."""
-    return f"{title.partition(' (')[0]}, drawn" if drawn else title
+    return f"{title.partition(' (')[0]} (drawn)" if drawn else title
