@@ -72,10 +72,13 @@ def environment(
     """Set the variables of ``./activate`` if it was not sourced."""
     if context.invoked_subcommand in NEEDS_NO_INSTANCE:
         return
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(Settings().home / "dagster")))
+    settings = Settings()
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text((Path(__file__).parent / "wiring" / "dagster.yaml").read_text())
+        parts = ["dagster.yaml", "postgres.yaml"] if settings.database else ["dagster.yaml"]
+        here = Path(__file__).parent / "wiring"
+        (home / "dagster.yaml").write_text("".join((here / part).read_text() for part in parts))
 
 
 gc.freeze()  # as in pipeline.definitions

@@ -54,10 +54,10 @@ def pages(
     for name, page in sorted(open_tracker(settings).pages().items()):  # in a moved home this corrects places, too
         console.print(f"{name}: http://{host}:{port}{page}", soft_wrap=True, highlight=False)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", settings.tracking_uri, "--registry-store-uri", settings.tracking_uri]
     command += ["--allowed-hosts", allowed_hosts] if allowed_hosts else []
-    quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(command, env=os.environ | quick, start_new_session=True)  # a group, to be ended as one
+    store = dict.fromkeys(("MLFLOW_BACKEND_STORE_URI", "MLFLOW_REGISTRY_STORE_URI"), settings.tracking_uri)
+    environment = os.environ | store | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # not as words: `ps` shows those
+    server = subprocess.Popen(command, env=environment, start_new_session=True)  # a group, to be ended as one
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(server.pid, signal.SIGTERM))
     try:
         raise typer.Exit(server.wait())

@@ -22,6 +22,7 @@ from pipeline.store.provenance import unreadable
 from pipeline.store.survey import current_assets, survey
 from pipeline.store.versions import Store
 from pipeline.wiring.moved import strayed
+from pipeline.wiring.settings import Settings, without_password
 
 if TYPE_CHECKING:
     from pipeline.data.datasets import Dataset, Presence
@@ -35,6 +36,7 @@ _TIMEOUT = 3.0  # seconds for services on a network
 DAGSTER_FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """Databases of an instance that has run; opening one without them would create them."""
 _OTHER_STORAGE = re.compile(r"^(storage|run_storage|event_log_storage|schedule_storage):", re.MULTILINE)
+_POSTGRES = "postgresql+psycopg2://"  # SQLAlchemy 2.1 reads postgresql:// as psycopg 3, which Dagster cannot use
 _POOLS = re.compile(r"^ +pools:", re.MULTILINE)
 
 
@@ -146,6 +148,11 @@ def dagster(folder: Path) -> Finding:
         return Finding(name, "problem", f"DAGSTER_HOME is {folder}", "set DAGSTER_HOME to an absolute path")
     settings = folder / "dagster.yaml"
     text = settings.read_text() if settings.is_file() else ""
+    database = Settings().database or ""
+    if "PROXYANO_DATABASE" in text or (database and not text):
+        return _server(name, database, "PROXYANO_DATABASE")
+    if database:
+        return Finding(name, "problem", f"{settings} does not use PROXYANO_DATABASE", f"rm '{settings}': it is renewed")
     if _OTHER_STORAGE.search(text):
         return Finding(name, "warn", f"{folder}, with another storage, not checked", "dagster instance info")
     if not all((folder / file).is_file() for file in DAGSTER_FILES):
@@ -174,15 +181,39 @@ def tracking(uri: str, artifacts: Path | None = None) -> Finding:
             told = f"{path}: the home was moved; MLflow looks in {', '.join(places)}"
             return Finding("MLflow", "warn", told, "nothing to do: the next run corrects the paths")
         return checked
+    if uri.startswith("postgres"):
+        return _server("MLflow", uri, "MLFLOW_TRACKING_URI")
+    shown = without_password(uri)
     if not uri.startswith(("http://", "https://")):
-        return Finding("MLflow", "warn", f"{uri} is not checked", "check that store itself")
+        return Finding("MLflow", "warn", f"{shown} is not checked", "check that store itself")
     remedy = "start that server, or unset MLFLOW_TRACKING_URI"
     try:
         with requests.get(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT) as answer:
-            found = f"{uri} answers HTTP {answer.status_code}"
+            found = f"{shown} answers HTTP {answer.status_code}"
             return Finding("MLflow", "ok", found) if answer.ok else Finding("MLflow", "problem", found, remedy)
     except requests.RequestException as error:
-        return Finding("MLflow", "problem", f"{uri} does not answer: {type(error).__name__}", remedy)
+        return Finding("MLflow", "problem", f"{shown} does not answer: {type(error).__name__}", remedy)
+
+
+def _server(name: str, address: str, variable: str) -> Finding:
+    """Whether a PostgreSQL server answers, and its number of runs; nothing shows the password."""
+    from sqlalchemy import NullPool, create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    shown = without_password(address) or "empty"
+    if not address.startswith(_POSTGRES):
+        return Finding(name, "problem", f"{variable} is {shown}", f"write {_POSTGRES}user:password@host/name")
+    try:
+        engine = create_engine(address, poolclass=NullPool, connect_args={"connect_timeout": int(_TIMEOUT)})
+        with engine.connect() as found:
+            made = inspect(found).has_table("runs")
+            runs = f"{found.scalar(text('SELECT COUNT(*) FROM runs'))} runs" if made else "made by the first run"
+    except ImportError as error:
+        return Finding(name, "problem", f"{shown}: {error}", "pip install 'proxyano[postgres]'")
+    except SQLAlchemyError as error:
+        why = str(error).splitlines()[0]
+        return Finding(name, "problem", f"{shown} does not answer: {why}", f"start that server, or unset {variable}")
+    return Finding(name, "ok", f"{shown}, {runs}")
 
 
 def _database(path: Path) -> Finding:

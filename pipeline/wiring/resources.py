@@ -149,7 +149,9 @@ def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:
         "reports": ReportResource(folder=str(settings.home / "reports")),
         "store": StoreResource(root=str(settings.stores)),
         "tracker": TrackerResource(
-            uri=settings.tracking_uri, page=settings.mlflow_page, artifacts=str(settings.home / "mlruns")
+            uri=dg.EnvVar("MLFLOW_TRACKING_URI") if settings.mlflow_uri else settings.tracking_uri,  # hides a password
+            page=settings.mlflow_page,
+            artifacts=str(settings.home / "mlruns"),
         ),
         "versions": VersionIOManager(root=str(settings.stores)),
     }

@@ -1,6 +1,6 @@
 """What a run knows of itself: its process and commit, its minutes and peak memory, a failure in one sentence."""
 
-import os
+import multiprocessing
 import socket
 import subprocess
 import sys
@@ -13,15 +13,18 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+from pipeline.wiring.settings import Settings
+
 PROCESS = "proxyano/process"  # host/pid/start in seconds since 1970
 REFRESH = "proxyano/refresh"  # shared by the runs of one refresh
 
 
 def claim(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Tag a run with this process."""
+    """Tag a run with its process: this one, or that which started it for one step."""
     if instance.has_run(run_id):
-        started = psutil.Process().create_time()
-        instance.add_run_tags(run_id, {PROCESS: f"{socket.gethostname()}/{os.getpid()}/{started:.2f}"})
+        above = multiprocessing.parent_process() if Settings().executor == "multiprocess" else None
+        process = psutil.Process(above.pid if above else None)
+        instance.add_run_tags(run_id, {PROCESS: f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"})
 
 
 def close_dead(instance: dg.DagsterInstance) -> None:

@@ -1,5 +1,6 @@
 """Folders, preset and options, from environment variables."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,8 @@ class Settings(BaseSettings):
     pretrained: bool = Field(default=False, validation_alias="PROXYANO_PRETRAINED")  # members with ImageNet weights
     seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SEED")
     executor: str = Field(default="in_process", validation_alias="PROXYANO_EXECUTOR")  # key of wiring.executors
-    mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    database: str | None = Field(default=None, validation_alias="PROXYANO_DATABASE", repr=False)  # Dagster's; password
+    mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI", repr=False)
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")
     scheduler: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
 
@@ -63,3 +65,8 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """MLflow's store; the default is an SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+
+def without_password(address: str) -> str:
+    """An address as messages may show it: ``postgresql://user:***@host/name``."""
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", address)

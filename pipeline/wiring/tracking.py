@@ -23,7 +23,7 @@ from pipeline.store.provenance import RawInput
 from pipeline.store.versions import Version
 from pipeline.wiring.moved import follow
 from pipeline.wiring.origin import Origin
-from pipeline.wiring.settings import Settings
+from pipeline.wiring.settings import Settings, without_password
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -107,6 +107,8 @@ class Tracker:
         if self.uri.startswith(SQLITE):
             _create(Path(self.uri.removeprefix(SQLITE)))
             follow(Path(self.uri.removeprefix(SQLITE)), self.artifacts)
+        elif self.uri.startswith("postgres"):
+            _create_alone(self.uri)
         return MlflowClient(tracking_uri=self.uri)
 
     @contextmanager
@@ -150,7 +152,7 @@ class Tracker:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
-            raise LookupError(f"there is no MLflow run {run_id} in {self.uri}") from None
+            raise LookupError(f"there is no MLflow run {run_id} in {without_password(self.uri)}") from None
         nested = self.client.search_runs([run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'")
         made = [_made(one) for one in (run, *nested)]
         if found := list(dict.fromkeys(one for one in made if one is not None)):
@@ -254,6 +256,15 @@ def _made(run: Run) -> Made | None:
     """The version that a run made; None for a parent run and for a failed run."""
     tags = run.data.tags
     return (tags["dagster.asset_key"], tags["data_version"]) if "data_version" in tags else None
+
+
+def _create_alone(address: str) -> None:
+    """Create MLflow's tables in PostgreSQL; other processes wait, as MLflow fails where two create them at once."""
+    from sqlalchemy import NullPool, create_engine, text
+
+    with create_engine(address, poolclass=NullPool).connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(hashtext('mlflow'))"))  # until the connection closes
+        MlflowClient(tracking_uri=address).search_experiments(max_results=1)
 
 
 def _create(database: Path) -> None:

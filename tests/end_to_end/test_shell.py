@@ -70,7 +70,8 @@ def test_activate_sets_what_every_command_needs(tmp_path):
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").touch()
     (tmp_path / "pipeline" / "wiring").mkdir(parents=True)
-    shutil.copy(PROJECT / "pipeline" / "wiring" / "dagster.yaml", tmp_path / "pipeline" / "wiring")
+    for name in ("dagster.yaml", "postgres.yaml"):
+        shutil.copy(PROJECT / "pipeline" / "wiring" / name, tmp_path / "pipeline" / "wiring")
     for name in ("activate", "pyproject.toml"):
         shutil.copy(PROJECT / name, tmp_path)
     line = ". ./activate && env"
@@ -85,4 +86,14 @@ def test_activate_sets_what_every_command_needs(tmp_path):
     assert found["MKL_CBWR"] == "AUTO,STRICT"
     assert found["OMP_WAIT_POLICY"] == "PASSIVE"
     assert found["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
-    assert (tmp_path / ".proxyano" / "dagster" / "dagster.yaml").is_file()
+    assert "PROXYANO_DATABASE" not in (tmp_path / ".proxyano" / "dagster" / "dagster.yaml").read_text()
+    postgres = {
+        "PROXYANO_HOME": str(tmp_path / "other"),
+        "PROXYANO_DATABASE": "postgresql+psycopg2://me:secret@host/name",
+    }
+    subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=clean | postgres, capture_output=True, check=True, timeout=60
+    )
+    written = (tmp_path / "other" / "dagster" / "dagster.yaml").read_text()
+    assert "env: PROXYANO_DATABASE" in written
+    assert "secret" not in written

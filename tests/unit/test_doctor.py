@@ -19,7 +19,8 @@ from pipeline.data.datasets import BRAIN_MRI, OCT
 from pipeline.data.raw import RawFolder
 from pipeline.wiring import doctor_checks as doctor
 
-YAML = (Path(__file__).resolve().parents[2] / "pipeline" / "wiring" / "dagster.yaml").read_text()
+WIRING = Path(__file__).resolve().parents[2] / "pipeline" / "wiring"
+YAML = (WIRING / "dagster.yaml").read_text()
 
 
 def everything(folder: Path) -> list[str]:
@@ -128,7 +129,8 @@ def test_the_tracking_database_is_read_and_never_made(tmp_path):
     assert doctor.tracking(uri) == doctor.Finding(name="MLflow", state="ok", found=f"{path}, 1 runs")
     path.write_bytes(b"no database" * 100)
     assert doctor.tracking(uri).state == "problem"
-    assert doctor.tracking("postgresql://somewhere/mlflow").state == "warn"
+    other = doctor.tracking("mysql://me:secret@somewhere/mlflow")
+    assert (other.state, other.found) == ("warn", "mysql://me:***@somewhere/mlflow is not checked")
     path.write_bytes(b"")  # what a kill leaves: no tables
     assert "no such table" in doctor.tracking(uri).found
 
@@ -174,6 +176,22 @@ def test_an_instance_that_cannot_be_looked_into_says_so(tmp_path):
     (tmp_path / "dagster.yaml").write_text("storage:\n  postgres: {}\n")
     assert doctor.dagster(tmp_path).remedy == "dagster instance info"
     assert doctor.dagster(Path("relative")).state == "problem"
+
+
+def test_a_database_server_that_cannot_be_used_says_why_and_shows_no_password(tmp_path, monkeypatch):
+    address = "me:s/e:cret%40@127.0.0.1:9/dagster"
+    monkeypatch.setenv("PROXYANO_DATABASE", f"postgresql+psycopg2://{address}")
+    silent, wrong = doctor.dagster(tmp_path), doctor.tracking(f"postgresql://{address}")
+    assert silent.found.startswith("postgresql+psycopg2://me:***@127.0.0.1:9/dagster does not answer: ")
+    assert wrong.remedy == "write postgresql+psycopg2://user:password@host/name"
+    (tmp_path / "dagster.yaml").write_text(YAML)
+    unused = doctor.dagster(tmp_path)
+    assert unused.remedy == f"rm '{tmp_path / 'dagster.yaml'}': it is renewed"
+    assert [found.state for found in (silent, wrong, unused)] == ["problem"] * 3
+    assert not any("cret" in found.found for found in (silent, wrong, unused))
+    (tmp_path / "dagster.yaml").write_text(YAML + (WIRING / "postgres.yaml").read_text())
+    monkeypatch.delenv("PROXYANO_DATABASE")
+    assert doctor.dagster(tmp_path).found == "PROXYANO_DATABASE is empty"
 
 
 def test_a_cluster_is_asked_for_its_workers():
