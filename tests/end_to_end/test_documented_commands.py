@@ -76,6 +76,10 @@ ELSEWHERE = {
         "test_score.py",
         "test_the_served_model_answers_what_the_command_says",
     ),
+    "docker compose -f deploy/compose.yaml up --build": (  # its form alone: there is no Docker where tests run
+        "../unit/test_deployment.py",
+        "test_the_compose_file_has_the_form_of_the_specification",
+    ),
     CURL: ("test_score.py", "test_the_served_model_answers_what_the_command_says"),
 }
 """Line → the test that runs it, by its file in this folder and its name."""
