@@ -43,10 +43,9 @@ def load_detector(source: str | Path, *, method: str = "", device: str = "auto")
 def _current(source: str) -> Path:
     """Folder of a data set's current detector."""
     from pipeline.errors import NeverMaterialized
-    from pipeline.store.versions import Store
     from pipeline.wiring.settings import Settings
 
-    store, asset = Store(Settings().stores), f"{source}/detector"
+    store, asset = Settings().store, f"{source}/detector"
     if store.pointed(asset) is None:
         made = ", ".join(sorted(path.parent.name for path in (store.root / "current").glob("*/detector.json")))
         told = f"there is no detector of {source!r} in {store.root} (there: {made or 'none yet'})"

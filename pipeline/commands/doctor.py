@@ -16,6 +16,7 @@ from pipeline.commands.terminal import console_of
 from pipeline.store.versions import Store
 from pipeline.wiring.doctor_checks import (
     Finding,
+    bucket,
     cluster,
     dagster,
     hardware,
@@ -90,6 +91,8 @@ def examine() -> Iterator[Finding]:
     for name, dataset in DATASETS.items():
         yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
     yield stores(Store(settings.stores))
+    if settings.remote:
+        yield bucket(settings.remote)
     yield hardware(wants_gpu=settings.preset_name in MEANT_FOR_A_GPU)
     yield dagster(Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster"))
     yield tracking(settings.tracking_uri, settings.home / "mlruns")

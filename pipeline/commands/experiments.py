@@ -9,7 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.commands.terminal import console_of
-from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def benchmark(
     settings = Settings()
     if not dry_run:
         work.prepare(lanes)
-    wanted = work.due(lanes, Store(settings.stores))
+    wanted = work.due(lanes, settings.store)
     total = sum(len(lane.lane.baselines) for lane in lanes)
     if dry_run:
         table = Table("data set", "run", "to make", title=f"{len(wanted)} of {total} runs")
@@ -134,7 +133,7 @@ def run(
     lanes = [lane for lane in every if any(_full(lane, name) in chosen for name in lane.lane.ablations)]
     if not dry_run:
         work.prepare(lanes)
-    due = {f"{each.dataset}/{each.name}": each for each in work.due(lanes, Store(settings.stores), ["ablations"])}
+    due = {f"{each.dataset}/{each.name}": each for each in work.due(lanes, settings.store, ["ablations"])}
     due = {name: each for name, each in due.items() if name in chosen}
     console.print(f"{len(due)} of {len(chosen)} experiments are to be made; the others are up to date.")
     if not dry_run:

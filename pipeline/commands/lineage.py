@@ -18,7 +18,6 @@ from pipeline.data.checks import verify as verify_chain
 from pipeline.errors import ProxyAnoError
 from pipeline.store.lineage import Chain, Node, VersionId, chain, named, unknown
 from pipeline.store.provenance import RawInput
-from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 OF = "MLflow run, asset, asset@version, version (or its first 6 digits), `report`, or a report's file or folder"
@@ -32,7 +31,7 @@ def lineage(
 ) -> None:
     """Print what something was made from, down to the raw files; with --verify exit 1 if anything differs."""
     settings = Settings()
-    store, console = Store(settings.stores), console_of(width=1000)
+    store, console = settings.store, console_of(width=1000)
     try:
         tops = named(store, of)
         if not tops and re.fullmatch(r"[0-9a-f]{32}", of):  # an MLflow run

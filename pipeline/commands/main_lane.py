@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.store.versions import Store
 from pipeline.wiring.settings import Settings
 
 console = Console()
@@ -30,7 +29,7 @@ def summary() -> None:
     from pipeline.reports.evaluation.tables import summary_table
 
     settings = Settings()
-    store = Store(settings.stores)
+    store = settings.store
     report = store.current("evaluation_report")
     warning = str(report.meta.get("banner", ""))
     if warning:

@@ -101,7 +101,9 @@ def _summarise(look: "Refresh", outcome: "Outcome") -> None:
         elif key in outcome.blocked:
             table.add_row(name, "[red]not made[/]", f"{outcome.blocked[key].to_user_string()} failed", "")
         else:
-            minutes = float(look.store.noted(look.store.current(name)).get("minutes", 0.0))
+            minutes = float(
+                look.store.noted(look.store.known(name, look.store.pointed(name) or "")).get("minutes", 0.0)
+            )
             saved += minutes
             table.add_row(name, "[green]spared[/]", "up to date", f"({minutes:.2f})")
     console.print(table)

@@ -97,12 +97,11 @@ def closure(store: Store, tops: Iterable[VersionId]) -> set[VersionId]:
 def _follow(store: Store, id: VersionId, nodes: dict[VersionId, Node]) -> Node:
     if id in nodes:
         return nodes[id]
-    version, problem = None, ""
+    version, problem, provenance = None, "", store.provenance(*id)
     try:
-        version = store.get(*id)
+        version = store.get(*id) if provenance and provenance.raw else store.known(*id)  # of a manifest with its table
     except StoreCorrupt as error:
         problem = str(error)
-    provenance = store.provenance(*id)
     inputs = [_follow(store, item, nodes) for item in (provenance.inputs.items() if provenance else ())]
     inputs.sort(key=lambda node: -node.depth)
     published = store.marker(version)["created"] if version else ""

@@ -33,9 +33,12 @@ def sealed(marker: Marker) -> bytes:
 
 def read_marker(folder: Path) -> Marker:
     """The marker of a version; ``StoreCorrupt`` if it is damaged."""
-    path = folder / MARKER
+    return parse_marker((folder / MARKER).read_bytes(), folder)
+
+
+def parse_marker(content: bytes, folder: Path) -> Marker:
+    """The marker in ``content``, of the version in ``folder``; ``StoreCorrupt`` if it is damaged."""
     try:
-        content = path.read_bytes()
         marker: Marker = json.loads(content)
         wanted = marker.pop("sha256", None)
         got = _hash(marker)

@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -71,7 +71,7 @@ class Store:
 
     def built(self, asset: str, key: str) -> Version | None:
         """The version that an equal build gave; None if there was none or its version was removed or is damaged."""
-        record = read_record(self._json("built", asset, key), "built")
+        record = self._read("built", asset, key)
         if record is None:
             return None
         with self._publishing(asset, record.data_version):
@@ -100,7 +100,7 @@ class Store:
                 sync(target.parent)
                 write_file(target / MARKER, marker)
             if build is not None:
-                write_record(self._json("built", asset, build.name), {"data_version": data_version})
+                self._write("built", asset, build.name, {"data_version": data_version})
                 if build.exists():
                     shutil.rmtree(build)
         return self.get(asset, data_version)
@@ -108,7 +108,7 @@ class Store:
     def point(self, version: Version) -> None:
         """Make a complete version the one that readers get, in one atomic step."""
         complete = self.get(version.asset, version.data_version)
-        write_record(self._path("current", version.asset).with_suffix(".json"), {"data_version": complete.data_version})
+        self._write("current", version.asset, "", {"data_version": complete.data_version})
 
     def current(self, asset: str) -> Version:
         """The version that readers get, as ``opened``; raises ``NeverMaterialized`` if there is none."""
@@ -124,11 +124,15 @@ class Store:
 
     def pointed(self, asset: str) -> str | None:
         """Data version of the current version, even if its files were removed; None if there is none."""
-        pointer = read_record(self._path("current", asset).with_suffix(".json"), "current")
+        pointer = self._read("current", asset)
         return None if pointer is None else str(pointer.data_version)
 
     def get(self, asset: str, data_version: str) -> Version:
         """A version by its hash; raises ``StoreCorrupt`` if it has no completion marker, or a damaged one."""
+        return self.known(asset, data_version)
+
+    def known(self, asset: str, data_version: str) -> Version:
+        """As ``get``, but for its marker alone: of a store in a bucket, its files may not be on this disk."""
         folder = self.folder(asset, data_version)
         if not (folder / MARKER).is_file():
             raise StoreCorrupt(f"{asset} {data_version}: expected {folder / MARKER}, got no such file{REMEDY}")
@@ -138,6 +142,14 @@ class Store:
         """Every asset that has a complete version."""
         top = self.root / "versions"
         return sorted({path.parent.parent.relative_to(top).as_posix() for path in top.rglob(MARKER)})
+
+    def share(self) -> list[Version]:
+        """Store what is on this disk alone in the bucket, if there is one; the versions that were stored."""
+        return []
+
+    def here(self, assets: Iterable[str]) -> list[str]:
+        """The assets among these whose current version is expected on this disk: all, but of a store in a bucket."""
+        return list(assets)
 
     def versions(self, asset: str) -> list[Version]:
         """The complete versions of an asset, oldest first."""
@@ -152,12 +164,12 @@ class Store:
     def note(self, version: Version, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store facts about a version's build (minutes, memory …) unless there are some; returns what is stored."""
         if not self.noted(version):
-            write_record(self._json("notes", version.asset, version.data_version), dict(values))
+            self._write("notes", version.asset, version.data_version, dict(values))
         return self.noted(version)
 
     def noted(self, version: Version) -> dict[str, Any]:
         """The notes of a version; empty if there are none."""
-        return dict(read_record(self._json("notes", version.asset, version.data_version), "notes") or {})
+        return dict(self._read("notes", version.asset, version.data_version) or {})
 
     def record_provenance(self, version: Version, provenance: Provenance) -> None:
         """Record how a version was made; an equal record that exists becomes the newest, with its runs and dates."""
@@ -167,8 +179,8 @@ class Store:
             equal = [record for record in before if record.cause == new.cause] or [new]
             after = [*(record for record in before if record.cause != new.cause), *equal]
             if after != before:
-                path = self._json("origins", version.asset, version.data_version)
-                write_record(path, [dataclasses.asdict(record) for record in after])
+                records = [dataclasses.asdict(record) for record in after]
+                self._write("origins", version.asset, version.data_version, records)
 
     def provenance(self, asset: str, data_version: str) -> Provenance | None:
         """The newest provenance record of a version; None if there is none."""
@@ -214,10 +226,17 @@ class Store:
         return True
 
     def _records(self, asset: str, data_version: str) -> list[Provenance]:
-        return read_record(self._json("origins", asset, data_version), "origins") or []
+        return self._read("origins", asset, data_version) or []
+
+    def _read(self, kind: str, asset: str, name: str = "") -> Any:
+        return read_record(self._json(kind, asset, name), kind)
+
+    def _write(self, kind: str, asset: str, name: str, content: dict[str, Any] | list[Any]) -> None:
+        write_record(self._json(kind, asset, name), content)
 
     def _json(self, kind: str, asset: str, name: str) -> Path:
-        return self._path(kind, asset) / f"{_checked(name, _NAME)}.json"
+        folder = self._path(kind, asset)
+        return folder / f"{_checked(name, _NAME)}.json" if name else folder.with_suffix(".json")
 
     def _path(self, kind: str, asset: str) -> Path:
         return self.root / kind / _checked(asset, _ASSET)

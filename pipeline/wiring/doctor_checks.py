@@ -7,10 +7,11 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -18,6 +19,7 @@ import requests
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from pipeline.errors import ProxyAnoError
 from pipeline.store.provenance import unreadable
 from pipeline.store.survey import current_assets, survey
 from pipeline.store.versions import Store
@@ -250,6 +252,29 @@ def stores(store: Store) -> Finding:
         found += f"; {len(broken)} damaged: {'; '.join(broken[:3])}"
         return Finding("store", "problem", found, "proxyano refresh")
     return Finding("store", "ok", found if seen.versions else f"{store.root}, no version yet")
+
+
+def bucket(url: str) -> Finding:
+    """Whether objects below the URL can be written, read and written under a condition, by one that is removed."""
+    from pipeline.store.remote import Moved, Remote
+
+    name, probe = "PROXYANO_STORE", f"doctor/{uuid4().hex}"
+    remedy = "check PROXYANO_STORE, AWS_ENDPOINT_URL, AWS_REGION and the access keys"
+    try:
+        remote = Remote(url, patience=_TIMEOUT)
+        tag = remote.write(probe, b"1", after=None)
+        with suppress(Moved):
+            remote.write(probe, b"2", after=None)
+            return Finding(
+                "PROXYANO_STORE", "problem", f"{url} writes over what exists", "use a store with If-None-Match"
+            )
+        found = remote.write(probe, b"3", after=tag) != tag and remote.read(probe)
+        remote.remove(probe)
+    except ProxyAnoError as error:
+        return Finding(name, "problem", str(error), remedy)
+    if not found or found[0] != b"3":
+        return Finding(name, "problem", f"{url}: expected what was written, got {found}", remedy)
+    return Finding(name, "ok", f"{url} can be read and written")
 
 
 def cluster(address: str) -> Finding:

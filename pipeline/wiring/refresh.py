@@ -25,6 +25,7 @@ from pipeline.errors import ConfigError
 from pipeline.store.provenance import unreadable
 from pipeline.store.survey import survey
 from pipeline.store.versions import Store
+from pipeline.wiring.adopt import adopt
 from pipeline.wiring.resources import DATA_VERSION, RawResource, StoreResource, observe
 from pipeline.wiring.runs import REFRESH, close_dead
 
@@ -150,6 +151,8 @@ class Refresh:
     def due(self) -> Wave:
         """Selected assets that are not fresh, in topological order; looks at the raw folders first."""
         observe(self.instance, self._resource(RawResource))
+        if self._resource(StoreResource).remote:
+            adopt(self.definitions, self.instance, self.store, self.selected())
         found = statuses(self.definitions, self.instance, self.selected(), self._absent)
         return {key: status for key, status in found.items() if not status.fresh}
 
@@ -166,7 +169,7 @@ class Refresh:
     @cached_property
     def damaged(self) -> dict[str, str]:
         """Selected asset → what of its current version is damaged, by the hashes of all files."""
-        return survey(self.store, [key.to_user_string() for key in self.selected()]).damaged
+        return survey(self.store, self.store.here(key.to_user_string() for key in self.selected())).damaged
 
     def run(self, announce: Callable[[int, Wave, int], None]) -> Outcome:
         """Materialize wave by wave; ``announce`` gets the wave's number, its assets and how many may follow.
@@ -175,6 +178,7 @@ class Refresh:
         """
         close_dead(self.instance)
         outcome, started, name = Outcome(self.selected()), time.monotonic(), uuid4().hex
+        self.store.share()
         broken = unreadable(self.store.root)
         for path in broken:
             path.unlink()

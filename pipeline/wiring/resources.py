@@ -14,7 +14,7 @@ from pipeline.data.user_datasets.dataset import Own, link
 from pipeline.errors import DatasetUnusable, NeverMaterialized, StoreCorrupt
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.runs import claim, one_sentence
-from pipeline.wiring.settings import Settings
+from pipeline.wiring.settings import Settings, open_store
 
 if TYPE_CHECKING:
     from pipeline.wiring.tracking import Tracker
@@ -24,18 +24,20 @@ class VersionIOManager(dg.ConfigurableIOManager):
     """Outputs and inputs are ``Version`` objects; the arrays themselves stay in the store."""
 
     root: str
+    remote: str = ""
+    cache_gb: float | None = None
 
     def handle_output(self, context: dg.OutputContext, obj: Version) -> None:
         """Make the published version the current one."""
         expected = _stored(context)
         if obj.asset != expected:
             raise dg.DagsterInvariantViolationError(f"{expected} handed over a version of {obj.asset}")
-        Store(Path(self.root)).point(obj)
+        open_store(Path(self.root), self.remote, self.cache_gb).point(obj)
 
     def load_input(self, context: dg.InputContext) -> Version:
         """The current version of the upstream asset; if none is whole, one sentence says what to run."""
         try:
-            return Store(Path(self.root)).current(_stored(context))
+            return open_store(Path(self.root), self.remote, self.cache_gb).current(_stored(context))
         except (NeverMaterialized, StoreCorrupt) as error:
             raise one_sentence(str(error)) from None
 
@@ -107,6 +109,8 @@ class StoreResource(dg.ConfigurableResource):
     """The store of published versions."""
 
     root: str
+    remote: str = ""  # URL of a bucket
+    cache_gb: float | None = None
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Tag the run with its process; every run uses the store."""
@@ -114,8 +118,8 @@ class StoreResource(dg.ConfigurableResource):
             claim(context.instance, context.run.run_id)
 
     def open(self) -> Store:
-        """The store below ``root``."""
-        return Store(Path(self.root))
+        """The store below ``root``, shared through ``remote``."""
+        return open_store(Path(self.root), self.remote, self.cache_gb)
 
 
 class TrackerResource(dg.ConfigurableResource):
@@ -138,6 +142,7 @@ class TrackerResource(dg.ConfigurableResource):
 
 def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:
     """Resources by name."""
+    place: dict[str, Any] = {"root": str(settings.stores), "remote": settings.remote, "cache_gb": settings.cache_gb}
     return {
         "raw": RawResource(
             root=str(settings.raw_root),
@@ -147,11 +152,11 @@ def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:
             own={one.name: {root.link: str(root.folder) for root in one.roots} for one in own},
         ),
         "reports": ReportResource(folder=str(settings.home / "reports")),
-        "store": StoreResource(root=str(settings.stores)),
+        "store": StoreResource(**place),
         "tracker": TrackerResource(
             uri=dg.EnvVar("MLFLOW_TRACKING_URI") if settings.mlflow_uri else settings.tracking_uri,  # hides a password
             page=settings.mlflow_page,
             artifacts=str(settings.home / "mlruns"),
         ),
-        "versions": VersionIOManager(root=str(settings.stores)),
+        "versions": VersionIOManager(**place),
     }

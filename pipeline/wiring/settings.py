@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.errors import ConfigError
+from pipeline.store.versions import Store
+
 Resolved = Annotated[Path, AfterValidator(Path.resolve)]
 """A path that is made absolute."""
 
@@ -17,6 +20,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Resolved = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME", validate_default=True)
+    remote: str = Field(default="", validation_alias="PROXYANO_STORE")  # URL of a bucket; empty: this disk alone
+    cache_gb: float | None = Field(default=None, gt=0, validation_alias="PROXYANO_CACHE_GB")  # None: no limit
     raw: Resolved | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
     preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: see preset_name
     protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
@@ -34,6 +39,11 @@ class Settings(BaseSettings):
     def stores(self) -> Path:
         """Published versions and work in progress."""
         return self.home / "stores"
+
+    @property
+    def store(self) -> Store:
+        """The store, with the bucket of PROXYANO_STORE if one is set."""
+        return open_store(self.stores, self.remote, self.cache_gb)
 
     @property
     def datasets(self) -> Path:
@@ -70,3 +80,15 @@ class Settings(BaseSettings):
 def without_password(address: str) -> str:
     """An address as messages may show it: ``postgresql://user:***@host/name``."""
     return re.sub(r"(://[^:/@]*:).*@", r"\1***@", address)
+
+
+def open_store(root: Path, remote: str, cache_gb: float | None) -> Store:
+    """The store in a folder, shared through the bucket at the URL ``remote`` if there is one."""
+    if not remote:
+        return Store(root)
+    try:
+        from pipeline.store.shared import SharedStore  # imports the client of object stores
+    except ModuleNotFoundError as error:
+        told = "PROXYANO_STORE needs the package obstore; run: pip install 'proxyano[bucket]'"
+        raise ConfigError(told) from error
+    return SharedStore(root, remote, most=None if cache_gb is None else cache_gb * 1e9)
