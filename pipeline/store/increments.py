@@ -95,6 +95,7 @@ def previous_record(store: Store, asset: str, *parts: object) -> Record:
 
 
 def build_arrays(
+    store: Store,
     work: Path,
     shapes: Mapping[str, tuple[int, ...]],
     attributes: Mapping[str, Any],
@@ -122,7 +123,13 @@ def build_arrays(
         write_file(work / "laid-out", b"")
     fill = partial(_fill, source=record.folder, content=content, records=work / "shards", names=names, make=make)
     blocks = _blocks(previous, record, content, names, shard)
-    digests = run_tasks(fill, blocks, title=title, workers=workers, scheduler_address=scheduler_address)
+    run = partial(run_tasks, title=title, workers=workers, scheduler_address=scheduler_address)
+    if scheduler_address is not None and store.shared:
+        from pipeline.store.workers import spread  # imports the client of object stores
+
+        digests = spread(store, fill, blocks, work, run)
+    else:
+        digests = run(fill, blocks)
     return [row for block in digests for row in block]
 
 

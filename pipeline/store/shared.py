@@ -44,6 +44,8 @@ _held = _Held()
 class SharedStore(Store):
     """The store below a folder and at the URL ``remote``; its versions on disk take at most ``most`` bytes."""
 
+    shared = True
+
     def __init__(self, root: Path, remote: str | Remote, *, most: float | None = None, lease: float = LEASE) -> None:
         super().__init__(root)
         self.remote = connect(remote) if isinstance(remote, str) else remote

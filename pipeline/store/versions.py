@@ -51,6 +51,8 @@ class Version:
 class Store:
     """The versions of all assets below one folder."""
 
+    shared = False  # whether they lie in a bucket, too
+
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 

@@ -35,7 +35,8 @@ def build_proxies(
     """Compute the proxy of every tile, one task per shard, and publish ``asset`` (default: ``<dataset>/proxies``).
 
     Proxies of known tiles are copied; finished shards survive a kill. Runs on ``workers`` threads (None: one per core)
-    or on the cluster at ``scheduler_address``, whose workers must see the store's folder; the result is the same.
+    or on the cluster at ``scheduler_address``, whose workers must see the store's folder, unless the store is shared
+    through a bucket; the result is the same.
     """
     asset = asset or f"{tiles.asset.rpartition('/')[0]}/proxies"
     about = config.to_json()
@@ -52,6 +53,7 @@ def build_proxies(
         title = f"{asset}: {previous.count(NEW)} of {len(previous)} tiles"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
         digests = build_arrays(
+            store,
             work,
             {"pixels": shape},
             {**about, "neutral": neutral},

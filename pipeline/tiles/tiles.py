@@ -85,6 +85,7 @@ def build_tiles(
         leads = {"pixels": (form.channels,), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
         place = np.cumsum(np.equal(previous, NEW)) - 1  # of a new row among all new rows
         digests = build_arrays(
+            store,
             work,
             {name: (len(index), *lead, TILE, TILE) for name, lead in leads.items()},
             facts,

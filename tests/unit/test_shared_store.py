@@ -17,9 +17,12 @@ from pipeline.errors import ConfigError, NeverMaterialized, StoreCorrupt, Transf
 from pipeline.store import cache
 from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version
+from pipeline.tiles.proxies import build_proxies
 from pipeline.wiring import doctor_checks
 from tests.object_server import BUCKET, Wire, serving, variables
+from tests.unit.test_proxies import CONFIG, make_tiles
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
 pytest.importorskip("flask_cors", reason="no S3 server: pip install 'proxyano[dev]'")
 
@@ -275,6 +278,38 @@ def test_doctor_tells_whether_the_bucket_can_be_written(url, port, monkeypatch):
     monkeypatch.setattr(doctor_checks, "_TIMEOUT", 0.1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert "has not answered" in doctor_checks.bucket(url).found
+
+
+def test_workers_without_a_common_folder_give_what_threads_give_and_one_is_killed(url, tmp_path):
+    from distributed import LocalCluster
+
+    drawn = make_tiles(tmp_path / "drawn")
+    store, alone = SharedStore(tmp_path / "1", url), Store(tmp_path / "2")
+    by_threads = build_proxies(published(alone, drawn.path), CONFIG, alone, code_version="1")
+    tiles = published(store, drawn.path)
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with LocalCluster(**settings, local_directory=str(tmp_path / "workers")) as cluster:
+
+        def kill_one() -> None:
+            while not any("/proxies/" in name for name in store.remote.names("work")):  # one task has ended
+                time.sleep(0.02)
+            os.kill(cluster.workers[0].pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        by_workers = build_proxies(tiles, CONFIG, store, code_version="1", scheduler_address=cluster.scheduler_address)
+        killer.join()
+        homes = list((tmp_path / "workers").rglob("COMPLETE.json"))
+    assert homes, "no worker fetched its input into a home of its own"
+    assert by_workers.data_version == by_threads.data_version
+    assert store.marker(by_workers)["files"] == alone.marker(by_threads)["files"]
+    assert store.remote.names("work") == []
+
+
+def published(store: Store, folder: Path) -> Version:
+    work = store.work("eyes/tiles", KEY)
+    shutil.copytree(folder, work / "content")
+    return store.publish("eyes/tiles", work / "content", DATA, {})
 
 
 def test_without_the_setting_nothing_more_is_imported(tmp_path):

@@ -1,0 +1,127 @@
+"""Tasks of a build on workers of a cluster that share no folder with whoever builds.
+
+A task reads versions and writes files of the build's work folder. A worker fetches the versions to a folder of its own,
+and stores what it wrote in the bucket, then a record of it, so that no task is done twice: not when its worker dies
+afterwards, nor in the next run after a kill. The builder fetches the files.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.store import cache
+from pipeline.store.files import FileHashes, file_names, hash_file
+from pipeline.store.shared import AT_ONCE, SharedStore
+from pipeline.store.verify import MARKER, is_chunks
+from pipeline.store.versions import Store
+
+RECORDS = "shards"  # folder of a build with a file for each finished task, which must come after what it is about
+Done = dict[str, Any]  # ``result``, and the hash of each of the task's ``files``
+Run = Callable[[Callable[[tuple[int, Any]], Done], Sequence[tuple[int, Any]]], list[Done]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder of a version, or of the work folder if ``asset`` is empty."""
+
+    asset: str
+    data_version: str
+    inner: str  # below that folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task as it is sent to a worker: ``function`` has a ``Place`` wherever it had a path."""
+
+    function: Callable[..., Any]
+    url: str
+    most: float | None  # bytes of versions that a worker keeps
+    work: str  # the build: prefix of the records
+    layout: Mapping[str, bytes]  # files of the work folder that every task reads
+
+    def __call__(self, numbered: tuple[int, Any]) -> Done:
+        """Do the task with this number, or find what it gave before."""
+        from distributed import get_worker
+
+        number, item = numbered
+        store = SharedStore(Path(get_worker().local_directory) / "stores", self.url, most=self.most)
+        record = f"{self.work}/{number:09d}.json"
+        if (found := store.remote.read(record)) is not None:
+            return dict(json.loads(found[0]))
+        store.root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=store.root) as name:
+            folder = Path(name)
+            for file, content in self.layout.items():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_bytes(content)
+            try:
+                result = _here(self.function, store, folder)(item)
+            finally:
+                cache.keep([])
+            files = {file: hash_file(folder / file) for file in file_names(folder) if file not in self.layout}
+            for file, wanted in files.items():
+                store.remote.upload(folder / file, wanted)
+        done = {"result": result, "files": files}
+        store.remote.write(record, json.dumps(done).encode())
+        return done
+
+
+def spread(store: Store, function: Callable[[Any], Any], items: Sequence[Any], work: Path, run: Run) -> list[Any]:
+    """Results, as JSON values, of ``function`` for every item, by ``run``; what it wrote is in ``work`` afterwards.
+
+    ``function`` is a ``partial`` whose paths are of versions of the shared ``store`` or below ``work``.
+    """
+    assert isinstance(store, SharedStore)
+    names = [name for name in file_names(work) if not is_chunks(name) and not name.startswith(f"{RECORDS}/")]
+    task = Task(
+        function=_anywhere(function, store, work),
+        url=store.remote.url,
+        most=store.most,
+        work=work.relative_to(store.root).as_posix(),
+        layout={name: (work / name).read_bytes() for name in names},
+    )
+    every = run(task, list(enumerate(items)))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda done: _fetch(store, work, done["files"]), every))
+    return [done["result"] for done in every]
+
+
+def _fetch(store: SharedStore, work: Path, files: FileHashes) -> None:
+    for name in sorted(files, key=lambda name: name.startswith(f"{RECORDS}/")):
+        path = work / name
+        if not path.is_file() or hash_file(path) != files[name]:
+            partly = path.with_name(f".{path.name}.tmp")
+            store.remote.download(files[name], partly)
+            os.replace(partly, path)
+
+
+def _anywhere(value: Any, store: Store, work: Path) -> Any:
+    """A task's function or argument with places for paths."""
+    if isinstance(value, partial):
+        words = {name: _anywhere(each, store, work) for name, each in value.keywords.items()}
+        return partial(value.func, *(_anywhere(each, store, work) for each in value.args), **words)
+    if not isinstance(value, Path):
+        return value
+    if value.is_relative_to(work):
+        return Place("", "", value.relative_to(work).as_posix())
+    version = next((each for each in (value, *value.parents) if (each / MARKER).is_file()), None)
+    if version is None:
+        raise ValueError(f"{value}: a task for a cluster reads versions and the work folder {work}, got another path")
+    asset = version.parent.relative_to(store.root / "versions").as_posix()
+    return Place(asset, version.name, value.relative_to(version).as_posix())
+
+
+def _here(value: Any, store: Store, work: Path) -> Any:
+    """The same on a worker, which fetches the versions."""
+    if isinstance(value, partial):
+        words = {name: _here(each, store, work) for name, each in value.keywords.items()}
+        return partial(value.func, *(_here(each, store, work) for each in value.args), **words)
+    if not isinstance(value, Place):
+        return value
+    return (store.get(value.asset, value.data_version).path if value.asset else work) / value.inner
