@@ -13,23 +13,23 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.object_server import BUCKET, Wire, serving, variables
 from pipeline.errors import ConfigError, NeverMaterialized, StoreCorrupt, TransferFailed
 from pipeline.store import cache
 from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.proxies import build_proxies
 from pipeline.wiring import doctor_checks
-from tests.object_server import BUCKET, Wire, serving, variables
 from tests.unit.test_proxies import CONFIG, make_tiles
 
-pytestmark = pytest.mark.slow
 pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
-pytest.importorskip("flask_cors", reason="no S3 server: pip install 'proxyano[dev]'")
+pytest.importorskip("obstore", reason="no client of object stores: pip install 'proxyano[bucket]'")
 
 from pipeline.store.leases import LeaseLost
 from pipeline.store.remote import Remote
 from pipeline.store.shared import SharedStore
 
+pytestmark = pytest.mark.slow
 ASSET, KEY, DATA = "oct/tiles", "a" * 16, "c" * 32
 PROJECT = Path(__file__).parents[2]
 

@@ -1,6 +1,5 @@
 """A real S3 server in a process of its own, and a wire to it that can be cut."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -49,6 +48,7 @@ def variables(port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -62,10 +62,12 @@ class Wire:
         self.join()
 
     def join(self) -> None:
+        """Let connections through, again."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self) -> None:
+        """Break them all."""
         for each in (self._listener, *list(self._open)):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -86,8 +88,3 @@ class Wire:
             while block := one.recv(1 << 16):
                 other.sendall(block)
             other.shutdown(socket.SHUT_WR)
-
-
-def set_variables(port: int) -> None:
-    """For this process and those that it starts."""
-    os.environ.update(variables(port))
