@@ -103,7 +103,8 @@ def build_tile_arrays(task: Task, run: "StageRun") -> Version:
     """Cut every image into tiles of the lane's canonical form."""
     config, images, code = task.lane.lane.tiles, task.inputs["images"], task.origin.code_version
     form = FORMS[config.form]
-    return build_tiles(images, task.folder, task.lane.dataset, form, config, task.store, code_version=code)
+    inputs = images, task.folder, task.lane.dataset, form, config, task.store
+    return build_tiles(*inputs, code_version=code, scheduler_address=task.lane.scheduler)
 
 
 def build_proxy_arrays(task: Task, run: "StageRun") -> Version:

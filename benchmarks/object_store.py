@@ -95,11 +95,20 @@ def workers(
     try:
         start(
             "scheduler",
-            [*dask, "scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard"],
+            [
+                *dask,
+                "scheduler",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                address.rpartition(":")[2],
+                "--dashboard-address",
+                ":0",
+            ],
         )
         for number in (1, 2):
             place = top / f"worker{number}"
-            options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(place)]
+            options = ["--nthreads", "1", "--no-nanny", "--dashboard-address", ":0", "--local-directory", str(place)]
             start(place.name, [*shut, *dask, "worker", address, *options])
         yield address, started[1:]
     finally:

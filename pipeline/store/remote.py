@@ -6,6 +6,7 @@ Layout below the URL, beside the records (``built/``, ``current/``, ``notes/``, 
     versions/<asset>/<version>/COMPLETE.json     a version's marker, written after its files
     locks/<asset>/<name>.json                    leases, see ``leases``
     work/<asset>/<key>/<task>.json               what a finished task of a cluster gave, see ``workers``
+    work/<asset>/<key>/files/<ab>/<sha256>       content of files that its tasks need or gave, but no version holds
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from pipeline.errors import REMEDY, ConfigError, ProxyAnoError, StoreCorrupt, Tr
 from pipeline.store.files import hash_file
 
 PATIENCE = 300.0  # seconds that an outage may last
+FILES = "files"  # prefix of the content of files
 ANY = ""  # as ``after``: whatever the object holds
 PIECE = 16 * 2**20  # bytes of a file that are read at once
 _LONGEST = 5.0  # seconds between two attempts
@@ -98,18 +100,18 @@ class Remote:
         for name in names:
             self._missing(lambda name=name: obstore.delete(self._store, name))  # type: ignore[misc]
 
-    def upload(self, path: Path, wanted: Mapping[str, Any]) -> None:
+    def upload(self, path: Path, wanted: Mapping[str, Any], below: str = FILES) -> None:
         """Store the content of a file unless it is there; ``StoreCorrupt`` if the file is not the ``wanted`` one."""
-        name = _named(wanted)
+        name = object_of(wanted, below)
         if self.size(name) == wanted["bytes"]:
             return
         if (got := hash_file(path)) != wanted:
             raise StoreCorrupt(f"{path} is damaged: expected {wanted}, got {got}{REMEDY}")
         self._patiently(lambda: obstore.put(self._store, name, path))
 
-    def download(self, wanted: Mapping[str, Any], path: Path) -> None:
+    def download(self, wanted: Mapping[str, Any], path: Path, below: str = FILES) -> None:
         """Write stored content to a file; damaged content is fetched again once, then removed: ``StoreCorrupt``."""
-        name, got = _named(wanted), "no such object"
+        name, got = object_of(wanted, below), "no such object"
         path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
             if (size := self.size(name)) is None:
@@ -161,8 +163,9 @@ def connect(url: str) -> Remote:
     return Remote(url)
 
 
-def _named(wanted: Mapping[str, Any]) -> str:
-    return f"files/{wanted['sha256'][:2]}/{wanted['sha256']}"
+def object_of(wanted: Mapping[str, Any], below: str = FILES) -> str:
+    """Name of the object with the content of a file of this hash."""
+    return f"{below}/{wanted['sha256'][:2]}/{wanted['sha256']}"
 
 
 def _first_line(error: Exception) -> str:

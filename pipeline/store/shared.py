@@ -23,7 +23,7 @@ from pipeline.store.files import file_names, hash_file, sync, write_file
 from pipeline.store.leases import LEASE, Lease, LeaseLost, home_name, take
 from pipeline.store.locks import Warn, locked
 from pipeline.store.provenance import RECORDS, Provenance, read_record
-from pipeline.store.remote import ANY, Moved, Remote, connect
+from pipeline.store.remote import ANY, Moved, Remote, connect, object_of
 from pipeline.store.verify import MARKER
 from pipeline.store.versions import Store, Version
 
@@ -199,7 +199,7 @@ class SharedStore(Store):
         there = self.remote.read(name)
         if there is not None and there[0] != marker:
             other = verify.parse_marker(there[0], version.path)["files"].values()
-            if all(self.remote.size(f"files/{file['sha256'][:2]}/{file['sha256']}") == file["bytes"] for file in other):
+            if all(self.remote.size(object_of(file)) == file["bytes"] for file in other):
                 return  # an equal version whose files another machine has written in another way
         files = verify.read_marker(version.path)["files"]
         self._each(lambda file: self.remote.upload(version.path / file, files[file]), files)

@@ -5,6 +5,7 @@ and stores what it wrote in the bucket, then a record of it, so that no task is 
 afterwards, nor in the next run after a kill. The builder fetches the files.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +18,16 @@ from typing import Any
 
 from pipeline.store import cache
 from pipeline.store.files import FileHashes, file_names, hash_file
+from pipeline.store.remote import FILES
 from pipeline.store.shared import AT_ONCE, SharedStore
 from pipeline.store.verify import MARKER, is_chunks
 from pipeline.store.versions import Store
 
-RECORDS = "shards"  # folder of a build with a file for each finished task, which must come after what it is about
+NOT_READ = ("shards/", "parts/")  # folders of a build for what finished tasks gave, which come after all else
+NEEDS = "needs"  # folder, below the work folder of a task on a worker, with files that lie outside the store
 Done = dict[str, Any]  # ``result``, and the hash of each of the task's ``files``
-Run = Callable[[Callable[[tuple[int, Any]], Done], Sequence[tuple[int, Any]]], list[Done]]
+Named = tuple[str, Any, FileHashes]  # a task: its name, its item, the files it needs
+Run = Callable[[Callable[[Named], Done], Sequence[Named]], list[Done]]
 
 
 @dataclass(frozen=True)
@@ -45,40 +49,51 @@ class Task:
     work: str  # the build: prefix of the records
     layout: Mapping[str, bytes]  # files of the work folder that every task reads
 
-    def __call__(self, numbered: tuple[int, Any]) -> Done:
-        """Do the task with this number, or find what it gave before."""
+    def __call__(self, named: Named) -> Done:
+        """Do the task of this name, or find what it gave before."""
         from distributed import get_worker
 
-        number, item = numbered
+        name, item, needs = named
         store = SharedStore(Path(get_worker().local_directory) / "stores", self.url, most=self.most)
-        record = f"{self.work}/{number:09d}.json"
+        record = f"{self.work}/{name}.json"
         if (found := store.remote.read(record)) is not None:
             return dict(json.loads(found[0]))
         store.root.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=store.root) as name:
-            folder = Path(name)
+        with TemporaryDirectory(dir=store.root) as place:
+            folder = Path(place)
             for file, content in self.layout.items():
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 (folder / file).write_bytes(content)
+            for file, wanted in needs.items():
+                store.remote.download(wanted, folder / NEEDS / file, f"{self.work}/files")
             try:
                 result = _here(self.function, store, folder)(item)
             finally:
                 cache.keep([])
-            files = {file: hash_file(folder / file) for file in file_names(folder) if file not in self.layout}
+            made = [file for file in file_names(folder) if file not in self.layout and not file.startswith(f"{NEEDS}/")]
+            files = {file: hash_file(folder / file) for file in made}
             for file, wanted in files.items():
-                store.remote.upload(folder / file, wanted)
+                store.remote.upload(folder / file, wanted, _below(file, self.work))
         done = {"result": result, "files": files}
         store.remote.write(record, json.dumps(done).encode())
         return done
 
 
-def spread(store: Store, function: Callable[[Any], Any], items: Sequence[Any], work: Path, run: Run) -> list[Any]:
+def spread(
+    store: Store,
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    work: Path,
+    run: Run,
+    needs: Sequence[Mapping[str, Path]] = (),
+) -> list[Any]:
     """Results, as JSON values, of ``function`` for every item, by ``run``; what it wrote is in ``work`` afterwards.
 
-    ``function`` is a ``partial`` whose paths are of versions of the shared ``store`` or below ``work``.
+    ``function`` is a ``partial`` whose paths are of versions of the shared ``store`` or below ``work``. ``needs`` are
+    files outside the store for each item: name below ``work``/NEEDS, where a worker has them, and path here.
     """
     assert isinstance(store, SharedStore)
-    names = [name for name in file_names(work) if not is_chunks(name) and not name.startswith(f"{RECORDS}/")]
+    names = [name for name in file_names(work) if not is_chunks(name) and not name.startswith(NOT_READ)]
     task = Task(
         function=_anywhere(function, store, work),
         url=store.remote.url,
@@ -86,18 +101,33 @@ def spread(store: Store, function: Callable[[Any], Any], items: Sequence[Any], w
         work=work.relative_to(store.root).as_posix(),
         layout={name: (work / name).read_bytes() for name in names},
     )
-    every = run(task, list(enumerate(items)))
+    needed = sorted({path for each in needs for path in each.values()})
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda done: _fetch(store, work, done["files"]), every))
+        hashes = dict(zip(needed, pool.map(hash_file, needed), strict=True))
+        list(pool.map(lambda path: store.remote.upload(path, hashes[path], f"{task.work}/files"), needed))
+        wanted = [{name: hashes[path] for name, path in each.items()} for each in needs] or [{} for _ in items]
+        tasks = [(_name(item, files), item, files) for item, files in zip(items, wanted, strict=True)]
+        every = run(task, tasks)
+        list(pool.map(lambda done: _fetch(store, work, task.work, done["files"]), every))
     return [done["result"] for done in every]
 
 
-def _fetch(store: SharedStore, work: Path, files: FileHashes) -> None:
-    for name in sorted(files, key=lambda name: name.startswith(f"{RECORDS}/")):
+def _name(*parts: Any) -> str:
+    """Name of a task by what it is about."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _below(file: str, work: str) -> str:
+    """Prefix for a file that a task gave: chunks become part of a version, all else goes with the build."""
+    return FILES if is_chunks(file) else f"{work}/files"
+
+
+def _fetch(store: SharedStore, work: Path, prefix: str, files: FileHashes) -> None:
+    for name in sorted(files, key=lambda name: name.startswith(NOT_READ)):
         path = work / name
         if not path.is_file() or hash_file(path) != files[name]:
             partly = path.with_name(f".{path.name}.tmp")
-            store.remote.download(files[name], partly)
+            store.remote.download(files[name], partly, _below(name, prefix))
             os.replace(partly, path)
 
 

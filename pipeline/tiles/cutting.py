@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.errors import REMEDY, DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, Form, SlotTile, slots
 from pipeline.store.files import write_file
 from pipeline.store.shards import run_tasks
-from pipeline.store.versions import fingerprint
+from pipeline.store.versions import Store, fingerprint
 
 BATCH = 8  # images cut by one task: the work lost if it is killed; does not affect the result
 PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")
@@ -65,11 +66,31 @@ class Cutter:
     lesions: tuple[str, ...]
     parts: Path
 
-    def cut(self, images: Sequence[dict[str, Any]], *, title: str, workers: int | None) -> Cuts:
-        """Cut the images of manifest rows; parts of an interrupted run are used again."""
+    def cut(
+        self,
+        images: Sequence[dict[str, Any]],
+        store: Store,
+        *,
+        title: str,
+        workers: int | None,
+        scheduler_address: str | None = None,
+    ) -> Cuts:
+        """Cut the images of manifest rows; parts of an interrupted run are used again.
+
+        On the cluster at ``scheduler_address`` only if the ``store`` is shared through a bucket, which files go by.
+        """
         tasks = self._tasks(images)
         batches = [batch for task in tasks for batch in task]
-        heads = [head for some in run_tasks(self.cut_file, tasks, title=title, workers=workers) for head in some]
+        if scheduler_address is not None and store.shared:
+            from pipeline.store.workers import NEEDS, spread  # imports the client of object stores
+
+            work = self.parts.parent
+            there = partial(_cut_file, raw=work / NEEDS, form=self.form, lesions=self.lesions, parts=self.parts)
+            run = partial(run_tasks, title=title, scheduler_address=scheduler_address)
+            cut = spread(store, there, tasks, work, run, [self._needed(task) for task in tasks])
+        else:
+            cut = run_tasks(self.cut_file, tasks, title=title, workers=workers)
+        heads = [head for some in cut for head in some]
         counts = [sum(len(entry["places"]) for entry in head["images"]) for head in heads]
         return Cuts(
             parts=[self.part(batch) for batch in batches],
@@ -85,6 +106,25 @@ class Cutter:
             batches: list[Sequence[dict[str, Any]]] = [run[at : at + BATCH] for at in range(0, len(run), BATCH)]
             tasks += [batches] if file else [[batch] for batch in batches]
         return tasks
+
+    def _needed(self, task: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Path]:
+        """The files on disk that a task reads, by name; of a header, or a series, all that lie beside it."""
+        found = dict[str, Path]()
+        for image in (image for batch in task for image in batch):
+            for path in (image["path"], *_masks(image).values()):
+                name = file_of(self.raw, path)[0].partition("!/")[0]
+                more = SERIES in image.get("gray_values", "") or name.lower().endswith((".hdr", ".img"))
+                names = self._beside[name.rpartition("/")[0]] if more else [name]
+                found |= {each: self.raw.files[each] for each in names}
+        return found
+
+    @cached_property
+    def _beside(self) -> dict[str, list[str]]:
+        """Folder below ``raw`` → its files."""
+        found: dict[str, list[str]] = {}
+        for name in self.raw.files:
+            found.setdefault(name.rpartition("/")[0], []).append(name)
+        return found
 
     def _stack(self, path: str) -> str:
         """File of a slice; empty for an image that has a file for itself."""
@@ -155,6 +195,13 @@ class Cutter:
             where = (slot.name, slot.canvas, slot.row, slot.col, tile.transform.to_json(), row, col)
             places.append(dict(zip(PLACE, (*where, float((tile.validity == SCORED).mean())), strict=True)))
         return places
+
+
+def _cut_file(
+    batches: Sequence[Sequence[dict[str, Any]]], *, raw: Path, form: Form, lesions: tuple[str, ...], parts: Path
+) -> list[dict[str, Any]]:
+    """``Cutter.cut_file`` for a worker that has the files in the folder ``raw``."""
+    return Cutter(raw=RawFolder(raw), form=form, lesions=lesions, parts=parts).cut_file(batches)
 
 
 def source_key(image: dict[str, Any]) -> str:

@@ -57,11 +57,14 @@ def build_tiles(
     *,
     code_version: str,
     workers: int | None = None,
+    scheduler_address: str | None = None,
 ) -> Version:
     """Cut the images of the manifest, in its order, and publish ``<dataset>/tiles``.
 
     Images whose content the current version holds are not cut again; unreadable and refused ones go to the quarantine.
-    ``form`` is the configured one. Raises ``DatasetUnusable`` if no image is left or a file differs from the manifest.
+    ``form`` is the configured one. Runs on ``workers`` threads (None: one per core), or on the cluster at
+    ``scheduler_address`` if the store is shared through a bucket; the result is the same. Raises ``DatasetUnusable`` if
+    no image is left or a file differs from the manifest.
     """
     asset, lesions = f"{dataset.name}/tiles", tuple(dataset.lesions)
     key = fingerprint(images.data_version, form.name, form.version, config, list(lesions), code_version)
@@ -75,7 +78,7 @@ def build_tiles(
         title = f"{asset}: cut {len(unknown)} of {len(manifest)} images"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
         cutter = Cutter(raw=raw, form=form, lesions=lesions, parts=work / "parts")
-        cuts = cutter.cut(unknown, title=title, workers=workers)
+        cuts = cutter.cut(unknown, store, title=title, workers=workers, scheduler_address=scheduler_address)
         index, previous, refused, sources = _rows(manifest, record, cuts)
         if not index:
             reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in refused[:3])

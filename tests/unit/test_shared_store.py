@@ -14,12 +14,16 @@ from uuid import uuid4
 import pytest
 
 from benchmarks.object_server import BUCKET, Wire, serving, variables
+from pipeline.data.raw import RawFolder
 from pipeline.errors import ConfigError, NeverMaterialized, StoreCorrupt, TransferFailed
 from pipeline.store import cache
 from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.proxies import build_proxies
+from pipeline.tiles.tiles import build_tiles
 from pipeline.wiring import doctor_checks
+from tests.unit.drawn_tiles import CONFIG as TILES
+from tests.unit.drawn_tiles import Corners, Eyes, make_inputs
 from tests.unit.test_proxies import CONFIG, make_tiles
 
 pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
@@ -287,7 +291,7 @@ def test_workers_without_a_common_folder_give_what_threads_give_and_one_is_kille
     store, alone = SharedStore(tmp_path / "1", url), Store(tmp_path / "2")
     by_threads = build_proxies(published(alone, drawn.path), CONFIG, alone, code_version="1")
     tiles = published(store, drawn.path)
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**settings, local_directory=str(tmp_path / "workers")) as cluster:
 
         def kill_one() -> None:
@@ -299,10 +303,15 @@ def test_workers_without_a_common_folder_give_what_threads_give_and_one_is_kille
         killer.start()
         by_workers = build_proxies(tiles, CONFIG, store, code_version="1", scheduler_address=cluster.scheduler_address)
         killer.join()
+        inputs = make_inputs(tmp_path), RawFolder(tmp_path / "raw"), Eyes(), Corners(), TILES
+        cut_by_workers = build_tiles(*inputs, store, code_version="1", scheduler_address=cluster.scheduler_address)
         homes = list((tmp_path / "workers").rglob("COMPLETE.json"))
     assert homes, "no worker fetched its input into a home of its own"
     assert by_workers.data_version == by_threads.data_version
     assert store.marker(by_workers)["files"] == alone.marker(by_threads)["files"]
+    cut_by_threads = build_tiles(*inputs, Store(tmp_path / "3"), code_version="1")
+    assert cut_by_workers.data_version == cut_by_threads.data_version
+    assert store.marker(cut_by_workers)["files"] == alone.marker(cut_by_threads)["files"]
     assert store.remote.names("work") == []
 
 

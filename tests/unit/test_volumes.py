@@ -23,6 +23,7 @@ from pipeline.data.user_datasets.guess import guess_folders, holds_volumes
 from pipeline.data.volumes import odd_volumes
 from pipeline.errors import ConfigError, DatasetUnusable
 from pipeline.forms import FORMS
+from pipeline.store.versions import Store
 from pipeline.tiles import cutting
 from tests.unit.volume_files import SLICES, head, nifti, series, stack
 
@@ -177,7 +178,7 @@ def test_a_volume_is_read_once_when_tiles_are_cut(ward: Path, made: Made, tmp_pa
     raw = RawFolder(described(ward).link_folders())
     rows = made[0].to_dict("records")
     cutter = cutting.Cutter(raw=raw, form=FORMS["plain"], lesions=(), parts=tmp_path)
-    cuts = cutter.cut(rows, title="", workers=2)
+    cuts = cutter.cut(rows, Store(tmp_path), title="", workers=2)
     assert [result.reason for result in cuts.results] == [""] * len(rows)
     assert set(opened.values()) == {1}
     assert max(len(list(group)) for _, group in made[0].groupby("volume")) > cutting.BATCH
