@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline.errors import StoreCorrupt
+from pipeline.errors import StoreCorrupt, TransferFailed
 from pipeline.store.provenance import Provenance, RawInput
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.origin import Origin
@@ -55,7 +55,7 @@ def materialize(
         outcomes = list(checks(version))
     except BaseException as error:
         store.release()
-        if isinstance(error, StoreCorrupt):
+        if isinstance(error, StoreCorrupt | TransferFailed):
             raise one_sentence(str(error)) from None
         raise
     metadata = {  # pictures come first

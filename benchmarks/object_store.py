@@ -158,8 +158,9 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
         check("the builder is killed as it trains", builder.wait() == -signal.SIGKILL)
         check("a worker is killed as it computes proxies", not one.join() and processes[0].wait() == -signal.SIGKILL)
         two.join()
-        again = first.start(*select)
-        time.sleep(seconds)  # it imports and begins
+        before, again = len(first.log.read_text()), first.start(*select)
+        while "wave " not in first.log.read_text()[before:] and again.poll() is None:  # it begins
+            time.sleep(0.1)
         wire.cut()
         time.sleep(seconds)
         wire.join()

@@ -256,11 +256,11 @@ def stores(store: Store) -> Finding:
 
 def bucket(url: str) -> Finding:
     """Whether objects below the URL can be written, read and written under a condition, by one that is removed."""
-    from pipeline.store.remote import Moved, Remote
-
     name, probe = "PROXYANO_STORE", f"doctor/{uuid4().hex}"
     remedy = "check PROXYANO_STORE, AWS_ENDPOINT_URL, AWS_REGION and the access keys"
     try:
+        from pipeline.store.remote import Moved, Remote
+
         remote = Remote(url, patience=_TIMEOUT)
         tag = remote.write(probe, b"1", after=None)
         with suppress(Moved):
@@ -270,6 +270,8 @@ def bucket(url: str) -> Finding:
             )
         found = remote.write(probe, b"3", after=tag) != tag and remote.read(probe)
         remote.remove(probe)
+    except ModuleNotFoundError as error:
+        return Finding(name, "problem", f"no package {error.name}", "pip install 'proxyano[bucket]'")
     except ProxyAnoError as error:
         return Finding(name, "problem", str(error), remedy)
     if not found or found[0] != b"3":

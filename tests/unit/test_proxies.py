@@ -128,7 +128,7 @@ def test_a_cluster_of_processes_gives_what_threads_give(lane: tuple[Version, Ver
     from distributed import LocalCluster
 
     tiles, proxies = lane
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**settings) as cluster:
         other = build(tiles, tmp_path, cluster.scheduler_address)
     assert other.data_version == proxies.data_version
