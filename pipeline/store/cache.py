@@ -46,10 +46,10 @@ def keep(folders: Collection[Path]) -> None:
         os.close(_used.folders.pop(folder))
 
 
-def make_room(root: Path, most: float, stored: Callable[[Path], bool]) -> list[Path]:
+def make_room(root: Path, most: float, stored: Callable[[Path], object]) -> list[Path]:
     """Remove versions, the longest unused first, until all hold at most ``most`` bytes; what was removed.
 
-    Only versions that nobody uses and that are ``stored`` elsewhere.
+    Only versions that nobody uses and that are ``stored`` elsewhere, which the function says of a folder.
     """
     folders = sorted((path.parent for path in root.rglob(MARKER)), key=lambda folder: folder.stat().st_mtime)
     sizes = {each: sum(file["bytes"] for file in read_marker(each)["files"].values()) for each in folders}

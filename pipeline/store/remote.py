@@ -7,10 +7,11 @@ Layout below the URL, beside the records (``built/``, ``current/``, ``notes/``, 
     locks/<asset>/<name>.json                    leases, see ``leases``
     work/<asset>/<key>/<task>.json               what a finished task of a cluster gave, see ``workers``
     work/<asset>/<key>/files/<ab>/<sha256>       content of files that its tasks need or gave, but no version holds
+    damaged/…                                    what was found damaged
 """
 
-import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -30,7 +31,7 @@ from obstore.exceptions import (
 from obstore.store import from_url
 
 from pipeline.errors import REMEDY, ConfigError, ProxyAnoError, StoreCorrupt, TransferFailed
-from pipeline.store.files import hash_file
+from pipeline.store.files import hash_file, sync
 
 PATIENCE = 300.0  # seconds that an outage may last
 FILES = "files"  # prefix of the content of files
@@ -95,10 +96,14 @@ class Remote:
         """Bytes of an object; None if there is none."""
         return self._missing(lambda: int(obstore.head(self._store, name)["size"]))
 
-    def remove(self, *names: str) -> None:
+    def remove(self, names: list[str]) -> None:
         """Remove objects, if they exist."""
-        for name in names:
-            self._missing(lambda name=name: obstore.delete(self._store, name))  # type: ignore[misc]
+        if names:
+            self._patiently(lambda: obstore.delete(self._store, names))
+
+    def set_aside(self, name: str) -> None:
+        """Give an object that cannot be trusted another name, so that whoever has or makes it stores it again."""
+        self._missing(lambda: obstore.rename(self._store, name, f"damaged/{name}"))
 
     def upload(self, path: Path, wanted: Mapping[str, Any], below: str = FILES) -> None:
         """Store the content of a file unless it is there; ``StoreCorrupt`` if the file is not the ``wanted`` one."""
@@ -110,24 +115,28 @@ class Remote:
         self._patiently(lambda: obstore.put(self._store, name, path))
 
     def download(self, wanted: Mapping[str, Any], path: Path, below: str = FILES) -> None:
-        """Write stored content to a file; damaged content is fetched again once, then removed: ``StoreCorrupt``."""
-        name, got = object_of(wanted, below), "no such object"
+        """Write stored content to a file, atomically, unless it holds it.
+
+        Damaged content is fetched again once, then set aside: ``StoreCorrupt``.
+        """
+        if path.is_file() and hash_file(path) == wanted:
+            return
+        name, got, partial = object_of(wanted, below), "no such object", path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
             if (size := self.size(name)) is None:
                 break
-            digest = hashlib.sha256()
-            with path.open("wb") as file:
+            with partial.open("wb") as file:
                 for start in range(0, size, PIECE):
-                    piece = self._piece(name, start, min(start + PIECE, size))
-                    digest.update(piece)
-                    file.write(piece)
-            if digest.hexdigest() == wanted["sha256"]:
+                    file.write(self._piece(name, start, min(start + PIECE, size)))
+            if (there := hash_file(partial)) == wanted:
+                sync(partial)
+                os.replace(partial, path)
                 return
-            got = f"{size} bytes of sha256 {digest.hexdigest()[:16]}…"
+            got = f"{size} bytes of sha256 {there['sha256'][:16]}…"
             _log.warning("%s/%s is damaged; it is fetched again", self.url, name)
-        path.unlink(missing_ok=True)
-        self.remove(name)  # so that whoever has or makes the file stores it again
+        partial.unlink(missing_ok=True)
+        self.set_aside(name)
         expected = f"{wanted['bytes']} bytes of sha256 {wanted['sha256'][:16]}…"
         raise StoreCorrupt(f"{self.url}/{name} is damaged: expected {expected}, got {got}{REMEDY}")
 

@@ -7,7 +7,6 @@ the bucket the machines. What lies in the bucket is never removed from here.
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import StoreCorrupt
 from pipeline.store import cache, verify
-from pipeline.store.files import file_names, hash_file, sync, write_file
+from pipeline.store.files import file_names, sync, write_file
 from pipeline.store.leases import LEASE, Lease, LeaseLost, home_name, take
 from pipeline.store.locks import Warn, locked
 from pipeline.store.provenance import RECORDS, Provenance, read_record
@@ -81,7 +80,7 @@ class SharedStore(Store):
         if work.is_relative_to(builds):
             key = work.relative_to(builds).parts[0]
             self._upload_record(self._json("built", asset, key))
-            self.remote.remove(*self.remote.names(f"work/{asset}/{key}"))
+            self.remote.remove(self.remote.names(f"work/{asset}/{key}"))
         self._make_room()
         return version
 
@@ -147,8 +146,7 @@ class SharedStore(Store):
 
     def marker(self, version: Version) -> dict[str, Any]:
         """As in ``Store``."""
-        here = (version.path / MARKER).is_file()
-        found = None if here else self._remote_marker(version.path)
+        found = None if (version.path / MARKER).is_file() else self._remote_marker(version.path)
         return super().marker(version) if found is None else verify.parse_marker(found, version.path)
 
     def here(self, assets: Iterable[str]) -> list[str]:
@@ -172,7 +170,7 @@ class SharedStore(Store):
     def lock(self, asset: str, holder: Mapping[str, Any], *, warn: Warn, every: float = 60) -> None:
         """As in ``Store``; on all machines. What is no input of ``holder`` may leave the disk from now on."""
         root = self.root.resolve()
-        if root in _held.leases and _held.leases[root][0] != asset:
+        if root in _held.leases and (_held.leases[root][0] != asset or _held.leases[root][1].lost):
             self.release()
         super().lock(asset, holder, warn=warn, every=every)
         cache.keep([self.folder(*version) for version in holder.get("inputs", {}).items()])
@@ -209,10 +207,16 @@ class SharedStore(Store):
     def share(self) -> list[Version]:
         """Store all complete versions and records on disk that the bucket lacks, as after an outage; which versions."""
         there = {name for kind in ("versions", *RECORDS) for name in self.remote.names(kind)}
-        missing = [each for asset in super().assets() for each in super(SharedStore, self).versions(asset)]
-        missing = [each for each in missing if self._object(each.path / MARKER) not in there]
-        for version in missing:
-            self.push(version)
+        missing = []
+        for path in sorted((self.root / "versions").rglob(MARKER)):
+            if self._object(path) not in there:
+                asset = path.parent.parent.relative_to(self.root / "versions").as_posix()
+                version = Version(asset, path.parent, path.parent.name, {})
+                try:
+                    self.push(version)
+                    missing.append(version)
+                except StoreCorrupt as error:  # it stays here
+                    _log.warning("%s", error)
         for kind in sorted(RECORDS, key=lambda kind: kind == "current"):  # pointers last
             for path in sorted((self.root / kind).rglob("[!.]*.json")):
                 if self._object(path) not in there:
@@ -226,7 +230,11 @@ class SharedStore(Store):
             return False
         files = verify.parse_marker(content, folder)["files"]
         folder.mkdir(parents=True, exist_ok=True)
-        self._each(lambda name: self._fetch(folder / name, files[name]), files)
+        try:
+            self._each(lambda name: self.remote.download(files[name], folder / name), files)
+        except StoreCorrupt:
+            self.remote.set_aside(self._object(folder / MARKER))
+            raise
         for name in set(file_names(folder)) - files.keys():
             (folder / name).unlink()
         for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
@@ -234,13 +242,6 @@ class SharedStore(Store):
         write_file(folder / MARKER, content)
         _log.info("fetched %s", self._object(folder))
         return True
-
-    def _fetch(self, path: Path, wanted: Mapping[str, Any]) -> None:
-        if not path.is_file() or hash_file(path) != wanted:
-            partial = path.with_name(f".{path.name}.tmp")
-            self.remote.download(wanted, partial)
-            sync(partial)
-            os.replace(partial, path)
 
     def _each(self, function: Callable[[str], None], names: Iterable[str]) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -279,14 +280,13 @@ class SharedStore(Store):
     def _make_room(self) -> None:
         if self.most is not None:
             with locked(self.root.resolve() / "locks" / "room.lock", "room"):
-                stored = lambda folder: self._remote_marker(folder) is not None  # noqa: E731
-                for folder in cache.make_room(self.root / "versions", self.most, stored):
+                for folder in cache.make_room(self.root / "versions", self.most, self._remote_marker):
                     _log.info("removed %s from this machine, as room is short", self._object(folder))
 
     def _stored(self, below: str = "") -> list[tuple[str, str]]:
         """Asset and data version of every version in the bucket."""
-        paths = [Path(name).parent for name in self.remote.names(f"versions{below}")]
-        return [(path.parent.relative_to("versions").as_posix(), path.name) for path in paths]
+        names = [name.split("/") for name in self.remote.names(f"versions{below}")]
+        return [("/".join(parts[1:-2]), parts[-2]) for parts in names]
 
     def _remote_marker(self, folder: Path) -> bytes | None:
         found = self.remote.read(self._object(folder / MARKER))

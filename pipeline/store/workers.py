@@ -7,7 +7,6 @@ afterwards, nor in the next run after a kill. The builder fetches the files.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -124,11 +123,7 @@ def _below(file: str, work: str) -> str:
 
 def _fetch(store: SharedStore, work: Path, prefix: str, files: FileHashes) -> None:
     for name in sorted(files, key=lambda name: name.startswith(NOT_READ)):
-        path = work / name
-        if not path.is_file() or hash_file(path) != files[name]:
-            partly = path.with_name(f".{path.name}.tmp")
-            store.remote.download(files[name], partly, _below(name, prefix))
-            os.replace(partly, path)
+        store.remote.download(files[name], work / name, _below(name, prefix))
 
 
 def _anywhere(value: Any, store: Store, work: Path) -> Any:

@@ -269,7 +269,7 @@ def bucket(url: str) -> Finding:
                 "PROXYANO_STORE", "problem", f"{url} writes over what exists", "use a store with If-None-Match"
             )
         found = remote.write(probe, b"3", after=tag) != tag and remote.read(probe)
-        remote.remove(probe)
+        remote.remove([probe])
     except ModuleNotFoundError as error:
         return Finding(name, "problem", f"no package {error.name}", "pip install 'proxyano[bucket]'")
     except ProxyAnoError as error:

@@ -131,10 +131,16 @@ def test_damage_on_the_disk_is_fetched_again_and_damage_in_the_bucket_is_told_an
     with pytest.raises(StoreCorrupt, match=rf"{name} is damaged: expected 5 bytes of sha256 .*, got 5 bytes of sha256"):
         two.current(ASSET)
     assert "is fetched again" in caplog.text
-    with pytest.raises(StoreCorrupt, match="got no such object; run: proxyano refresh"):
+    with pytest.raises(StoreCorrupt, match=r"expected .*COMPLETE.json, got no such file; run: proxyano refresh"):
         two.current(ASSET)
     assert two.built(ASSET, KEY) is None
-    made(two)  # what a refresh does
+    assert [each.data_version for each in one.share()] == [DATA]  # what a refresh does, where the files are
+    assert two.built(ASSET, KEY).data_version == DATA
+    assert two.remote.read(f"damaged/{name}")[0] == b"other"
+    one.remote.remove([name, f"versions/{ASSET}/{DATA}/COMPLETE.json"])
+    shutil.rmtree(tmp_path / "2")
+    cache.keep([])
+    made(two)  # what a refresh does, where they are not
     shutil.rmtree(tmp_path / "1")
     cache.keep([])
     assert (SharedStore(tmp_path / "1", url).current(ASSET).path / "inner" / "a.txt").read_text() == "first"
