@@ -15,6 +15,7 @@ Prints a table. Exits 1 unless every home has the data versions of `alone` and e
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,11 @@ def when(ready: Callable[[], object], then: Callable[[], object], done: threadin
     return thread
 
 
+def bars(home: Home) -> str:
+    """The progress of training in a home's log."""
+    return " ".join(re.findall(r"(stage\d \w+: +100%.*?step/s)", home.log.read_text(errors="replace")))
+
+
 def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tuple[str, str]], list[str]]:
     """Rows of the table, and what failed."""
     rows, wrong = list[tuple[str, str]](), list[str]()
@@ -193,8 +199,8 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
     check("both have the data versions of alone", all(racer.versions(dataset) == wanted for racer in racers))
     stored = SharedStore(top, f"s3://{BUCKET}/race")
     check("one version of each asset is stored", all(len(stored.versions(asset)) == 1 for asset in wanted))
-    waited = sum(racer.log.read_text().count("is building it; waiting") for racer in racers)
-    rows.append(("they waited for each other, times", str(waited)))
+    trained = [stage for stage in ("stage1", "stage2") for racer in racers if f"{stage} " in bars(racer)]
+    check("each network is trained by one of them", trained == ["stage1", "stage2"])
     return rows, wrong
 
 

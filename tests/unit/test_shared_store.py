@@ -297,7 +297,7 @@ def test_workers_without_a_common_folder_give_what_threads_give_and_one_is_kille
     store, alone = SharedStore(tmp_path / "1", url), Store(tmp_path / "2")
     by_threads = build_proxies(published(alone, drawn.path), CONFIG, alone, code_version="1")
     tiles = published(store, drawn.path)
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**settings, local_directory=str(tmp_path / "workers")) as cluster:
 
         def kill_one() -> None:
@@ -328,7 +328,7 @@ def published(store: Store, folder: Path) -> Version:
 
 
 def test_without_the_setting_nothing_more_is_imported(tmp_path):
-    code = "import sys, pipeline.tiles.tiles, pipeline.wiring.settings as settings; settings.Settings().store.assets()"
+    code = "import sys; from pipeline.wiring.settings import Settings; Settings().store.assets()"
     code += "; print({'obstore', 'pipeline.store.shared', 'distributed'} & set(sys.modules))"
     kept = {name: value for name, value in os.environ.items() if name != "PROXYANO_STORE"}
     done = subprocess.run(
