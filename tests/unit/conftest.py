@@ -1,10 +1,13 @@
-"""Fixtures of the tests of problem files: the folder beside the checkout, and a small IDRiD."""
+"""Fixtures of the tests of problem files (the folder beside the checkout, a small IDRiD), and an S3 server."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from benchmarks.object_server import BUCKET, serving, variables
 from tests.unit.problem_folders import MASKS, PART_A, PART_B, grades, picture, put, spot
 
 
@@ -29,3 +32,23 @@ def idrid(tmp_path: Path) -> Path:
         put(root, f"{PART_A}/IDRiD_0{i}.jpg", picture(50 + i))
         put(root, f"{MASKS}/1. Microaneurysms/IDRiD_0{i}_MA.tif", spot())
     return root
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[int]:
+    """Port of an S3 server."""
+    pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
+    pytest.importorskip("obstore", reason="no client of object stores: pip install 'proxyano[bucket]'")
+    with serving() as port:
+        yield port
+
+
+@pytest.fixture
+def url(object_server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A prefix of its bucket for each test alone; the variables by which it is found are set."""
+    from pipeline.store import cache
+
+    for name, value in variables(object_server).items():
+        monkeypatch.setenv(name, value)
+    yield f"s3://{BUCKET}/{uuid4().hex}"
+    cache.keep([])

@@ -2,55 +2,30 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from benchmarks.object_server import BUCKET, Wire, serving, variables
-from pipeline.data.raw import RawFolder
+from benchmarks.object_server import Wire
 from pipeline.errors import ConfigError, NeverMaterialized, StoreCorrupt, TransferFailed
 from pipeline.store import cache
 from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version
-from pipeline.tiles.proxies import build_proxies
-from pipeline.tiles.tiles import build_tiles
 from pipeline.wiring import doctor_checks
-from tests.unit.drawn_tiles import CONFIG as TILES
-from tests.unit.drawn_tiles import Corners, Eyes, make_inputs
-from tests.unit.test_proxies import CONFIG, make_tiles
 
 pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
 pytest.importorskip("obstore", reason="no client of object stores: pip install 'proxyano[bucket]'")
 
-from pipeline.store.leases import LeaseLost
 from pipeline.store.remote import Remote
 from pipeline.store.shared import SharedStore
 
 pytestmark = pytest.mark.slow
 ASSET, KEY, DATA = "oct/tiles", "a" * 16, "c" * 32
 PROJECT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with serving() as found, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables(found).items():
-            patch.setenv(name, value)
-        yield found
-
-
-@pytest.fixture
-def url(port: int) -> Iterator[str]:
-    """A prefix for each test alone."""
-    yield f"s3://{BUCKET}/{uuid4().hex}"
-    cache.keep([])
 
 
 def made(store: Store, text: str = "first", version: str = DATA, key: str = KEY) -> Version:
@@ -156,8 +131,8 @@ def test_a_damaged_record_counts_as_missing(url, tmp_path):
     assert store.pointed(ASSET) == DATA
 
 
-def test_an_outage_is_waited_for_and_a_longer_one_is_told_and_resumed(url, port, tmp_path, monkeypatch):
-    wire = Wire(port)
+def test_an_outage_is_waited_for_and_a_longer_one_is_told_and_resumed(url, object_server, tmp_path, monkeypatch):
+    wire = Wire(object_server)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
     store = SharedStore(tmp_path / "1", Remote(url, patience=30))
     wire.cut()
@@ -174,7 +149,7 @@ def test_an_outage_is_waited_for_and_a_longer_one_is_told_and_resumed(url, port,
         store.publish(ASSET, work, "d" * 32, {})
     wire.join()
     assert store.built(ASSET, "b" * 16).data_version == "d" * 32, "built again after an outage"
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{object_server}")
     assert (SharedStore(tmp_path / "2", url).built(ASSET, "b" * 16).path / "c.txt").read_text() == "c"
     wire.cut()
 
@@ -201,83 +176,7 @@ def made_alone(store: Store) -> Path:
     return work
 
 
-BUILD = """
-import sys, time
-from pathlib import Path
-from pipeline.store.shared import SharedStore
-store, name, turns = SharedStore(Path(sys.argv[1]), sys.argv[2], lease=1), sys.argv[3], int(sys.argv[4])
-for turn in range(turns):
-    store.lock("oct/tiles", {"dagster_run": name}, warn=print)
-    store.remote.write("log/holder", name.encode())
-    with store.building("oct/tiles", "f" * 16) as work:
-        (work / "by.txt").write_text(name)
-        version = store.publish("oct/tiles", work, ("a" if name == "one" else "b") * 16, {"by": name})
-    store.point(version)
-    assert store.remote.read("log/holder")[0] == name.encode(), "two held the lock"
-    assert store.current("oct/tiles").meta == {"by": name}, "another machine moved the pointer in between"
-    if turns > 1:
-        store.release()
-print("done", flush=True)
-sys.stdin.readline()
-"""
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BUILD, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def test_two_machines_build_one_asset_in_turn_and_a_killed_one_loses_its_lease(url, tmp_path):
-    racers = [start(tmp_path / name, url, name, 3) for name in ("one", "two")]
-    for racer in racers:
-        printed, _ = racer.communicate("\n", timeout=60)
-        assert racer.returncode == 0
-        assert printed.endswith("done\n")
-    holder = start(tmp_path / "one", url, "one", 1)
-    while holder.stdout.readline() != "done\n":
-        pass
-    store, told = SharedStore(tmp_path / "three", url, lease=1), []
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    started = time.monotonic()
-    store.lock(ASSET, {}, warn=told.append)
-    assert 0.8 < time.monotonic() - started < 10
-    assert told[0].startswith("oct/tiles: process ")
-    assert told[0].endswith("Dagster run one is building it; waiting until it finishes")
-    store.release()
-
-
-def test_a_living_holder_keeps_its_lease_and_one_that_lost_it_moves_no_pointer(url, tmp_path):
-    one = SharedStore(tmp_path / "1", url, lease=0.4)
-    version = made(one)
-    one.lock(ASSET, {}, warn=print)
-    name = f"locks/{ASSET}/run.json"
-    before = one.remote.read(name)
-    time.sleep(0.6)
-    assert one.remote.read(name) != before, "not renewed"
-    one.point(version)
-    one.remote.write(name, b'{"host": "other"}')  # as a machine does that has waited in vain
-    time.sleep(0.3)
-    with pytest.raises(LeaseLost, match="oct/tiles: another machine has made it meanwhile"):
-        one.point(version)
-    one.release()
-    assert one.remote.read(name)[0] == b'{"host": "other"}', "it released what another holds"
-
-
-def test_the_lease_of_a_killed_process_of_this_home_is_free_at_once(url, tmp_path):
-    holder = start(tmp_path, url, "one", 1)
-    while holder.stdout.readline() != "done\n":
-        pass
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    store, told = SharedStore(tmp_path, url), []
-    store.lock(ASSET, {}, warn=told.append)
-    store.release()
-    assert told == []
-
-
-def test_doctor_tells_whether_the_bucket_can_be_written(url, port, monkeypatch):
+def test_doctor_tells_whether_the_bucket_can_be_written(url, object_server, monkeypatch):
     assert doctor_checks.bucket(url).state == "ok"
     assert Remote(url).names("doctor") == []
     missing = doctor_checks.bucket("s3://no-such-bucket/x")
@@ -288,43 +187,6 @@ def test_doctor_tells_whether_the_bucket_can_be_written(url, port, monkeypatch):
     monkeypatch.setattr(doctor_checks, "_TIMEOUT", 0.1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert "has not answered" in doctor_checks.bucket(url).found
-
-
-def test_workers_without_a_common_folder_give_what_threads_give_and_one_is_killed(url, tmp_path):
-    from distributed import LocalCluster
-
-    drawn = make_tiles(tmp_path / "drawn")
-    store, alone = SharedStore(tmp_path / "1", url), Store(tmp_path / "2")
-    by_threads = build_proxies(published(alone, drawn.path), CONFIG, alone, code_version="1")
-    tiles = published(store, drawn.path)
-    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with LocalCluster(**settings, local_directory=str(tmp_path / "workers")) as cluster:
-
-        def kill_one() -> None:
-            while not any("/proxies/" in name for name in store.remote.names("work")):  # one task has ended
-                time.sleep(0.02)
-            os.kill(cluster.workers[0].pid, signal.SIGKILL)
-
-        killer = threading.Thread(target=kill_one)
-        killer.start()
-        by_workers = build_proxies(tiles, CONFIG, store, code_version="1", scheduler_address=cluster.scheduler_address)
-        killer.join()
-        inputs = make_inputs(tmp_path), RawFolder(tmp_path / "raw"), Eyes(), Corners(), TILES
-        cut_by_workers = build_tiles(*inputs, store, code_version="1", scheduler_address=cluster.scheduler_address)
-        homes = list((tmp_path / "workers").rglob("COMPLETE.json"))
-    assert homes, "no worker fetched its input into a home of its own"
-    assert by_workers.data_version == by_threads.data_version
-    assert store.marker(by_workers)["files"] == alone.marker(by_threads)["files"]
-    cut_by_threads = build_tiles(*inputs, Store(tmp_path / "3"), code_version="1")
-    assert cut_by_workers.data_version == cut_by_threads.data_version
-    assert store.marker(cut_by_workers)["files"] == alone.marker(cut_by_threads)["files"]
-    assert store.remote.names("work") == []
-
-
-def published(store: Store, folder: Path) -> Version:
-    work = store.work("eyes/tiles", KEY)
-    shutil.copytree(folder, work / "content")
-    return store.publish("eyes/tiles", work / "content", DATA, {})
 
 
 def test_without_the_setting_nothing_more_is_imported(tmp_path):
