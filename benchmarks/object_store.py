@@ -157,12 +157,15 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
         first.environment["DASK_SCHEDULER_ADDRESS"] = address
         started = time.monotonic()
         builder = first.start(*select)
-        fetched = lambda: list((top / "worker1").rglob(MARKER))  # noqa: E731 - the input of its first task
-        one = when(fetched, processes[0].kill, done)
+        fetched = lambda: [n for n in (0, 1) if list((top / f"worker{n + 1}").rglob(MARKER))]  # noqa: E731 - an input
+        one = when(fetched, lambda: processes[fetched()[0]].kill(), done)
         training = lambda: list((first.root / "stores" / "work" / dataset / "stage1").glob("*/*"))  # noqa: E731
         two = when(training, lambda: os.killpg(builder.pid, signal.SIGKILL), done)
         check("the builder is killed as it trains", builder.wait() == -signal.SIGKILL)
-        check("a worker is killed as it computes proxies", not one.join() and processes[0].wait() == -signal.SIGKILL)
+        check(
+            "a worker is killed as it computes proxies",
+            not one.join() and -signal.SIGKILL in [each.poll() for each in processes],
+        )
         two.join()
         before, again = len(first.log.read_text()), first.start(*select)
         while "wave " not in first.log.read_text()[before:] and again.poll() is None:  # it begins
