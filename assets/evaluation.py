@@ -22,7 +22,8 @@ from pipeline.detectors.frozen.freeze import Trained, freeze_detector
 from pipeline.evaluation.checks import reconstructs, scores_complete, weights_finite
 from pipeline.evaluation.evaluate import EvaluationConfig, evaluate_lane
 from pipeline.evaluation.reconstruction import LEVEL
-from pipeline.evaluation.records import find
+from pipeline.evaluation.records import RecordContext, find
+from pipeline.evaluation.robustness import measure_robustness
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import step_version
@@ -150,6 +151,26 @@ def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
         **tabled(lane.scores),
         **panels,
     }
+
+
+def build_robustness(task: Task, run: "StageRun") -> Version:
+    """The frozen detector on disturbed test images."""
+    inputs, origin = task.inputs, task.origin
+    context = RecordContext(
+        dataset=origin.dataset,
+        preset=origin.preset,
+        seed=origin.seed,
+        data_version=inputs["images"].data_version,
+        resamples=task.lane.lane.evaluation.resamples,
+    )
+    return measure_robustness(inputs["images"], inputs["detector"], task.folder, task.store, context)
+
+
+def describe_robustness(task: Task, version: Version) -> dict[str, Any]:
+    """The records as a table."""
+    records = pd.DataFrame(json.loads((version.path / "records.json").read_text()))
+    table = records[["subset", "metric", "value", "low", "high", "n"]].round(4)
+    return {"results": dg.MetadataValue.md(table.to_markdown(index=False)), **version.meta}
 
 
 SCORES = Check(scores_complete, lambda task, version: (version, task.inputs["tiles"]))

@@ -170,7 +170,7 @@ def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.Asset
     return report_asset(
         benchmark_report.ASSET,
         gather,
-        code_version="4",
+        code_version="5",
         deps=[lane.key("baseline_evaluations") for lane in lanes],
         description="All methods beside the paper's numbers (Tables I, II), controls and costs: HTML, Markdown, JSON.",
         nothing="No method has been run yet",
@@ -190,6 +190,7 @@ def run_of(lane: LaneAssets, stage: str, name: str, store: Store) -> Run:
         label=row.label,
         seed=row.seed,
         version=current(store, lane.stored(stage, name)),
+        raw=lane.lane.tiles.form == "plain",
     )
 
 
@@ -212,7 +213,7 @@ def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAsset
     return report_asset(
         ablation_report.ASSET,
         gather,
-        code_version="6",
+        code_version="7",
         deps=[lane.key(ABLATIONS) for lane in lanes],
         description="The paper's Tables III to V and Figs. 8, 11, 12 measured again, and each of its claims judged.",
         nothing="No experiment has been run yet",

@@ -181,6 +181,7 @@ class Stage:
     deps: tuple[str, ...] = ()  # stages it depends on without loading a version
     resources: tuple[str, ...] = ()  # besides store and tracker
     checks: tuple[Check, ...] = ()
+    by_itself: bool = True  # whether `dagster dev` makes it when something above it has changed
     artifact: str = ""  # MLflow folder that gets a copy of the version; empty: none
     parameters: Callable[[Task], dict[str, Any]] = stage_parameters
     register: Callable[[Task, Version, str], Described] = lambda task, version, run_id: {}
@@ -209,7 +210,7 @@ def stage_asset(lane: LaneAssets, stage: Stage) -> dg.AssetsDefinition:
         io_manager_key="versions",
         dagster_type=VERSION,
         code_version=lane.code_version(stage.name),
-        automation_condition=None if runs or lane.source else WHEN_CHANGED,
+        automation_condition=WHEN_CHANGED if stage.by_itself and not (runs or lane.source) else None,
         partitions_def=dg.StaticPartitionsDefinition(list(runs)) if runs else None,
         pool=None if runs else "_".join(key.path),
         check_specs=[check.spec(key) for check in checks],

@@ -94,6 +94,16 @@ STAGES = (
         parameters=evaluation.evaluation_parameters,
         register=evaluation.register_detector,
     ),
+    Stage(
+        name="robustness",
+        description="Image AUROC of the detector on a sample of test images, disturbed in kinds and levels.",
+        kinds=("scikitlearn", "parquet"),
+        reads=("images", "detector"),
+        resources=("raw",),
+        build=evaluation.build_robustness,
+        describe=evaluation.describe_robustness,
+        by_itself=False,
+    ),
     _trained(
         name="baselines",
         description="Every method of the benchmark, trained with one budget of steps on the lane's tiles.",
@@ -124,6 +134,8 @@ STAGES = (
 )
 PREPARED = ("tiles", "proxies", "normals")  # stages, besides those with runs, of a lane that has the images of another
 
+JUDGED = ("evaluation", "robustness")  # stages that need abnormal images
+
 
 def lane_assets(lane: LaneAssets) -> list[dg.AssetsDefinition]:
     """Every asset of a lane: stages with runs that the preset has, an evaluation where there are abnormal images."""
@@ -132,5 +144,5 @@ def lane_assets(lane: LaneAssets) -> list[dg.AssetsDefinition]:
         return [stage_asset(lane, stage) for stage in chosen]
     partitioned = (*BENCHMARK, ABLATIONS)
     chosen = [stage for stage in STAGES if stage.name not in partitioned or lane.runs(stage.name)]
-    chosen = [stage for stage in chosen if stage.name != "evaluation" or lane.dataset.judged]
+    chosen = [stage for stage in chosen if stage.name not in JUDGED or lane.dataset.judged]
     return [download_source(lane), *(stage_asset(lane, stage) for stage in chosen)]

@@ -17,7 +17,7 @@ from pipeline.detectors.controls.registry import RAW, Control
 from pipeline.detectors.frozen import freeze
 from pipeline.detectors.standardise import OWN
 from pipeline.errors import ConfigError
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import evaluate, robustness
 from pipeline.evaluation.evaluate import EvaluationConfig
 from pipeline.store.versions import fingerprint
 from pipeline.tiles import normals, proxies, tiles
@@ -35,6 +35,7 @@ STEPS: Mapping[str, ModuleType] = {  # stage → module of its step, which holds
     "members": training,
     "detector": freeze,
     "evaluation": evaluate,
+    "robustness": robustness,
     "baselines": training,
     "baseline_evaluations": evaluate,
     "ablations": evaluate,
@@ -104,7 +105,7 @@ class Lane:
             return self.training.of_stage(stage)
         if stage == "members":
             return {name: {part: plan.of_stage(part) for part in plan.stages} for name, plan in self.members.items()}
-        if stage in ("normals", "baselines", "baseline_evaluations", "ablations"):
+        if stage in ("normals", "robustness", "baselines", "baseline_evaluations", "ablations"):
             return {}
         if stage == "detector":
             return self.evaluation.detector(self.training.method)

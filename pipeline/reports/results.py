@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from pipeline.evaluation.saved import NO_PICTURES, load_evaluation
 from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.kit.publish import WRITTEN, write_report
 from pipeline.reports.reconstruction_sheets import sheets
+from pipeline.reports.results_tables import tables
+from pipeline.reports.run_results import LANES, ROBUSTNESS
+from pipeline.reports.severity_curves import draw_curves
 from pipeline.store.versions import Store, Version
 
 LEVELS = ("image", "volume", "pixel", "reconstruction")
 METRICS = ("auroc", "auroc_heldout", "auroc_adjusted", "ap", "sensitivity", "false_alarm_rate", "auroc_minus_null")
 """Kept figures of scores; of reconstruction all are kept."""
-KEYS = ["dataset", "method", "score", "level", "metric", "subset"]
+KEYS = ["dataset", "method", "score", "level", "metric", "subset", "part"]
 PAGE_SHARE = 0.4  # of the report's budgets of bytes
 CLOSE = 0.01  # how far a figure without an interval may be from the published one
 
@@ -53,16 +57,25 @@ class Run:
         return None if self.store.pointed(asset) is None else self.store.current(asset)
 
 
-def publish_results(runs: Sequence[Run], folder: Path) -> list[Result]:
-    """Write the folder (made if missing) and return the runs' results; pictures are of a data set's lowest seed."""
-    file, own = folder / "results.json", results(runs)
-    found = merged(own, read_results(file) if file.is_file() else ())
-    lowest = {one["dataset"]: min(one["seeds"]) for one in found if not one["pretrained"]}
+def publish_results(
+    runs: Sequence[Run], folder: Path, rows: Sequence[Result] = (), claims: Sequence[Result] = ()
+) -> list[Result]:
+    """Write the folder (made if missing) and return the own results; pictures are of a data set's lowest seed.
+
+    ``rows`` and ``claims`` are those of ``run_results``. What an earlier call wrote of other parts stays.
+    """
+    file, own = folder / "results.json", results(runs, rows)
+    earlier, judged = _read(file) if file.is_file() else ([], [])
+    found, claims = merged(own, earlier), merged_claims(claims, judged)
+    lowest = {one["dataset"]: min(one["seeds"]) for one in found if one["part"] == LANES and not one["pretrained"]}
     runs = [run for run in runs if lowest.get(run.dataset, run.seed) == run.seed]
     commit = " ".join(sorted({one for result in found for one in str(result["commit"]).split()}))
     (folder / "reconstruction").mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"commit": commit, "records": found}, indent=1) + "\n")
-    (folder / "tables.md").write_text(tables(pd.DataFrame(found), commit))
+    file.write_text(json.dumps({"commit": commit, "claims": claims, "records": found}, indent=1) + "\n")
+    (folder / "tables.md").write_text(tables(pd.DataFrame(found), commit, claims))
+    for dataset in dict.fromkeys(one["dataset"] for one in own if one["part"] == ROBUSTNESS):
+        curves = pd.DataFrame([one for one in found if (one["dataset"], one["part"]) == (dataset, ROBUSTNESS)])
+        draw_curves(curves, DATASETS[dataset].title, folder / "robustness" / f"{dataset}.png")
     if {run.dataset for run in runs if run.version} >= set(DATASETS) and not any(one["pretrained"] for one in own):
         write_page(runs, folder / "report", commit)
     first = {run.dataset: run for run in reversed(runs) if run.version is not None}
@@ -92,33 +105,47 @@ def write_page(runs: Sequence[Run], folder: Path, commit: str) -> None:
 
 def read_results(file: Path) -> list[Result]:
     """Results of an earlier call; ``ConfigError`` if the file is missing or damaged."""
+    return _read(file)[0]
+
+
+def _read(file: Path) -> tuple[list[Result], list[Result]]:
+    """Results and claims of an earlier call."""
     try:
-        found: list[Result] = json.loads(file.read_text())["records"]
+        content = json.loads(file.read_text())
+        return [{"part": LANES, **one} for one in content["records"]], content.get("claims", [])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: expected earlier results, got no such file or a damaged one ({error})") from error
-    return found
 
 
-def results(runs: Sequence[Run]) -> list[Result]:
+def results(runs: Sequence[Run], more: Sequence[Result] = ()) -> list[Result]:
     """One result per figure: values and 95 % interval bounds, averaged over runs.
 
     Intervals come from resampling groups of images, so they do not hold the spread over seeds. Runs with pretrained
     members give the figures of those members and their committee alone.
     """
-    rows = [row for run in runs for row in _rows(run)]
+    rows = [*(row for run in runs for row in _rows(run)), *more]
     groups = pd.DataFrame(rows).groupby(KEYS, sort=False) if rows else ()
     return [_mean(key, part) for key, part in groups]
 
 
 def merged(own: Sequence[Result], earlier: Sequence[Result]) -> list[Result]:
-    """Earlier results of other data sets, or of the same with or without pretrained members, then the own ones.
+    """Earlier results of other data sets or parts, or of the same with or without pretrained members, then the own.
 
     An earlier result of the same commit and splits, but of other seeds, is averaged with the own one.
     """
-    evaluated = {(result["dataset"], result["pretrained"]) for result in own}
-    kept = [result for result in earlier if (result["dataset"], result["pretrained"]) not in evaluated]
+    of = itemgetter("dataset", "pretrained", "part")
+    evaluated = set(map(of, own))
+    kept = [result for result in earlier if of(result) not in evaluated]
     same = {_figure(result): result for result in earlier}
     return kept + [_pooled(result, same.get(_figure(result))) for result in own]
+
+
+def merged_claims(own: Sequence[Result], earlier: Sequence[Result]) -> list[Result]:
+    """Earlier claims that are not among the own, then the own; one without any comparison replaces none."""
+    of = itemgetter("dataset", "form", "where", "text")
+    known = {of(claim): claim for claim in earlier}
+    now = {of(claim): claim for claim in own if claim["differences"] or of(claim) not in known}
+    return [*(claim for key, claim in known.items() if key not in now), *now.values()]
 
 
 def _figure(result: Result) -> tuple[Any, ...]:
@@ -151,10 +178,9 @@ def compare(found: Sequence[Result], published: Sequence[Result]) -> pd.DataFram
     A figure agrees if it is within the published interval, or within ``CLOSE`` where there is none; one that was not
     found does not. Figures with and without pretrained members are compared among themselves.
     """
-    keys = [*KEYS, "pretrained"]
-    here, there = pd.DataFrame(found), pd.DataFrame(published)
-    kinds = set(zip(here["dataset"], here["pretrained"], strict=True))
-    there = there[[kind in kinds for kind in zip(there["dataset"], there["pretrained"], strict=True)]]
+    keys, of = [*KEYS, "pretrained"], itemgetter("dataset", "pretrained", "part")
+    kinds = set(map(of, found))
+    here, there = pd.DataFrame(found), pd.DataFrame([one for one in published if of(one) in kinds])
     both = there[[*keys, "value", "low", "high", "n"]].merge(
         here[[*keys, "value"]].rename(columns={"value": "here"}), on=keys, how="left"
     )
@@ -173,6 +199,7 @@ def _rows(run: Run) -> Iterator[Result]:
     pretrained: list[str] = lane.summary.get("pretrained", [])
     setting = "PROXYANO_PRETRAINED=true " if pretrained else ""
     tail = {
+        "part": LANES,
         "split": run.split,
         "commit": "unknown" if provenance is None else provenance.git_commit,
         "minutes": sum(lane.summary["minutes"].values()),
@@ -181,7 +208,7 @@ def _rows(run: Run) -> Iterator[Result]:
     for record in lane.records:
         level, marked = record["level"], record["method"] in pretrained
         if marked == bool(pretrained) and (level == LEVELS[-1] or (level in LEVELS and record["metric"] in METRICS)):
-            own = {key: record[key] for key in (*KEYS, "value", "low", "high", "n", "seed")}
+            own = {key: record[key] for key in (*KEYS[:-1], "value", "low", "high", "n", "seed")}
             yield own | tail | {"pretrained": marked}
 
 
@@ -204,34 +231,3 @@ def _mean(key: tuple[Any, ...], part: pd.DataFrame) -> Result:
         "minutes": round(float(part["minutes"].mean()), 1),
         "command": f"{part.iloc[0]['command']} {','.join(map(str, seeds))}",
     }
-
-
-def tables(found: pd.DataFrame, commit: str) -> str:
-    """Markdown: what the methods do to images, then image and pixel scores of each data set."""
-    parts = [f"# Tables\n\nMade by `proxyano results` from evaluations at commit {commit}; 95 % intervals.\n"]
-    if found.empty:
-        return parts[0]
-    does = found[found["level"] == LEVELS[-1]]
-    does = does.assign(row=does["dataset"] + " " + does["score"] + ", " + does["method"])
-    does = does.assign(column=does["metric"] + ", " + does["subset"])
-    wide = does.pivot_table(index="column", columns="row", values="value", sort=False)
-    texts = wide.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
-    aligned = ("left", *["right"] * len(texts.columns))
-    written = texts.to_markdown(colalign=aligned, disable_numparse=True)
-    parts.append(f"## What the methods do to images\n\n{written}\n")
-    for (dataset, level), part in found[found["level"] != LEVELS[-1]].groupby(["dataset", "level"], sort=False):
-        every = part[part["subset"] == "all"]
-        rows = {
-            f"{method} {score}{', pretrained' if pretrained else ''}": {
-                metric: _shown(one.iloc[0]) for metric, one in cells.groupby("metric", sort=False)
-            }
-            for (method, score, pretrained), cells in every.groupby(["method", "score", "pretrained"], sort=False)
-        }
-        table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
-        parts.append(f"## {dataset}, {level} level, n = {int(every['n'].max())}\n\n{table.to_markdown()}\n")
-    return "\n".join(parts)
-
-
-def _shown(result: pd.Series) -> str:
-    bounds = "" if pd.isna(result["low"]) else f" [{result['low']:.3f}, {result['high']:.3f}]"
-    return f"{result['value']:.3f}{bounds}"

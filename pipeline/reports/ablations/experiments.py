@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import stdev
@@ -58,6 +58,7 @@ class Compared(Difference):
     """A difference of means over the seeds that both experiments were run with."""
 
     by_seed: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def sure(self) -> bool:
@@ -107,7 +108,7 @@ class DataSet:
         )
         found = of_resamples(float(np.mean(own) - np.mean(other)), other_resampled, own_resampled)
         by_seed = tuple(a - b for a, b in zip(own, other, strict=True))
-        return Compared(found.value, found.low, found.high, found.p, by_seed)
+        return Compared(found.value, found.low, found.high, found.p, by_seed, tuple(sorted(first & second)))
 
     def corrected(self, pairs: Iterable[Pair]) -> dict[Pair, Compared]:
         """The differences of those pairs that exist, p corrected for their number (Holm)."""
@@ -148,6 +149,7 @@ class Judged:
     claim: Claim
     word: str
     why: str
+    found: Mapping[Pair, Compared] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -177,25 +179,41 @@ def judge(data: DataSet) -> list[Judged]:
         if claim.dataset == data.source and all(name in data.rows for pair in claim.pairs for name in pair)
     ]
     found = data.corrected(pair for claim in claims for pair in claim.pairs)
-    return [_judged(claim, data, {pair: found[pair] for pair in claim.pairs if pair in found}) for claim in claims]
+    return [
+        judged(
+            claim,
+            {pair: found[pair] for pair in claim.pairs if pair in found},
+            missing=sorted({name for pair in claim.pairs for name in pair} - set(data.measured)),
+            labels={name: row.label for name, row in data.rows.items()},
+            said=lambda pair, found: _comparison(data, pair, found),
+        )
+        for claim in claims
+    ]
 
 
-def _judged(claim: Claim, data: DataSet, found: Mapping[Pair, Compared]) -> Judged:
+def judged(
+    claim: Claim,
+    found: Mapping[Pair, Compared],
+    *,
+    missing: Sequence[str],
+    labels: Mapping[str, str],
+    said: Callable[[Pair, Compared], str],
+) -> Judged:
+    """The verdict by the compared pairs; ``said`` puts a single comparison into figures."""
     against = [pair for pair, d in found.items() if d.sure and d.value < 0]
     clearly = [pair for pair, d in found.items() if d.sure and d.value > 0]
-    missing = sorted({name for pair in claim.pairs for name in pair} - set(data.measured))
     decided = CONFIRMED if len(clearly) == len(claim.pairs) else UNDECIDED
     word = REFUSED if against else UNTESTED if missing else decided
     if len(claim.pairs) == 1 and found:
         (pair,) = claim.pairs
-        return Judged(claim=claim, word=word, why=_comparison(data, pair, found[pair]))
+        return Judged(claim=claim, word=word, why=said(pair, found[pair]), found=found)
     parts = [f"clearly so in {len(clearly)} of {len(claim.pairs)} comparisons"] if found else []
     if against:
-        named = listed([" against ".join(data.rows[name].label for name in pair) for pair in against])
+        named = listed([" against ".join(labels[name] for name in pair) for pair in against])
         parts.append(f"clearly the other way in {len(against)} ({named})")
     if missing:
         parts.append(f"missing: {listed(missing)}")
-    return Judged(claim=claim, word=word, why=", ".join(parts))
+    return Judged(claim=claim, word=word, why=", ".join(parts), found=found)
 
 
 def _comparison(data: DataSet, pair: Pair, found: Compared) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.evaluation.saved import Panel
 from pipeline.evaluation.score_name import kind_of
+from pipeline.reports.ablations.claims import claim_record
 from pipeline.reports.ablations.experiments import UNTESTED, DataSet, MeanAUROC, judge, opening
 from pipeline.reports.ablations.tables import claims_table, printed_table
 from pipeline.reports.kit.figures import COLOURS, Estimate, Figure, axis, error_bars, figure, points
@@ -71,6 +72,11 @@ def ablation_report(every: Sequence[DataSet], proxies: Sequence[Panel]) -> Repor
             for run in runs
             for record in run.lane.records
             if kind_of(record["method"]) == "method"
+        ],
+        claims=[
+            claim_record(one, data.source, raw=any(run.raw for row in data.rows.values() for run in row.runs))
+            for data in every
+            for one in judge(data)
         ],
     )
 

@@ -6,6 +6,7 @@ from statistics import mean
 from pipeline.evaluation.records import find
 from pipeline.evaluation.score_name import PRIMARY, kind_of
 from pipeline.reports.benchmark import tables
+from pipeline.reports.benchmark.claim import better_than_eight
 from pipeline.reports.benchmark.runs import OWN, DataSet, gather, opening, sentences
 from pipeline.reports.kit import figures
 from pipeline.reports.kit.figures import COLOURS, Figure, axis, figure, points
@@ -48,6 +49,7 @@ def benchmark_report(every: Sequence[DataSet]) -> Report:
         banner=banner([data.title for data in every if on_sample(data.measured)]),
         parts=[_part(data, every) for data in every],
         records=records,
+        claims=[better_than_eight(data) for data in every],
     )
 
 

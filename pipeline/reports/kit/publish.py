@@ -25,6 +25,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 FILES = ("index.html", "report.md", "report.json")
+CLAIMS = "claims.json"
 WRITTEN = "written"  # name of the report's date in its provenance
 RESEARCH_ONLY = "For research only. Not a medical device, not for clinical use."
 
@@ -68,6 +69,7 @@ class Report:
     banner: str = ""  # a warning above everything
     parts: Sequence[Part]
     records: Sequence[Record]
+    claims: Sequence[Mapping[str, Any]] = ()  # the paper's, judged
     summary: Table | None = None
     template: str = "report.html.j2"
     assets: Sequence[str] = ()  # styles and scripts besides those of every page
@@ -102,12 +104,13 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
 
 
 def write_report(report: Report, folder: Path, provenance: Mapping[str, Any]) -> None:
-    """Write ``FILES`` into ``folder``; ``provenance`` names commit, versions and the like, nested mappings allowed."""
+    """Write ``FILES`` and ``CLAIMS``; ``provenance`` names commit, versions and the like, nested mappings allowed."""
     about = text_rows(provenance)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(_page(report, about), encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, about), encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps(list(report.records), indent=1, allow_nan=False) + "\n")
+    for name, part in (("report.json", report.records), (CLAIMS, report.claims)):
+        (folder / name).write_text(json.dumps(list(part), indent=1, allow_nan=False) + "\n")
 
 
 def text_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:

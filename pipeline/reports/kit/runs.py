@@ -35,6 +35,7 @@ class Run:
     label: str  # shown in the report
     seed: int
     version: Version | None  # its evaluation; None: not run
+    raw: bool = False  # whether the canonical form is off
 
     @property
     def folder(self) -> Path:
