@@ -41,6 +41,11 @@ class Due:
         line = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "pipeline.definitions"]
         return [*line, "--select", select, "--partition", self.name]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that differ from this process's."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Made:
@@ -53,26 +58,36 @@ class Made:
 
 
 def make(
-    due: Sequence[Due], logs: Path, *, workers: int, started: Callable[[Due], object] = lambda due: None
+    due: Sequence[Due],
+    logs: Path,
+    *,
+    workers: int,
+    started: Callable[[Due], object] = lambda due: None,
+    wanted: Callable[[Due], bool] = lambda due: True,
 ) -> Iterator[Made]:
     """Make all runs, ``workers`` at a time, each with its share of the cores; yield each one as it ends.
 
-    A failed run does not stop the others. The output of a process goes to ``<logs>/<dataset>-<name>.log``.
+    A failed run does not stop the others; one that is not ``wanted`` when its turn comes is left out. The output of a
+    process goes to ``<logs>/<dataset>-<name>.log``.
     """
     logs.mkdir(parents=True, exist_ok=True)
     environment = thread_share(workers) | os.environ  # the user's own thread settings win
 
-    def one(each: Due) -> Made:
+    def one(each: Due) -> Made | None:
+        if not wanted(each):
+            return None
         started(each)
         log, began = logs / f"{each.dataset}-{each.name}.log", time.monotonic()
         with log.open("ab") as output:
-            code = subprocess.run(each.command, env=environment, stdout=output, stderr=output, check=False).returncode
+            variables = environment | each.environment
+            code = subprocess.run(each.command, env=variables, stdout=output, stderr=output, check=False).returncode
         return Made(each, time.monotonic() - began, log, failed=code != 0)
 
     with ThreadPoolExecutor(workers) as pool:
         try:
             for future in as_completed([pool.submit(one, each) for each in due]):
-                yield future.result()
+                if (made := future.result()) is not None:
+                    yield made
         finally:  # after Ctrl-C no other run begins
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -100,9 +115,9 @@ def due(lanes: Sequence[LaneAssets], store: Store, stages: Sequence[str] = BENCH
 
 
 def prepare(lanes: Sequence[LaneAssets]) -> None:
-    """Make tiles and proxies of the lanes where they are missing or outdated."""
+    """Make what the runs of the lanes read where it is missing or outdated."""
     for lane in lanes:
-        run("pipeline.cli", "refresh", "--select", f"*{lane.key('proxies').to_user_string()}")
+        run("pipeline.cli", "refresh", "--select", f"*{lane.key('normals').to_user_string()}")
 
 
 def report(name: str = REPORT) -> None:

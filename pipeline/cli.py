@@ -28,6 +28,7 @@ COMMANDS: Places = {
     "download": "download:download",
     "refresh": "refresh:refresh",
     "results": "refresh:results",
+    "reproduce": "reproduce:reproduce",
     "benchmark": "experiments:benchmark",
     "experiments": Group(
         "The paper's ablations: list them, show what each changes, run them.",

@@ -138,10 +138,8 @@ def results(
     if unknown := sorted(set(names) - set(DATASETS)):
         console.print(f"expected some of {', '.join(DATASETS)}, got {', '.join(unknown)}")
         raise typer.Exit(2)
-    pairs = list(product(_numbers(seeds, "--seeds"), _numbers(splits, "--splits")))
-    homes = {(seed, split): settings.home / "seeds" / f"seed{seed}-split{split}" for seed, split in pairs}
-    homes[settings.seed, settings.split_seed] = settings.home
-    runs = [Run(homes[pair], name, *pair) for name in names for pair in pairs]
+    pairs = list(product(numbers(seeds, "--seeds"), numbers(splits, "--splits")))
+    runs = [Run(home_of(settings, *pair), name, *pair) for name in names for pair in pairs]
     titles = [f"{run.dataset}, seed {run.seed}, split {run.split}" for run in runs]
     if dry_run:
         for title, run in zip(titles, runs, strict=True):
@@ -156,11 +154,17 @@ def results(
     if failed:
         console.print(f"[red]failed: {'; '.join(failed)}[/]; rerun the same command to resume")
         raise typer.Exit(1)
-    if published is not None and not _agree(found, published, str(compare)):
+    if published is not None and not agree(found, published, str(compare)):
         raise typer.Exit(1)
 
 
-def _agree(found: "Sequence[Result]", published: "Sequence[Result]", name: str) -> bool:
+def home_of(settings: Settings, seed: int, split: int) -> Path:
+    """Home of a training seed and a split's seed: the current one for those that are configured."""
+    own = (seed, split) == (settings.seed, settings.split_seed)
+    return settings.home if own else settings.home / "seeds" / f"seed{seed}-split{split}"
+
+
+def agree(found: "Sequence[Result]", published: "Sequence[Result]", name: str) -> bool:
     """Print how many published figures agree with those found here, and each that does not."""
     from pipeline.reports.results import KEYS, compare
 
@@ -177,7 +181,8 @@ def _agree(found: "Sequence[Result]", published: "Sequence[Result]", name: str) 
     return len(figures) > 0 and not len(apart)
 
 
-def _numbers(text: str, option: str) -> list[int]:
+def numbers(text: str, option: str) -> list[int]:
+    """Comma-separated numbers of an option; exit code 2 for anything else."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdigit() for word in words):
         console.print(f"{option}: expected numbers with commas, such as 0,1,2, got {text!r}")

@@ -73,6 +73,11 @@ DISTURBANCES: Mapping[str, Disturbance] = {
     "jpeg": Disturbance(_jpeg, (50, 20, 10), "quality"),
     "size": Disturbance(_size, (0.5, 0.25, 0.125), "factor of each side"),
 }
+SUBSETS: Mapping[str, tuple[str, float]] = {
+    UNCHANGED: ("", 0.0),
+    **{f"{kind} {level:g}": (kind, level) for kind, one in DISTURBANCES.items() for level in one.levels},
+}
+"""Name of each disturbed copy of the sample → kind and level."""
 
 
 def measure_robustness(
@@ -101,8 +106,8 @@ def measure_robustness(
         scores = pd.DataFrame(rows, columns=["image_id", "label", "group", "subset", "score"])
         name = ScoreName.of(found.name, PRIMARY)
         records = [
-            context.record(name, "image", metric, str(subset), _auroc(part, context))
-            for subset, part in scores.groupby("subset", sort=False)
+            context.record(name, "image", metric, subset, _auroc(scores[scores["subset"] == subset], context))
+            for subset in SUBSETS
         ]
         content = work / "content"
         content.mkdir(exist_ok=True)
@@ -125,13 +130,10 @@ def _scored(some: pd.DataFrame, raw: RawFolder, detector: Detector) -> Iterator[
     """Image id, label, group, subset and score, disturbance by disturbance."""
     rows = some.to_dict("records")
     frames = [frame.usable for frame, _ in read_slices(raw, some["path"].tolist())]
-    subsets: list[tuple[str, Callable[[Pixels], Pixels]]] = [(UNCHANGED, lambda pixels: pixels)]
-    for kind, one in DISTURBANCES.items():
-        subsets += [(f"{kind} {level:g}", lambda p, one=one, level=level: one.change(p, level)) for level in one.levels]  # type: ignore[misc]
-    for subset, change in subsets:
+    for subset, (kind, level) in SUBSETS.items():
         taken, cut = [], []
         for row, pixels in zip(rows, frames, strict=True):
-            disturbed = change(pixels)
+            disturbed = DISTURBANCES[kind].change(pixels, level) if kind else pixels
             try:
                 cut.append((disturbed, detector.cut(disturbed)))
             except UnusableImage:
@@ -142,6 +144,8 @@ def _scored(some: pd.DataFrame, raw: RawFolder, detector: Detector) -> Iterator[
 
 
 def _auroc(part: pd.DataFrame, context: RecordContext) -> Estimate:
+    if part["label"].nunique() < 2:  # the form refuses such images
+        return Estimate(float("nan"), float("nan"), float("nan"), len(part))
     labels, scores = part["label"].to_numpy(bool), part["score"].to_numpy(float)
     weights = context.weights(part["group"].to_numpy())
     return estimate(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.robustness import DISTURBANCES, UNCHANGED
+from pipeline.evaluation.robustness import SUBSETS
 from pipeline.reports.run_results import ABLATIONS, BENCHMARK, LANES, ROBUSTNESS
 
 Claims = Sequence[Mapping[str, Any]]
@@ -26,7 +26,8 @@ def tables(found: pd.DataFrame, commit: str, claims: Claims = ()) -> str:
             parts.append(f"## {title}, AUROC\n\nMeans over seeds.\n\n{_runs(runs)}\n")
     disturbed = found[found["part"] == ROBUSTNESS]
     if len(disturbed):
-        note = "Image AUROC of the detector on a sample of test images; IDRiD: against held-out normals."
+        note = "Image AUROC of the detector on a sample of test images (IDRiD: against held-out normals). "
+        note += "A number of images says that the form refused the others."
         parts.append(f"## Disturbed images\n\n{note}\n\n{_disturbed(disturbed)}\n")
     return "\n".join(parts)
 
@@ -79,11 +80,13 @@ def _runs(found: pd.DataFrame) -> str:
 
 def _disturbed(found: pd.DataFrame) -> str:
     """A row for each kind and level, a column for each data set."""
-    order = [UNCHANGED, *(f"{kind} {level:g}" for kind, one in DISTURBANCES.items() for level in one.levels)]
+    most = found.groupby("dataset")["n"].max()
     rows = {
-        subset: {one["dataset"]: _shown(one) for _, one in cells.iterrows()}
-        for subset in order
-        if len(cells := found[found["subset"] == subset])
+        subset: {
+            one["dataset"]: _shown(one) + ("" if one["n"] == most[one["dataset"]] else f", {one['n']} images")
+            for _, one in found[found["subset"] == subset].iterrows()
+        }
+        for subset in SUBSETS
     }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").to_markdown()
 
