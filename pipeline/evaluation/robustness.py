@@ -26,7 +26,7 @@ from pipeline.store.versions import Store, Version, fingerprint
 
 VERSION = "1"  # raise it when a change of the step's code changes its result; part of the asset's code version
 MOST = 100  # normal, and as many abnormal, images, drawn with seed 0
-AT_ONCE = 16  # images whose scores are computed together
+AT_ONCE = 8  # images in memory, each in one disturbed copy
 UNCHANGED = "unchanged"
 Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 
