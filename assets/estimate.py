@@ -148,6 +148,11 @@ def _trainings(lane: LaneAssets, stage: str, name: str) -> Trainings:
     if stage == ABLATIONS:
         row = lane.lane.ablations[name]
         before = [lane.dataset.name, row.seed, row.proxies.to_json()]
-        for part in row.training.stages:
-            before.append(row.training.of_stage(part))
-            yield fingerprint(before), row.training, part
+        first, *later = row.training.stages
+        yield fingerprint(before, row.training.first_stage().of_stage(first)), row.training, first
+        for part in later:
+            yield (
+                fingerprint(before, [row.training.of_stage(one) for one in row.training.stages], part),
+                row.training,
+                part,
+            )

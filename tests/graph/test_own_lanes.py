@@ -12,6 +12,7 @@ from pipeline.forms import FORMS
 from pipeline.wiring.settings import Settings
 
 STAGES = ("download", "images", "tiles", "proxies", "normals", "stage1", "stage2", "members", "detector", "evaluation")
+STAGES += ("robustness",)
 REPORT = dg.AssetKey("evaluation_report")
 
 
