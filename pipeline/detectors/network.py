@@ -67,9 +67,11 @@ class NetworkDetector(CanvasDetector):
         flip_average: bool = False,
         member: str = "",
         changes: Mapping[str, Any] | None = None,
+        proxies: Version | None = None,
     ) -> Self:
         """A checkpoint; with ``ScoreConfig.beside`` the residuals of the training normals are computed.
 
+        A method that needs true proxies gets them from ``proxies``.
         ``member`` names the folder of one of several methods in the version, ``changes`` are those of one of the
         method's ``variants``.
         """
@@ -85,7 +87,8 @@ class NetworkDetector(CanvasDetector):
         )
         if not score.beside:
             return found
-        blocks = tile_blocks(tiles, None, canvas=canvas, splits=("train",), count=BLOCK)
+        true = proxies if found.method.needs_proxy else None
+        blocks = tile_blocks(tiles, true, canvas=canvas, splits=("train",), count=BLOCK)
         seen = [found.maps(block) for block in blocks]
         return replace(found, beside=NormalResiduals.joined([NormalResiduals.of(m.images, m.steady) for m in seen]))
 

@@ -133,11 +133,12 @@ class Entries:
             yield Entry(named, detector, scorer, raw_map, copies=not detector.method.needs_proxy)
         for variant, changes in METHODS[plan.method].variants.items():
             score, flip = plan.scores[self.canvas], plan.flip_average
+            proxies = self.inputs.proxies
             varied = NetworkDetector.trained(
-                self.inputs.stage, tiles, self.canvas, score, flip_average=flip, changes=changes
+                self.inputs.stage, tiles, self.canvas, score, flip_average=flip, changes=changes, proxies=proxies
             )
             named = replace(own, score=f"{PRIMARY}_{variant}")
-            scorer = self._scorer(named, varied, self.inputs.proxies, keep=self.keep)
+            scorer = self._scorer(named, varied, proxies, keep=self.keep)
             yield Entry(named, varied, scorer, copies=not varied.method.needs_proxy)
 
     def _controls(self) -> Iterator[Entry]:

@@ -112,7 +112,7 @@ def _read(file: Path) -> tuple[list[Result], list[Result]]:
     """Results and claims of an earlier call."""
     try:
         content = json.loads(file.read_text())
-        return [{"part": LANES, **one} for one in content["records"]], content.get("claims", [])
+        return [{**one, "part": one.get("part", LANES)} for one in content["records"]], content.get("claims", [])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: expected earlier results, got no such file or a damaged one ({error})") from error
 

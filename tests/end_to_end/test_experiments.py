@@ -15,6 +15,7 @@ from pipeline.cli import app
 from pipeline.definitions import build, lanes_of
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.ablations import DECIDING
+from pipeline.reports.run_results import ABLATIONS, read_claims, run_rows
 from pipeline.store.clean import clean
 from pipeline.store.lineage import closure
 from pipeline.store.versions import Store
@@ -147,6 +148,22 @@ def test_the_report_shows_tables_claims_and_proxies(home):
     assert set(records[records["dataset"] == LANE]["method"]) == set(MADE)
     page = (folder / "index.html").read_text()
     assert all(f"{name}_proxies.png" in page for name in ("brain_mri", "oct", "idrid"))
+
+
+def test_results_get_every_experiment_and_the_claims_on_raw_images(home):
+    store = Store(home / "stores")
+    rows = pd.DataFrame(run_rows(store, ABLATIONS, 0))
+    plain = rows[(rows["dataset"] == LANE) & (rows["metric"] == "auroc") & (rows["score"] == "standardised")]
+    assert set(plain["method"]) == set(MADE)
+    assert set(rows["commit"]) != {"unknown"}
+    assert (rows["minutes"] > 0).all()
+    claims = {(one["dataset"], one["form"], one["where"]): one for one in read_claims(store, ABLATIONS)}
+    latent = claims["oct", "raw", "Table V"]
+    (difference,) = latent["differences"]
+    assert (difference["better"], difference["worse"], set(difference["values"])) == ("final", "si_mem_rep", {"seed 0"})
+    assert 0 < difference["p"] <= 1
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    assert claims["oct", "canonical", "Fig. 11"]["verdict"] == "cannot be told here"
 
 
 def test_the_command_lists_compares_and_names_what_is_missing(home):

@@ -10,6 +10,7 @@ from models.scoring import ScoreConfig
 from pipeline.detectors.network import NetworkDetector, NetworkMaps
 from pipeline.forms.form import NO_DATA, SCORED, TILE
 from pipeline.tiles.loading import TileSet
+from tests.unit.drawn_detectors import CANVAS, TEST, draw, networks
 
 SIZE = (32, 32)
 
@@ -58,3 +59,12 @@ def test_a_map_that_is_no_residual_is_enlarged_as_it_is(full: TileSet) -> None:
     coarse, fine = (predicted("segmentation", full, fine=fine) for fine in (False, True))
     for small, large in zip(coarse.steady, fine.steady, strict=True):
         np.testing.assert_array_equal(large, cv2.resize(small, (2 * TILE, TILE), interpolation=cv2.INTER_LINEAR))
+
+
+def test_a_method_that_needs_true_proxies_gets_those_of_the_training_normals(tmp_path) -> None:
+    drawn, score = draw(tmp_path), ScoreConfig(sigma=1.0, beside=2, own_mirror=True)
+    stage = networks(tmp_path / "networks", "pix2pix")
+    found = NetworkDetector.trained(stage, drawn.tiles, CANVAS, score, member="pix2pix", proxies=drawn.proxies)
+    maps = found.maps(drawn.shown(*TEST))
+    assert np.isfinite(maps.parts).all()
+    assert maps.parts.std() > 0

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.evaluation.records import RECORD_KEYS
 from pipeline.evaluation.saved import write_evaluation
-from pipeline.reports.results import Run, compare, merged, publish_results, results, tables
+from pipeline.reports.results import Run, compare, merged, merged_claims, publish_results, read_results, results, tables
 from pipeline.store.versions import Store
 
 
@@ -123,3 +123,44 @@ def test_a_damaged_file_of_earlier_results_is_named(run, tmp_path):
         ConfigError, match=r"results\.json: expected earlier results, got no such file or a damaged one"
     ):
         publish_results([run(0, 0.8)], tmp_path)
+
+
+def claim(form="canonical", verdict="holds", differences=({"value": 0.1},)):
+    head = {"dataset": "oct", "form": form, "where": "Table IV", "text": "a memory improves it", "why": "p .01"}
+    return {**head, "verdict": verdict, "differences": list(differences)}
+
+
+def of_part(part, value, method="memae"):
+    head = {"dataset": "oct", "method": method, "score": "standardised", "level": "image", "metric": "auroc"}
+    more = {"subset": "noise 0.1" if part == "robustness" else "all", "part": part, "pretrained": False, "minutes": 1.0}
+    tail = {"seed": 0, "split": 0, "commit": "c", "command": f"proxyano reproduce --part {part} --seeds"}
+    return {**head, **more, **tail, "value": value, "low": value - 0.1, "high": value + 0.1, "n": 50}
+
+
+def test_parts_that_were_not_made_keep_their_results_and_claims(run, tmp_path):
+    rows = [
+        of_part("lanes", 0.8, "proxyano"),
+        of_part("benchmark", 0.7),
+        of_part("ablations", 0.6, "si_mem"),
+        of_part("robustness", 0.5, "committee"),
+    ]
+    publish_results([], tmp_path, rows, [claim()])
+    publish_results([], tmp_path, [of_part("benchmark", 0.75)], [claim("raw", "cannot be told here")])
+    found = {(one["part"], one["metric"]): one for one in read_results(tmp_path / "results.json")}
+    values = {part: found[part, "auroc"]["value"] for part in ("lanes", "benchmark", "ablations", "robustness")}
+    assert values == {"lanes": 0.8, "benchmark": 0.75, "ablations": 0.6, "robustness": 0.5}
+    assert found["benchmark", "auroc"]["command"] == "proxyano reproduce --part benchmark --seeds 0"
+    assert {tuple(one) for one in found.values()} == {tuple(results([run(0, 0.8)])[0])}, "as those of an evaluation"
+    claims = json.loads((tmp_path / "results.json").read_text())["claims"]
+    assert [(one["form"], one["verdict"]) for one in claims] == [("canonical", "holds"), ("raw", "cannot be told here")]
+    page = " ".join((tmp_path / "tables.md").read_text().split())
+    assert "| oct, raw form | Table IV | a memory improves it | cannot be told here | p .01 |" in page
+    assert "| memae standardised | 0.750 [0.650, 0.850] |" in page
+    assert "| noise 0.1 | 0.500 [0.400, 0.600] |" in page
+    assert (tmp_path / "robustness" / "oct.png").stat().st_size > 10_000
+
+
+def test_a_claim_without_a_comparison_replaces_none():
+    assert merged_claims([claim(verdict="cannot be told here", differences=())], [claim()]) == [claim()]
+    assert merged_claims([claim(verdict="does not hold")], [claim()]) == [claim(verdict="does not hold")]
+    assert merged_claims([claim(differences=())], []) == [claim(differences=())]

@@ -69,7 +69,7 @@ def fit_networks(
         for canvas, usual in plan.scores.items():
             score = usual if name == plan.method else plan.member_scores.get(name, usual)
             detector = NetworkDetector.trained(
-                version, trained.tiles, canvas, score, flip_average=plan.flip_average, member=folder
+                version, trained.tiles, canvas, score, flip_average=plan.flip_average, member=folder, proxies=proxies
             )
             found.setdefault(name, {})[canvas] = CanvasScorer.fit(detector, trained.tiles, proxies, keep=keep)
     return found

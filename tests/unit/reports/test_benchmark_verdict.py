@@ -2,6 +2,8 @@
 
 import pytest
 
+from pipeline.reports.benchmark import claim
+from pipeline.reports.benchmark.claim import better_than_eight
 from pipeline.reports.benchmark.runs import opening, sentences
 from pipeline.reports.benchmark.tables import table_one, table_two
 
@@ -77,3 +79,29 @@ def test_other_images_are_no_comparison(bench, monkeypatch):
     table["image_id"] = table["image_id"].sample(frac=1, random_state=0).to_numpy()
     with pytest.raises(ValueError, match="oct memae: scored other images than proxyano has"):
         _ = data.differences
+
+
+def test_the_claim_of_table_one_is_judged_over_the_seeds(bench, monkeypatch):
+    monkeypatch.setattr(claim, "TABLE_I", {"proxyano": (), "auto_encoder": (), "memae": ()})
+    for seed in (0, 1):
+        bench.run("oct", "proxyano", 2.0, seed)
+        bench.run("oct", "auto_encoder", 0.5, seed)
+    found = better_than_eight(bench.data(oct=None)[0])
+    assert (found["verdict"], found["form"]) == ("cannot be told here", "canonical")
+    assert found["why"] == "clearly so in 1 of 2 comparisons, missing: memae"
+    bench.run("oct", "memae", 0.7)
+    assert better_than_eight(bench.data(oct=None)[0])["verdict"] == "holds"
+    first = better_than_eight(bench.data(oct=None)[0])["differences"][0]
+    assert set(first["values"]) == {"seed 0", "seed 1"}
+    assert 0 < first["low"] < first["value"] < first["high"] < 1
+    assert first["value"] == pytest.approx(sum(first["values"].values()) / 2, abs=1e-3)
+
+
+def test_the_claim_does_not_hold_where_one_method_is_clearly_better(bench, monkeypatch):
+    monkeypatch.setattr(claim, "TABLE_I", {"proxyano": (), "auto_encoder": (), "memae": ()})
+    for dataset in ("oct", "idrid"):
+        bench.run(dataset, "proxyano", 0.5)
+        bench.run(dataset, "memae", 2.0)
+    found = [better_than_eight(data) for data in bench.data(oct=None, idrid=None)]
+    assert [one["verdict"] for one in found] == ["does not hold"] * 2, "image and pixel level"
+    assert "clearly the other way in 1 (ProxyAno against MemAE)" in found[0]["why"]
