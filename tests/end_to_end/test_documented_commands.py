@@ -63,14 +63,6 @@ ELSEWHERE = {
         "test_main_lane.py",
         "test_the_report_alone_says_in_one_sentence_what_to_run_first",
     ),
-    "dagster asset materialize --select benchmark_report": (
-        "test_benchmark.py",
-        "test_the_report_is_made_from_what_exists",
-    ),
-    "dagster asset materialize --select ablation_report": (
-        "test_experiments.py",
-        "test_the_report_shows_tables_claims_and_proxies",
-    ),
     ". ./activate": ("test_shell.py", "test_activate_sets_what_every_command_needs"),
     "mlflow models serve -m models:/proxyano-oct@champion --env-manager local --port 5001": (
         "test_score.py",

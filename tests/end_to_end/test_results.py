@@ -16,8 +16,12 @@ from pipeline.evaluation.saved import load_evaluation
 
 
 def results(home, folder, *words):
+    return proxyano(home, "results", *words, "--into", str(folder))
+
+
+def proxyano(home, *words):
     own = {"PROXYANO_HOME": str(home.root), "DAGSTER_HOME": str(home.root / "dagster")}
-    command = [sys.executable, "-m", "pipeline.cli", "results", *words, "--into", str(folder)]
+    command = [sys.executable, "-m", "pipeline.cli", *words]
     return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
 
 
@@ -74,3 +78,18 @@ def test_results_are_compared_with_published_ones(undisturbed, tmp_path):
     assert apart.returncode == 1
     assert f"{len(records) - 1} of {len(records)} figures agree with" in apart.stdout
     assert "proxy_r2" in apart.stdout
+
+
+@pytest.mark.slow
+def test_the_plan_of_a_finished_seed_is_to_look_and_that_of_another_rests_on_its_notes(undisturbed):
+    done = proxyano(undisturbed, "reproduce", "--part", "lanes", "--seeds", "0,1", "--hours", "0.02", "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│ lanes" in line]
+    assert [row[1:4] for row in rows] == [[name, seed, "1"] for seed in "01" for name in DATASETS]
+    assert [row[5] for row in rows] == ["nothing outdated"] * 3 + ["noted"] * 3
+    assert all(float(later[4]) > float(first[4]) for first, later in zip(rows[:3], rows[3:], strict=True))
+    assert rows[-1][6] == "1 left out by --hours 0.02"
+    assert not (undisturbed.root / "reproduce.html").exists()
+    wrong = proxyano(undisturbed, "reproduce", "--part", "lane", "--dry-run")
+    assert wrong.returncode == 2
+    assert "expected some of lanes, benchmark, ablations, robustness, got lane" in wrong.stderr
