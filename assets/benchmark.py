@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -28,6 +28,7 @@ class Due:
     dataset: str
     name: str
     stages: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict, hash=False)  # variables that differ from ours
 
     @property
     def title(self) -> str:
@@ -40,11 +41,6 @@ class Due:
         select = ",".join(f"{self.dataset}/{stage}" for stage in self.stages)
         line = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "pipeline.definitions"]
         return [*line, "--select", select, "--partition", self.name]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables that differ from this process's."""
-        return {}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Every run is a process: a refresh in a home, or one partition of the benchmark o
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -31,19 +31,10 @@ _STAGES = {stage.name: stage for stage in STAGES}
 class Refreshed(Due):
     """The stages of one lane in the home of a seed."""
 
-    home: Path = field(kw_only=True)
-    seed: int = field(kw_only=True)
-
     @property
     def command(self) -> list[str]:
         """Makes what is outdated up to the last stage."""
         return [sys.executable, "-m", "pipeline.cli", "refresh", "--select", f"*{self.dataset}/{self.stages[-1]}"]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The home and its seed."""
-        places = {"PROXYANO_HOME": str(self.home), "DAGSTER_HOME": str(self.home / "dagster")}
-        return places | {"PROXYANO_SEED": str(self.seed)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +62,11 @@ def plan(
     """
     found = list[Step]()
     for seed, part in product(seeds, (part for part in REFRESHED if part in parts)):
-        home = home_of(seed)
-        for lane in lanes_of(settings.model_copy(update={"home": home, "seed": seed})):
+        own = _in_home(settings, home_of(seed), seed)
+        for lane in lanes_of(own):
             if lane.dataset.name in DATASETS:
-                found.append(_refreshed(part, REFRESHED[part], lane, home, (seed, PARTS.index(part), 1)))
-    store, lanes = Store(settings.stores), [lane for lane in lanes_of(settings) if lane.raw_name in DATASETS]
+                found.append(_refreshed(part, REFRESHED[part], lane, own, (seed, PARTS.index(part), 1)))
+    store, lanes = settings.store, [lane for lane in lanes_of(settings) if lane.raw_name in DATASETS]
     made = set(DATASETS) if LANES in parts and settings.seed in seeds else set[str]()  # whose inputs other steps make
     for part, stages in PARTITIONS.items():
         by_name = {lane.dataset.name: lane for lane in lanes if part in parts and lane.runs(stages[0])}
@@ -85,7 +76,7 @@ def plan(
             if seed not in seeds:
                 continue
             order = (seed, PARTS.index(part), 1)
-            inputs = _refreshed(part, INPUTS, lane, settings.home, (*order[:2], 0))
+            inputs = _refreshed(part, INPUTS, lane, settings, (*order[:2], 0))
             if each.dataset not in made and inputs.outdated:
                 found.append(inputs)
             made.add(each.dataset)
@@ -93,12 +84,24 @@ def plan(
     return sorted(found, key=lambda step: (step.order, bool(step.lane.source)))
 
 
-def _refreshed(part: str, stages: Sequence[str], lane: LaneAssets, home: Path, order: tuple[int, int, int]) -> Step:
-    store, outdated = Store(home / "stores"), list[str]()
+def _in_home(settings: Settings, home: Path, seed: int) -> Settings:
+    """The same settings in the home of a seed."""
+    remote = settings.of_run(home, seed, settings.split_seed).get("PROXYANO_STORE", settings.remote)
+    return settings.model_copy(update={"home": home, "seed": seed, "remote": remote})
+
+
+def _variables(own: Settings) -> dict[str, str]:
+    """What a process needs to work with these settings."""
+    found = own.of_run(own.home, own.seed, own.split_seed)
+    return found | ({"PROXYANO_STORE": own.remote} if own.remote else {})
+
+
+def _refreshed(part: str, stages: Sequence[str], lane: LaneAssets, own: Settings, order: tuple[int, int, int]) -> Step:
+    store, outdated = own.store, list[str]()
     for name in stages:
         stage = _STAGES[name]
         if set(stage.reads) & set(outdated) or not up_to_date(lane, stage, store, ""):
             outdated.append(name)
     name = f"seed{lane.seed}" if stages != INPUTS else "inputs"
-    each = Refreshed(lane.dataset.name, name, tuple(stages), home=home, seed=lane.seed)
+    each = Refreshed(lane.dataset.name, name, tuple(stages), _variables(own))
     return Step(part=part, due=each, lane=lane, store=store, outdated=tuple(outdated), order=order)

@@ -197,10 +197,7 @@ def _refresh(number: int, run: "Run", workers: int) -> int:
     """
     title = f"{run.dataset}, seed {run.seed}, split {run.split}"
     (run.home / "dagster").mkdir(parents=True, exist_ok=True)
-    changed = {"PROXYANO_HOME": str(run.home), "DAGSTER_HOME": str(run.home / "dagster")}
-    changed |= {"PROXYANO_SEED": str(run.seed), "PROXYANO_SPLIT_SEED": str(run.split)}
-    if (bucket := Settings().remote) and run.home != Settings().home:
-        changed["PROXYANO_STORE"] = f"{bucket.rstrip('/')}/seeds/{run.home.name}"  # one current version of an asset
+    changed = Settings().of_run(run.home, run.seed, run.split)
     command = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", f"*{run.dataset}/evaluation"]
     if workers == 1:
         console.rule(f"{number}: {title}", align="left")

@@ -153,11 +153,10 @@ def _publish(settings: Settings, parts: Sequence[str], seeds: Sequence[int], fol
     from pipeline.data.datasets import DATASETS
     from pipeline.reports.results import Result, Run, publish_results
     from pipeline.reports.run_results import LANES, REPORTS, ROBUSTNESS, STAGES, read_claims, robustness_rows, run_rows
-    from pipeline.store.versions import Store
 
     homes, split = {seed: home_of(settings, seed, settings.split_seed) for seed in seeds}, settings.split_seed
     runs = [Run(homes[seed], name, seed, split) for name in DATASETS for seed in seeds]
-    store, rows, claims = Store(settings.stores), list[Result](), list[Result]()
+    store, rows, claims = settings.store, list[Result](), list[Result]()
     for name, asset in REPORTS.items():
         if name in parts and any(settings.stores.glob(f"current/*/{STAGES[name][0]}/*.json")):
             report(asset)

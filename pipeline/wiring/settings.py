@@ -45,6 +45,14 @@ class Settings(BaseSettings):
         """The store, with the bucket of PROXYANO_STORE if one is set."""
         return open_store(self.stores, self.remote, self.cache_gb)
 
+    def of_run(self, home: Path, seed: int, split: int) -> dict[str, str]:
+        """Variables of a process that works in the home of a seed and a split's seed, with a prefix of the bucket."""
+        changed = {"PROXYANO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+        changed |= {"PROXYANO_SEED": str(seed), "PROXYANO_SPLIT_SEED": str(split)}
+        if self.remote and home != self.home:  # one current version of an asset
+            changed["PROXYANO_STORE"] = f"{self.remote.rstrip('/')}/seeds/{home.name}"
+        return changed
+
     @property
     def datasets(self) -> Path:
         """Descriptions of the user's data sets, a YAML file each."""
