@@ -16,6 +16,7 @@ from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.audit import reviewed
 from pipeline.experiments.lane import Baseline, Lane
 from pipeline.forms import FORMS
+from pipeline.processes import ONE, Processes
 from pipeline.reports.kit.words import flat, shown_title
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.proxy_kinds import TITLES
@@ -43,6 +44,7 @@ class LaneAssets:
     preset: str
     seed: int
     scheduler: str | None = None  # address of a dask scheduler
+    processes: Processes = ONE  # of trainings
     source: str = ""  # data set whose images the lane uses; empty: its own
     drawn: bool = False  # whether its images are those of the built-in sample
 

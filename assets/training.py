@@ -31,6 +31,7 @@ def training_of(task: Task, plan: TrainingPlan, log: Log) -> Training:
         seed=task.origin.seed,
         code_version=task.origin.code_version,
         log=log,
+        processes=task.lane.processes,
     )
 
 

@@ -147,6 +147,14 @@ class TrainingState:
         return True
 
 
+def read_fingerprint(folder: Path) -> dict[str, Any]:
+    """What the state in a folder belongs to; empty if there is none."""
+    if not (folder / STATE_FILE).is_file():
+        return {}
+    found: dict[str, Any] = read_tensors(folder / STATE_FILE)[1]["fingerprint"]
+    return found
+
+
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 

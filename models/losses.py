@@ -7,18 +7,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models import ranks
+
 
 def masked_square(value: Tensor, target: Tensor, mask: Tensor, over: Tensor | None = None) -> Tensor:
     """Squared error summed inside `mask`, divided by the number of values inside `over` (default: the mask)."""
     square = (value.float() - target.float()).square() * mask
-    count = (mask if over is None else over).sum() * value.shape[1]
+    count = ranks.mean((mask if over is None else over).sum()) * value.shape[1]
     return square.sum() / count.clamp(min=1)
 
 
 def masked_absolute(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute error inside `mask`."""
     total = ((value.float() - target.float()).abs() * mask).sum()
-    return total / (mask.sum() * value.shape[1]).clamp(min=1)
+    return total / (ranks.mean(mask.sum()) * value.shape[1]).clamp(min=1)
 
 
 def _log_sigmoid(logits: Tensor) -> Tensor:

@@ -53,7 +53,8 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, image and proxy in channels-last layout."""
         return self.changed(
-            lambda value: value.to(device, memory_format=torch.channels_last), lambda mask: mask.to(device)
+            lambda value: value.to(device, memory_format=torch.channels_last, non_blocking=True),
+            lambda mask: mask.to(device, non_blocking=True),
         )
 
     def single(self, row: int) -> "Batch":

@@ -4,11 +4,11 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from models.arithmetic import warn_if_not_reproducible
 from models.method import Method, Scores
-from models.source import TensorSource
+from models.source import Source, TensorSource
 
 if TYPE_CHECKING:  # two seconds to import
     from lightning_fabric import Fabric
@@ -37,14 +37,21 @@ def predict(method: Method, source: TensorSource, *, batch_size: int = 32, devic
 
 
 def validation_losses(
-    method: Method, stage: str, validation: TensorSource, batch_size: int, fabric: "Fabric"
+    method: Method, stage: str, validation: Source, batch_size: int, fabric: "Fabric"
 ) -> dict[str, float]:
-    """Mean losses over the validation images, and their sum as ``validation``; the method is left in eval mode."""
+    """Mean losses over the validation images, and their sum as ``validation``; the method is left in eval mode.
+
+    Several ranks share the batches and all get the whole result.
+    """
     method.eval()
     total = dict[str, float]()
     with torch.no_grad(), fabric.autocast():
-        for rows in torch.split(torch.arange(len(validation)), batch_size):
+        for rows in torch.split(torch.arange(len(validation)), batch_size)[fabric.global_rank :: fabric.world_size]:
             batch = validation.batch(rows).to(fabric.device)
             for name, value in method.validation(stage, batch).items():
                 total[name] = total.get(name, 0.0) + float(value) * len(rows) / len(validation)
+    if fabric.world_size > 1:
+        parts = [dict[str, float]()] * fabric.world_size
+        distributed.all_gather_object(parts, total)
+        total = {name: sum(part.get(name, 0.0) for part in parts) for name in parts[0]}
     return total | {"validation": sum(total.values())}

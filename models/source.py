@@ -1,9 +1,11 @@
-"""Training data in memory: uint8 images, proxies and validity, the order of the batches, and their random changes.
+"""Training data: uint8 images, proxies and validity in memory, the order of the batches, their random changes.
 
 Draws come from the generator, on the CPU for any device; legend as in `models.method`.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,10 +13,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models import ranks
 from models.method import Batch
 
 Bytes = NDArray[np.uint8]
 Mask = Bytes | NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """Images to train on or to validate with, in memory or read while the training runs."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def order(self, batch_size: int, seed: int) -> "Order":
+        """The order of its rows in training."""
+
+    def prepare(self, order: "Order", step: int) -> None:
+        """Begin to read what the steps from `step` on take; let go of the rest."""
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The images of those rows (int64), on the CPU."""
+
+    def close(self) -> None:
+        """Let go of everything that was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +76,21 @@ class TensorSource:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return tuple(self.images.shape)
+
+    def order(self, batch_size: int, seed: int) -> "Order":
+        """Every epoch shuffled as a whole."""
+        return Order(len(self), batch_size, seed)
+
+    def prepare(self, order: "Order", step: int) -> None:
+        """Nothing: all is in memory."""
+
+    def close(self) -> None:
+        """Nothing: the memory is the caller's."""
+
     def mirrored(self) -> "TensorSource":
         """The same images flipped left to right."""
         return TensorSource(**{name: value.flip(-1) for name, value in vars(self).items() if value is not None})
@@ -66,20 +106,64 @@ class TensorSource:
 
 @dataclass(frozen=True)
 class Order:
-    """Rows of step t: shuffled epochs one after the other; a pure function of seed and step."""
+    """Rows of step t: shuffled epochs one after the other; a pure function of its fields and the step.
+
+    Rows that are read in blocks are shuffled window by window: an epoch takes the blocks in a random order, as many
+    as fit into a window, and shuffles their rows. One window of all blocks gives the order of data in memory.
+    """
 
     count: int
     batch_size: int
     seed: int
+    edges: tuple[int, ...] = ()  # first row of each block, then the count; empty: one block
+    window: int = 0  # most rows of a window, but at least one block; 0 = all rows
 
     def rows(self, step: int) -> Tensor:
         """Rows (batch_size,) of step 0, 1, …; every row comes once before any comes again."""
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = {place // self.count for place in places}
-        seeds = {epoch: np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] for epoch in epochs}
-        draws = {epoch: torch.Generator().manual_seed(int(seed) >> 1) for epoch, seed in seeds.items()}
-        shuffled = {epoch: torch.randperm(self.count, generator=draw) for epoch, draw in draws.items()}
+        shuffled = {epoch: _epoch(self, epoch)[0] for epoch in {place // self.count for place in places}}
         return torch.stack([shuffled[place // self.count][place % self.count] for place in places])
+
+    def blocks(self, step: int) -> list[int]:
+        """Blocks of the windows that the step's rows come from, in order of use; if it is one, then the next's too."""
+        epoch, found, windows = step * self.batch_size // self.count, list[int](), 0
+        while True:
+            for stop, blocks in _epoch(self, epoch)[1]:
+                if epoch * self.count + stop > step * self.batch_size:
+                    found, windows = found + blocks, windows + 1
+                    if windows > 1 and epoch * self.count + stop >= (step + 1) * self.batch_size:
+                        return list(dict.fromkeys(found))
+            epoch += 1
+
+    def windows(self, epoch: int) -> list[list[int]]:
+        """The blocks of each window of an epoch."""
+        sizes = np.diff(self.edges or (0, self.count))
+        if not 0 < self.window < self.count:
+            return [list(range(len(sizes)))]
+        windows, held = [list[int]()], 0
+        for block in torch.randperm(len(sizes), generator=_generator(self.seed, epoch, 1)).tolist():
+            if windows[-1] and held + sizes[block] > self.window:
+                windows, held = [*windows, []], 0
+            windows[-1].append(block)
+            held += sizes[block]
+        return windows
+
+
+@lru_cache(maxsize=4)
+def _epoch(order: Order, epoch: int) -> tuple[Tensor, list[tuple[int, list[int]]]]:
+    """All rows of an epoch (count,) in order; its windows: the place after the last row of each, and its blocks."""
+    draw, edges = _generator(order.seed, epoch), order.edges or (0, order.count)
+    rows, stops, windows = list[Tensor](), 0, list[tuple[int, list[int]]]()
+    for blocks in order.windows(epoch):
+        own = torch.cat([torch.arange(edges[block], edges[block + 1]) for block in sorted(blocks)])
+        rows.append(own[torch.randperm(len(own), generator=draw)])
+        stops += len(own)
+        windows.append((stops, blocks))
+    return torch.cat(rows), windows
+
+
+def _generator(*key: int) -> torch.Generator:
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1)
 
 
 def varied(batch: Batch, generator: torch.Generator, *, move: float, tone: float) -> Batch:
@@ -120,5 +204,5 @@ def _toned(batch: Batch, generator: torch.Generator, tone: float) -> Batch:
 
 
 def _symmetric(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform in [-1, 1]."""
-    return 2 * torch.rand(shape, generator=generator) - 1
+    """Uniform in [-1, 1]; the images are along the second axis."""
+    return 2 * ranks.drawn(torch.rand, shape, generator, dim=1) - 1

@@ -1,10 +1,12 @@
 """One trainer for every method: device and precision from Lightning Fabric, a budget in steps, exact resume.
 
-One process, one device. A step draws a batch and runs the stage's phases on it, each with its own optimiser.
+A step draws a batch and runs the stage's phases on it, each with its own optimiser. With several processes (ranks)
+each takes an equal part of the batch (`models.ranks`), and gradients are averaged by hand after each phase's backward:
+`DistributedDataParallel` would rename the weights, forward one module alone, and see neither the losses nor the phases
+of a method. Ranks start from equal weights and take equal steps, so nothing else is sent.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,12 +18,14 @@ from torch import Tensor
 from torch.optim import Adam
 from tqdm import tqdm
 
+from models import ranks
 from models.arithmetic import bfloat16_on_cpu, deterministic, warn_if_not_reproducible
+from models.batches import Batches, Unread
 from models.checkpoint import Progress, TrainingState, content_hash
 from models.method import Batch, Method, Phase, Stage
 from models.prediction import validation_losses
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
-from models.source import Order, TensorSource, varied
+from models.source import Source, varied
 
 CHECKPOINT_SECONDS = 60.0
 """Most seconds between resumable states: a killed training loses no more."""
@@ -42,17 +46,14 @@ class TrainResult:
     weights: str  # content hash of the whole method
     history: list[dict[str, float]]  # evaluations: step, validation losses, their sum as "validation"
     precision: str  # the precision used on this machine
-
-
-class TrainingDivergedError(RuntimeError):
-    """A loss is not finite."""
+    window: int = 0  # rows that were shuffled together; 0 = all
 
 
 def fit(
     method: Method,
     stage: str,
-    train: TensorSource,
-    validation: TensorSource,
+    train: Source,
+    validation: Source,
     config: TrainConfig,
     folder: Path,
     *,
@@ -61,18 +62,22 @@ def fit(
     data: str = "",
     title: str = "",
     progress: bool = True,
+    devices: int = 1,
+    nodes: int = 1,
 ) -> TrainResult:
     """Train one stage of a method in place and return how it went.
 
     `validation` holds normal images only. `folder` keeps the resumable state: a call with the same arguments resumes
     from it, and a finished training is only reloaded. `data` is the version of the data. `title` names the progress
-    bar. `log` gets (steps done, figures); after a kill it may get some steps twice. ValueError if the state belongs to
-    other data, configuration or seed; TrainingDivergedError if a loss is not finite.
+    bar. `log` gets (steps done, figures); after a kill it may get some steps twice. If torchrun or SLURM started
+    `nodes` × `devices` processes, each calls this: the first writes the state, and any number of them may resume it.
+    ValueError if the state belongs to other data, configuration or seed, or the processes cannot share a batch;
+    TrainingDivergedError if a loss is not finite.
     """
     warn_if_not_reproducible()
     with torch.random.fork_rng(), deterministic():
         torch.manual_seed(seed)
-        run = _Run(method, method.stage(stage), train, validation, config, folder, seed, data)
+        run = _Run(method, method.stage(stage), train, validation, config, folder, seed, data, devices, nodes)
         return run.train(log or (lambda step, figures: None), title=title or stage, progress=progress)
 
 
@@ -83,12 +88,14 @@ class _Run:
         self,
         method: Method,
         stage: Stage,
-        train: TensorSource,
-        validation: TensorSource,
+        train: Source,
+        validation: Source,
         config: TrainConfig,
         folder: Path,
         seed: int,
         data: str,
+        devices: int = 1,
+        nodes: int = 1,
     ) -> None:
         from lightning_fabric import Fabric  # two seconds to import, and most commands train nothing
 
@@ -97,10 +104,14 @@ class _Run:
         if config.precision != "32-true" and not (torch.accelerator.is_available() or bfloat16_on_cpu()):
             self.precision = "32-true"  # emulation is an order of magnitude slower; the weights are float32 anyway
             _log.warning("this CPU has no bfloat16: training in 32-true instead of %s", config.precision)
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # type: ignore[arg-type]
+        if config.batch_size % (devices * nodes):
+            have = f"batch_size {config.batch_size}, {devices * nodes} processes"
+            raise ValueError(f"every process takes an equal part of a batch, got {have}: choose a divisor")
+        many: dict[str, Any] = {"strategy": "ddp", "num_nodes": nodes} if devices * nodes > 1 else {}
+        self.fabric = Fabric(accelerator="auto", devices=devices, precision=self.precision, **many)  # type: ignore[arg-type]
+        self.fabric.launch()
         self.stage, self.config, self.folder = stage, config, folder
-        self.train_source, self.validation_source = train, validation
-        self.order = Order(len(train), config.batch_size, seed)
+        self.validation_source, self.order = validation, train.order(config.batch_size, seed)
         self.fingerprint: dict[str, Any] = {
             "method": method.name,
             "method_config": method.config.to_json(),
@@ -108,9 +119,11 @@ class _Run:
             "train_config": config.to_json(),
             "seed": seed,
             "data": data,
-            "shape": [list(train.images.shape), list(validation.images.shape)],
+            "shape": [list(train.shape), list(validation.shape)],
             "start": content_hash(method.state_dict()),
         }
+        if 0 < self.order.window < len(train):
+            self.fingerprint["window"] = self.order.window
         self.method: Method = method.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.active: Phase | None = None  # whose modules are in training mode
         self.optimisers: dict[str, Adam] = {}
@@ -119,23 +132,32 @@ class _Run:
             self.optimisers[phase.name] = Adam(parameters, lr=config.learning_rate, betas=phase.betas)
         generator = torch.Generator().manual_seed(seed)
         self.state = TrainingState(method, self.optimisers, generator, {}, {}, Progress())
+        self.batches = Batches(train, self.order, self.fabric, config.steps)
+        self.losses = Unread(self.fabric)
 
     def train(self, log: Log, *, title: str, progress: bool) -> TrainResult:
         """Run the remaining steps."""
         if not self.state.load(self.folder, self.fingerprint) and self.config.weight_average:
             self.state.average = {name: value.detach().clone() for name, value in self._trained().items()}
+        self.fabric.barrier()  # all have read the state before one writes the next
         done = self.state.progress
         self.started = time.perf_counter() - done.seconds
         self.logged_at, self.saved_at = (time.perf_counter(), done.step), time.perf_counter()
         steps = self.config.steps
-        with tqdm(total=steps, initial=done.step, desc=title, unit="step", disable=not progress) as bar:
-            while not done.done:
-                self._step()
-                done.step += 1
-                bar.update()
-                if done.step % self.config.log_every == 0:
-                    log(done.step, self._figures())
-                self._after_step(log)
+        hidden = not (progress and self.fabric.is_global_zero)
+        try:
+            with tqdm(total=steps, initial=done.step, desc=title, unit="step", disable=hidden) as bar:
+                while not done.done:
+                    self._step()
+                    done.step += 1
+                    bar.update()
+                    if done.step % self.config.log_every == 0:
+                        log(done.step, self._figures())
+                    self._after_step(log)
+        finally:
+            self.batches.close()
+            self.validation_source.close()
+        self.fabric.barrier()  # the state is written before any rank returns
         return self._result()
 
     def _after_step(self, log: Log) -> None:
@@ -151,27 +173,35 @@ class _Run:
         else:
             done.stopped_early = settled and not last
             done.done = last or done.stopped_early
-        waited = time.perf_counter() - self.saved_at
-        if done.done or done.step % config.checkpoint_every == 0 or waited >= CHECKPOINT_SECONDS:
+        if done.done or done.step % config.checkpoint_every == 0 or self._waited():
+            self.losses.read(self.state.progress.window)
             done.seconds = time.perf_counter() - self.started
-            self.state.save(self.folder, self.fingerprint)
+            if self.fabric.is_global_zero:
+                self.state.save(self.folder, self.fingerprint)
             self.saved_at = time.perf_counter()
+
+    def _waited(self) -> bool:
+        """Whether the last state is old: by the first rank's clock, which all ask when they log."""
+        waited = time.perf_counter() - self.saved_at >= CHECKPOINT_SECONDS
+        if self.fabric.world_size == 1:
+            return waited
+        return self.state.progress.step % self.config.log_every == 0 and self.fabric.broadcast(waited)
 
     def _step(self) -> None:
         done, config, generator = self.state.progress, self.config, self.state.generator
-        batch = self.train_source.batch(self.order.rows(done.step)).to(self.fabric.device)
-        flips = torch.rand(len(batch.image), generator=generator) < 0.5
-        batch = batch.mirrored(flips.to(self.fabric.device))
-        batch = varied(batch, generator, move=config.move, tone=config.tone)
-        for phase in self.stage.phases:
-            if done.step % phase.every == 0:
-                for name, value in self._update(phase, batch).items():
-                    done.window[name] = done.window.get(name, 0.0) + value * phase.every
+        batch = self.batches.take(done.step).to(self.fabric.device)
+        with ranks.together(self.fabric):
+            flips = ranks.mine(torch.rand(config.batch_size, generator=generator) < 0.5)
+            batch = batch.mirrored(flips.to(self.fabric.device))
+            batch = varied(batch, generator, move=config.move, tone=config.tone)
+            for phase in self.stage.phases:
+                if done.step % phase.every == 0:
+                    self._update(phase, batch)
         done.window_steps += 1
         if self.state.average:
             self._average()
 
-    def _update(self, phase: Phase, batch: Batch) -> dict[str, float]:
+    def _update(self, phase: Phase, batch: Batch) -> None:
         optimiser, done = self.optimisers[phase.name], self.state.progress
         if self.active is not phase:
             self.method.activate(phase)
@@ -180,21 +210,17 @@ class _Run:
         group["lr"] = rate = learning_rate(self.config, done.step, done.fall_from)
         with self.fabric.autocast():
             named = self.method.losses(self.stage.name, phase.name, batch, self.state.generator)
-            total = torch.stack([value.float() for value in named.values()]).sum()
-        figures = {name: float(value.detach()) for name, value in named.items()}
-        if not math.isfinite(sum(figures.values())):
-            where = f"{self.method.name} {self.stage.name}/{phase.name}, step {done.step + 1}"
-            remedy = f"lower the learning rate ({rate:.2g}) or set gradient_clip"
-            raise TrainingDivergedError(f"{where}: losses {figures}; {remedy}")
+            total = self.losses.add(f"{self.method.name} {self.stage.name}", done.step, phase, rate, named)
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        ranks.average_gradients(group["params"])
         if self.config.gradient_clip:
             torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_clip)
         optimiser.step()
-        return figures
 
     def _figures(self) -> dict[str, float]:
         """Mean losses since the last log line, learning rate, speed, and the method's diagnostics."""
+        self.losses.read(self.state.progress.window)
         done = self.state.progress
         figures = {f"train/{name}": value / done.window_steps for name, value in done.window.items()}
         done.window, done.window_steps = {}, 0
@@ -206,6 +232,7 @@ class _Run:
 
     def _evaluate(self) -> dict[str, float]:
         """Validation losses (with averaged weights where configured); keeps the best weights so far."""
+        self.losses.read(self.state.progress.window)
         done, about = self.state.progress, (self.method, self.stage.name)
         held = {name: value.clone() for name, value in self._trained().items()} if self.state.average else {}
         self._put(self.state.average)
@@ -255,4 +282,5 @@ class _Run:
             weights=content_hash(self.method.state_dict()),
             history=done.history,
             precision=self.precision,
+            window=self.fingerprint.get("window", 0),
         )

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.experiments.lane import Lane, in_colour, with_pretrained, with_split
 from pipeline.experiments.lanes.user_dataset import user_lane
 from pipeline.experiments.presets import PRESETS
+from pipeline.processes import Processes
 from pipeline.wiring.automation import SENSORS, jobs
 from pipeline.wiring.executors import executor
 from pipeline.wiring.resources import resources
@@ -42,6 +43,7 @@ def lanes_of(settings: Settings) -> list[LaneAssets]:
             preset=settings.own_preset_name if own else settings.preset_name,
             seed=settings.seed,
             scheduler=settings.scheduler,
+            processes=Processes(devices=settings.devices, memory=settings.memory, launcher=settings.launcher),
             source=source,
             drawn=settings.raw is None and not own,
         )

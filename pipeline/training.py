@@ -9,19 +9,20 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from models.checkpoint import load_method, save_method
+from models.checkpoint import load_method, read_fingerprint, save_method
 from models.method import Method, MethodConfig, model_card
 from models.methods import METHODS, build
 from models.schedule import TrainConfig
-from models.source import TensorSource
 from models.trainer import TrainResult, fit
-from pipeline.errors import ConfigError, DatasetUnusable
-from pipeline.forms.form import SCORED
+from pipeline.errors import ConfigError
+from pipeline.processes import ONE, Job, Processes, train_in_processes
 from pipeline.store.files import write_file
 from pipeline.store.shards import open_array
 from pipeline.store.versions import Store, Version, fingerprint
-from pipeline.tiles.loading import load_tiles, read_neutral
+from pipeline.tiles.loading import read_neutral
+from pipeline.tiles.streaming import TrainingData, memory_share
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -100,6 +101,7 @@ class Training:
     code_version: str
     log: Log  # gets a step and named figures, prefixed by the canvas (and by the stage if there are several)
     progress: bool = True
+    processes: Processes = ONE
 
     def key(self, *more: object) -> str:
         """Fingerprint of everything that the weights depend on."""
@@ -107,20 +109,23 @@ class Training:
 
     def fit(self, method: Method, stage: str, canvas: str, state: Path, key: str, prefix: str) -> TrainResult:
         """Train one stage of one canvas's network; normal validation tiles select the weights to keep."""
-        training = self.plan.canvases[canvas]
-        return fit(
-            method,
-            stage,
-            _source(self.tiles, self.proxies, "train", canvas, training.size),
-            _source(self.tiles, self.proxies, "val", canvas, training.size),
-            training.stages[stage],
-            state,
-            seed=self.seed,
-            log=lambda step, figures: self.log(step, {f"{prefix}/{name}": value for name, value in figures.items()}),
-            data=key,
-            title=f"{self.asset} {prefix}",
-            progress=self.progress,
-        )
+        size, config = self.plan.canvases[canvas].size, self.plan.canvases[canvas].stages[stage]
+        common: dict[str, Any] = {"seed": self.seed, "data": key, "title": f"{self.asset} {prefix}"}
+        common["progress"] = self.progress
+        memory = memory_share(self.processes.memory, self.processes.count)
+        about: dict[str, Any] = {"canvas": canvas, "size": size, "memory": memory}
+        data, begun = TrainingData(tiles=self.tiles, proxies=self.proxies, **about), read_fingerprint(state)
+        window = begun.get("window", 0) if begun else data.window()  # resumed, the order stays as it was
+
+        def log(step: int, figures: dict[str, float]) -> None:
+            self.log(step, {f"{prefix}/{name}": value for name, value in figures.items()})
+
+        if not self.processes.several:
+            return fit(method, stage, *data.sources(window), config, state, log=log, **common)
+        about |= {"tiles": str(self.tiles.path), "proxies": str(self.proxies.path)}
+        job = Job(stage=stage, config=config.to_json(), window=window, about=about, **common)
+        train_in_processes(job, method, state, self.processes, log)
+        return fit(method, stage, *data.streams(window), config, state, **common)  # finished: it reads no tile
 
     def start(self, canvas: str) -> Method:
         """The untrained network of a canvas; tiles and canvas set fill value, size and proxy channels."""
@@ -251,7 +256,8 @@ def _version(weights: str, method: Method) -> str:
 
 def _extra(trained: CanvasTraining, result: TrainResult) -> dict[str, object]:
     """Entries of a checkpoint about its training: size (h, w) in px, precision of the last stage."""
-    return {"size": list(trained.size), "precision": result.precision}
+    window = {"window": result.window} if result.window else {}  # rows shuffled together, where not all were
+    return {"size": list(trained.size), "precision": result.precision, **window}
 
 
 def _reuse(method: Method, trained: Method, stages: tuple[str, ...]) -> None:
@@ -267,10 +273,3 @@ def _reuse(method: Method, trained: Method, stages: tuple[str, ...]) -> None:
 def checkpoint_folder(stage: Version, canvas: str) -> Path:
     """Folder of a canvas's weights in a version; the canvas of a committee member is ``<member>/<canvas>``."""
     return stage.path / canvas
-
-
-def _source(tiles: Version, proxies: Version, split: str, canvas: str, size: tuple[int, int]) -> TensorSource:
-    held = load_tiles(tiles, proxies, splits=[split], canvas=canvas, size=size)
-    if held.index["label"].any():
-        raise DatasetUnusable(f"{tiles.asset}: split {split} holds abnormal images; training takes normals only")
-    return TensorSource.from_arrays(held.pixels, held.proxies, held.validity, held.validity == SCORED)

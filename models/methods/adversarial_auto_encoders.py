@@ -13,6 +13,7 @@ from models.nets.batch_statistics import batch_statistics
 from models.nets.encoder_decoder import EncoderDecoder, coarse
 from models.nets.pyramids import VectorDecoder, VectorEncoder
 from models.nets.translation import PatchGAN
+from models.ranks import BatchNorm
 
 LAMBDA_CONTEXTUAL = 50.0
 """GANomaly: weight of |x − x̂| in [−1, 1] (Eq. 2; stated); feature matching (Eq. 1) and latent error (Eq. 3) have 1."""
@@ -108,7 +109,7 @@ class SparseNetwork(nn.Module):
             nn.Conv2d(config.latent_dim, SPARSE_DIM, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(SPARSE_DIM, SPARSE_DIM, 1, bias=False),
-            nn.BatchNorm2d(SPARSE_DIM, affine=False),
+            BatchNorm(SPARSE_DIM, affine=False),
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

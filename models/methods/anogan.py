@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim import Adam
 
 from models import losses as terms
+from models import ranks
 from models.method import Batch, MethodConfig, Phase, Scores, Stage, left_open
 from models.methods.reconstruction import BETAS, AdversarialMethod, ResidualMethod, VectorConfig, signed, unsigned
 from models.nets.batch_statistics import batch_statistics
@@ -92,7 +93,7 @@ class AnoGAN(AdversarialMethod):
 
     def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         """Vectors (count, D) of the prior."""
-        vectors = 2 * torch.rand(count, self.config.latent_dim, generator=generator) - 1
+        vectors = 2 * ranks.drawn(torch.rand, (count, self.config.latent_dim), generator) - 1
         return vectors.to(next(self.generator.parameters()).device)
 
 
@@ -139,7 +140,7 @@ class FAnoGAN(ResidualMethod):
         with torch.no_grad(), batch_statistics(self.generator):
             fake = signed(self._fake(batch, generator))
         real = signed(batch.image)
-        share = torch.rand(len(real), 1, 1, 1, generator=generator).to(real.device)
+        share = ranks.drawn(torch.rand, (len(real), 1, 1, 1), generator).to(real.device)
         between = (share * real + (1 - share) * fake).requires_grad_(True)
         with torch.autocast(device_type=real.device.type, enabled=False):
             (slope,) = torch.autograd.grad(self.critic(between).sum(), [between], create_graph=True)
@@ -176,7 +177,7 @@ class FAnoGAN(ResidualMethod):
 
     def _fake(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Images of vectors drawn from the prior."""
-        vectors = torch.randn(len(batch.image), self.config.latent_dim, generator=generator)
+        vectors = ranks.drawn(torch.randn, (len(batch.image), self.config.latent_dim), generator)
         return self._made(vectors.to(batch.image.device), batch)
 
     def _made(self, vectors: Tensor, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import losses as terms
+from models import ranks
 from models.method import Batch, MethodConfig, Scores, ablation, left_open
 from models.methods.reconstruction import ReconstructionConfig, ReconstructionMethod
 from models.nets.encoder_decoder import Decoder, Encoder, EncoderDecoder, MemoryEncoderDecoder, coarse
@@ -60,7 +61,7 @@ class Denoising(ReconstructionMethod):
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         count = 1 if generator is None else len(batch.image)
         draw = torch.Generator().manual_seed(_FIXED) if generator is None else generator
-        noise = coarse_noise(torch.Size((count, *batch.image.shape[1:])), draw)
+        noise = ranks.mine(coarse_noise(torch.Size((count * ranks.count(), *batch.image.shape[1:])), draw))
         rebuilt = self.network(batch.image + noise.to(batch.image.device) * batch.valid)
         return {"reconstruction": terms.masked_square(rebuilt, batch.image, batch.valid)}
 
@@ -137,7 +138,7 @@ class Posterior(NamedTuple):
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """A sample, drawn on the CPU for any device."""
-        noise = torch.randn(self.mean.shape, generator=generator).to(self.mean.device)
+        noise = ranks.drawn(torch.randn, self.mean.shape, generator).to(self.mean.device)
         return self.mean + noise * (0.5 * self.log_variance).exp()
 
 
@@ -174,7 +175,7 @@ class VAE(ReconstructionMethod):
 
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         rebuilt, posterior = self.network(batch.image, generator)
-        total, values = self._divergence(posterior, batch.valid).sum(), self._values(batch.valid).sum()
+        total, values = self._divergence(posterior, batch.valid).sum(), ranks.mean(self._values(batch.valid).sum())
         error = terms.masked_square(rebuilt, batch.image, batch.valid)
         return {"reconstruction": error, "divergence": KL_WEIGHT * total / values.clamp(min=1)}
 

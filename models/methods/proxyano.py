@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models import losses as terms
+from models import ranks
 from models.method import Batch, Method, MethodConfig, Phase, Scores, Stage
 from models.methods.makers import make_anomalies
 from models.methods.papc import SIDE, pseudo_abnormal
@@ -151,7 +152,8 @@ class ProxyAno(Method):
             predicted = self.masked(self.extraction(batch.image, batch.valid)[0], batch)
         if not self.config.repairs:
             return _Views(self.masked(self.reconstruction(predicted), batch), None, torch.zeros_like(batch.valid))
-        altered, mask = self._pseudo_abnormal(batch, generator)
+        whole = self._pseudo_abnormal(batch.changed(ranks.everyone, ranks.everyone), generator)  # patches of others
+        altered, mask = (ranks.mine(value) for value in whole)
         if self.config.patch_on == "image":
             with torch.no_grad():
                 altered = self.masked(self.extraction(altered, batch.valid)[0], batch)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models import losses as terms
+from models import ranks
 from models.method import Batch, MethodConfig, Scores, Widths, left_open
 from models.methods.makers import MakerConfig, make_anomalies
 from models.methods.reconstruction import ReconstructionMethod
@@ -52,14 +53,16 @@ class Segmentation(ReconstructionMethod):
     def _reconstruct(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Losses of the log-odds against the altered pixels: cross-entropy, and Dice with weight 0.1."""
         draw = torch.Generator().manual_seed(0) if generator is None else generator
-        image, valid, lesions = batch.image, batch.valid, self.config.lesions()
-        altered, mask = make_anomalies(image, image, valid, draw, lesions, places=batch.score_mask())
+        valid, whole = batch.valid, batch.changed(ranks.everyone, ranks.everyone)
+        images = whole.image, whole.image, whole.valid
+        made = make_anomalies(*images, draw, self.config.lesions(), places=whole.score_mask())
+        altered, mask = (ranks.mine(value) for value in made)
         odds = self.network(altered).float()
         cross = functional.binary_cross_entropy_with_logits(odds, mask, reduction="none")
         chance = odds.sigmoid() * valid
         both, either = (chance * mask).sum(dim=(1, 2, 3)), (chance + mask).sum(dim=(1, 2, 3))
         overlap = 0.1 * (1 - (2 * both + 1) / (either + 1)).mean()
-        return {"marked": (cross * valid).sum() / valid.sum().clamp(min=1), "overlap": overlap}
+        return {"marked": (cross * valid).sum() / ranks.mean(valid.sum()).clamp(min=1), "overlap": overlap}
 
     def _score(self, batch: Batch) -> Scores:
         """Mean of the map over scored pixels; the map (B, C, H, W) ≥ 0 says how far log-odds are above `NOTHING`."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import ranks
+
 _TINY = 1e-12
 
 
@@ -48,15 +50,17 @@ class Memory(nn.Module):
             batch, dim, height, width = latent.shape
             vectors = latent.float().permute(0, 2, 3, 1).reshape(-1, dim)
             inside = None if valid is None else valid.reshape(-1) > 0
-            if self.training and not self.ready:
-                self._start(_kept(vectors.detach(), inside), generator)
+            if self.training:
+                seen, where = ranks.everyone(vectors.detach()), None if inside is None else ranks.everyone(inside)
+                if not self.ready:
+                    self._start(_kept(seen, where), generator)
             index = self.nearest(vectors.detach())
             found = functional.embedding(index, self.items)
             distance = (vectors - found).square().mean(dim=1)
-            commitment = distance.mean() if inside is None else (distance * inside).sum() / inside.sum().clamp(min=1)
+            commitment = distance.mean() if inside is None else (distance * inside).sum() / _everywhere(inside)
             passed = vectors + (found - vectors).detach()
             if self.training:
-                self._update(_kept(vectors.detach(), inside), _kept(index, inside), generator)
+                self._update(_kept(seen, where), _kept(ranks.everyone(index), where), generator)
             replaced = passed.reshape(batch, height, width, dim).permute(0, 3, 1, 2)
         return Lookup(replaced, commitment, index.reshape(batch, height, width))
 
@@ -89,6 +93,11 @@ class Memory(nn.Module):
             fresh = _draw(vectors, len(dead), generator)
             start = 2 * self.revive_below * mean  # unused, it is dead again after ln 2 / (1 − γ) batches
             self.items[dead], self.counts[dead], self.sums[dead] = fresh, start, fresh * start
+
+
+def _everywhere(inside: Tensor) -> Tensor:
+    """Number of valid positions, at least 1: the mean over the ranks."""
+    return ranks.mean(inside.sum()).clamp(min=1)
 
 
 def _kept(values: Tensor, inside: Tensor | None) -> Tensor:
@@ -134,7 +143,7 @@ class SoftMemory(nn.Module):
             entropy = torch.special.entr(shares.clamp(min=_TINY)).sum(dim=-1)
             inside = torch.ones_like(entropy) if valid is None else (valid[:, 0] > 0).float()
             mixed = (shares @ self.items).permute(0, 3, 1, 2)
-        return Recall(mixed, shares.permute(0, 3, 1, 2), (entropy * inside).sum() / inside.sum().clamp(min=1))
+        return Recall(mixed, shares.permute(0, 3, 1, 2), (entropy * inside).sum() / _everywhere(inside))
 
 
 def shrunk(shares: Tensor, threshold: float) -> Tensor:

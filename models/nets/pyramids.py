@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from models.ranks import BatchNorm
+
 Size = tuple[int, int]
 """Rows and columns of the images."""
 _LEFT = 4  # px of the shorter side that the last kernel covers; 5 to 7 where the side is no power of two
@@ -68,7 +70,7 @@ class ResidualGenerator(nn.Module):
         self.entry = nn.Linear(dim, math.prod(self.start))
         self.blocks = nn.Sequential(*(_up(*sizes) for sizes in pairwise((widths[0], *widths))))
         last = nn.Conv2d(widths[-1], channels, 3, padding=1)
-        self.head = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(), last, nn.Tanh())
+        self.head = nn.Sequential(BatchNorm(widths[-1]), nn.ReLU(), last, nn.Tanh())
 
     def forward(self, vector: Tensor) -> Tensor:
         """Image of a vector."""
@@ -116,8 +118,8 @@ class _Block(nn.Module):
 
 def _up(inputs: int, outputs: int) -> _Block:
     """Pre-activation block that doubles the size by repeating pixels."""
-    first = nn.BatchNorm2d(inputs), nn.ReLU(), nn.Upsample(scale_factor=2.0, mode="nearest"), _conv(inputs, outputs)
-    layers = nn.Sequential(*first, nn.BatchNorm2d(outputs), nn.ReLU(), _conv(outputs, outputs))
+    first = BatchNorm(inputs), nn.ReLU(), nn.Upsample(scale_factor=2.0, mode="nearest"), _conv(inputs, outputs)
+    layers = nn.Sequential(*first, BatchNorm(outputs), nn.ReLU(), _conv(outputs, outputs))
     return _Block(layers, nn.Sequential(_conv(inputs, outputs, 1), nn.Upsample(scale_factor=2.0, mode="nearest")))
 
 
@@ -125,7 +127,7 @@ def _down(inputs: int, outputs: int, *, critic: bool) -> _Block:
     """Pre-activation block that halves the size by means."""
 
     def norm() -> nn.Module:
-        return nn.GroupNorm(1, inputs) if critic else nn.BatchNorm2d(inputs)
+        return nn.GroupNorm(1, inputs) if critic else BatchNorm(inputs)
 
     first = norm(), nn.ReLU(), _conv(inputs, inputs)
     layers = nn.Sequential(*first, norm(), nn.ReLU(), _conv(inputs, outputs), nn.AvgPool2d(2))
@@ -153,7 +155,7 @@ def _rest(size: Size) -> Size:
 
 def _halved(inputs: int, outputs: int) -> nn.Sequential:
     layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
+    return nn.Sequential(layer, BatchNorm(outputs), nn.LeakyReLU(0.2))
 
 
 def _doubled(inputs: int, outputs: int) -> nn.Sequential:
@@ -162,7 +164,7 @@ def _doubled(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _normed(width: int) -> tuple[nn.Module, nn.Module]:
-    return nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    return BatchNorm(width), nn.ReLU(inplace=True)
 
 
 def normal_start(module: nn.Module) -> None:

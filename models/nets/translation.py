@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from models.nets.pyramids import normal_start
+from models.ranks import BatchNorm, drawn, everyone, mine
 
 Norm = Literal["spectral", "batch", "instance"]
 _WITHOUT_DROPOUT = 4  # finest levels and the innermost one have no dropout: three of the paper's eight levels do
@@ -36,7 +37,7 @@ class PatchGAN(nn.Module):
             layer = nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=spectral or level == 0)
             layers.append(spectral_norm(layer) if spectral else layer)
             if not spectral and level > 0:
-                layers.append(nn.BatchNorm2d(outputs) if norm == "batch" else nn.InstanceNorm2d(outputs))
+                layers.append(BatchNorm(outputs) if norm == "batch" else nn.InstanceNorm2d(outputs))
             layers.append(nn.LeakyReLU(0.2))
         last = nn.Conv2d(widths[-1], 1, 4, padding=1)
         layers.append(spectral_norm(last) if spectral else last)
@@ -84,7 +85,7 @@ class UNet(nn.Module):
         for level in reversed(range(len(self.up))):
             value = self.up[level](value if value is outputs[level] else torch.cat((value, outputs[level]), dim=1))
             if self.dropped[level] and generator is not None:
-                kept = torch.rand(value.shape, generator=generator) >= _DROPOUT
+                kept = drawn(torch.rand, value.shape, generator) >= _DROPOUT
                 value = value * kept.to(value.device, value.dtype) / (1 - _DROPOUT)
         return value.tanh()
 
@@ -94,13 +95,13 @@ def _down(inputs: int, outputs: int, *, first: bool, innermost: bool) -> nn.Sequ
     plain = first or innermost  # no norm
     layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=plain))
     if not plain:
-        layers.append(nn.BatchNorm2d(outputs))
+        layers.append(BatchNorm(outputs))
     return nn.Sequential(*layers)
 
 
 def _up(inputs: int, outputs: int, *, first: bool) -> nn.Sequential:
     layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=first)]
-    return nn.Sequential(*layers) if first else nn.Sequential(*layers, nn.BatchNorm2d(outputs))
+    return nn.Sequential(*layers) if first else nn.Sequential(*layers, BatchNorm(outputs))
 
 
 class ResidualTranslator(nn.Module):
@@ -174,6 +175,7 @@ class ImagePool(nn.Module):
         if fresh.shape[1:] != self.images.shape[1:]:
             kept, got = tuple(self.images.shape[1:]), tuple(fresh.shape[1:])
             raise ValueError(f"ImagePool keeps {kept}, got {got}: set `size`")
+        fresh = everyone(fresh)
         given, stored = fresh.clone(), (fresh.float().clamp(0, 1) * 255).round().to(torch.uint8)
         swaps = torch.rand(len(fresh), generator=generator) < 0.5
         places = torch.randint(count, (len(fresh),), generator=generator)
@@ -184,4 +186,4 @@ class ImagePool(nn.Module):
             elif swaps[row]:
                 given[row] = self.images[place].to(fresh.dtype) / 255
                 self.images[place] = stored[row]
-        return given
+        return mine(given)

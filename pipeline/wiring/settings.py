@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     mlflow_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI", repr=False)
     mlflow_page: str = Field(default="http://127.0.0.1:5000", validation_alias="PROXYANO_MLFLOW_URL")
     scheduler: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
+    devices: str = Field(default="1", pattern=r"^(auto|[1-9]\d*)$", validation_alias="PROXYANO_DEVICES")
+    memory: float | None = Field(default=None, gt=0, validation_alias="PROXYANO_MEMORY_GB")  # for training data
+    launcher: str = Field(default="", validation_alias="PROXYANO_LAUNCHER")  # starts the processes of a training
 
     @property
     def stores(self) -> Path:

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.batches import TrainingDivergedError
 from models.checkpoint import STATE_FILE
 from models.method import Batch, Method
 from models.methods import build
 from models.methods.proxyano import ProxyAno
 from models.schedule import TrainConfig, last_step, latest_fall, learning_rate
 from models.source import Order, TensorSource
-from models.trainer import TrainingDivergedError, fit
+from models.trainer import fit
 from tests.unit.short_training import METHOD, TRAIN, run, source
 
 pytestmark = pytest.mark.slow
