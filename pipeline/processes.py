@@ -87,8 +87,9 @@ def train_in_processes(job: Job, method: Method, folder: Path, processes: Proces
                     log(*json.loads(line.removeprefix(_LOGGED)))
                 else:
                     sys.stdout.write(line)
-        finally:
-            running.terminate()  # where the step itself is interrupted; torchrun then ends its processes
+        except BaseException:  # the step is interrupted, or the log fails
+            running.terminate()  # torchrun ends its processes
+            raise
     if running.returncode:
         what = f"{job.title}: {shlex.join(command)} ended with {running.returncode}"
         raise ProxyAnoError(f"{what}; the reason is printed above. The same command resumes from the last state")

@@ -1,17 +1,23 @@
-"""Run by torchrun in two processes: a few steps of every method, and a job of `pipeline.processes`."""
+"""A launcher for two processes of `pipeline.processes`, which then also train every method for a few steps.
+
+Its first start trains the job in another folder as well. A restart, after a process was lost, goes on with the job.
+"""
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from models.checkpoint import content_hash
+from models.methods import METHODS
 from models.trainer import fit
 from pipeline.processes import main
-from tests.contract.tiny_methods import RESUME, VARIANTS, images, small
+from tests.contract.tiny_methods import RESUME, images, small
 
 CURVE = "proxyano"  # trained for longer
+VARIANTS = [*METHODS, "proxyano-image", "memae-nearest"]
 STEPS = replace(RESUME, steps=2, batch_size=4, move=0.1, tone=0.1, evaluate_every=2)
 
 
@@ -29,7 +35,9 @@ def losses(variant: str, folder: Path, devices: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    found = {variant: losses(variant, folder, 2) for variant in VARIANTS}
-    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
-    main(folder / "straight")
+    job, rank = Path(sys.argv[-1]), os.environ["RANK"]
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        main(Path(shutil.copytree(job, job.with_name(f"straight{rank}"))))  # the first process writes the state
+    main(job)
+    found = {variant: losses(variant, job.parent, 2) for variant in VARIANTS}
+    job.with_name(f"rank{rank}.json").write_text(json.dumps(found))
