@@ -25,6 +25,9 @@ from pipeline.tiles.loading import load_tiles, read_index, read_neutral, shrink
 
 SHARE = 0.5
 """Of the memory of the machine or its control group, for training data; the rest is the network's."""
+AT_ONCE = 64
+"""Rows of a shard that are read at once: fewer take longer, more take memory."""
+_COPIES = 7  # of what is read at once: compressed, decoded, joined, shrunk, and what the allocator keeps; measured
 _VALIDATION = 0.25  # most of the memory for training data that validation images take when these are read at once
 
 
@@ -95,9 +98,13 @@ class StreamSource:
 
     def _load(self, block: int) -> TensorSource:
         start, stop = self._shards[block]
-        rows = self._rows[self.edges[block] : self.edges[block + 1]] - start
-        whole = [np.asarray(array[start:stop], np.uint8)[rows] for array in self.arrays]
-        validity, pixels, proxies = shrink(whole[0], whole[1:], self.size, read_neutral(self.tiles.path))
+        own, neutral = self._rows[self.edges[block] : self.edges[block + 1]], read_neutral(self.tiles.path)
+        parts = []
+        for first in range(start, stop, AT_ONCE):
+            inside = own[(own >= first) & (own < first + AT_ONCE)] - first
+            whole = [np.asarray(array[first : min(first + AT_ONCE, stop)], np.uint8)[inside] for array in self.arrays]
+            parts.append(shrink(whole[0], whole[1:], self.size, neutral))
+        validity, pixels, proxies = (np.concatenate(values) for values in zip(*parts, strict=True))
         return TensorSource.from_arrays(pixels, proxies, validity, validity == SCORED)
 
 
@@ -117,8 +124,9 @@ class TrainingData:
         row, held = train.bytes_per_row, len(validation) * train.bytes_per_row
         if len(train) * row + held <= self.memory:
             return 0
-        shard = 2 * sum(shard_rows(array) * math.prod(array.shape[1:]) for array in train.arrays)  # read, then shrunk
-        left = self.memory - shard - min(held, _VALIDATION * self.memory)
+        rows = min(AT_ONCE, shard_rows(train.arrays[0]))
+        reading = _COPIES * rows * sum(math.prod(array.shape[1:]) for array in train.arrays)
+        left = self.memory - reading - min(held, _VALIDATION * self.memory)
         return max(1, int(left / 2 / row))
 
     def sources(self, window: int) -> tuple[Source, Source]:
