@@ -125,6 +125,7 @@ class Training:
         about |= {"tiles": str(self.tiles.path), "proxies": str(self.proxies.path)}
         job = Job(stage=stage, config=config.to_json(), window=window, about=about, **common)
         train_in_processes(job, method, state, self.processes, log)
+        common["progress"] = False
         return fit(method, stage, *data.streams(window), config, state, **common)  # finished: it reads no tile
 
     def start(self, canvas: str) -> Method:
