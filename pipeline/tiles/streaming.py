@@ -5,6 +5,7 @@ gives the batches of data in memory (`models.source.Order`).
 """
 
 import math
+import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.method import Batch
@@ -99,13 +101,20 @@ class StreamSource:
     def _load(self, block: int) -> TensorSource:
         start, stop = self._shards[block]
         own, neutral = self._rows[self.edges[block] : self.edges[block + 1]], read_neutral(self.tiles.path)
-        parts = []
+        held, done = [_memory((len(own), *array.shape[1:-2], *self.size)) for array in self.arrays], 0
         for first in range(start, stop, AT_ONCE):
             inside = own[(own >= first) & (own < first + AT_ONCE)] - first
             whole = [np.asarray(array[first : min(first + AT_ONCE, stop)], np.uint8)[inside] for array in self.arrays]
-            parts.append(shrink(whole[0], whole[1:], self.size, neutral))
-        validity, pixels, proxies = (np.concatenate(values) for values in zip(*parts, strict=True))
-        return TensorSource.from_arrays(pixels, proxies, validity, validity == SCORED)
+            for target, values in zip(held, shrink(whole[0], whole[1:], self.size, neutral), strict=True):
+                target[done : done + len(inside)] = values
+            done += len(inside)
+        scored = np.equal(held[0], SCORED, out=_memory(held[0].shape), casting="unsafe")
+        return TensorSource.from_arrays(held[1], held[2], held[0], scored)
+
+
+def _memory(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Bytes that go back to the system when they are let go of; the allocator would keep some."""
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
