@@ -49,11 +49,16 @@ class Settings(BaseSettings):
         return open_store(self.stores, self.remote, self.cache_gb)
 
     def of_run(self, home: Path, seed: int, split: int) -> dict[str, str]:
-        """Variables of a process that works in the home of a seed and a split's seed, with a prefix of the bucket."""
+        """Variables of a process that works in the home of a seed and a split's seed.
+
+        Bucket and database hold one current version of an asset: another home has a prefix of its own, and SQLite.
+        """
         changed = {"PROXYANO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
         changed |= {"PROXYANO_SEED": str(seed), "PROXYANO_SPLIT_SEED": str(split)}
-        if self.remote and home != self.home:  # one current version of an asset
+        if self.remote and home != self.home:
             changed["PROXYANO_STORE"] = f"{self.remote.rstrip('/')}/seeds/{home.name}"
+        if self.database and home != self.home:
+            changed["PROXYANO_DATABASE"] = ""
         return changed
 
     @property

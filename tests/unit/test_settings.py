@@ -82,3 +82,15 @@ def test_every_variable_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text()
     names = {str(field.validation_alias) for field in Settings.model_fields.values()}
     assert sorted(name for name in names if f"`{name}`" not in page) == []
+
+
+def test_the_home_of_another_seed_has_its_own_bucket_prefix_and_database(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROXYANO_HOME", str(tmp_path))
+    monkeypatch.setenv("PROXYANO_STORE", "s3://bucket/lab/")
+    monkeypatch.setenv("PROXYANO_DATABASE", "postgresql+psycopg2://user:secret@host/dagster")
+    settings = Settings()
+    other = settings.of_run(tmp_path / "seeds" / "seed1-split0", 1, 0)
+    assert other["PROXYANO_STORE"] == "s3://bucket/lab/seeds/seed1-split0"
+    assert other["PROXYANO_DATABASE"] == ""
+    assert other["PROXYANO_SEED"] == "1"
+    assert not {"PROXYANO_STORE", "PROXYANO_DATABASE"} & settings.of_run(tmp_path, 0, 0).keys()
