@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.duplicates import near_duplicates, small_gray
+from pipeline.data.duplicates import look_of, near_duplicates
 from pipeline.data.manifest import content_version, read_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
@@ -51,8 +51,7 @@ def near_duplicates_apart(images: pd.DataFrame, raw: RawFolder, dataset: Dataset
         return True, {"pairs": 0, "note": "this data set is split by patient"}
     used = images[images["split"].isin(SPLITS)].reset_index(drop=True)
     frames = (frame for frame, _ in read_slices(raw, used["path"].tolist()))
-    smalls = [small_gray(frame.usable, dataset.middle) for frame in frames]
-    pairs = [(i, j) for i, j in near_duplicates(smalls, rule=rule) if i < j]
+    pairs = list(near_duplicates([look_of(frame.usable, dataset.middle, rule) for frame in frames], rule=rule))
     labels, splits = used["label"].tolist(), used["split"].tolist()
     torn = [(i, j) for i, j in pairs if labels[i] == labels[j] == 0 and splits[i] != splits[j]]
     mixed = {min((i, j), key=lambda k: labels[k]) for i, j in pairs if labels[i] != labels[j]}

@@ -5,6 +5,7 @@ Plain correlation misses sharpened copies and perceptual hashes miss crops, so a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import imagehash
@@ -16,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 Gray = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # steps along rows and columns: unchanged, mirrored, upside down, both
 LONGEST = 512  # px, longest side of the copies that are compared
 DARK = 0.15  # share of the brightness range below which a row or column is frame
@@ -31,12 +33,71 @@ class DuplicateRule:
     sigma: float = 3.0  # px at 64 px: the Gaussian that the high pass subtracts
 
 
-Prints = tuple[NDArray[np.float32], ...]
-"""What images are compared by: unit vectors (n, 64·64) and (n, 32·32), hash bits ±1 (n, 64)."""
+class Look(NamedTuple):
+    """What an image is compared by."""
+
+    high: NDArray[np.float32]  # (64, 64), high-passed crop, a unit vector
+    plain: NDArray[np.float32]  # (32, 32), crop, a unit vector
+    bits: NDArray[np.int8]  # (4, 64), perceptual hashes of the crop in ``FLIPS`` as ±1
 
 
-def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
-    """Gray copy (H, W) to compare: the middle share of each side, scaled to at most ``LONGEST`` px."""
+def look_of(pixels: NDArray[np.uint8], middle: float, rule: DuplicateRule) -> Look:
+    """The look of an image's ``middle`` share of each side."""
+    crop = _content(_small_gray(pixels, middle))
+    large = _resized(crop, 64)
+    high = _unit(large - ndimage.gaussian_filter(large, rule.sigma))
+    return Look(high, _unit(_resized(crop, 32)), np.array([_bits(crop[::y, ::x]) for y, x in FLIPS]))
+
+
+def duplicate_groups(looks: Sequence[Look], progress: bool = False, rule: DuplicateRule | None = None) -> Labels:
+    """Label of the duplicate group of each image, counted from 0."""
+    pairs = np.array(list(near_duplicates(looks, progress, rule)), np.int64).reshape(-1, 2)
+    graph = sparse.coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(looks), len(looks)))
+    # Groups are connected components: two images that do not match directly may both match a third.
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def near_duplicates(
+    looks: Sequence[Look], progress: bool = False, rule: DuplicateRule | None = None, rows: int = 512
+) -> Iterator[tuple[int, int]]:
+    """Pairs i < j of images that show the same thing; blocks of ``rows`` bound the memory."""
+    rule = rule or DuplicateRule()
+    starts = range(0, len(looks), rows)
+    with tqdm(total=len(starts), desc="duplicate groups", disable=not progress, leave=False) as bar:
+        for start in starts:
+            left = looks[start : start + rows]
+            mine = [_flat(part) for part in ([each.high for each in left], [each.plain for each in left])]
+            for other in range(start, len(looks), rows):
+                right = looks[other : other + rows]
+                alike = np.zeros((len(left), len(right)), bool)
+                # Only one side is flipped: a flip of both changes neither correlation.
+                for flip, (y, x) in enumerate(FLIPS):
+                    high = mine[0] @ _flat([look.high[::y, ::x] for look in right]).T
+                    plain = mine[1] @ _flat([look.plain[::y, ::x] for look in right]).T
+                    # The hash of a flip is its own, so either side is flipped.
+                    same = np.maximum(_same_bits(left, right, 0, flip), _same_bits(left, right, flip, 0))
+                    alike |= (high > rule.high_pass) | (plain > rule.plain) | ((64 - same) / 2 <= rule.hash_bits + 0.5)
+                found = ((start + int(i), other + int(j)) for i, j in np.argwhere(alike))
+                yield from ((i, j) for i, j in found if i < j)
+            bar.update()
+
+
+def _flat(planes: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    return np.array(planes, np.float32).reshape(len(planes), -1)
+
+
+def _same_bits(left: Sequence[Look], right: Sequence[Look], flip: int, other: int) -> NDArray[np.float32]:
+    """Equal less differing bits (left, right) of the hashes of one flip and of another."""
+    return _flat([look.bits[flip] for look in left]) @ _flat([look.bits[other] for look in right]).T
+
+
+def _bits(gray: Gray) -> NDArray[np.int8]:
+    """Perceptual hash (64,) of a crop as ±1."""
+    return np.where(imagehash.phash(Image.fromarray(np.ascontiguousarray(gray))).hash.ravel(), 1, -1).astype(np.int8)
+
+
+def _small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
+    """Gray copy (H, W): the middle share of each side, scaled to at most ``LONGEST`` px."""
     rows, cols = (round(side * (1 - middle) / 2) for side in pixels.shape[:2])
     pixels = pixels[rows : pixels.shape[0] - rows, cols : pixels.shape[1] - cols]
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -44,45 +105,6 @@ def small_gray(pixels: NDArray[np.uint8], middle: float) -> Gray:
         size = [max(1, round(side * scale)) for side in gray.shape[::-1]]
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     return np.asarray(gray, np.uint8)
-
-
-def duplicate_groups(
-    images: Sequence[Gray], progress: bool = False, rule: DuplicateRule | None = None
-) -> NDArray[np.int64]:
-    """Label of the duplicate group of each uint8 (H, W) image, counted from 0."""
-    pairs = np.array(list(near_duplicates(images, progress, rule)), np.int64).reshape(-1, 2)
-    graph = sparse.coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(images), len(images)))
-    # Groups are connected components: two images that do not match directly may both match a third.
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
-
-
-def near_duplicates(
-    images: Sequence[Gray], progress: bool = False, rule: DuplicateRule | None = None, rows: int = 512
-) -> Iterator[tuple[int, int]]:
-    """Pairs of indices of images that show the same thing, itself included; ``rows`` at a time bound the memory."""
-    rule = rule or DuplicateRule()
-    left = _prints(images, (1, 1), rule)
-    # Only one side is flipped: a flip of both changes neither correlation.
-    for flip in tqdm(FLIPS, desc="duplicate groups", disable=not progress, leave=False):
-        right = left if flip == (1, 1) else _prints(images, flip, rule)
-        for start in range(0, len(images), rows):
-            high, plain, bits = (
-                mine[start : start + rows] @ theirs.T for mine, theirs in zip(left, right, strict=True)
-            )
-            alike = (high > rule.high_pass) | (plain > rule.plain) | ((64 - bits) / 2 <= rule.hash_bits + 0.5)
-            yield from ((start + int(i), int(j)) for i, j in np.argwhere(alike))
-
-
-def _prints(images: Sequence[Gray], flip: tuple[int, int], rule: DuplicateRule) -> Prints:
-    high, plain, bits = [], [], []
-    for image in images:
-        crop = np.ascontiguousarray(_content(image)[:: flip[0], :: flip[1]])
-        large = _resized(crop, 64)
-        high.append(_unit(large - ndimage.gaussian_filter(large, rule.sigma)))
-        plain.append(_unit(_resized(crop, 32)))
-        bits.append(np.where(imagehash.phash(Image.fromarray(crop)).hash.ravel(), 1, -1))
-    sized = zip((high, plain, bits), (64 * 64, 32 * 32, 64), strict=True)
-    return tuple(np.array(part, np.float32).reshape(len(images), size) for part, size in sized)
 
 
 def _content(image: Gray) -> Gray:
@@ -101,7 +123,7 @@ def _resized(image: Gray, side: int) -> NDArray[np.float32]:
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Flat vector of mean 0 and length 1, so that a product is a correlation; a flat image becomes zeros."""
-    centred = (values - values.mean()).ravel()
+    """Mean 0 and length 1, so that a product is a correlation; a flat image becomes zeros."""
+    centred = values - values.mean()
     length = float(np.linalg.norm(centred))
     return np.asarray(centred / length if length > 1e-3 else np.zeros_like(centred), np.float32)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.decode import Frame
-from pipeline.data.duplicates import Gray, duplicate_groups, small_gray
+from pipeline.data.duplicates import Look, duplicate_groups, look_of
 from pipeline.data.layouts import Candidate
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
@@ -78,10 +78,10 @@ QUARANTINE = pa.DataFrameSchema({"path": pa.Column(str), "reason": pa.Column(str
 
 @dataclass(frozen=True)
 class Reading:
-    """A usable image: its row and, where duplicates are looked for, a small gray copy."""
+    """A usable image: its row and, where duplicates are looked for, what it is compared by."""
 
     row: dict[str, Any]
-    small: Gray | None
+    look: Look | None
 
 
 def build_manifest(
@@ -149,10 +149,10 @@ def make_manifest(
             )
 
     def alike(places: Sequence[int]) -> NDArray[np.int64]:
-        smalls = [small for place in places if (small := readings[place].small) is not None]
-        if not smalls:
+        looks = [look for place in places if (look := readings[place].look) is not None]
+        if not looks:
             return np.arange(len(places))
-        return duplicate_groups(smalls, progress=progress, rule=dataset.duplicates)
+        return duplicate_groups(looks, progress=progress, rule=dataset.duplicates)
 
     rows = pd.DataFrame([reading.row for reading in readings])
     placed = dataset.split(rows, config, config.shares or dataset.shares, alike)
@@ -190,9 +190,10 @@ def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> tuple[list[
                     empty = f"{frame.kind}: " if frame.kind == EmptyFrame.kind else ""
                     refused[frame.number] = empty + frame.reason
                     continue
-                small = None if dataset.duplicates is None else small_gray(frame.pixels, dataset.middle)
+                rule = dataset.duplicates
+                look = None if rule is None else look_of(frame.pixels, dataset.middle, rule)
                 place = frame.origin.place
-                readings.append(Reading(_row(candidate, frame, label), small))
+                readings.append(Reading(_row(candidate, frame, label), look))
     except UnusableImage as error:
         return [], [(path, str(error))]
     if count > 1 and not dataset.stacks:
