@@ -31,7 +31,7 @@ from pipeline.store.shards import create, open_array, row_blocks, write_rows
 from pipeline.store.versions import Version
 from pipeline.tiles.streaming import TrainingData
 
-SHARD, VALIDATION, WARM = 128, 64, 6
+SHARD, VALIDATION, WARM = 128, 64, 40
 
 
 def draw(folder: Path, count: int) -> None:
