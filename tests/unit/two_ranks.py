@@ -1,6 +1,6 @@
 """A launcher for two processes of `pipeline.processes`, which then also train every method for a few steps.
 
-Its first start trains the job in another folder as well. A restart, after a process was lost, goes on with the job.
+The first launch trains the job in another folder, too; the second, after a process was lost, only goes on with the job.
 """
 
 import json
@@ -36,8 +36,10 @@ def losses(variant: str, folder: Path, devices: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     job, rank = Path(sys.argv[-1]), os.environ["RANK"]
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        main(Path(shutil.copytree(job, job.with_name(f"straight{rank}"))))  # the first process writes the state
+    if not (straight := job.with_name(f"straight{rank}")).exists():
+        main(Path(shutil.copytree(job, straight)))  # the first process writes the state
+        main(job)
+        raise RuntimeError("a process should have been lost")
     main(job)
     found = {variant: losses(variant, job.parent, 2) for variant in VARIANTS}
     job.with_name(f"rank{rank}.json").write_text(json.dumps(found))
