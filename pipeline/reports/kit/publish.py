@@ -104,13 +104,14 @@ def publish(draft: Draft, store: Store, folder: Path, provenance: Mapping[str, A
 
 
 def write_report(report: Report, folder: Path, provenance: Mapping[str, Any]) -> None:
-    """Write ``FILES`` and ``CLAIMS``; ``provenance`` names commit, versions and the like, nested mappings allowed."""
+    """Write ``FILES``, and ``CLAIMS`` if there are any; ``provenance`` may be nested: commit, versions and the like."""
     about = text_rows(provenance)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(_page(report, about), encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, about), encoding="utf-8")
     for name, part in (("report.json", report.records), (CLAIMS, report.claims)):
-        (folder / name).write_text(json.dumps(list(part), indent=1, allow_nan=False) + "\n")
+        if part or name != CLAIMS:
+            (folder / name).write_text(json.dumps(list(part), indent=1, allow_nan=False) + "\n")
 
 
 def text_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
