@@ -105,6 +105,9 @@ def test_tables_show_intervals_and_what_the_method_does(run):
     page = tables(pd.DataFrame(found), "abc")
     assert "| proxyano latent | 0.800 [0.700, 0.900] |" in page
     assert "proxy_r2, test normals" in page
+    assert "Nothing here is about real data" not in page
+    sample = pd.DataFrame(found).assign(command="PROXYANO_PRESET=sample proxyano results oct --seeds 0")
+    assert "> Preset `sample`" in tables(sample, "abc")
     assert tables(pd.DataFrame([]), "abc").startswith("# Tables")
 
 
