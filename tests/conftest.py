@@ -51,12 +51,28 @@ LONGEST_FIRST = (
     *(
         f"tests/unit/test_{name}.py"
         for name in (
-            *("detector_contract", "frozen_detector", "killed_stage", "increments", "trainer", "resume", "tiles"),
+            *(
+                "ranks",
+                "shared_store",
+                "shared_builders",
+                "robustness",
+                "reproduce",
+                "streaming",
+                "detector_contract",
+                "frozen_detector",
+                "killed_stage",
+                "increments",
+                "trainer",
+                "resume",
+                "tiles",
+            ),
             *("manifest", "tracking", "sample"),
         )
     ),
     END_TO_END + "test_documentation_site.py",
     END_TO_END + "test_refresh.py",
+    END_TO_END + "test_postgres.py",
+    END_TO_END + "test_shared_homes.py",
     END_TO_END + "test_moved_home.py",
     END_TO_END + "test_experiments.py",
     END_TO_END + "test_benchmark.py",

@@ -47,7 +47,7 @@ def home(folder):
 def test_every_command_is_found_and_listed_with_its_own_help():
     root = typer.main.get_command(app)
     found = list(commands(root, COMMANDS))
-    assert len(found) == 20
+    assert len(found) == 21
     for words, place, command in found:
         assert " ".join(command.help.split()) == " ".join(_help(place).split()), words
 

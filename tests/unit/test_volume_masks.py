@@ -16,6 +16,7 @@ from pipeline.data.slices import read_mask
 from pipeline.data.splits import ImagesConfig
 from pipeline.data.user_datasets.dataset import Own
 from pipeline.forms import FORMS
+from pipeline.store.versions import Store
 from pipeline.tiles import cutting
 from tests.unit.test_volumes import described
 from tests.unit.volume_files import SIDE, SLICES, head, nifti, series, stack
@@ -74,7 +75,7 @@ def test_tiles_hold_the_marks_of_their_slice(ward: Path, tmp_path: Path) -> None
     own, raw, images, _ = manifest(ward)
     rows = images[images["label"] == 1].to_dict("records")
     cutter = cutting.Cutter(raw=raw, form=FORMS["plain"], lesions=own.row.lesions, parts=tmp_path / "parts")
-    cuts = cutter.cut(rows, title="", workers=1)
+    cuts = cutter.cut(rows, Store(tmp_path), title="", workers=1)
     assert [result.reason for result in cuts.results] == [""] * len(rows)
     marked = cuts.rows(0, len(rows))["lesions"].any(axis=(1, 2, 3))
     assert [row["slice"] for row, some in zip(rows, marked, strict=True) if some] == [2, 3]
