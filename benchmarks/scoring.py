@@ -32,7 +32,7 @@ def main() -> None:
         for number in range(count):
             path = files[number % len(files)]
             (links / f"{number:06d}{path.suffix}").symlink_to(path)
-        command = [sys.executable, "-m", "pipeline.cli", "score", str(links), "--dataset", dataset]
+        command = [sys.executable, "-m", "pipeline.cli", "score", str(links), "--dataset", dataset, "--yes"]
         command += ["--out", str(Path(folder) / "out")]
         began = time.monotonic()
         done = subprocess.run(command, check=False, env=os.environ, stdout=subprocess.DEVNULL)

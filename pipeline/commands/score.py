@@ -44,7 +44,7 @@ def score(
     formats: Annotated[list[str], typer.Option("--format", help="csv, json or parquet; repeat for several")] = ["csv"],  # noqa: B006
     overlays: Annotated[bool, typer.Option(help="Write each image with its heat as a PNG")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps")] = "auto",
-    yes: Annotated[bool, typer.Option("--yes", help="Let a detector of the sample score without asking")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Let a detector of preset sample score other images")] = False,
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
     from pipeline.data.members import find_inputs
@@ -67,13 +67,13 @@ def score(
                 if rate == DEFAULT_RATE
                 else f", the lowest that {len(chosen.images.normal)} normal images can tell"
             )
-        _warn_of_sample(chosen, paths, ask=not yes and sys.stdin.isatty())
         passed = Counter[str]()
         files = list(find_inputs(paths, passed))
         if passed:
             typer.echo(f"passed over: {', '.join(f'{n} {kind}' for kind, n in sorted(passed.items()))}", err=True)
         if not files:
             raise ConfigError(f"no image file in {', '.join(map(str, paths))}; name files or another folder")
+        _refuse_sample(chosen, paths, yes=yes)
         folder = ScoreFolder(out, chosen, rate, files, overlays=overlays)
     except (ProxyAnoError, FileNotFoundError) as error:
         stop(error)
@@ -94,18 +94,21 @@ def score(
         raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
 
 
-def _warn_of_sample(detector: "Detector", paths: list[Path], *, ask: bool) -> None:
-    """Say that a detector of preset ``sample`` tells nothing about real images; ``ask`` whether to go on."""
+def _refuse_sample(detector: "Detector", paths: list[Path], *, yes: bool) -> None:
+    """Refuse other images than the sample's to a detector of preset ``sample``, unless ``yes`` or confirmed."""
     sample = Settings().home / "sample"
-    if detector.facts.get("preset") == "sample" and not all(path.resolve().is_relative_to(sample) for path in paths):
-        line = f"PROXYANO_PRESET=quick proxyano refresh --select '*{detector.dataset}/detector'"
-        text = (
-            "this detector was made with preset sample, in minutes and for built-in data sets from drawn images: its "
-        )
-        text += f"scores mean nothing for real images. Make one from real data ({line}, with PROXYANO_RAW set)"
-        Console(stderr=True).print(f"[bold red]warning[/]: {escape(text)}", soft_wrap=True, highlight=False)
-        if ask:
-            typer.confirm("Score them anyway?", abort=True, err=True)
+    if detector.facts.get("preset") != "sample" or all(path.resolve().is_relative_to(sample) for path in paths):
+        return
+    text = (
+        "this detector was made with preset sample, in minutes and for built-in data sets from drawn images: its "
+        "scores mean nothing for real images. Make one from real data "
+        f"(PROXYANO_PRESET=quick proxyano refresh --select '*{detector.dataset}/detector', with PROXYANO_RAW set)"
+    )
+    if not (yes or sys.stdin.isatty()):
+        raise ConfigError(f"{text}, or score them anyway with --yes")
+    Console(stderr=True).print(f"[bold red]warning[/]: {escape(text)}", soft_wrap=True, highlight=False)
+    if not yes:
+        typer.confirm("Score them anyway?", abort=True, err=True)
 
 
 def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Path]) -> None:

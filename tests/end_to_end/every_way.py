@@ -41,7 +41,7 @@ def check_scores(store: Store, dataset: str, raw: Path, out: Path, rows: Sequenc
 
 def by_command(dataset: str, paths: Sequence[Path], name: str, out: Path) -> list[float]:
     """Scores in ``scores.csv``, in the order of the paths."""
-    words = ["--dataset", dataset, "--method", name, "--out", str(out), "--no-overlays", "--device", "cpu"]
+    words = ["--dataset", dataset, "--method", name, "--out", str(out), "--no-overlays", "--device", "cpu", "--yes"]
     done = CliRunner().invoke(app, ["score", *map(str, paths), *words])
     assert done.exit_code == 0, done.output
     table = read_table(out / "scores.csv").set_index("path")

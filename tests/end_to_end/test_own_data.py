@@ -191,7 +191,7 @@ def test_from_series_of_patients_to_a_row_a_volume(home, tmp_path, monkeypatch):
     assert verified.exit_code == 0, verified.output
     scored = CliRunner().invoke(
         app,
-        ["score", str(tmp_path / "trial" / "lesion"), "--dataset", "trial", "--out", str(tmp_path), "--no-overlays"],
+        ["score", str(tmp_path / "trial" / "lesion"), "--dataset=trial", f"--out={tmp_path}", "--no-overlays", "--yes"],
     )
     assert scored.exit_code == 0, scored.output
     table = pd.read_csv(tmp_path / "scores.csv")

@@ -81,7 +81,7 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     (folder / "broken.png").write_bytes(images[0].read_bytes()[:200])
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     cv2.imwrite(str(folder / "noise.png"), noise)
-    words = ("--format", "csv", "--format", "json", "--false-alarm-rate", "0.2")
+    words = ("--format", "csv", "--format", "json", "--false-alarm-rate", "0.2", "--yes")
     done = run(undisturbed, folder, "--dataset", "oct", "--out", tmp_path / "out", *words)
     assert done.returncode == 3, done.stderr[-2000:]
     assert "broken.png: cannot be decoded" in done.stderr
@@ -116,6 +116,16 @@ def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undi
     assert (tmp_path / "out" / "scores.csv").exists() == (code == 0)
 
 
+def test_in_a_script_a_sample_detector_refuses_other_images(undisturbed, tmp_path):
+    image = tmp_path / "scan.jpg"
+    image.write_bytes(next((undisturbed.root / "sample" / "oct").rglob("test/CNV/*.jp*g")).read_bytes())
+    done = run(undisturbed, image, "--dataset", "oct", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "made with preset sample" in done.stderr
+    assert "score them anyway with --yes" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def bad_kinds(folder):
     """Name → content: a file of each kind that cannot be scored, made ones and problem files with one row each."""
     made = {name: content for name, (content, _) in bad_files().items()}
@@ -145,7 +155,7 @@ def test_forty_good_files_are_scored_beside_one_of_each_bad_kind_loose_and_in_an
             packed.writestr(name, content)
     tables = []
     for given in ("clinic", "clinic.zip"):
-        words = ["--detector", str(undisturbed.store.current("oct/detector").path), "--no-overlays"]
+        words = ["--detector", str(undisturbed.store.current("oct/detector").path), "--no-overlays", "--yes"]
         words += ["--out", str(tmp_path / f"out-{given}")]
         done = CliRunner().invoke(app, ["score", str(tmp_path / given), *words])
         assert done.exit_code == 3, done.output[-2000:]
