@@ -36,6 +36,15 @@ def disc(ys: Field, xs: Field, y: float, x: float, ry: float, rx: float, soft: f
     return np.asarray(np.clip((1 - distance) / soft + 0.5, 0, 1), np.float32)
 
 
+def taken(rng: np.random.Generator, image: Field, grain: tuple[float, float], blur: tuple[float, float]) -> Field:
+    """An image as one of many devices takes it: contrast, sharpness and grain differ from image to image.
+
+    ``image`` (H, W) or (H, W, 3) in gray levels; ``grain`` standard deviations in gray levels, ``blur`` widths in px.
+    """
+    sharp = cv2.GaussianBlur(image * rng.uniform(0.8, 1.1), (0, 0), rng.uniform(*blur))
+    return np.asarray(sharp + rng.normal(0, rng.uniform(*grain), image.shape), np.float32)
+
+
 def oct_scan(rng: np.random.Generator, width: int, kind: OctKind = "normal") -> Image:
     """B-scan (496, width): layers above a curved membrane, a foveal pit, speckle, sometimes a white wedge."""
     ys, xs = np.mgrid[:OCT_HEIGHT, :width].astype(np.float32)
@@ -44,22 +53,23 @@ def oct_scan(rng: np.random.Generator, width: int, kind: OctKind = "normal") -> 
     membrane = rng.uniform(300, 350) + rng.uniform(-22, 22) * u + rng.uniform(5, 28) * u**2
     lift, spots = _oct_lesion(rng, kind, xs[0], middle, membrane)
     pit = np.exp(-0.5 * ((xs[0] - middle) / rng.uniform(45, 70)) ** 2) * rng.uniform(0.3, 0.6)
-    thickness = rng.uniform(0.92, 1.08) * (1 - pit)
+    thickness = rng.uniform(0.88, 1.12) * (1 - pit)
     depth = ys - membrane
+    waves = rng.uniform(3, 6) * noise(rng, (1, width), 20)[0]  # px by which layers leave the membrane's course
     image = np.full(ys.shape, 18, np.float32)
     for row, half, level in LAYERS:
         if row > 0:  # choroid: lies below, follows the membrane and fades
             band = np.exp(-0.5 * ((depth - row) / half) ** 2) * (1 + 0.25 * noise(rng, ys.shape, 6))
         else:
-            rows = row * (thickness if row < -50 else 1.0) - lift
+            rows = row * (thickness if row < -50 else 1.0) - lift - waves
             band = np.exp(-0.5 * ((depth - rows) / half) ** 2)
-        image = np.maximum(image, level * rng.uniform(0.94, 1.06) * band)
+        image = np.maximum(image, level * rng.uniform(0.88, 1.12) * band)
     for y, x, ry, rx, shade in spots:
         inside = disc(ys, xs, y, x, ry, rx)
         image = image * (1 - inside) + shade * inside
     image *= 1 + 0.05 * noise(rng, ys.shape, 40)
-    image = image * (1 + 0.16 * noise(rng, ys.shape, 0.8)) + 4 * noise(rng, ys.shape, 0.6)
-    scan = eight_bits(image, 240)
+    image = image * (1 + rng.uniform(0.08, 0.24) * noise(rng, ys.shape, 0.8))
+    scan = eight_bits(taken(rng, image, (1.5, 6), (0.3, 1.2)), 240)
     if rng.random() < 0.35:
         slope, start = rng.uniform(0.05, 0.2), rng.uniform(-20, 30)
         side = xs if rng.random() < 0.5 else width - xs
@@ -78,10 +88,10 @@ def _oct_lesion(
         return float(np.interp(x, xs, membrane))
 
     if kind == "DRUSEN":
-        for x in middle + rng.uniform(-150, 150, rng.integers(5, 9)):
-            lift += rng.uniform(12, 22) * np.exp(-0.5 * ((xs - x) / rng.uniform(9, 16)) ** 2)
+        for x in middle + rng.uniform(-150, 150, rng.integers(3, 6)):
+            lift += rng.uniform(11, 16) * np.exp(-0.5 * ((xs - x) / rng.uniform(9, 16)) ** 2)
     elif kind == "CNV":
-        x, high = middle + rng.uniform(-40, 40), rng.uniform(40, 60)
+        x, high = middle + rng.uniform(-40, 40), rng.uniform(30, 42)
         lift += high * np.exp(-0.5 * ((xs - x) / rng.uniform(45, 70)) ** 2)
         spots.append((level(x) - high * 0.45, x, high * 0.35, rng.uniform(45, 70), 150))
         spots.append((level(x) - high - 25, x + rng.uniform(-50, 50), 10, 40, 12))
@@ -97,18 +107,22 @@ def fundus(rng: np.random.Generator) -> Image:
     height, width = FUNDUS
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     cy, cx = height / 2, width / 2 + rng.uniform(-15, 15)
+    ly, lx = cy + rng.uniform(-150, 150), cx + rng.uniform(-150, 150)  # where the light falls
     radius = rng.uniform(405, 425)
-    shade = 1 - 0.35 * ((ys - cy) ** 2 + (xs - cx) ** 2) / radius**2 + 0.02 * noise(rng, FUNDUS, 60)
+    shade = 1 - rng.uniform(0.2, 0.35) * ((ys - ly) ** 2 + (xs - lx) ** 2) / radius**2
+    shade += rng.uniform(0.01, 0.04) * noise(rng, FUNDUS, 60)
     colour = np.array([rng.uniform(165, 205), rng.uniform(78, 100), rng.uniform(30, 48)], np.float32)
-    image = shade[..., None] * colour * (1 + 0.01 * noise(rng, FUNDUS, 3)[..., None])
+    grain = rng.uniform(0.005, 0.035) * noise(rng, FUNDUS, rng.uniform(1.2, 2.4))
+    image = shade[..., None] * colour * (1 + grain[..., None])
     side = 1 if rng.random() < 0.5 else -1
-    dy, dx = cy + rng.uniform(-25, 25), cx + side * rng.uniform(225, 260)
+    dy, dx = cy + rng.uniform(-70, 70), cx + side * rng.uniform(200, 280)
     fovea = np.exp(-0.5 * (((ys - (cy + 15)) / 52) ** 2 + ((xs - (cx - side * 10)) / 52) ** 2))
     image *= 1 - 0.5 * fovea[..., None]
     head = disc(ys, xs, dy, dx, 80, 74, 0.5)[..., None]
     image = image * (1 - head) + head * np.array([242, 190, 110], np.float32) * shade[..., None]
     vessels = _vessels(rng, (dy, dx), -side, (cy, cx))[..., None]
-    image *= 1 - vessels * np.array([0.1, 0.18, 0.15], np.float32)
+    image *= 1 - vessels * np.array([0.1, 0.18, 0.15], np.float32) * rng.uniform(0.9, 1.4)
+    image = taken(rng, image.astype(np.float32), (0.3, 2.5), (0.3, 2.0))
     image[(ys - cy) ** 2 + (xs - cx) ** 2 > radius**2] = 0
     return eight_bits(image)
 
@@ -144,10 +158,10 @@ def plant_fundus_lesions(
 ) -> tuple[Image, dict[str, NDArray[np.bool_]]]:
     """The fundus image with lesions of the given names (MA, HE, EX, SE), and the (H, W) mask of each."""
     looks = {  # number, radius (px), colour factors
-        "MA": (14, (2.5, 4.5), (0.7, 0.35, 0.5)),
-        "HE": (6, (9, 20), (0.55, 0.25, 0.4)),
-        "EX": (22, (3, 8), (1.25, 2.1, 1.9)),
-        "SE": (3, (16, 28), (1.15, 1.75, 2.0)),
+        "MA": (8, (2.5, 4.5), (0.8, 0.55, 0.6)),
+        "HE": (4, (9, 18), (0.7, 0.5, 0.55)),
+        "EX": (12, (3, 7), (1.15, 1.6, 1.5)),
+        "SE": (2, (14, 22), (1.1, 1.4, 1.5)),
     }
     ys, xs = np.mgrid[: FUNDUS[0], : FUNDUS[1]].astype(np.float32)
     pixels, masks = image.astype(np.float32), {}
@@ -176,16 +190,16 @@ def head_slice(rng: np.random.Generator, shape: tuple[int, int], tumour: bool = 
     angle = np.arctan2(y, x)
     outline = np.ones_like(angle)
     for order in (2, 3, 4, 5):
-        outline += rng.normal(0, 0.022) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+        outline += rng.normal(0, 0.028) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
     r = np.hypot(y, x) / outline
     skull, brain = rng.uniform(0.90, 0.95), rng.uniform(0.80, 0.87)
     side = min(shape)
     inner = 0.62 * brain * (1 + 0.05 * np.cos(rng.integers(5, 9) * angle + rng.uniform(0, 2 * np.pi)))
     tissue = 158 - 62 * np.clip((r - inner) / 0.06 + 0.5, 0, 1)  # white matter inside a ribbon of gray matter
-    tissue += 5 * noise(rng, shape, side * 0.12) + 3 * noise(rng, shape, side * 0.02)
+    tissue += rng.uniform(3, 7) * noise(rng, shape, side * 0.12) + rng.uniform(1.5, 4) * noise(rng, shape, side * 0.02)
     for sign in (-1, 1):
-        size = rng.uniform(0.2, 0.28), rng.uniform(0.09, 0.13)
-        at = rng.uniform(-0.12, 0.12), sign * rng.uniform(0.15, 0.21)
+        size = rng.uniform(0.19, 0.29), rng.uniform(0.085, 0.135)
+        at = rng.uniform(-0.13, 0.13), sign * rng.uniform(0.145, 0.215)
         tissue -= 100 * disc(y, x, at[0], at[1], size[0], size[1], 0.3)
     tissue -= 40 * np.exp(-0.5 * (x / 0.02) ** 2) * (np.abs(y) > rng.uniform(0.3, 0.6))
     if tumour:
@@ -195,5 +209,4 @@ def head_slice(rng: np.random.Generator, shape: tuple[int, int], tumour: bool = 
     image = np.where(r < brain, np.clip(tissue, 15, 250), 14)
     image = np.where((r > skull) & (r < 1), rng.uniform(170, 225), image)
     image = np.where(r >= 1, 2, image).astype(np.float32)
-    image = cv2.GaussianBlur(image, (0, 0), side / 300) + rng.normal(0, 2.5, shape).astype(np.float32)
-    return eight_bits(image)
+    return eight_bits(taken(rng, image, (1.5, 4.5), (side / 400, side / 150)))

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.data.layouts import LESIONS
 from pipeline.data.sample import drawings
 
-VERSION = 2  # raise it when the drawn files change
+VERSION = 3  # raise it when the drawn files change
 MARKER = "SAMPLE.json"
 TUMOURS = ("glioma", "meningioma", "pituitary")
 OCT_ABNORMAL: tuple[drawings.OctKind, ...] = ("CNV", "DME", "DRUSEN")

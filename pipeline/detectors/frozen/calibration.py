@@ -88,6 +88,8 @@ LIMIT = 1.4
 
 Chosen with test images and images of other modalities in view (docs/results/scoring); no score depends on it.
 """
+LEAST_SD = 0.01
+"""Least standard deviation of a feature, a log energy or a share: normals may all be imaged whole."""
 COLOURED = 24  # gray levels by which the channels of a coloured pixel differ at least
 LEAST_COLOURED = 0.3  # smallest share of coloured pixels in a colour image; notes and frames on a gray one cover less
 
@@ -112,7 +114,7 @@ class Domain:
 def fit_domain(train: NDArray[np.float64], validation: NDArray[np.float64]) -> Domain:
     """Fit to features (n, F) of training normals; those of validation normals give the unit of distance."""
     known = train[np.isfinite(train).all(axis=1)]
-    mean, sd = known.mean(axis=0), known.std(axis=0) + 1e-6
+    mean, sd = known.mean(axis=0), np.maximum(known.std(axis=0), LEAST_SD)
     plain = Domain(mean, sd, (known - mean) / sd, 1.0)
     distances = [plain.distance(row) for row in validation]
     farthest = max((value for value in distances if math.isfinite(value)), default=1.0)

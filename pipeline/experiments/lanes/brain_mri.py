@@ -108,6 +108,7 @@ SAMPLE_MODEL = replace(
     reconstruction_widths=(8, 16, 32, 32),
     latent_dim=16,
     memory_decay=0.95,
+    patch_count=(1, 1),
     maker_radius=(0.05, 0.3),
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=3e-3, move=0.03, tone=0.0)

@@ -99,13 +99,13 @@ SAMPLE_MODEL = replace(
     reconstruction_widths=(16, 32, 32),
     latent_dim=16,
     memory_decay=0.95,
-    patch_count=(1, 2),
+    patch_count=(1, 1),
     makers=("patch", "blob", "ring", "noise"),
     maker_radius=(0.04, 0.2),
     maker_strength=(0.15, 0.8),
 )
 SAMPLE_STAGE = replace(STAGE, learning_rate=4e-3)
-SAMPLE_FIELD = {"stage1": replace(SAMPLE_STAGE, steps=640), "stage2": replace(SAMPLE_STAGE, steps=460, keep_best=False)}
+SAMPLE_FIELD = {"stage1": replace(SAMPLE_STAGE, steps=640), "stage2": replace(SAMPLE_STAGE, steps=420, keep_best=False)}
 SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),

@@ -105,11 +105,12 @@ SAMPLE_MODEL = replace(
     reconstruction_widths=(8, 16, 32, 32),
     latent_dim=16,
     memory_decay=0.95,
+    patch_count=(1, 1),
     maker_radius=(0.05, 0.3),
     maker_strength=(0.15, 0.8),
 )
 SAMPLE_STAGE = replace(STAGE, batch_size=8, learning_rate=4e-3)
-SAMPLE_WIDE = {"stage1": replace(SAMPLE_STAGE, steps=160), "stage2": replace(SAMPLE_STAGE, steps=100, keep_best=False)}
+SAMPLE_WIDE = {"stage1": replace(SAMPLE_STAGE, steps=180), "stage2": replace(SAMPLE_STAGE, steps=120, keep_best=False)}
 SAMPLE_TIGHT = {"stage1": replace(SAMPLE_STAGE, steps=150), "stage2": replace(SAMPLE_STAGE, steps=80, keep_best=False)}
 SAMPLE_SEGMENTATION = replace(SEGMENTATION, widths=(8, 16, 16))
 SAMPLE_SEGMENTATION_STAGE = replace(
