@@ -17,23 +17,26 @@ if TYPE_CHECKING:  # two seconds to import
 def predict(method: Method, source: TensorSource, *, batch_size: int = 32, device: str = "auto") -> Scores:
     """Scores of every image of the source, in its order, as CPU float32 tensors; the method stays in eval mode.
 
-    ``batch_size`` images are moved to the device at a time; no score depends on it (`Method.score`).
+    ``batch_size`` images are moved to the device at a time; no score depends on it (`Method.score`). ``device``: cpu,
+    cuda, mps, or auto for the accelerator of this machine.
     """
-    from lightning_fabric import Fabric  # two seconds to import, and most commands predict nothing
-
     warn_if_not_reproducible()
-    fabric = Fabric(accelerator=device, devices=1, precision="32-true")
-    method = method.to(fabric.device).eval()
+    place = found_device() if device == "auto" else torch.device(device)
+    method = method.to(place).eval()
     found: list[Scores] = []
     for start in range(0, len(source), batch_size):
         rows = torch.arange(start, min(start + batch_size, len(source)))
-        with fabric.autocast():
-            found.append(method.score(source.batch(rows).to(fabric.device)))
+        found.append(method.score(source.batch(rows).to(place)))
 
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(scores, name).float().cpu().contiguous() for scores in found])
 
     return Scores(**{one.name: joined(one.name) for one in fields(Scores)})
+
+
+def found_device() -> torch.device:
+    """The accelerator of this machine, or the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def validation_losses(

@@ -29,7 +29,7 @@ from pipeline.evaluation.shortcuts import with_shortcuts
 from pipeline.evaluation.volumes import volume_records, volume_rows
 from pipeline.store.versions import Store, Version, fingerprint
 
-VERSION = "17"  # raise it when a change of the step's code changes its result; part of the asset's code version
+VERSION = "18"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 
 @dataclass(frozen=True, kw_only=True)
