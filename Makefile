@@ -24,11 +24,12 @@ check: environment
 test: environment
 	@$(MAKE) --no-print-directory --jobs 2 check suite
 
+# Tests start a hundred Python processes: bytecode is kept, whatever the shell says.
 suite: environment
-	$(HERE) pytest -n 2
+	$(HERE) PYTHONDONTWRITEBYTECODE= pytest -n 2
 
 quick: environment
-	$(HERE) pytest -n 2 -m "not slow" tests/unit tests/property
+	$(HERE) PYTHONDONTWRITEBYTECODE= pytest -n 2 -m "not slow" tests/unit tests/property
 
 ui: environment
 	$(HERE) dagster dev

@@ -58,21 +58,21 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
 def test_a_killed_evaluation_goes_on_with_the_images_that_it_scored(undisturbed, make_home):
     home = make_home()
     shutil.copytree(undisturbed.root, home.root, dirs_exist_ok=True)
-    shutil.rmtree(home.root / "stores" / "versions" / "oct" / "evaluation")
+    shutil.rmtree(home.root / "stores" / "versions" / "brain_mri" / "evaluation")
 
     def saved() -> list[Path]:
-        return sorted(home.root.glob("stores/work/oct/evaluation/*/parts/*.parquet"))
+        return sorted(home.root.glob("stores/work/brain_mri/evaluation/*/parts/*.parquet"))
 
-    home.kill_when("oct/evaluation", lambda: len(saved()) >= 2)
+    home.kill_when("brain_mri/evaluation", lambda: len(saved()) >= 2)
     marked = list[str]()
     for path in saved():  # a leading space changes no value, and a result that is made again has none
         results = pd.read_parquet(path)
         results.assign(values=" " + results["values"]).to_parquet(path, index=False)
         marked += results["key"].tolist()
-    code, printed = home.materialize("oct/evaluation")
+    code, printed = home.materialize("brain_mri/evaluation")
     assert code == 0, printed[-3000:]
     assert home.versions() == undisturbed.versions()
-    kept = pd.read_parquet(home.store.current("oct/evaluation").path / FILE).set_index("key")["values"]
+    kept = pd.read_parquet(home.store.current("brain_mri/evaluation").path / FILE).set_index("key")["values"]
     assert len(kept) > len(marked) > 0
     assert kept.loc[marked].str.startswith(" ").all()
 

@@ -40,7 +40,7 @@ def proxyano(home, root: Path, *words: str, **more: str) -> str:
 
 def change(root: Path) -> None:
     """Change the pixels of one test image, so that an evaluation and the report are made and logged."""
-    path = sorted((root / "sample").rglob("oct/**/test/CNV/*.jpeg"))[0]
+    path = sorted((root / "sample" / "brain_mri").rglob("glioma_tumor/*.jpg"))[0]
     pixels = np.asarray(Image.open(path).convert("L"), np.int16)
     Image.fromarray(np.clip(pixels + 3, 0, 255).astype(np.uint8)).save(path, quality=95)
 
