@@ -17,6 +17,8 @@ from models.prediction import predict
 from models.scoring import ScoreConfig
 from models.source import TensorSource
 from models.synthetic_anomalies import LesionConfig
+from pipeline.data.decode import read_frames
+from pipeline.detectors.frozen.files import read_detector
 from pipeline.detectors.network import NetworkDetector
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.experiments.presets import PRESETS
@@ -158,6 +160,17 @@ def test_the_sample_shows_the_method_at_work(undisturbed, name):
         assert normals > explained["test abnormal"], canvas
         assert len(repaired) == 3, canvas
         assert sum(repaired) / 3 >= 0.5, canvas
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_lesions_of_the_sample_are_in_the_domain_of_its_detector(undisturbed, name):
+    images = pd.read_parquet(undisturbed.store.current(f"{name}/images").path / "images.parquet")
+    abnormal = images.loc[images["label"] == 1, "path"]
+    detector = read_detector(undisturbed.store.current(f"{name}/detector").path, device="cpu")
+    cheap = detector.member(detector.names[-1])  # the domain is the same for all
+    pixels = [next(read_frames(undisturbed.root / "sample" / name / path)).pixels for path in abnormal]
+    found = cheap.score_tiles([(one, cheap.cut(one)) for one in pixels])
+    assert sum(not one.in_domain for one in found) <= len(found) / 10
 
 
 def test_broken_and_doubled_files_are_quarantined_by_name(undisturbed):
