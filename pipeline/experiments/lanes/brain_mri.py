@@ -127,7 +127,7 @@ SAMPLE_DENOISING_STAGE = TrainConfig(
 SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="inner_head", shard=SAMPLE_SHARD),
-    proxies=ProxyConfig(compactness=0.25, sizes={"head": (64, 64)}),
+    proxies=ProxyConfig(segments=1200, compactness=0.25, sizes={"head": (64, 64)}),
     training=plan("proxyano", {"head": (64, 64)}, SAMPLE_MODEL, SAMPLE_HEAD),
     members={"denoising": plan("denoising", {"head": (64, 64)}, SAMPLE_DENOISING, {"stage1": SAMPLE_DENOISING_STAGE})},
     evaluation=cheaper(replace(QUICK.evaluation, scores={"head": AT_64_BESIDE})),

@@ -109,7 +109,7 @@ SAMPLE_FIELD = {"stage1": replace(SAMPLE_STAGE, steps=640), "stage2": replace(SA
 SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="flat_field", shard=SAMPLE_SHARD),
-    proxies=ProxyConfig(compactness=0.25, sizes={"field": (32, 32)}),
+    proxies=ProxyConfig(segments=1400, compactness=0.25, sizes={"field": (32, 32)}),
     training=plan("proxyano", {"field": (32, 32)}, SAMPLE_MODEL, SAMPLE_FIELD),
     evaluation=cheaper(
         replace(QUICK.evaluation, controls=(replace(LEARNED, size=(64, 64)), *FIXED), nulls=("median", "slic"))

@@ -119,7 +119,7 @@ SAMPLE_SEGMENTATION_STAGE = replace(
 SAMPLE = replace(
     QUICK,
     tiles=TilesConfig(form="bruch_membrane", shard=SAMPLE_SHARD),
-    proxies=ProxyConfig(compactness=0.25, sizes=SMALL),
+    proxies=ProxyConfig(segments=1200, compactness=0.25, sizes=SMALL),
     training=TrainingPlan(
         method="proxyano",
         canvases={
