@@ -52,7 +52,14 @@ def build_images(task: Task, run: "StageRun") -> Version:
     source = task.raw.fingerprint(dataset.name)
     run.read_raw(task.folder.root, source)
     return build_manifest(
-        task.folder, dataset, images, task.store, source_version=source, code_version=code, progress=True
+        task.folder,
+        dataset,
+        images,
+        task.store,
+        source_version=source,
+        code_version=code,
+        progress=True,
+        scheduler_address=task.lane.scheduler,
     )
 
 

@@ -4,12 +4,9 @@ A file that cannot be used goes to the quarantine with the reason.
 """
 
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,24 +17,23 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.data.datasets import Dataset
-from pipeline.data.decode import Frame
-from pipeline.data.duplicates import Look, duplicate_groups, look_of
+from pipeline.data.duplicates import duplicate_groups
 from pipeline.data.layouts import Candidate
 from pipeline.data.raw import RawFolder
 from pipeline.data.raw import fingerprint as raw_fingerprint
-from pipeline.data.slices import Mask, check_mask, masks_sha256, opened, read_mask, slice_path, slice_sha256
+from pipeline.data.reading import Found, Problem, Reading, read_files
+from pipeline.data.reading_on_workers import read_on_workers
 from pipeline.data.splits import SPLITS, UNUSED, ImagesConfig, check_enough
 from pipeline.data.volumes import count_volumes
 from pipeline.data.walk import kind_of
-from pipeline.errors import DatasetUnusable, EmptyFrame, UnusableImage
+from pipeline.errors import DatasetUnusable
 from pipeline.store.files import write_file
 from pipeline.store.versions import Store, Version, fingerprint
 
 VERSION = "4"  # raise it when a change of the step's code changes its result; part of the asset's code version
 
 FEW = 5  # files named in an error
-Problem = tuple[str, str]  # path of a file that cannot be used, and the reason
-FOR_SPLITS = ("part", "official", "patient", "order")  # fields of a candidate that splits and counts need
+Read = Callable[[Sequence[Candidate]], list[Found]]
 
 OF_VOLUMES = {"volume": str, "slice": "int32", "gray_values": str}
 """Columns where there are volumes: series or file of two slices or more (else empty), number in the file, changes."""
@@ -76,14 +72,6 @@ QUARANTINE = pa.DataFrameSchema({"path": pa.Column(str), "reason": pa.Column(str
 """One row for each unusable file, with the reason; an image with an unusable mask is listed beside its mask."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A usable image: its row and, where duplicates are looked for, what it is compared by."""
-
-    row: dict[str, Any]
-    look: Look | None
-
-
 def build_manifest(
     raw: RawFolder,
     dataset: Dataset,
@@ -93,20 +81,28 @@ def build_manifest(
     source_version: str | None = None,
     code_version: str = "1",
     progress: bool = False,
+    scheduler_address: str | None = None,
 ) -> Version:
-    """Publish ``<dataset>/images``; raises ``DatasetUnusable`` where no image of a described kind is usable."""
+    """Publish ``<dataset>/images``; raises ``DatasetUnusable`` where no image of a described kind is usable.
+
+    Workers of the cluster at ``scheduler_address`` read the files if the ``store`` is shared through a bucket.
+    """
     asset = f"{dataset.name}/images"
     source = source_version or raw_fingerprint(raw)
     key = fingerprint(source, config, list(dataset.decides), code_version)
     with store.building(asset, key) as work:
         if (done := store.built(asset, key)) is not None:
             return done
-        images, quarantine, counts = make_manifest(raw, dataset, config, progress=progress)
-        images.to_parquet(work / "images.parquet", index=False)
-        quarantine.to_parquet(work / "quarantine.parquet", index=False)
-        write_file(work / "counts.json", json.dumps(counts, indent=1).encode())
+        read = None
+        if scheduler_address is not None and store.shared:
+            read = partial(read_on_workers, raw, dataset, store, work, scheduler_address)
+        images, quarantine, counts = make_manifest(raw, dataset, config, read=read, progress=progress)
+        (content := work / "content").mkdir(exist_ok=True)
+        images.to_parquet(content / "images.parquet", index=False)
+        quarantine.to_parquet(content / "quarantine.parquet", index=False)
+        write_file(content / "counts.json", json.dumps(counts, indent=1).encode())
         version = content_version(images, quarantine, counts)
-        return store.publish(asset, work, version, {"counts": counts, "source_version": source})
+        return store.publish(asset, content, version, {"counts": counts, "source_version": source})
 
 
 def content_version(images: pd.DataFrame, quarantine: pd.DataFrame, counts: Mapping[str, Any]) -> str:
@@ -123,9 +119,9 @@ def passed_over(raw: RawFolder, candidates: Sequence[Candidate]) -> dict[str, in
 
 
 def make_manifest(
-    raw: RawFolder, dataset: Dataset, config: ImagesConfig, *, progress: bool = False
+    raw: RawFolder, dataset: Dataset, config: ImagesConfig, *, read: Read | None = None, progress: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """The tables of images and of the quarantine, and the counts, without publishing them."""
+    """The tables of images and of the quarantine, and the counts, without publishing them; ``read`` reads the files."""
     candidates = dataset.scan(raw)
     if not candidates:
         got = f"{len(raw.paths())} other files" if raw.paths() else "no image or label file at all"
@@ -133,9 +129,7 @@ def make_manifest(
         raise DatasetUnusable(
             f"{dataset.name}: no image of {dataset.title} found in {raw.root}, got {got}{broken}\n{dataset.wanted}"
         )
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:  # decoding releases the interpreter lock
-        each, title = pool.map(partial(_read, raw, dataset), candidates), f"{dataset.name}: reading"
-        results = list(tqdm(each, total=len(candidates), desc=title, disable=not progress))
+    results = (read or partial(read_files, raw, dataset, progress=progress))(candidates)
     readings, repeated = _unique([reading for found, _ in results for reading in found])
     unusable = [problem for _, refused in results for problem in refused]
     problems = [*raw.broken.items(), *raw.odd.items(), *unusable, *repeated]
@@ -171,81 +165,6 @@ def make_manifest(
         told = ", ".join(f"{n} {kind}" for kind, n in counts["passed_over"].items())
         tqdm.write(f"{dataset.name}: passed over: {told}", file=sys.stderr)
     return IMAGES.validate(images), QUARANTINE.validate(quarantine), counts
-
-
-def _read(raw: RawFolder, dataset: Dataset, candidate: Candidate) -> tuple[list[Reading], list[Problem]]:
-    """Every usable image of a file, one in memory at a time, and why others are not."""
-    path = candidate.path
-    if reason := candidate.refused or dataset.conflicts.get(candidate.key):
-        return [], [(path, reason)]
-    label = int(candidate.klass != dataset.classes[0])
-    if label and dataset.lesions and not candidate.masks:
-        return [], [(path, "an annotated image without any lesion mask")]
-    readings, refused, count, place = list[Reading](), dict[int, str](), 0, tuple[float, ...]()
-    try:
-        with opened(raw, path) as (digest, frames):
-            for frame in frames:
-                count += 1
-                if frame.pixels is None:
-                    empty = f"{frame.kind}: " if frame.kind == EmptyFrame.kind else ""
-                    refused[frame.number] = empty + frame.reason
-                    continue
-                rule = dataset.duplicates
-                look = None if rule is None else look_of(frame.pixels, dataset.middle, rule)
-                place = frame.origin.place
-                readings.append(Reading(_row(candidate, frame, label), look))
-    except UnusableImage as error:
-        return [], [(path, str(error))]
-    if count > 1 and not dataset.stacks:
-        reason = f"the file holds {count} pages or slices; a data set takes one image a file: store each by itself"
-        return [], [(path, reason)]
-    problems = [(path if count == 1 else slice_path(path, number), text) for number, text in refused.items()]
-    unusable = _add_masks(raw, candidate, readings, place, count)
-    if unusable:
-        reason = f"its mask {unusable[0][0]} cannot be used, and a missing lesion would count as normal"
-        return [], [*unusable, (path, reason)]
-    for reading in readings:
-        row, number = reading.row, int(reading.row["slice"])
-        sha256 = digest if count == 1 else slice_sha256(digest, number)
-        row |= {"image_id": sha256[:16], "sha256": sha256, "bytes": -(-raw.sizes[path] // count)}
-        if count > 1:
-            row |= {"path": slice_path(path, number), "volume": row["volume"] or path}
-    return readings, problems
-
-
-def _row(candidate: Candidate, frame: Frame, label: int) -> dict[str, Any]:
-    """What is known of an image from its candidate and its frame."""
-    assert frame.pixels is not None
-    height, width = frame.pixels.shape[:2]
-    row = {"label": label, "width": width, "height": height}
-    row |= {name: getattr(candidate, name) for name in ("path", "klass", "source", *FOR_SPLITS)}
-    row |= {"slice": frame.number, "gray_values": frame.gray_values, "volume": frame.origin.series}
-    return row | {name: getattr(frame.origin, name) for name in ("subject", "plane", "pixel", "spacing")}
-
-
-def _add_masks(
-    raw: RawFolder, candidate: Candidate, readings: Sequence[Reading], place: tuple[float, ...], count: int
-) -> list[Problem]:
-    """Put masks and the hash of their contents into the rows of a file's images; which masks cannot be used."""
-    problems = dict[str, str]()
-    if count > 1:
-        for file in candidate.masks.values():
-            try:
-                check_mask(raw, file, place, count)
-            except UnusableImage as error:
-                problems[file] = str(error)
-    for row in (reading.row for reading in readings):
-        own, read = dict[str, str](), list[Mask]()
-        for lesion, file in candidate.masks.items():
-            own[lesion] = slice_path(file, row["slice"]) if count > 1 else file
-            try:
-                if file not in problems:
-                    read.append(read_mask(raw, own[lesion]))
-                    read[-1].marked((row["height"], row["width"]))
-            except UnusableImage as error:
-                problems[file] = str(error)
-        row |= {"masks": json.dumps(own), "masks_sha256": masks_sha256(read)}
-    return list(problems.items())
 
 
 def _unique(readings: list[Reading]) -> tuple[list[Reading], list[Problem]]:

@@ -108,6 +108,32 @@ class RawFolder:
         """Every file, unpacked or in an archive, sorted."""
         return list(self.sizes)
 
+    def needed(self, path: str, *, beside: bool = False) -> dict[str, Path]:
+        """The files on disk that a listed file is read from, by name: itself or its archive, a header with its voxels.
+
+        All files of its folder if ``beside`` says that others decide on it.
+        """
+        name = path.partition("!/")[0]
+        names = self._by_folder[name.rpartition("/")[0]] if beside else self._pairs.get(_stem(name), [name])
+        return {each: self.files[each] for each in names}
+
+    @cached_property
+    def _by_folder(self) -> dict[str, list[str]]:
+        """Folder → its files."""
+        found: dict[str, list[str]] = {}
+        for name in self.files:
+            found.setdefault(name.rpartition("/")[0], []).append(name)
+        return found
+
+    @cached_property
+    def _pairs(self) -> dict[str, list[str]]:
+        """Path without suffix → headers and voxels."""
+        found: dict[str, list[str]] = {}
+        for name in self.files:
+            if stem := _stem(name):
+                found.setdefault(stem, []).append(name)
+        return found
+
     def read(self, path: str) -> bytes:
         """Content of a listed file; raises ``UnusableImage`` where it cannot be read."""
         if path not in self.sizes:
@@ -189,6 +215,11 @@ def _remembered(record: Path | None) -> dict[str, list[str]]:
         reason = str(error)
     _log.warning("%s is damaged (%s): every file is hashed again", record, reason)
     return {}
+
+
+def _stem(name: str) -> str:
+    """Path of a header or of voxels without its suffix, in small letters; empty for other files."""
+    return name[:-4].lower() if name.lower().endswith(nifti.PAIR) else ""
 
 
 def _has_image(path: Path) -> bool:

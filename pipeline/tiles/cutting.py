@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -108,22 +108,11 @@ class Cutter:
         return tasks
 
     def _needed(self, task: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Path]:
-        """The files on disk that a task reads, by name; of a header, or a series, all that lie beside it."""
+        """The files on disk that a task reads, by name; of a series all that lie beside it."""
         found = dict[str, Path]()
         for image in (image for batch in task for image in batch):
             for path in (image["path"], *_masks(image).values()):
-                name = file_of(self.raw, path)[0].partition("!/")[0]
-                more = SERIES in image.get("gray_values", "") or name.lower().endswith((".hdr", ".img"))
-                names = self._beside[name.rpartition("/")[0]] if more else [name]
-                found |= {each: self.raw.files[each] for each in names}
-        return found
-
-    @cached_property
-    def _beside(self) -> dict[str, list[str]]:
-        """Folder below ``raw`` → its files."""
-        found: dict[str, list[str]] = {}
-        for name in self.raw.files:
-            found.setdefault(name.rpartition("/")[0], []).append(name)
+                found |= self.raw.needed(file_of(self.raw, path)[0], beside=SERIES in image.get("gray_values", ""))
         return found
 
     def _stack(self, path: str) -> str:
