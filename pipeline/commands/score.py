@@ -48,7 +48,6 @@ def score(
 ) -> None:
     """Score images: how abnormal, how rare among normal images, where. Exit code 3 if some could not be scored."""
     from pipeline.data.members import find_inputs
-    from pipeline.data.walk import shown
     from pipeline.detectors.folder.output import FORMATS, ScoreFolder
     from pipeline.detectors.folder.stream import stream
     from pipeline.detectors.frozen.calibration import DEFAULT_RATE
@@ -82,11 +81,9 @@ def score(
         typer.echo(f"resuming: {len(files) - len(left)} of {len(files)} files are scored already", err=True)
     bar = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
     with bar:
-        for frame in folder.add_all(stream(chosen, left, ended=lambda path: bar.update(1))):
-            if frame.number == 0 and "volume 1 of" in frame.gray_values:
-                bar.write(shown(f"{frame.path}: {frame.gray_values}"), file=sys.stderr)
-            if frame.image is None and frame.kind != EmptyFrame.kind:
-                bar.write(shown(f"{frame.path}: {frame.reason}"), file=sys.stderr)
+        for rows in folder.add_all(stream(chosen, left, ended=lambda path: bar.update(1))):
+            for line in rows.told:
+                bar.write(line, file=sys.stderr)
     made, counts = folder.finish(formats)
     _tell(folder, counts, why, made)
     if unusable := counts.get(UnusableImage.kind, 0):

@@ -140,7 +140,7 @@ def test_brain_groups_stay_together_and_the_random_protocol_leaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.data.manifest.duplicate_groups", by_mean)
-    monkeypatch.setattr("pipeline.data.manifest.look_of", lambda pixels, middle, rule: pixels)
+    monkeypatch.setattr("pipeline.data.reading.look_of", lambda pixels, middle, rule: pixels)
     rng = np.random.default_rng(0)
     put(tmp_path, "Testing/glioma_tumor/a.jpg", picture(99))
     for group in range(10):

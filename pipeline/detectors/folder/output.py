@@ -4,62 +4,29 @@
 get their final names at the end.
 """
 
-import csv
 import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.data.members import File
 from pipeline.data.walk import shown
+from pipeline.detectors.folder.rows import COLUMNS, FrameRows, Rows
 from pipeline.detectors.folder.stream import BATCH_BYTES, ScoredFrame, file_sha256
 from pipeline.detectors.folder.volume_rows import volume_rows
 from pipeline.detectors.frozen.detector import Detector
-from pipeline.detectors.frozen.heat import Region
 from pipeline.errors import ConfigError
 from pipeline.store.files import write_file
 
-COLUMNS = {
-    "scores": [
-        "path",
-        "frame",
-        "volume",
-        "slices",
-        "worst_slices",
-        "decision",
-        "score",
-        "false_alarm_rate",
-        "false_alarm_rate_high",
-        "in_domain",
-        "domain_distance",
-        "regions",
-        "hottest",
-        "looked_at",
-        "reason",
-        "gray_values",
-        "overlay",
-        "sha256",
-        "dataset",
-        "method",
-        "detector",
-        "rate",
-    ],
-    "regions": ["path", "frame", "rank", *(field.name for field in fields(Region))],
-}
-"""Table → its columns; those of ``OF_VOLUMES`` are left out where there are none."""
 OF_VOLUMES = ["volume", "slices", "worst_slices"]
+"""Columns that are left out where there are no volumes."""
 FORMATS = ("csv", "json", "parquet")
 AHEAD = 16  # results that may wait to be drawn
-Drawn = tuple[tuple[Region, ...], bytes]
-"""Regions of an image and its overlay."""
-LONGEST = 180  # bytes of an overlay's stem; file systems take 255 for a whole name, temporary parts included
 _FORMULA = re.compile(r"^[=+\-@\t\r]")  # starts of a cell that spreadsheets run
 
 
@@ -98,62 +65,36 @@ class ScoreFolder:
         del done[scores["path"].iloc[-1]]  # some of its frames may be missing
         return done
 
-    def add_all(self, frames: Iterable[ScoredFrame]) -> Iterator[ScoredFrame]:
+    @property
+    def rows(self) -> FrameRows:
+        """Makes the rows of a frame."""
+        about = self.detector.dataset, self.detector.name, self.detector.data_version
+        return FrameRows(*about, rate=self.rate, overlays=self.overlays)
+
+    def add_all(self, frames: Iterable[ScoredFrame]) -> Iterator[Rows]:
         """Write the results in order and give them back; a thread draws them while the next ones are scored."""
         with ThreadPoolExecutor(max_workers=1) as pool:
-            waiting = deque[tuple[ScoredFrame, Future[Drawn]]]()
+            waiting = deque[tuple[ScoredFrame, Future[Rows]]]()
             for frame in frames:
-                waiting.append((frame, pool.submit(self._drawn, frame)))
+                waiting.append((frame, pool.submit(self.rows.of, frame)))
                 while len(waiting) > AHEAD or sum(map(_bytes, waiting)) > BATCH_BYTES:
-                    yield self._written(*waiting.popleft())
+                    yield self.write(waiting.popleft()[1].result())
             while waiting:
-                yield self._written(*waiting.popleft())
-
-    def _written(self, frame: ScoredFrame, drawn: "Future[Drawn]") -> ScoredFrame:
-        self._write(frame, drawn.result())
-        return frame
-
-    def _drawn(self, frame: ScoredFrame) -> Drawn:
-        """Regions of a frame, and the file of its overlay, empty where there is none."""
-        image = frame.image
-        if image is None:
-            return (), b""
-        return image.regions(self.rate), image.overlay(self.rate) if self.overlays else b""
+                yield self.write(waiting.popleft()[1].result())
 
     def add(self, frame: ScoredFrame) -> None:
         """Write one frame's result."""
-        self._write(frame, self._drawn(frame))
+        self.write(self.rows.of(frame))
 
-    def _write(self, frame: ScoredFrame, drawn: Drawn) -> None:
-        place: dict[str, Any] = {"path": shown(str(frame.path)), "frame": frame.number}
-        row = place | {"volume": shown(frame.series) or place["path"], "sha256": frame.sha256}
-        row |= {"rate": self.rate, "gray_values": frame.gray_values}
-        row |= {"dataset": self.detector.dataset, "method": self.detector.name, "detector": self.detector.data_version}
-        image = frame.image
-        if image is None:
-            self._append("scores", [row | {"decision": frame.kind, "in_domain": False, "reason": shown(frame.reason)}])
-            return
-        regions, overlay = drawn
-        row |= {
-            "decision": image.decision(self.rate),
-            "score": round(image.score, 7),
-            "false_alarm_rate": round(image.false_alarm_rate, 6),
-            "false_alarm_rate_high": round(image.false_alarm_rate_high, 6),
-            "in_domain": image.in_domain,
-            "domain_distance": round(image.distance, 3) if image.distance < float("inf") else "",
-            "regions": len(regions),
-            "hottest": round(max((float(values.max()) for values in image.maps.values()), default=0.0), 4),
-            "looked_at": round(image.looked_at, 3),
-        }
-        if self.overlays:
-            row["overlay"] = f"overlays/{_short(frame.path.stem)}-{frame.sha256[:8]}-{frame.number}.png"
-            write_file(self.folder / row["overlay"], overlay, durable=False)  # drawn again if the machine loses it
-        self._append("scores", [row])
-        self._append("regions", [place | {"rank": rank} | asdict(one) for rank, one in enumerate(regions, start=1)])
-
-    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
-        with self._partial[name].open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS[name], lineterminator="\n").writerows(rows)
+    def write(self, rows: Rows) -> Rows:
+        """Write the overlay and the rows of a frame."""
+        if rows.overlay:  # is drawn again if the machine loses it
+            write_file(self.folder / rows.overlay, rows.picture, durable=False)
+        for name, text in (("scores", rows.scores), ("regions", rows.regions)):
+            if text:
+                with self._partial[name].open("a", newline="", encoding="utf-8") as file:
+                    file.write(text)
+        return rows
 
     def finish(self, formats: Sequence[str]) -> tuple[list[Path], dict[str, int]]:
         """Write the tables in every format under their final names; their paths, and the number of each decision.
@@ -177,7 +118,7 @@ class ScoreFolder:
         return made, counts
 
 
-def _bytes(waiting: tuple[ScoredFrame, "Future[Drawn]"]) -> int:
+def _bytes(waiting: tuple[ScoredFrame, "Future[Rows]"]) -> int:
     image = waiting[0].image
     return 0 if image is None else image.pixels.nbytes
 
@@ -194,11 +135,6 @@ def _with_volumes(slices: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([slices, volumes.reindex(columns=slices.columns)])
     order = [*range(len(slices)), *(place[volumes["volume"]] + 0.5)]
     return both.iloc[np.argsort(order, kind="stable")].astype({"slices": "Int64"}).reset_index(drop=True)
-
-
-def _short(stem: str) -> str:
-    """A stem that every file system takes: printable, without separators, shortened by bytes."""
-    return re.sub(r'[\\/:*?"<>|]', "_", shown(stem)).encode()[:LONGEST].decode(errors="ignore")
 
 
 def _read_partial(path: Path, columns: list[str]) -> pd.DataFrame:
