@@ -18,6 +18,7 @@ from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.detectors.folder.output import ScoreFolder
+    from pipeline.detectors.folder.scoring_on_workers import Cluster
     from pipeline.detectors.frozen.detector import Detector
 
 MOST_ABNORMAL = 10  # images listed on the terminal
@@ -81,7 +82,13 @@ def score(
         typer.echo(f"resuming: {len(files) - len(left)} of {len(files)} files are scored already", err=True)
     bar = tqdm(total=len(left), desc=f"score {chosen.dataset}", unit="file", file=sys.stderr, disable=not left)
     with bar:
-        for rows in folder.add_all(stream(chosen, left, ended=lambda path: bar.update(1))):
+        if (cluster := None if detector else _cluster(chosen, device)) is None:
+            results = folder.add_all(stream(chosen, left, ended=lambda path: bar.update(1)))
+        else:
+            from pipeline.detectors.folder.scoring_on_workers import score_on_workers
+
+            results = score_on_workers(cluster, folder, files, ended=bar.update)
+        for rows in results:
             for line in rows.told:
                 bar.write(line, file=sys.stderr)
     made, counts = folder.finish(formats)
@@ -89,6 +96,20 @@ def score(
     if unusable := counts.get(UnusableImage.kind, 0):
         beside = sum(counts.get(kind.kind, 0) for kind in (EmptyFrame, NoImage))  # sound files that show nothing
         raise typer.Exit(1 if unusable + beside == sum(counts.values()) else SOME_UNUSABLE)
+
+
+def _cluster(detector: "Detector", device: str) -> "Cluster | None":
+    """The workers at DASK_SCHEDULER_ADDRESS if they can fetch the detector from a bucket; None: score here."""
+    settings = Settings()
+    if settings.scheduler is None or not settings.remote:
+        return None
+    from pipeline.detectors.folder.scoring_on_workers import Cluster
+    from pipeline.store.shared import SharedStore
+
+    store = settings.store
+    assert isinstance(store, SharedStore)
+    version = store.get(f"{detector.dataset}/detector", detector.data_version)
+    return Cluster(scheduler_address=settings.scheduler, store=store, version=version, device=device)
 
 
 def _refuse_sample(detector: "Detector", paths: list[Path], *, yes: bool) -> None:
