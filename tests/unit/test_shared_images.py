@@ -1,0 +1,210 @@
+"""Manifests and scored folders by workers without a common folder: those of one process, byte for byte, after kills."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from benchmarks.object_server import variables
+from pipeline.cli import app
+from pipeline.data import reading_on_workers
+from pipeline.data.datasets import IDRID
+from pipeline.data.manifest import build_manifest
+from pipeline.data.raw import RawFolder
+from pipeline.data.reading import read_files
+from pipeline.data.splits import ImagesConfig
+from pipeline.data.user_datasets.dataset import Own
+from pipeline.data.walk import head_of
+from pipeline.store.files import hash_folder
+from pipeline.store.versions import Store
+from tests.unit.drawn_detectors import draw, drawn_image, freeze
+from tests.unit.problem_folders import picture
+from tests.unit.test_series_and_pairs import NO_WINDOW, outlier, packed
+from tests.unit.test_volumes import described
+from tests.unit.volume_files import head, nifti, series
+
+pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
+pytest.importorskip("obstore", reason="no client of object stores: pip install 'proxyano[bucket]'")
+
+from pipeline.detectors.folder import scoring_on_workers, sending
+from pipeline.detectors.folder.output import ScoreFolder
+from pipeline.store.shared import SharedStore
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(object_server: int, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[LocalCluster]":
+    """A cluster of one worker, which is started again when it dies."""
+    from distributed import LocalCluster
+
+    folder = str(tmp_path_factory.mktemp("workers"))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in variables(object_server).items():
+            patched.setenv(name, value)
+        with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", local_directory=folder) as started:
+            yield started
+
+
+def killed_in(cluster: "LocalCluster", store: SharedStore, work: str) -> threading.Thread:
+    """Kill the worker when one task below ``work`` has ended."""
+
+    def kill() -> None:
+        while not any(name.endswith(".json") for name in store.remote.names(work)):
+            time.sleep(0.02)
+        os.kill(cluster.workers[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    return killer
+
+
+def ward(top: Path) -> Own:
+    """Series whose gray values other files decide on, a pair, volumes with masks, an archive, and damaged files."""
+    for number in range(4):
+        series(top / "ok" / f"s{number}", outlier(number), f"P{number}", f"1.2.{number + 1}", **NO_WINDOW)
+    nibabel.save(nibabel.Nifti1Pair(head(5).T.astype(np.int16), np.diag([2.0, 2, 4, 1])), top / "ok" / "pair.hdr")
+    series(top / "zip" / "one", head(6), "Q", "1.3")
+    packed(top / "zip", top / "ok" / "more.zip")
+    for number in range(7, 11):
+        nifti(top / "ok" / f"{number}.nii", head(number))
+    (top / "ok" / "cut.nii").write_bytes((top / "ok" / "7.nii").read_bytes()[:5000])
+    (top / "ok" / "empty.dcm").write_bytes(b"")
+    (top / "ok" / "again.nii").write_bytes((top / "ok" / "8.nii").read_bytes())
+    (top / "ok" / "page.png").write_bytes(picture(1))
+    for name in ("x", "y"):
+        nifti(top / "ill" / f"{name}.nii", head(20, lesion=True) + (name == "y"))
+    marks = np.zeros_like(head(20))
+    marks[2:4, 20:30, 30:40] = 1
+    nifti(top / "masks" / "x.nii", marks)
+    nifti(top / "masks" / "y.nii", marks[:3])  # which has other slices than its volume
+    return described(top, masks={"lesion": str(top / "masks")}, split={"by": "volume"})
+
+
+def test_workers_give_the_manifest_of_one_process_and_one_is_killed(cluster, url, tmp_path, monkeypatch):
+    own = ward(tmp_path)
+    raw, more = RawFolder(own.link_folders()), {"source_version": "1", "code_version": "1"}
+    alone, store = Store(tmp_path / "alone"), SharedStore(tmp_path / "shared", url)
+    by_threads = build_manifest(raw, own.row, ImagesConfig(), alone, **more)
+
+    def closed(path: Path) -> bytes:
+        if path.name == "9.nii":
+            raise PermissionError(13, "Permission denied", str(path))
+        return head_of(path)
+
+    monkeypatch.setattr(reading_on_workers, "head_of", closed)  # one is not sent
+    monkeypatch.setattr(reading_on_workers, "BATCH", 4)
+    killer = killed_in(cluster, store, "work/ward")
+    again, address = RawFolder(own.link_folders()), cluster.scheduler_address
+    by_workers = build_manifest(again, own.row, ImagesConfig(), store, scheduler_address=address, **more)
+    killer.join()
+    assert by_workers.data_version == by_threads.data_version
+    assert store.marker(by_workers)["files"] == alone.marker(by_threads)["files"]
+    assert store.remote.names("work") == []
+    quarantine = pd.read_parquet(by_workers.path / "quarantine.parquet").set_index("path")["reason"]
+    assert {"normal/cut.nii", "normal/empty.dcm", "masks/lesion/y.nii"} <= set(quarantine.index)
+    images = pd.read_parquet(by_workers.path / "images.parquet")
+    assert {path.partition("!/")[0].rpartition("/")[0] for path in images["path"]} >= {"normal", "normal/s0"}
+    assert images["gray_values"].str.contains("the series").any()
+
+
+def test_looks_survive_their_way(idrid):
+    raw = RawFolder(idrid)
+    found = read_files(raw, IDRID, IDRID.scan(raw))
+    again = reading_on_workers._unpacked(reading_on_workers._packed(found))
+    assert str([(row.row, why) for some, why in again for row in some]) == str(
+        [(row.row, why) for some, why in found for row in some]
+    )
+    looks = [[reading.look for some, _ in each for reading in some] for each in (found, again)]
+    assert len(looks[0]) == 10
+    for one, two in zip(*looks, strict=True):
+        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one, two, strict=True))
+
+
+@pytest.fixture
+def home(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedStore:
+    """The store of a home that shares a detector of drawn images."""
+    made = freeze(draw(tmp_path), tmp_path / "made", ["proxyano", "pca"])
+    monkeypatch.setenv("PROXYANO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PROXYANO_STORE", url)
+    store = SharedStore(tmp_path / "home" / "stores", url)
+    work = store.work(made.asset, "a" * 16)
+    shutil.copytree(made.path, work / "content", ignore=shutil.ignore_patterns("COMPLETE.json"))
+    store.point(store.publish(made.asset, work / "content", made.data_version, {}))
+    return store
+
+
+def clinic(top: Path) -> Path:
+    """Images, two of one content, volumes, a series, a pair, an archive, and files that cannot be used."""
+    for number in range(14):
+        (top / f"{number % 2}").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(top / f"{number % 2}" / f"{number:02d}.png"), drawn_image(number))
+    shutil.copyfile(top / "0" / "00.png", top / "1" / "00.png")
+    series(top / "series", outlier(1), "P", "1.2", **NO_WINDOW)
+    nifti(top / "volume.nii", head(2))
+    nibabel.save(nibabel.Nifti1Pair(head(3).T.astype(np.int16), np.diag([2.0, 2, 4, 1])), top / "pair.hdr")
+    (top / os.fsdecode(b"M\xfcller.png")).write_bytes((top / "0" / "02.png").read_bytes())
+    (top / "broken.png").write_bytes(b"no picture")
+    (top / "gone.png").symlink_to(top / "nothing.png")
+    with zipfile.ZipFile(top / "more.zip", "w") as archive:
+        for name in ("a/one.png", "two.png"):
+            archive.write(top / "1" / "01.png", name)
+        archive.writestr("three.png", b"no picture")
+        archive.writestr("deep.rar", b"x")
+    return top
+
+
+def score(folder: Path, out: Path) -> Result:
+    words = ["score", str(folder), "--dataset", "oct", "--out", str(out), "--format", "csv", "--format", "parquet"]
+    return CliRunner().invoke(app, [*words, "--false-alarm-rate", "0.4", "--yes"])
+
+
+def told(done: Result) -> set[str]:
+    return {line for line in done.stderr.splitlines() if "cannot" in line or "No such" in line}
+
+
+def test_workers_score_as_one_process_one_is_killed_and_a_cut_run_goes_on(cluster, home, tmp_path, monkeypatch):
+    folder = clinic(tmp_path / "clinic")
+    alone = score(folder, tmp_path / "alone")
+    assert alone.exit_code == 3, alone.output
+    monkeypatch.setattr(sending, "BATCH", 4)
+    monkeypatch.setattr(scoring_on_workers, "ROUND", 12)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+    killer, written, write = killed_in(cluster, home, "work/oct/scores"), [], ScoreFolder.write
+
+    def cut(self, rows):
+        if len(written) == 15:
+            raise KeyboardInterrupt
+        written.append(rows)
+        return write(self, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScoreFolder, "write", cut)
+        assert score(folder, tmp_path / "shared").exit_code == 130
+    killer.join()
+    assert home.remote.names("work/oct/scores")
+    done = score(folder, tmp_path / "shared")
+    homes = list(Path(cluster.workers[0].local_directory).rglob("detector.json"))
+    assert homes, "no worker fetched the detector into a home of its own"
+    assert done.exit_code == 3, done.output
+    assert "resuming" in done.stderr
+    assert told(done) == told(alone)
+    assert hash_folder(tmp_path / "shared") == hash_folder(tmp_path / "alone")
+    assert len(hash_folder(tmp_path / "alone")) > 30
+    assert home.remote.names("work") == []
+    assert not any(path.is_file() for path in (home.root / "work").rglob("*"))
