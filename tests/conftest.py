@@ -55,6 +55,7 @@ LONGEST_FIRST = (
                 "ranks",
                 "shared_store",
                 "shared_builders",
+                "shared_images",
                 "robustness",
                 "reproduce",
                 "streaming",

@@ -113,7 +113,8 @@ class RawFolder:
 
         All files of its folder if ``beside`` says that others decide on it.
         """
-        name = path.partition("!/")[0]
+        name, inside, _ = path.partition("!/")
+        beside = beside and not inside
         names = self._by_folder[name.rpartition("/")[0]] if beside else self._pairs.get(_stem(name), [name])
         return {each: self.files[each] for each in names}
 

@@ -23,7 +23,7 @@ from pipeline.data.read.dicom_stored import is_dicom
 from pipeline.data.reading import Found, Reading, read_file, read_files
 from pipeline.data.walk import head_of
 from pipeline.store.files import write_file
-from pipeline.store.shards import run_tasks
+from pipeline.store.shards import TOGETHER, run_tasks
 from pipeline.store.versions import Store, fingerprint
 
 BATCH = 32  # files in a part file, which a worker holds in memory; does not affect the result
@@ -83,12 +83,13 @@ class _Files:
         return True
 
     def tasks(self, candidates: Sequence[Candidate]) -> list[list[Batch]]:
-        """Batches of files; those of an archive, or of a folder with DICOM, are one task, which fetches it once."""
+        """Batches of files; those of an archive, or of a folder with DICOM, share tasks, which fetch it once each."""
         tasks: list[list[Batch]] = []
         for together, group in groupby(candidates, key=lambda each: self._together(each.path)):
             files = list(group)
             batches: list[Batch] = [files[at : at + BATCH] for at in range(0, len(files), BATCH)]
-            tasks += [batches] if together else [[batch] for batch in batches]
+            step = TOGETHER // BATCH if together else 1
+            tasks += [batches[at : at + step] for at in range(0, len(batches), step)]
         return tasks
 
     def needed(self, task: Sequence[Batch]) -> dict[str, Path]:

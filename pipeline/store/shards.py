@@ -19,6 +19,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from pipeline.store.verify import check_array
 
+TOGETHER = 4096  # images of one task, at most, where an archive or folder is sent to it as a whole
 RowDigests = list[str]  # hashes of one row: of its first array, its first two arrays, … , all of them
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -22,10 +22,11 @@ from pipeline.data.slices import Mask, file_of, masks_sha256, read_mask, read_sl
 from pipeline.errors import REMEDY, DatasetUnusable, UnusableImage
 from pipeline.forms.form import NO_DATA, SCORED, Form, SlotTile, slots
 from pipeline.store.files import write_file
-from pipeline.store.shards import run_tasks
+from pipeline.store.shards import TOGETHER, run_tasks
 from pipeline.store.versions import Store, fingerprint
 
 BATCH = 8  # images cut by one task: the work lost if it is killed; does not affect the result
+Batch = Sequence[dict[str, Any]]  # rows of a manifest
 PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")
 """Columns of the index that depend on the image's content; all others but ``tile`` come from the manifest."""
 
@@ -87,7 +88,8 @@ class Cutter:
             work = self.parts.parent
             there = partial(_cut_file, raw=work / NEEDS, form=self.form, lesions=self.lesions, parts=self.parts)
             run = partial(run_tasks, title=title, scheduler_address=scheduler_address)
-            cut = spread(store, there, tasks, work, run, [self._needed(task) for task in tasks])
+            sent = self._joined(tasks)
+            cut = spread(store, there, [task for task, _ in sent], work, run, [needed for _, needed in sent])
         else:
             cut = run_tasks(self.cut_file, tasks, title=title, workers=workers)
         heads = [head for some in cut for head in some]
@@ -98,16 +100,29 @@ class Cutter:
             results=[CutResult(**entry) for head in heads for entry in head["images"]],
         )
 
-    def _tasks(self, images: Sequence[dict[str, Any]]) -> list[list[Sequence[dict[str, Any]]]]:
+    def _tasks(self, images: Sequence[dict[str, Any]]) -> list[list[Batch]]:
         """Batches of images; those of a file with several slices are one task, which reads it once."""
-        tasks: list[list[Sequence[dict[str, Any]]]] = []
+        tasks: list[list[Batch]] = []
         for file, group in groupby(images, key=lambda image: self._stack(image["path"])):
             run = list(group)
-            batches: list[Sequence[dict[str, Any]]] = [run[at : at + BATCH] for at in range(0, len(run), BATCH)]
+            batches: list[Batch] = [run[at : at + BATCH] for at in range(0, len(run), BATCH)]
             tasks += [batches] if file else [[batch] for batch in batches]
         return tasks
 
-    def _needed(self, task: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Path]:
+    def _joined(self, tasks: Sequence[list[Batch]]) -> list[tuple[list[Batch], dict[str, Path]]]:
+        """Tasks and the files that they need; those that follow one another and need the same archive are one."""
+        found: list[tuple[list[Batch], dict[str, Path]]] = []
+        for task in tasks:
+            needed = self._needed(task)
+            before, held = found[-1] if found else ([], {})
+            if held.keys().isdisjoint(needed) or sum(map(len, (*before, *task))) > TOGETHER:
+                found.append((list(task), needed))
+            else:
+                before.extend(task)
+                held.update(needed)
+        return found
+
+    def _needed(self, task: Sequence[Batch]) -> dict[str, Path]:
         """The files on disk that a task reads, by name; of a series all that lie beside it."""
         found = dict[str, Path]()
         for image in (image for batch in task for image in batch):
@@ -120,7 +135,7 @@ class Cutter:
         file, _ = file_of(self.raw, path)
         return "" if file == path else file
 
-    def cut_file(self, batches: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def cut_file(self, batches: Sequence[Batch]) -> list[dict[str, Any]]:
         """Cut batches that follow one another into their part files; their heads."""
         missing = [batch for batch in batches if not self.part(batch).is_file()]
         with closing(read_slices(self.raw, [image["path"] for batch in missing for image in batch])) as frames:
@@ -187,7 +202,7 @@ class Cutter:
 
 
 def _cut_file(
-    batches: Sequence[Sequence[dict[str, Any]]], *, raw: Path, form: Form, lesions: tuple[str, ...], parts: Path
+    batches: Sequence[Batch], *, raw: Path, form: Form, lesions: tuple[str, ...], parts: Path
 ) -> list[dict[str, Any]]:
     """``Cutter.cut_file`` for a worker that has the files in the folder ``raw``."""
     return Cutter(raw=RawFolder(raw), form=form, lesions=lesions, parts=parts).cut_file(batches)

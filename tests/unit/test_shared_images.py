@@ -29,7 +29,11 @@ from pipeline.data.user_datasets.dataset import Own
 from pipeline.data.walk import head_of
 from pipeline.store.files import hash_folder
 from pipeline.store.versions import Store
+from pipeline.tiles.cutting import Cutter
+from pipeline.tiles.tiles import build_tiles
 from tests.unit.drawn_detectors import draw, drawn_image, freeze
+from tests.unit.drawn_tiles import CONFIG as TILES
+from tests.unit.drawn_tiles import Corners, Eyes, make_inputs
 from tests.unit.problem_folders import picture
 from tests.unit.test_series_and_pairs import NO_WINDOW, outlier, packed
 from tests.unit.test_volumes import described
@@ -134,6 +138,27 @@ def test_looks_survive_their_way(idrid):
     assert len(looks[0]) == 10
     for one, two in zip(*looks, strict=True):
         assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one, two, strict=True))
+
+
+def test_images_of_an_archive_are_cut_by_one_task_which_fetches_it_once(cluster, url, tmp_path):
+    drawn = make_inputs(tmp_path)
+    (tmp_path / "packed").mkdir()
+    raw = RawFolder(packed(tmp_path / "raw", tmp_path / "packed" / "raw.zip").parent)
+    table = pd.read_parquet(drawn.path / "images.parquet")
+    masks = table["masks"].str.replace('": "', '": "raw.zip!/')
+    table.assign(path="raw.zip!/" + table["path"], masks=masks).to_parquet(drawn.path / "images.parquet")
+    alone, store = Store(tmp_path / "alone"), SharedStore(tmp_path / "shared", url)
+    inputs = (drawn, raw, Eyes(), Corners(), TILES)
+    by_workers, by_threads = (
+        build_tiles(*inputs, store, code_version="1", scheduler_address=cluster.scheduler_address),
+        build_tiles(*inputs, alone, code_version="1"),
+    )
+    assert by_workers.data_version == by_threads.data_version
+    assert store.marker(by_workers)["files"] == alone.marker(by_threads)["files"]
+    cutter = Cutter(raw=raw, form=Corners(), lesions=(), parts=tmp_path)
+    ((task, needed),) = cutter._joined(cutter._tasks(pd.read_parquet(drawn.path / "images.parquet").to_dict("records")))
+    assert [len(batch) for batch in task] == [8, 8, 5]
+    assert set(needed) == {"raw.zip"}
 
 
 @pytest.fixture

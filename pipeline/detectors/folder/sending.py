@@ -11,6 +11,7 @@ from pipeline.data.members import File, Member, Refused
 from pipeline.data.read.dicom_stored import is_dicom
 from pipeline.data.read.folder import on_disk
 from pipeline.data.walk import head_of
+from pipeline.store.shards import TOGETHER
 
 BATCH = 32  # files scored by one task, if each is sent alone; does not affect the result
 PAIR = {".hdr": ".img", ".img": ".hdr"}
@@ -43,10 +44,10 @@ class Batch:
 
 
 def batches(files: Sequence[File]) -> Iterator[Batch]:
-    """Batches of all files in order; an archive, or a folder with DICOM, is one, as it is sent as a whole."""
+    """Batches of all files in order; large ones of an archive or a folder with DICOM, as it is sent as a whole."""
     for together, group in groupby(files, key=_together):
         some = list(group)
-        step = len(some) if together else BATCH
+        step = TOGETHER if together else BATCH
         for at in range(0, len(some), step):
             part = some[at : at + step]
             yield Batch(part) if together == _HERE else _batch(part)
