@@ -96,6 +96,7 @@ def evaluate(task: Task, config: EvaluationConfig, facts: Mapping[str, Any], tra
         code_version=task.origin.code_version,
         facts={**facts, "drawn": task.lane.drawn},
         asset=task.origin.asset,
+        scheduler_address=task.lane.scheduler,
     )
 
 

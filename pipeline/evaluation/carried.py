@@ -106,13 +106,17 @@ class Carried:
         """Write what is new to the build's folder."""
         self._saved = time.monotonic()
         if self._pending:
-            _write(self._parts / f"{self._number:06d}.parquet", self._pending)
+            write_results(self._parts / f"{self._number:06d}.parquet", self._pending)
             self._number += 1
             self._pending.clear()
 
     def write(self, folder: Path) -> None:
         """Write all results that this evaluation used or kept, for later ones."""
-        _write(folder / FILE, {key: self._known[key] for key in self._used})
+        write_results(folder / FILE, {key: self._known[key] for key in self._used})
+
+    def write_some(self, path: Path, prefix: str) -> None:
+        """Write all results whose keys begin with ``prefix`` to a table."""
+        write_results(path, {key: packed for key, packed in self._known.items() if key.startswith(prefix)})
 
     def each(self, keys: Mapping[str, str], make: Make) -> dict[str, Result]:
         """Result of each image, by image id → key; those that are unknown are made and saved."""
@@ -126,7 +130,8 @@ class Carried:
         return {image_id: result for image_id, result in found.items() if result is not None}
 
 
-def _write(path: Path, results: Mapping[str, tuple[str, bytes]]) -> None:
+def write_results(path: Path, results: Mapping[str, tuple[str, bytes]]) -> None:
+    """Write packed results by key as a table."""
     rows = [(key, *packed) for key, packed in results.items()]
     table = pd.DataFrame(rows, columns=["key", "values", "data"])
     write_file(path, table.to_parquet(index=False))

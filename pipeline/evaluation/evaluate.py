@@ -24,7 +24,7 @@ from pipeline.evaluation.records import Record, RecordContext, image_records, la
 from pipeline.evaluation.saved import NO_PICTURES, LaneEvaluation, write_evaluation
 from pipeline.evaluation.score_name import CONTROL, METHOD, ScoreName
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
-from pipeline.evaluation.scoring import COMMITTEE_SCORE, member_names, score_lane
+from pipeline.evaluation.scoring import COMMITTEE_SCORE, Elsewhere, ScoringPlan, member_names, score_lane
 from pipeline.evaluation.shortcuts import with_shortcuts
 from pipeline.evaluation.volumes import volume_records, volume_rows
 from pipeline.store.versions import Store, Version, fingerprint
@@ -75,10 +75,12 @@ def evaluate_lane(
     code_version: str,
     facts: Mapping[str, Any],
     asset: str = "",
+    scheduler_address: str | None = None,
 ) -> Version:
     """Score, measure, draw and publish ``asset``, by default ``<dataset>/evaluation``; an existing result is reused.
 
-    ``facts`` are the parts of the summary that the caller knows: configuration, minutes, peak memory, links.
+    ``facts`` are the parts of the summary that the caller knows: configuration, minutes, peak memory, links. Held-out
+    and test images are scored on the cluster at ``scheduler_address`` if the ``store`` is shared through a bucket.
     """
     dataset = inputs.dataset.name
     lane_asset, data_version, resamples = f"{dataset}/evaluation", inputs.tiles.data_version, config.resamples
@@ -91,7 +93,14 @@ def evaluate_lane(
         own, carried = ScoreName(kind=METHOD, owner=method), Carried.of(work, store, asset)
         recipe = fingerprint(inputs.fitted_on, config, method, code_version)
         pictured = asset == lane_asset
-        lane = _evaluate(work / "content", inputs, config, own, context, facts, carried, recipe, pictured=pictured)
+        elsewhere = None
+        if scheduler_address is not None and store.shared:
+            from pipeline.evaluation.scoring_on_workers import Workers  # imports the client of object stores
+
+            elsewhere = Workers(store=store, work=work, scheduler_address=scheduler_address).images
+        lane = _evaluate(
+            work / "content", inputs, config, own, context, facts, carried, recipe, elsewhere, pictured=pictured
+        )
         drawn = [sha256(b"".join(lane.pictures["data"])).hexdigest()] if len(lane.pictures) else []
         version = fingerprint(recipe, lane.records, lane.scores.to_dict("list"), *drawn)  # the recipe: what is carried
         counts = {"records": len(lane.records), "images": len(lane.scores)}
@@ -107,6 +116,7 @@ def _evaluate(
     facts: Mapping[str, Any],
     carried: Carried,
     recipe: str,
+    elsewhere: Elsewhere | None,
     *,
     pictured: bool,
 ) -> LaneEvaluation:
@@ -116,9 +126,8 @@ def _evaluate(
     """
     scoreboard, plan = Scoreboard.of(inputs, config.scores, config.pasted), config.detector(method.owner)
     keep = config.pasted is not None and config.pasted.split == "val"
-    scorers = score_lane(
-        plan, scoreboard, carried, recipe, controls=config.controls, null_names=config.nulls, keep=keep
-    )
+    scoring = ScoringPlan(detector=plan, controls=config.controls, nulls=config.nulls, keep=keep)
+    scorers = score_lane(scoring, scoreboard, carried, recipe, elsewhere)
     table, curves = with_shortcuts(scoreboard, carried), scoreboard.curves
     speed = round(len(scoreboard.table) / max(scoreboard.seconds, 1e-9), 2)
     columns = [name.column for name in member_names(inputs, plan).values()]

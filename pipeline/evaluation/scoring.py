@@ -1,15 +1,15 @@
 """Run a lane's detector, its controls and its nulls over the same images, canvas by canvas, block by block."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from models.methods import METHODS
-from models.scoring import Array, worst_mean
+from models.scoring import Array
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
 from pipeline.detectors.controls.registry import RAW, Control
 from pipeline.detectors.frozen.files import arrays_of, read_detector, restored
@@ -19,6 +19,7 @@ from pipeline.detectors.network import NetworkDetector, NetworkMaps
 from pipeline.detectors.standardise import CanvasScorer, Standardiser, committee_score, fused_map
 from pipeline.evaluation import nulls
 from pipeline.evaluation.carried import Carried, Result
+from pipeline.evaluation.entry import Entry
 from pipeline.evaluation.score_name import COMMITTEE as COMMITTEE_KIND
 from pipeline.evaluation.score_name import CONTROL, MEMBER, METHOD, NULL, PRIMARY, ScoreName
 from pipeline.evaluation.scoreboard import CanvasResult, LaneInputs, Scoreboard
@@ -31,72 +32,53 @@ FITTED = "fitted"  # part of the keys of what is fitted to normals
 COMMITTEE_SCORE = ScoreName(kind=COMMITTEE_KIND, owner=COMMITTEE_KIND)
 
 
-@dataclass
-class Entry:
-    """One detector on one canvas, and which of its scores are shown."""
+@dataclass(frozen=True, kw_only=True)
+class ScoringPlan:
+    """What scores the images of a lane."""
 
-    name: ScoreName
-    detector: CanvasDetector
-    scorer: CanvasScorer | None  # None: only measured raw
-    raw_map: str = ""  # score whose maps are the raw values; empty: none
-    copies: bool = True  # whether copies with pasted lesions are scored
+    detector: DetectorPlan
+    controls: tuple[Control, ...]
+    nulls: tuple[str, ...]
+    keep: bool = False  # the maps of validation normals of learned methods, for copies of those with pasted lesions
 
-    @property
-    def measured(self) -> bool:
-        """Whether it has raw scores, which validation normals are measured for as well."""
-        return self.scorer is None or self.name.kind in (METHOD, NULL)
+    def members(self, inputs: LaneInputs) -> dict[str, Mapping[str, CanvasScorer]]:
+        """Those of the frozen detector, by canvas; without one, the method is fitted here."""
+        if inputs.detector is not None:
+            return dict(read_detector(inputs.detector.path).members)
+        fitted = fit_networks(self.detector, inputs, inputs.proxies, keep=self.keep)
+        return {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
 
-    def raw_scores(self, found: PixelMaps) -> dict[str, Array]:
-        """Raw image scores (n,): the paper's (Eq. 13, Table V) and the worst |I − Î| of a network, a mean otherwise."""
-        scored = found.images.scored
-        if isinstance(found, NetworkMaps) and self.name.kind == METHOD and self.name.score == PRIMARY:
-            worst = worst_mean(np.abs(found.residual), scored, self.detector.score)
-            return {"latent": found.latent, "image": found.image, "worst": worst}
-        if self.name.kind == NULL and found.residual is not None:
-            return {"image": nulls.root_mean_square(found.residual, scored)}
-        if self.scorer is None:
-            pairs = zip(found.parts, scored, strict=True)
-            return {"mean": np.array([float(one.mean(where=mask[None])) for one, mask in pairs], np.float32)}
-        return {}
-
-    def raw_maps(self, found: PixelMaps) -> Array:
-        """Raw values (n, H, W): |I − Î| (Eq. 14), or the largest part of a control."""
-        if self.name.kind in (METHOD, NULL) and found.residual is not None:
-            return np.abs(found.residual)
-        largest: Array = found.parts.max(axis=1)
-        return largest
+    def on_canvas(
+        self,
+        canvas: str,
+        members: Mapping[str, Mapping[str, CanvasScorer]],
+        scoreboard: Scoreboard,
+        carried: Carried,
+        recipe: str,
+    ) -> "CanvasScoring":
+        """What scores on one canvas; ``recipe``: what decides a result beside the images."""
+        inputs, plan = scoreboard.inputs, self.detector
+        held = {name: member[canvas] for name, member in members.items() if canvas in member}
+        names = member_names(inputs, plan)
+        weights = {names[name]: weight for name, weight in plan.weights.items()}
+        return CanvasScoring(
+            scoreboard, carried, recipe, canvas, weights, Entries(inputs, self, canvas, held, carried, recipe)
+        )
 
 
 def score_lane(
-    plan: DetectorPlan,
-    scoreboard: Scoreboard,
-    carried: Carried,
-    recipe: str,
-    *,
-    controls: tuple[Control, ...],
-    null_names: tuple[str, ...],
-    keep: bool = False,
+    scoring: ScoringPlan, scoreboard: Scoreboard, carried: Carried, recipe: str, elsewhere: "Elsewhere | None" = None
 ) -> Mapping[str, CanvasScorer]:
     """Fill the scoreboard, with results carried over where there are some; the method's scorers by canvas.
 
-    Members are those of the frozen detector; without one, the method is fitted here. ``keep`` the maps of validation
-    normals, for copies of those with pasted lesions. ``recipe``: what decides a result beside the images.
+    ``elsewhere`` measures held-out and test images; None: this process does.
     """
-    inputs = scoreboard.inputs
-    if inputs.detector is not None:
-        members = dict(read_detector(inputs.detector.path).members)
-    else:
-        fitted = fit_networks(plan, inputs, inputs.proxies, keep=keep)
-        members = {name: {canvas: scorer for canvas, (scorer, _) in one.items()} for name, one in fitted.items()}
-    names = member_names(inputs, plan)
-    weights = {names[name]: weight for name, weight in plan.weights.items()}
+    plan, members = scoring.detector, scoring.members(scoreboard.inputs)
     for canvas in plan.scores:
-        held = {name: member[canvas] for name, member in members.items() if canvas in member}
-        mark = f"{recipe}/{canvas}"
-        entries = Entries(inputs, plan, canvas, held, tuple(controls), tuple(null_names), keep, carried, mark)
-        scoring = CanvasScoring(scoreboard, carried, mark, canvas, weights, entries)
-        scoreboard.gather(scoring.results())
-    if weights:
+        one = scoring.on_canvas(canvas, members, scoreboard, carried, f"{recipe}/{canvas}")
+        scoreboard.gather(one.results(elsewhere))
+    names = member_names(scoreboard.inputs, plan)
+    if plan.weights:
         scores = {name: scoreboard.table[names[name].column].to_numpy(float) for name in plan.weights}
         scoreboard.table[COMMITTEE_SCORE.column] = committee_score(plan.weights, members, scores)
     return members[plan.method]
@@ -107,12 +89,9 @@ class Entries:
     """Everything that scores on one canvas; what is not frozen in the detector is fitted."""
 
     inputs: LaneInputs
-    plan: DetectorPlan
+    scoring: ScoringPlan
     canvas: str
     held: Mapping[str, CanvasScorer]  # of the members
-    controls: tuple[Control, ...]
-    nulls: tuple[str, ...]
-    keep: bool  # the maps of validation normals of learned methods
     carried: Carried
     recipe: str
 
@@ -123,7 +102,7 @@ class Entries:
 
     def _learned(self) -> Iterator[Entry]:
         """The method with its variants, and the other learned methods."""
-        plan, tiles = self.plan, self.inputs.tiles
+        plan, tiles = self.scoring.detector, self.inputs.tiles
         own = ScoreName(kind=METHOD, owner=plan.method)
         for name, scorer in self.held.items():
             detector = scorer.detector
@@ -138,12 +117,12 @@ class Entries:
                 self.inputs.stage, tiles, self.canvas, score, flip_average=flip, changes=changes, proxies=proxies
             )
             named = replace(own, score=f"{PRIMARY}_{variant}")
-            scorer = self._scorer(named, varied, proxies, keep=self.keep)
+            scorer = self._scorer(named, varied, proxies, keep=self.scoring.keep)
             yield Entry(named, varied, scorer, copies=not varied.method.needs_proxy)
 
     def _controls(self) -> Iterator[Entry]:
         """Controls of the canvas; those of the committee are the frozen ones."""
-        for control in (control for control in self.controls if control.canvas == self.canvas):
+        for control in (control for control in self.scoring.controls if control.canvas == self.canvas):
             name = ScoreName(kind=CONTROL, owner=control.name)
             if control.name in RAW:
                 yield Entry(name, control.fit(self.inputs.tiles), None, "value")
@@ -154,8 +133,8 @@ class Entries:
 
     def _nulls(self) -> Iterator[Entry]:
         """The method's own score with Î replaced; at full size without copies, as a map takes seconds there."""
-        method = self.held[self.plan.method].detector
-        for control in nulls.null_controls(method.size, method.canvas, method.score, self.nulls):
+        method = self.held[self.scoring.detector.method].detector
+        for control in nulls.null_controls(method.size, method.canvas, method.score, self.scoring.nulls):
             name, copies = ScoreName(kind=NULL, owner=control.name), not control.kind.needs_proxies
             scorer = self._fitted(name, control)
             yield Entry(name, scorer.detector, scorer, "residual", copies=copies and not control.score.fine)
@@ -189,12 +168,13 @@ class CanvasScoring:
     weights: Mapping[ScoreName, float]  # of the committee
     entries: Entries
 
-    def results(self) -> dict[str, CanvasResult]:
+    def results(self, elsewhere: "Elsewhere | None" = None) -> dict[str, CanvasResult]:
         """Result of each image and copy. Validation normals come first: they give raw maps their scale."""
         digests, planned = self.scoreboard.inputs.digests, self.scoreboard.copies.get(self.canvas)
         self.carried.keep(f"{self.recipe}/{FITTED}/")
         found = self.carried.each(digests.keys(f"{self.recipe}/{FITTED}", "val", canvas=self.canvas), self._normals)
-        found |= self.carried.each(digests.keys(self.recipe, "holdout", "test", canvas=self.canvas), self._images)
+        keys = digests.keys(self.recipe, "holdout", "test", canvas=self.canvas)
+        found |= self.carried.each(keys, partial(elsewhere, self, keys) if elsewhere else self.images)
         if planned is not None:
             originals = fingerprint(self.recipe, digests.of(planned.config.split, canvas=self.canvas))
             keys = {str(name): fingerprint(originals, str(name)) for name in planned.table["image_id"]}
@@ -223,7 +203,8 @@ class CanvasScoring:
         self.carried.put(f"{self.recipe}/{FITTED}/scales", Result(scales))
         yield from ((image_id, result.packed()) for image_id, result in found.items())
 
-    def _images(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
+    def images(self, image_ids: Collection[str]) -> Iterator[tuple[str, Result]]:
+        """Results of some held-out and test images."""
         for block in self._blocks("holdout", "test", image_ids=image_ids):
             yield from self._block(block, self.entries.all)
 
@@ -284,6 +265,10 @@ class CanvasScoring:
             if entry.name in self.weights:
                 heats.update(zip(image_ids, scored.maps, strict=True))
         return found, heats
+
+
+Elsewhere = Callable[[CanvasScoring, Mapping[str, str], Sequence[str]], Iterator[tuple[str, Result]]]
+"""Measures images with these ids, as the scoring does; the mapping has the keys of their results."""
 
 
 def member_names(inputs: LaneInputs, plan: DetectorPlan) -> dict[str, ScoreName]:

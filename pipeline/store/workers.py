@@ -20,7 +20,7 @@ from pipeline.store.files import FileHashes, file_names, hash_file
 from pipeline.store.remote import FILES
 from pipeline.store.shared import AT_ONCE, SharedStore
 from pipeline.store.verify import MARKER, is_chunks
-from pipeline.store.versions import Store
+from pipeline.store.versions import Store, Version
 
 NOT_READ = ("shards/", "parts/")  # folders of a build for what finished tasks gave, which come after all else
 NEEDS = "needs"  # folder, below the work folder of a task on a worker, with files that lie outside the store
@@ -38,9 +38,17 @@ class Place:
     inner: str  # below that folder
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A version as a whole."""
+
+    asset: str
+    data_version: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task as it is sent to a worker: ``function`` has a ``Place`` wherever it had a path."""
+    """A task as it is sent to a worker: ``function`` has a ``Place`` for a path, ``Stored`` for a version."""
 
     function: Callable[..., Any]
     url: str
@@ -88,8 +96,9 @@ def spread(
 ) -> list[Any]:
     """Results, as JSON values, of ``function`` for every item, by ``run``; what it wrote is in ``work`` afterwards.
 
-    ``function`` is a ``partial`` whose paths are of versions of the shared ``store`` or below ``work``. ``needs`` are
-    files outside the store for each item: name below ``work``/NEEDS, where a worker has them, and path here.
+    ``function`` is a ``partial`` whose versions and paths are of the shared ``store``, or paths below ``work``.
+    ``needs`` are files outside the store for each item: name below ``work``/NEEDS, where a worker has them, and path
+    here.
     """
     assert isinstance(store, SharedStore)
     names = [name for name in file_names(work) if not is_chunks(name) and not name.startswith(NOT_READ)]
@@ -131,6 +140,8 @@ def _anywhere(value: Any, store: Store, work: Path) -> Any:
     if isinstance(value, partial):
         words = {name: _anywhere(each, store, work) for name, each in value.keywords.items()}
         return partial(value.func, *(_anywhere(each, store, work) for each in value.args), **words)
+    if isinstance(value, Version):
+        return Stored(value.asset, value.data_version)
     if not isinstance(value, Path):
         return value
     if value.is_relative_to(work):
@@ -147,6 +158,8 @@ def _here(value: Any, store: Store, work: Path) -> Any:
     if isinstance(value, partial):
         words = {name: _here(each, store, work) for name, each in value.keywords.items()}
         return partial(value.func, *(_here(each, store, work) for each in value.args), **words)
+    if isinstance(value, Stored):
+        return store.get(value.asset, value.data_version)
     if not isinstance(value, Place):
         return value
     return (store.get(value.asset, value.data_version).path if value.asset else work) / value.inner

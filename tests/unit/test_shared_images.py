@@ -1,5 +1,6 @@
 """Manifests and scored folders by workers without a common folder: those of one process, byte for byte, after kills."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,23 +17,31 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from typer.testing import CliRunner, Result
 
 from benchmarks.object_server import variables
 from pipeline.cli import app
 from pipeline.data import reading_on_workers
-from pipeline.data.datasets import IDRID
+from pipeline.data.datasets import IDRID, OCT
 from pipeline.data.manifest import build_manifest
 from pipeline.data.raw import RawFolder
 from pipeline.data.reading import read_files
 from pipeline.data.splits import ImagesConfig
 from pipeline.data.user_datasets.dataset import Own
 from pipeline.data.walk import head_of
+from pipeline.detectors.frozen.freeze import DetectorPlan
+from pipeline.detectors.standardise import OWN
+from pipeline.evaluation.carried import Carried
+from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
+from pipeline.evaluation.scoring import ScoringPlan, score_lane
+from pipeline.forms.form import TILE
 from pipeline.store.files import hash_folder
-from pipeline.store.versions import Store
+from pipeline.store.shards import create, open_array, write_rows
+from pipeline.store.versions import Store, Version
 from pipeline.tiles.cutting import Cutter
 from pipeline.tiles.tiles import build_tiles
-from tests.unit.drawn_detectors import draw, drawn_image, freeze
+from tests.unit.drawn_detectors import CANVAS, FIRST_TEST, SCORE, SPLITS, control, draw, drawn_image, freeze
 from tests.unit.drawn_tiles import CONFIG as TILES
 from tests.unit.drawn_tiles import Corners, Eyes, make_inputs
 from tests.unit.problem_folders import picture
@@ -44,6 +54,7 @@ pytest.importorskip("obstore", reason="no client of object stores: pip install '
 
 from pipeline.detectors.folder import scoring_on_workers, sending
 from pipeline.detectors.folder.output import ScoreFolder
+from pipeline.evaluation import scoring_on_workers as measuring
 from pipeline.store.shared import SharedStore
 
 if TYPE_CHECKING:
@@ -76,6 +87,13 @@ def killed_in(cluster: "LocalCluster", store: SharedStore, work: str) -> threadi
     killer = threading.Thread(target=kill)
     killer.start()
     return killer
+
+
+def shared(store: SharedStore, version: Version) -> Version:
+    """The same version in the bucket."""
+    work = store.work(version.asset, "a" * 16)
+    shutil.copytree(version.path, work / "content", ignore=shutil.ignore_patterns("COMPLETE.json"))
+    return store.publish(version.asset, work / "content", version.data_version, version.meta)
 
 
 def ward(top: Path) -> Own:
@@ -168,15 +186,13 @@ def home(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedSto
     monkeypatch.setenv("PROXYANO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PROXYANO_STORE", url)
     store = SharedStore(tmp_path / "home" / "stores", url)
-    work = store.work(made.asset, "a" * 16)
-    shutil.copytree(made.path, work / "content", ignore=shutil.ignore_patterns("COMPLETE.json"))
-    store.point(store.publish(made.asset, work / "content", made.data_version, {}))
+    store.point(shared(store, made))
     return store
 
 
 def clinic(top: Path) -> Path:
     """Images, two of one content, volumes, a series, a pair, an archive, and files that cannot be used."""
-    for number in range(14):
+    for number in range(8):
         (top / f"{number % 2}").mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(top / f"{number % 2}" / f"{number:02d}.png"), drawn_image(number))
     shutil.copyfile(top / "0" / "00.png", top / "1" / "00.png")
@@ -233,3 +249,40 @@ def test_workers_score_as_one_process_one_is_killed_and_a_cut_run_goes_on(cluste
     assert len(hash_folder(tmp_path / "alone")) > 30
     assert home.remote.names("work") == []
     assert not any(path.is_file() for path in (home.root / "work").rglob("*"))
+
+
+def test_images_of_an_evaluation_are_measured_as_by_one_process(cluster, url, tmp_path, monkeypatch):
+    drawn, store = draw(tmp_path), SharedStore(tmp_path / "shared", url)
+    lesions = np.zeros((len(SPLITS), 1, TILE, TILE), np.uint8)
+    lesions[FIRST_TEST:, :, 100:140, 100:140] = 1
+    create(zarr.open_group(drawn.tiles.path), "lesions", lesions.shape, shard=8, level=1)
+    write_rows(open_array(drawn.tiles.path, "lesions", "r+"), 0, lesions)
+    detector, stage = freeze(drawn, tmp_path / "made", ["proxyano", "pca"]), tmp_path / "made" / "stage" / "proxyano"
+    inputs = LaneInputs(
+        dataset=replace(OCT, lesions=("spot",)),
+        images=shared(store, replace(detector, asset="x/images")),  # is not read
+        tiles=shared(store, drawn.tiles),
+        proxies=shared(store, drawn.proxies),
+        stage=shared(store, Version("x/stage2", stage, "c" * 32, {"seed": 0})),
+        detector=shared(store, detector),
+    )
+    committee = {OWN: 1.0, "pca": 1.25}
+    plan = DetectorPlan(method="proxyano", scores={CANVAS: SCORE}, controls=(control("pca"),), committee=committee)
+    scoring = ScoringPlan(detector=plan, controls=(control("pca"), control("median")), nulls=())
+    monkeypatch.setattr(measuring, "BATCH", 2)
+    found = []
+    with store.building("x/evaluation", "e" * 16) as work:
+        workers = measuring.Workers(store=store, work=work, scheduler_address=cluster.scheduler_address)
+        for elsewhere in (None, workers.images):
+            board = Scoreboard.of(inputs, [CANVAS], None)
+            carried = Carried(tmp_path / "alone" if elsewhere is None else work)
+            score_lane(scoring, board, carried, "recipe", elsewhere)
+            measured = {key: one for key, one in carried._known.items() if "/fitted/" not in key}
+            counts = {key: (json.dumps(json.loads(values)[:3]), data) for key, (values, data) in measured.items()}
+            found.append((board.table, counts))  # without seconds
+    (one, counts), (other, others) = found
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert one.filter(like="control:").notna().all(axis=None)
+    assert len(counts) == len(SPLITS[FIRST_TEST:]) + SPLITS.count("val")
+    assert counts == others
+    assert sum(bool(data) for _, data in counts.values()) == SPLITS.count("test")  # those with lesions
