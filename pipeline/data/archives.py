@@ -59,7 +59,7 @@ class Archive:
     """
 
     def __init__(self, path: Path, cache: Path | None, depth: int = 1) -> None:
-        self._lock = threading.Lock()
+        self.path, self._lock = path, threading.Lock()
         self._open: dict[str, Callable[[], Any]] = {}  # inner path → a stream of its content
         self._packed: dict[str, int] = {}  # inner path → bytes that it takes in the archive
         self._inner: list[Archive] = []

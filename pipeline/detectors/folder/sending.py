@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -59,7 +58,7 @@ _HERE = "/"  # stands for files that cannot be sent; no name of a file
 def _together(file: File) -> str:
     """What is sent as a whole: an archive or a folder with DICOM; empty for a file alone."""
     if isinstance(file, Member):
-        return _archive(file)
+        return str(file.archive.path)
     try:
         if isinstance(file, Refused) or not file.is_file():
             return _HERE
@@ -71,30 +70,26 @@ def _together(file: File) -> str:
     return f"{file.parent}/ DICOM" if dicom else ""
 
 
-def _archive(member: Member) -> str:
-    """Path of the archive of a member, on the disk."""
-    return str(member.path).removesuffix(f"!/{member.name}")
-
-
 def _batch(files: Sequence[File]) -> Batch:
     folders, sent, needs = dict[Path, int](), list[Sent](), dict[str, Path]()
     for file in files:
-        path, member = (Path(_archive(file)), file.name) if isinstance(file, Member) else (Path(str(file)), "")
+        path, member = (file.archive.path, file.name) if isinstance(file, Member) else (Path(str(file)), "")
         above = str(folders.setdefault(path.parent, len(folders)))
-        sent.append(Sent(str(file), f"{above}/{path.name}", member))
-        for name in [path.name, *([] if member else _beside(path))]:
-            needs[f"{above}/{name}"] = path.parent / name
+        place = f"{above}/{path.name}"
+        sent.append(Sent(str(file), place, member))
+        beside = [] if member or place in needs else _beside(path)
+        needs |= {f"{above}/{name}": path.parent / name for name in [path.name, *beside]}
     return Batch(files, tuple(sent), tuple(needs.items()))
 
 
 def _beside(path: Path) -> Sequence[str]:
     """Names of other files that reading this one takes: voxels of a header, all DICOM beside a DICOM file."""
-    if (suffix := path.suffix.lower()) in PAIR:
-        return [name] if (name := on_disk(path).twin(PAIR[suffix])) else []
-    return _dicom_in(path.parent) if is_dicom(head_of(path)) else []
+    if is_dicom(head_of(path)):
+        return _dicom_in(path.parent)
+    other = PAIR.get(path.suffix.lower())
+    return [name] if other and (name := on_disk(path).twin(other)) else []
 
 
-@lru_cache(maxsize=1)
 def _dicom_in(folder: Path) -> Sequence[str]:
     """Names of all DICOM files in a folder that can be opened."""
     found = []
