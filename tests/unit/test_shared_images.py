@@ -64,14 +64,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster(object_server: int, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[LocalCluster]":
-    """A cluster of one worker, which is started again when it dies."""
+    """A cluster of two workers: where one dies, the other goes on."""
     from distributed import LocalCluster
 
     folder = str(tmp_path_factory.mktemp("workers"))
     with pytest.MonkeyPatch.context() as patched:
         for name, value in variables(object_server).items():
             patched.setenv(name, value)
-        with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", local_directory=folder) as started:
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=folder) as started:
             yield started
 
 
@@ -228,7 +228,7 @@ def test_workers_score_as_one_process_one_is_killed_and_a_cut_run_goes_on(cluste
     assert (tmp_path / "died").exists()
     assert home.remote.names("work/oct/scores")
     done = score(folder, tmp_path / "shared")
-    homes = list(Path(cluster.workers[0].local_directory).rglob("detector.json"))
+    homes = list(Path(cluster.workers[0].local_directory).parent.rglob("detector.json"))
     assert homes, "no worker fetched the detector into a home of its own"
     assert done.exit_code == 3, done.output
     assert "resuming" in done.stderr
