@@ -27,6 +27,7 @@ Planned = list[tuple["Step", "Shown"]]
 
 
 def reproduce(
+    datasets: Annotated[list[str] | None, typer.Argument(help="Data sets; all of them where none is named")] = None,
     part: Annotated[
         list[str] | None, typer.Option(help="lanes, benchmark, ablations or robustness; repeat it for several")
     ] = None,
@@ -48,7 +49,7 @@ def reproduce(
     if unknown := sorted(set(parts) - set(PARTS)):
         stop(f"--part: expected some of {', '.join(PARTS)}, got {', '.join(unknown)}")
     published = None if compare is None else read_results(compare)
-    planned = _plan(settings, parts, chosen, hours, workers)
+    planned = _plan(settings, parts, chosen, datasets or [], hours, workers)
     if dry_run:
         return
     end = time.monotonic() + 3600 * hours if hours else float("inf")
@@ -63,7 +64,14 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _plan(settings: Settings, parts: Sequence[str], seeds: Sequence[int], hours: float, workers: int) -> Planned:
+def _plan(
+    settings: Settings,
+    parts: Sequence[str],
+    seeds: Sequence[int],
+    datasets: Sequence[str],
+    hours: float,
+    workers: int,
+) -> Planned:
     """Print and return all steps with their estimates; those that do not fit into the hours are left out."""
     from assets.estimate import Estimator
     from assets.reproduce import plan
@@ -76,7 +84,11 @@ def _plan(settings: Settings, parts: Sequence[str], seeds: Sequence[int], hours:
     threads = int(os.environ.get("OMP_NUM_THREADS") or thread_share(workers)["OMP_NUM_THREADS"])
     estimator, planned, sum_ = Estimator(stores, threads), Planned(), 0.0
     with console.status("Estimating …"):
-        for step in plan(settings, lanes_of, homes.__getitem__, parts, seeds):
+        steps = plan(settings, lanes_of, homes.__getitem__, parts, seeds)
+        known = list(dict.fromkeys(step.due.dataset for step in steps))
+        if unknown := sorted(set(datasets) - set(known)):
+            stop(f"expected some of {', '.join(known)}, got {', '.join(unknown)}")
+        for step in (one for one in steps if one.due.dataset in (datasets or known)):
             minutes, ground = estimator.minutes(step)
             sum_ += minutes / workers
             log = settings.home / "reproduce" / step.part / f"{step.due.dataset}-{step.due.name}.log"

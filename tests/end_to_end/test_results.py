@@ -98,6 +98,11 @@ def test_the_plan_of_a_finished_seed_is_to_look_and_that_of_another_rests_on_its
     assert all(float(later[4]) > float(first[4]) for first, later in zip(rows[:3], rows[3:], strict=True))
     assert rows[-1][6] == "1 left out by --hours 0.02"
     assert not (undisturbed.root / "reproduce.html").exists()
+    one = proxyano(undisturbed, "reproduce", "oct", "--part", "lanes", "--seeds", "0", "--dry-run")
+    assert one.stdout.count("│ lanes") == one.stdout.count("│ oct") == 1
+    foreign = proxyano(undisturbed, "reproduce", "ct", "--part", "lanes", "--dry-run")
+    assert foreign.returncode == 2
+    assert "expected some of brain_mri, oct, idrid, got ct" in foreign.stderr
     wrong = proxyano(undisturbed, "reproduce", "--part", "lane", "--dry-run")
     assert wrong.returncode == 2
     assert "expected some of lanes, benchmark, ablations, robustness, got lane" in wrong.stderr
