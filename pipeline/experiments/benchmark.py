@@ -59,8 +59,8 @@ class Sizes:
 
 ONE_CYCLE: Mapping[str, object] = {"learning_rate": 2e-3, "schedule": "one_cycle", "precision": "bf16-mixed"}
 SAMPLE_BUDGET = Budget(steps=20, batch_size=8, one_cycle=ONE_CYCLE)
-QUICK_BUDGET = Budget(steps=400, batch_size=16, one_cycle=ONE_CYCLE)
-LONG_BUDGET = replace(QUICK_BUDGET, steps=6 * QUICK_BUDGET.steps)  # a claim that fails in 400 steps may hold later
+QUICK_BUDGET = Budget(steps=1200, batch_size=16, one_cycle=ONE_CYCLE)
+LONG_BUDGET = replace(QUICK_BUDGET, steps=2 * QUICK_BUDGET.steps)  # a claim that fails in 1,200 steps may hold later
 PAPER_BUDGET = Budget(steps=40000, batch_size=16, one_cycle={"learning_rate": 1e-3})
 
 SAMPLE_SIZES = Sizes(

@@ -67,7 +67,7 @@ def test_the_changes_are_those_of_the_whole_configurations():
     texts = {name: "; ".join(map(str, changes(row, rows))) for name, row in rows.items()}
     assert texts["enc_dec_soft"] == "method auto_encoder → memae"
     assert texts["enc_dec_mem"] == "model.memory soft → nearest"
-    assert texts["si"] == "method auto_encoder → proxyano; steps 400 → 200 + 200"
+    assert texts["si"] == "method auto_encoder → proxyano; steps 1200 → 600 + 600"
     assert texts["si_rep"] == "model.lambda_global 0 → 0.25; model.lambda_local 0 → 0.5"
     assert texts["memory_2048"] == "model.memory_items 128 → 2048"
     assert texts["final"] == "score image → latent"

@@ -12,6 +12,7 @@ from assets.reproduce import Step, plan
 from models.schedule import TrainConfig
 from pipeline.commands.reproduce import _made
 from pipeline.definitions import lanes_of
+from pipeline.experiments.benchmark import QUICK_BUDGET
 from pipeline.reports.progress_page import Shown, part_sums, write_progress
 from pipeline.reports.run_results import PARTS
 from pipeline.store.provenance import Provenance
@@ -77,7 +78,7 @@ def test_what_ablations_share_is_counted_once(settings):
     estimator.start, estimator._speed = 0.0, lambda *kind: 1.0
     first, second, rest = (estimator.minutes(steps[name])[0] for name in ("si", "si_rep", "si_mem_rep"))
     assert first == pytest.approx(rest), "another first stage: both halves of the budget"
-    assert first - second == pytest.approx(2 * 200 / 60), "the first stage, on two canvases"
+    assert first - second == pytest.approx(2 * QUICK_BUDGET.steps / 2 / 60), "the first stage, on two canvases"
     assert estimator.minutes(steps["final"])[0] == pytest.approx(DRAWN * SECONDS["ablations"] / 60), (
         "si_mem_rep, read by another score"
     )
