@@ -1,15 +1,14 @@
 """``proxyano results`` on the made sample: the current evaluations as one file, tables and pictures."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import cv2
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.data.datasets import DATASETS
 from pipeline.evaluation.records import find
 from pipeline.evaluation.saved import load_evaluation
@@ -20,9 +19,8 @@ def results(home, folder, *words):
 
 
 def proxyano(home, *words):
-    own = {"PROXYANO_HOME": str(home.root), "DAGSTER_HOME": str(home.root / "dagster")}
-    command = [sys.executable, "-m", "pipeline.cli", *words]
-    return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+    own = {"PROXYANO_HOME": str(home.root), "DAGSTER_HOME": str(home.root / "dagster"), "COLUMNS": "120"}
+    return CliRunner().invoke(app, words, env=own)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +28,7 @@ def published(undisturbed, tmp_path_factory):
     """A folder with the results of the made sample."""
     folder = tmp_path_factory.mktemp("published")
     done = results(undisturbed, folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.output
     return folder
 
 
@@ -62,7 +60,7 @@ def test_current_results_come_from_the_evaluations(undisturbed, published):
 def test_unknown_names_and_numbers_are_refused(undisturbed, tmp_path):
     for words, said in ((["octt"], "expected some of"), (["oct", "--seeds", "0,x"], "expected numbers with commas")):
         done = results(undisturbed, tmp_path, *words)
-        assert done.returncode == 2
+        assert done.exit_code == 2
         assert said in done.stdout
 
 
@@ -71,7 +69,7 @@ def test_results_are_compared_with_published_ones(undisturbed, published, tmp_pa
     two = ("oct", "idrid")
     compared = ("--workers", "2", "--compare", str(published / "results.json"))
     again = results(undisturbed, tmp_path / "again", *two, *compared)
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.exit_code == 0, again.output
     records = [one for one in json.loads((published / "results.json").read_text())["records"] if one["dataset"] in two]
     assert f"{len(records)} of {len(records)} figures agree with" in again.stdout
     assert "oct, seed 0, split 0 is made" in again.stdout
@@ -83,7 +81,7 @@ def test_results_are_compared_with_published_ones(undisturbed, published, tmp_pa
     elsewhere = tmp_path / "elsewhere.json"
     elsewhere.write_text(json.dumps({"records": records}))
     apart = results(undisturbed, tmp_path / "again", "idrid", "--compare", str(elsewhere))
-    assert apart.returncode == 1
+    assert apart.exit_code == 1
     assert f"{len(records) - 1} of {len(records)} figures agree with" in apart.stdout
     assert "proxy_r2" in apart.stdout
 
@@ -91,7 +89,7 @@ def test_results_are_compared_with_published_ones(undisturbed, published, tmp_pa
 @pytest.mark.slow
 def test_the_plan_of_a_finished_seed_is_to_look_and_that_of_another_rests_on_its_notes(undisturbed):
     done = proxyano(undisturbed, "reproduce", "--part", "lanes", "--seeds", "0,1", "--hours", "0.02", "--dry-run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.output
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│ lanes" in line]
     assert [row[1:4] for row in rows] == [[name, seed, "1"] for seed in "01" for name in DATASETS]
     assert [row[5] for row in rows] == ["nothing outdated"] * 3 + ["noted"] * 3
@@ -101,8 +99,8 @@ def test_the_plan_of_a_finished_seed_is_to_look_and_that_of_another_rests_on_its
     one = proxyano(undisturbed, "reproduce", "oct", "--part", "lanes", "--seeds", "0", "--dry-run")
     assert one.stdout.count("│ lanes") == one.stdout.count("│ oct") == 1
     foreign = proxyano(undisturbed, "reproduce", "ct", "--part", "lanes", "--dry-run")
-    assert foreign.returncode == 2
+    assert foreign.exit_code == 2
     assert "expected some of brain_mri, oct, idrid, got ct" in foreign.stderr
     wrong = proxyano(undisturbed, "reproduce", "--part", "lane", "--dry-run")
-    assert wrong.returncode == 2
+    assert wrong.exit_code == 2
     assert "expected some of lanes, benchmark, ablations, robustness, got lane" in wrong.stderr

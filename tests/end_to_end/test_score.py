@@ -88,6 +88,7 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     assert "made with preset sample" in done.stderr  # these files do not lie in the home's sample
     assert "at a false-alarm rate of 0.2" in done.stdout
     assert "Most abnormal" in done.stdout
+    assert "anyway" not in done.stderr, "--yes is an answer"
     table = pd.read_csv(tmp_path / "out" / "scores.csv")
     table.index = pd.Index(table["path"].str.rpartition("/")[2])
     assert table.loc["broken.png", "decision"] == "unusable"
@@ -98,11 +99,11 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     assert len(json.loads((tmp_path / "out" / "scores.json").read_text())) == 5
 
 
-@pytest.mark.parametrize(("words", "answer", "code"), [((), b"n\n", 1), ((), b"y\n", 0), (("--yes",), b"", 0)])
-def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undisturbed, tmp_path, words, answer, code):
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"y\n", 0)])
+def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undisturbed, tmp_path, answer, code):
     image = tmp_path / "scan.jpg"
     image.write_bytes(next((undisturbed.root / "sample" / "oct").rglob("test/CNV/*.jp*g")).read_bytes())
-    command = [sys.executable, "-m", "pipeline.cli", "score", str(image), "--dataset", "oct", "--out", "out", *words]
+    command = [sys.executable, "-m", "pipeline.cli", "score", str(image), "--dataset", "oct", "--out", "out"]
     terminal, inside = pty.openpty()
     os.write(terminal, answer)
     environment = undisturbed.environment | {"PYTHONPATH": PROJECT}
@@ -112,17 +113,19 @@ def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undi
     os.close(terminal)
     os.close(inside)
     assert done.returncode == code, done.stderr[-2000:]
-    assert ("Score them anyway? [y/N]" in done.stderr) == (not words)
+    assert "Score them anyway? [y/N]" in done.stderr
     assert (tmp_path / "out" / "scores.csv").exists() == (code == 0)
 
 
 def test_in_a_script_a_sample_detector_refuses_other_images(undisturbed, tmp_path):
     image = tmp_path / "scan.jpg"
     image.write_bytes(next((undisturbed.root / "sample" / "oct").rglob("test/CNV/*.jp*g")).read_bytes())
-    done = run(undisturbed, image, "--dataset", "oct", "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert "made with preset sample" in done.stderr
-    assert "score them anyway with --yes" in done.stderr
+    words = ["score", str(image), "--dataset", "oct", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words, env=undisturbed.environment)
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert "made with preset sample" in told
+    assert "score them anyway with --yes" in told
     assert not (tmp_path / "out").exists()
 
 
