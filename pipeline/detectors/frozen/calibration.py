@@ -86,7 +86,7 @@ SCALES = (1.0, 2.0, 4.0, 8.0)  # Gaussians of the band-pass pyramid, px of a can
 LIMIT = 1.4
 """Largest distance of an image in the domain, in units of the farthest validation normal's.
 
-Chosen with test images and images of other modalities in view (docs/results/scoring); no score depends on it.
+Chosen with test images and images of other modalities in view; no score depends on it.
 """
 LEAST_SD = 0.01
 """Least standard deviation of a feature, a log energy or a share: normals may all be imaged whole."""
