@@ -24,6 +24,7 @@ from pipeline.wiring.doctor_checks import (
     packages,
     python,
     raw,
+    raw_bucket,
     stores,
     tracking,
 )
@@ -89,7 +90,10 @@ def examine() -> Iterator[Finding]:
         yield Finding(name="preset", state="problem", found=f"{settings.preset_name!r} is unknown", remedy=remedy)
     archives = settings.home / "fingerprints" / "archives"
     for name, dataset in DATASETS.items():
-        yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
+        if settings.raw_url:
+            yield raw_bucket(f"{settings.raw_url}/{name}", name)
+        else:
+            yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
     yield stores(Store(settings.stores))
     if settings.remote:
         yield bucket(settings.remote)

@@ -51,9 +51,11 @@ def download(
     """
     if name not in DATASETS and (name or not check):
         stop(f"expected one of {', '.join(DATASETS)}, got {name or 'nothing'}", WRONG_CALL)
-    raw = into or Settings().raw
-    if raw is None:
-        stop("expected a folder for the downloads, got none: set PROXYANO_RAW or give --into DIR", WRONG_CALL)
+    settings = Settings()
+    if into is None and (settings.raw is None or settings.raw_url):
+        got = settings.raw_url or "none"
+        stop(f"expected a folder for the downloads, got {got}: set PROXYANO_RAW or give --into DIR", WRONG_CALL)
+    raw = into or settings.raw_root
     codes = []
     for each in [name] if name else list(DATASETS):
         folder = raw.resolve() / each
@@ -134,7 +136,7 @@ def _check(name: str, folder: Path) -> int:
         _error(found.problem or "expected normal and abnormal images, found only some of them", "yellow")
         _print_steps(name, folder)
         return BY_HAND
-    if Settings().raw != folder.parent:
+    if Settings().raw != str(folder.parent):
         console.print(f"To let the lanes find it: export PROXYANO_RAW='{folder.parent}'")
     return 0
 

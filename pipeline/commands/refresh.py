@@ -36,7 +36,7 @@ def refresh(
     for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
         if found.state == "problem":
             stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
-    console.rule(f"ProxyAno · preset {settings.presets} · raw {settings.raw_root}")
+    console.rule(f"ProxyAno · preset {settings.presets} · raw {settings.raw_url or settings.raw_root}")
     import dagster as dg  # with the definitions five seconds, which the line above comes before
 
     from pipeline.definitions import defs

@@ -12,6 +12,7 @@ Layout below the URL, beside the records (``built/``, ``current/``, ``notes/``, 
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -39,6 +40,7 @@ ANY = ""  # as ``after``: whatever the object holds
 PIECE = 16 * 2**20  # bytes of a file that are read at once
 _LONGEST = 5.0  # seconds between two attempts
 _Answer = TypeVar("_Answer")
+_REFUSED = re.compile(r"status code: 40[04]\b")  # no such bucket, or a request that it does not understand
 _log = logging.getLogger(__name__)
 
 
@@ -49,19 +51,18 @@ class Moved(ProxyAnoError):
 class Remote:
     """Objects below a URL such as ``s3://bucket/prefix``; access keys and endpoint come from the environment (AWS_…).
 
-    Raises ``TransferFailed`` after an outage of ``patience`` seconds, ``ConfigError`` where access is refused.
+    Raises ``TransferFailed`` after an outage of ``patience`` seconds, ``ConfigError`` where access is refused, which
+    names the ``variable`` that holds the URL.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
-        self.url, self.patience = url.rstrip("/"), patience
+    def __init__(self, url: str, *, patience: float = PATIENCE, variable: str = "PROXYANO_STORE") -> None:
+        self.url, self.patience, self.variable = url.rstrip("/"), patience, variable
         waits: Any = {"allow_http": True, "connect_timeout": "5s", "timeout": "60s"}
         few: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}  # the rest is done, and told, here
         try:
             self._store: Any = from_url(self.url, client_options=waits, retry_config=few)
         except (BaseError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"PROXYANO_STORE: expected a URL like s3://bucket/prefix, got {url!r}: {error}"
-            ) from error
+            raise ConfigError(f"{variable}: expected a URL like s3://bucket/prefix, got {url!r}: {error}") from error
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Content and ETag of an object; None if there is none."""
@@ -82,7 +83,7 @@ class Remote:
             return str(self._patiently(lambda: obstore.put(self._store, name, content, mode=mode))["e_tag"])
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             if after == ANY or (after is None and isinstance(error, FileNotFoundError)):
-                raise ConfigError(f"PROXYANO_STORE: {self.url} cannot be written: {_first_line(error)}") from error
+                raise ConfigError(f"{self.variable}: {self.url} cannot be written: {_first_line(error)}") from error
             there = self.read(name)
             if there is not None and there[0] == content:
                 return there[1]
@@ -91,6 +92,29 @@ class Remote:
     def names(self, prefix: str) -> list[str]:
         """Names of all objects below a prefix."""
         return self._patiently(lambda: [item["path"] for some in obstore.list(self._store, prefix) for item in some])
+
+    def objects(self) -> dict[str, tuple[str, int]]:
+        """Every object → its ETag and bytes."""
+        listed = self._patiently(lambda: [item for some in obstore.list(self._store) for item in some])
+        return {item["path"]: (str(item["e_tag"] or item["last_modified"]), int(item["size"])) for item in listed}
+
+    def fetch(self, name: str, path: Path) -> tuple[str, int]:
+        """Write an object to a file, atomically; gives its ETag and bytes. ``FileNotFoundError`` if there is none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.tmp")
+
+        def get() -> tuple[str, int]:
+            found = obstore.get(self._store, name)
+            with partial.open("wb") as file:
+                for piece in found.stream(min_chunk_size=PIECE):
+                    file.write(piece)
+            return str(found.meta["e_tag"] or found.meta["last_modified"]), int(found.meta["size"])
+
+        got = self._patiently(get)
+        if partial.stat().st_size != got[1]:
+            raise TransferFailed(f"{self.url}/{name}: expected {got[1]} bytes, got {partial.stat().st_size}")
+        os.replace(partial, path)
+        return got
 
     def size(self, name: str) -> int | None:
         """Bytes of an object; None if there is none."""
@@ -156,12 +180,14 @@ class Remote:
             try:
                 return call()
             except GenericError as error:
+                if _REFUSED.search(str(error)):
+                    raise ConfigError(f"{self.variable}: {self.url} cannot be used: {_reason(error)}") from error
                 if time.monotonic() + pause > end:
                     told = f"{self.url} has not answered for {self.patience:.0f} s: {_first_line(error)}"
                     raise TransferFailed(f"{told}; check the network, then run the same command again") from error
                 _log.warning("%s does not answer; trying again: %s", self.url, _first_line(error))
             except (PermissionDeniedError, UnauthenticatedError) as error:
-                raise ConfigError(f"PROXYANO_STORE: {self.url} refuses access: {_first_line(error)}") from error
+                raise ConfigError(f"{self.variable}: {self.url} refuses access: {_first_line(error)}") from error
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST)
 
@@ -175,6 +201,12 @@ def connect(url: str) -> Remote:
 def object_of(wanted: Mapping[str, Any], below: str = FILES) -> str:
     """Name of the object with the content of a file of this hash."""
     return f"{below}/{wanted['sha256'][:2]}/{wanted['sha256']}"
+
+
+def _reason(error: Exception) -> str:
+    """What an S3 server says in its answer, or the first line."""
+    told = re.search(r"<Message>(.*?)</Message>", str(error))
+    return told[1] if told else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -279,6 +279,21 @@ def bucket(url: str) -> Finding:
     return Finding(name, "ok", f"{url} can be read and written")
 
 
+def raw_bucket(url: str, dataset: str) -> Finding:
+    """Whether raw files of a data set lie below the URL."""
+    name, remedy = f"raw {dataset}", "check PROXYANO_RAW, AWS_ENDPOINT_URL, AWS_REGION and the access keys"
+    try:
+        from pipeline.data.bucket import VARIABLE
+        from pipeline.store.remote import Remote
+
+        objects = Remote(url, patience=_TIMEOUT, variable=VARIABLE).objects()
+    except ProxyAnoError as error:
+        return Finding(name, "problem", str(error), remedy)
+    size = sum(size for _, size in objects.values()) / 1e9
+    found = f"{len(objects)} objects, {size:.2f} GB below {url}"
+    return Finding(name, "ok", found) if objects else Finding(name, "problem", found, remedy)
+
+
 def cluster(address: str) -> Finding:
     """Whether the dask scheduler answers, and its number of workers."""
     from distributed import Client

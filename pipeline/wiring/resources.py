@@ -51,9 +51,13 @@ DATA_VERSION = "dagster/data_version"  # Dagster's tag for the data version of a
 
 
 class RawResource(dg.ConfigurableResource):
-    """The raw files of every data set; without PROXYANO_RAW the built-in sample is written first."""
+    """The raw files of every data set.
+
+    Without PROXYANO_RAW the built-in sample is written first; files of a bucket are fetched.
+    """
 
     root: str
+    url: str = ""  # of a bucket
     sample: bool
     cache: str
     own_root: str = ""
@@ -71,6 +75,10 @@ class RawResource(dg.ConfigurableResource):
             return RawFolder(links, cache=Path(self.cache) / "archives")
         if self.sample:
             write_sample(Path(self.root))
+        elif self.url:
+            from pipeline.data.bucket import mirror  # imports the client of object stores
+
+            mirror(f"{self.url}/{dataset}", Path(self.root) / dataset)
         return RawFolder(Path(self.root) / dataset, cache=Path(self.cache) / "archives")
 
     def fingerprint(self, dataset: str) -> str:
@@ -146,6 +154,7 @@ def resources(settings: Settings, own: Sequence[Own] = ()) -> dict[str, object]:
     return {
         "raw": RawResource(
             root=str(settings.raw_root),
+            url=settings.raw_url,
             sample=settings.raw is None,
             cache=str(settings.home / "fingerprints"),
             own_root=str(settings.datasets),

@@ -12,6 +12,8 @@ from pipeline.store.versions import Store
 
 Resolved = Annotated[Path, AfterValidator(Path.resolve)]
 """A path that is made absolute."""
+Place = Annotated[str, AfterValidator(lambda place: place if "://" in place else str(Path(place).resolve()))]
+"""A URL, or a path that is made absolute."""
 
 
 class Settings(BaseSettings):
@@ -22,7 +24,7 @@ class Settings(BaseSettings):
     home: Resolved = Field(default=Path(".proxyano"), validation_alias="PROXYANO_HOME", validate_default=True)
     remote: str = Field(default="", validation_alias="PROXYANO_STORE")  # URL of a bucket; empty: this disk alone
     cache_gb: float | None = Field(default=None, gt=0, validation_alias="PROXYANO_CACHE_GB")  # None: no limit
-    raw: Resolved | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
+    raw: Place | None = Field(default=None, validation_alias="PROXYANO_RAW")  # None: the generated sample
     preset: str | None = Field(default=None, validation_alias="PROXYANO_PRESET")  # None: see preset_name
     protocol: Literal["leak_free", "paper_random"] = Field(default="leak_free", validation_alias="PROXYANO_PROTOCOL")
     split_seed: int = Field(default=0, ge=0, validation_alias="PROXYANO_SPLIT_SEED")
@@ -68,8 +70,18 @@ class Settings(BaseSettings):
 
     @property
     def raw_root(self) -> Path:
-        """Folder with ``oct/``, ``idrid/`` and ``brain_mri/``; the generated sample if none is set."""
-        return self.raw or self.home / "sample"
+        """Folder with ``oct/``, ``idrid/`` and ``brain_mri/``; the generated sample if none is set.
+
+        Of a bucket, the folder in the home that holds its files.
+        """
+        if self.raw is None:
+            return self.home / "sample"
+        return self.home / "raw-from-bucket" if self.raw_url else Path(self.raw)
+
+    @property
+    def raw_url(self) -> str:
+        """URL of the raw files where they lie in a bucket; else empty."""
+        return self.raw.rstrip("/") if self.raw and "://" in self.raw else ""
 
     @property
     def preset_name(self) -> str:

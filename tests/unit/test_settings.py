@@ -48,6 +48,11 @@ def test_own_data_means_quick_unless_a_preset_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PROXYANO_RAW", "data/../data")
     assert Settings().raw_root == tmp_path / "data"
     assert Settings().preset_name == "quick"
+    assert Settings().raw_url == ""
+    monkeypatch.setenv("PROXYANO_RAW", "s3://bucket/raw/")
+    assert Settings().raw_url == "s3://bucket/raw"
+    assert Settings().raw_root == Settings().home / "raw-from-bucket"
+    assert Settings().preset_name == "quick"
     monkeypatch.setenv("PROXYANO_PRESET", "paper")
     assert Settings().preset_name == "paper"
 
