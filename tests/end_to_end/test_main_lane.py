@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -11,12 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.synthetic_lesions import judged, measure
 from models.checkpoint import load_method
 from models.prediction import predict
 from models.scoring import ScoreConfig
 from models.source import TensorSource
-from models.synthetic_anomalies import LesionConfig
 from pipeline.data.decode import read_frames
 from pipeline.detectors.frozen.files import read_detector
 from pipeline.detectors.network import NetworkDetector
@@ -292,19 +289,3 @@ def test_flip_average_is_the_mean_over_the_image_and_its_mirror_image(undisturbe
     mirrored = predict(method, source, batch_size=64).residual.numpy()[:, 0, :, ::-1]
     assert np.abs(mirrored - plain.residual).max() > 1e-3
     assert np.allclose(found.steady, (plain.residual + mirrored) / 2, atol=1e-6)
-
-
-def test_synthetic_lesions_tell_what_a_score_finds(undisturbed):
-    lane, held = PRESETS["sample"].lanes["brain_mri"], undisturbed.store
-    stage, tiles = held.current("brain_mri/stage2"), held.current("brain_mri/tiles")
-
-    def figures(strength, words=""):
-        chosen = replace(lane, evaluation=judged(lane.evaluation, words))
-        return measure(chosen, "head", stage, tiles, LesionConfig(strength=(strength, strength)))
-
-    strong, faint = figures(0.8), figures(0.001)
-    assert strong["image_auroc"] > 0.7
-    assert strong["pixel_auroc"] > 0.8 > faint["pixel_auroc"]
-    assert strong["raised"] > faint["raised"]
-    plain = figures(0.8, "beside=0 own_mirror=0")
-    assert plain["pixel_auroc"] != strong["pixel_auroc"]
