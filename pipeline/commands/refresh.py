@@ -105,12 +105,14 @@ def _summarise(look: "Refresh", outcome: "Outcome") -> None:
                 look.store.noted(look.store.known(name, look.store.pointed(name) or "")).get("minutes", 0.0)
             )
             saved += minutes
-            table.add_row(name, "[green]spared[/]", "up to date", f"({minutes:.2f})")
+            table.add_row(name, "[green]skipped[/]", "up to date", f"({minutes:.2f})")
     console.print(table)
     made = len(outcome.ran) - len(outcome.failed)
-    counts = f"{made} made, {len(outcome.spared)} spared, {len(outcome.failed)} failed, {len(outcome.blocked)} not made"
+    counts = (
+        f"{made} made, {len(outcome.skipped)} skipped, {len(outcome.failed)} failed, {len(outcome.blocked)} not made"
+    )
     taken = f"in {outcome.waves} waves and {outcome.seconds / 60:.1f} minutes"
-    console.print(f"{counts}, {taken}; what was spared had taken {saved:.1f} minutes.")
+    console.print(f"{counts}, {taken}" + (f"; the skipped ones had taken {saved:.1f} minutes." if saved else "."))
     if outcome.failed:
         console.print("[red]Errors are printed above; finished assets stay. Rerun the same command to resume.[/]")
 

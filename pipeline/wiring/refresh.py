@@ -117,7 +117,7 @@ class Outcome:
     seconds: float = 0.0
 
     @property
-    def spared(self) -> list[dg.AssetKey]:
+    def skipped(self) -> list[dg.AssetKey]:
         """Assets that were fresh."""
         return [key for key in self.selected if key not in self.ran and key not in self.blocked]
 

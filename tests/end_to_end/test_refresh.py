@@ -61,7 +61,7 @@ def stale(home: Path) -> list[str]:
 
 def ran(outcome: Outcome) -> list[str]:
     assert not outcome.failed
-    assert set(outcome.spared) | set(outcome.ran) == set(outcome.selected)
+    assert set(outcome.skipped) | set(outcome.ran) == set(outcome.selected)
     return [key.to_user_string() for key in outcome.ran]
 
 
@@ -128,7 +128,7 @@ def test_new_changed_and_removed_test_images_are_evaluated_and_nothing_is_traine
     assert "brain_mri/images" not in preview.stdout
     outcome = refresh(home)
     assert ran(outcome) == [*PREPARED, "oct/evaluation", "evaluation_report"]
-    assert {key.to_user_string() for key in outcome.spared} >= TRAINED
+    assert {key.to_user_string() for key in outcome.skipped} >= TRAINED
     assert stale(home) == []
     after, new = evaluated(home)
     assert 0 < len(measured(new - results)) <= 2 * RESULTS, "of the changed and the new image alone"
@@ -207,7 +207,7 @@ def test_oct_s_learning_rate_makes_oct_s_training_and_what_follows_stale(home, m
     assert {key.to_user_string() for key in follow} == {"oct/evaluation", "oct/detector", "evaluation_report"}
 
 
-def test_a_changed_step_runs_and_spares_what_follows_where_its_content_stays(home, monkeypatch):
+def test_a_changed_step_runs_and_what_depends_on_it_is_skipped_if_its_content_stays(home, monkeypatch):
     monkeypatch.setattr(proxies, "VERSION", proxies.VERSION + "b")
     outcome = refresh(home, "*oct/evaluation")
     assert ran(outcome) == ["oct/proxies"]

@@ -38,7 +38,7 @@ def test_a_home_that_has_built_nothing_has_nothing_to_build_and_scores(undisturb
             look = Refresh(build(Settings()), instance, SELECTED)
             outcome = look.run(lambda *wave: None)
             assert not outcome.ran
-            assert len(outcome.spared) == len(outcome.selected) == 9
+            assert len(outcome.skipped) == len(outcome.selected) == 9
             assert look.due() == {}
             event = instance.get_latest_materialization_event(dg.AssetKey(["oct", "evaluation"]))
             events = len(instance.all_logs(event.run_id)) if event.run_id else 0
