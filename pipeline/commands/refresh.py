@@ -107,10 +107,9 @@ def _summarise(look: "Refresh", outcome: "Outcome") -> None:
             saved += minutes
             table.add_row(name, "[green]skipped[/]", "up to date", f"({minutes:.2f})")
     console.print(table)
-    made = len(outcome.ran) - len(outcome.failed)
-    counts = (
-        f"{made} made, {len(outcome.skipped)} skipped, {len(outcome.failed)} failed, {len(outcome.blocked)} not made"
-    )
+    counted = {"made": len(outcome.ran) - len(outcome.failed), "skipped": len(outcome.skipped)}
+    counted |= {"failed": len(outcome.failed), "not made": len(outcome.blocked)}
+    counts = ", ".join(f"{count} {word}" for word, count in counted.items())
     taken = f"in {outcome.waves} waves and {outcome.seconds / 60:.1f} minutes"
     console.print(f"{counts}, {taken}" + (f"; the skipped ones had taken {saved:.1f} minutes." if saved else "."))
     if outcome.failed:
