@@ -99,9 +99,14 @@ def ablations(
             row = _made(name, canvases, budget, sizes)
             end = f"{SEED}{seed}" if number else ""
             row = replace(row, seed=seed, against=row.against + end if row.against in wanted else "")
-            if not row.against or differences(made[row.against], row):
+            if not row.against or _alone(made[row.against]) != _alone(row):
                 made[name + end] = row
     return made
+
+
+def _alone(row: Ablation) -> Ablation:
+    """The row without its name and neighbour."""
+    return replace(row, label="", against="")
 
 
 def seedless(name: str) -> str:

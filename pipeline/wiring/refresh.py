@@ -150,7 +150,7 @@ class Refresh:
 
     def due(self) -> Wave:
         """Selected assets that are not fresh, in topological order; looks at the raw folders first."""
-        observe(self.instance, self._resource(RawResource))
+        observe(self.instance, self._resource(RawResource), self.selected())
         if self._resource(StoreResource).remote:
             adopt(self.definitions, self.instance, self.store, self.selected())
         found = statuses(self.definitions, self.instance, self.selected(), self._absent)

@@ -1,6 +1,6 @@
 """Dagster resources: raw folders, the store and its IO manager, the run tracker, the folder of reports."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,8 @@ class RawResource(dg.ConfigurableResource):
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Observe the raw folders before the run reads them, so that its results are not stale from the start."""
         if context.instance is not None:
-            observe(context.instance, self)
+            selected = None if context.run is None else context.run.asset_selection
+            observe(context.instance, self, selected)
 
     def folder(self, dataset: str) -> RawFolder:
         """The raw files of one data set, with the content of archives."""
@@ -86,10 +87,16 @@ class RawResource(dg.ConfigurableResource):
         return fingerprint(self.folder(dataset), Path(self.cache))
 
 
-def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.AssetObservation]:
-    """Observations of the raw folders whose content has changed since the last observation."""
-    found = []
-    for name in (*DATASETS, *raw.own):
+def observations(
+    instance: dg.DagsterInstance, raw: RawResource, selected: Collection[dg.AssetKey] | None = None
+) -> list[dg.AssetObservation]:
+    """Observations of the raw folders whose content has changed since the last observation.
+
+    Where only assets of some data sets are ``selected``, the others are left alone, and no sample is drawn for them.
+    """
+    found, known = [], (*DATASETS, *raw.own)
+    asked = set(known) if selected is None else {key.path[0] for key in selected}
+    for name in known if asked - set(known) else [name for name in known if name in asked]:
         key = dg.AssetKey([name, "download"])
         try:
             seen = raw.fingerprint(name)
@@ -101,9 +108,9 @@ def observations(instance: dg.DagsterInstance, raw: RawResource) -> list[dg.Asse
     return found
 
 
-def observe(instance: dg.DagsterInstance, raw: RawResource) -> None:
-    """Record an observation of every raw folder that has changed."""
-    for observation in observations(instance, raw):
+def observe(instance: dg.DagsterInstance, raw: RawResource, selected: Collection[dg.AssetKey] | None = None) -> None:
+    """Record the ``observations``."""
+    for observation in observations(instance, raw, selected):
         instance.report_runless_asset_event(observation)
 
 
