@@ -7,6 +7,7 @@ afterwards, nor in the next run after a kill. The builder fetches the files.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipeline.store.shared import AT_ONCE, SharedStore
 from pipeline.store.verify import MARKER, is_chunks
 from pipeline.store.versions import Store, Version
 
+_log = logging.getLogger(__name__)
 NOT_READ = ("shards/", "parts/")  # folders of a build for what finished tasks gave, which come after all else
 NEEDS = "needs"  # folder, below the work folder of a task on a worker, with files that lie outside the store
 Done = dict[str, Any]  # ``result``, and the hash of each of the task's ``files``
@@ -98,7 +100,7 @@ def spread(
 
     ``function`` is a ``partial`` whose versions and paths are of the shared ``store``, or paths below ``work``.
     ``needs`` are files outside the store for each item: name below ``work``/NEEDS, where a worker has them, and path
-    here.
+    here. One that cannot be read is named and missing there.
     """
     assert isinstance(store, SharedStore)
     names = [name for name in file_names(work) if not is_chunks(name) and not name.startswith(NOT_READ)]
@@ -111,13 +113,24 @@ def spread(
     )
     needed = sorted({path for each in needs for path in each.values()})
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        hashes = dict(zip(needed, pool.map(hash_file, needed), strict=True))
-        list(pool.map(lambda path: store.remote.upload(path, hashes[path], f"{task.work}/files"), needed))
-        wanted = [{name: hashes[path] for name, path in each.items()} for each in needs] or [{} for _ in items]
+        known = zip(needed, pool.map(_hash_if_readable, needed), strict=True)
+        hashes = {path: found for path, found in known if found is not None}
+        list(pool.map(lambda path: store.remote.upload(path, hashes[path], f"{task.work}/files"), hashes))
+        wanted = [{name: hashes[path] for name, path in each.items() if path in hashes} for each in needs]
+        wanted = wanted or [{} for _ in items]
         tasks = [(_name(item, files), item, files) for item, files in zip(items, wanted, strict=True)]
         every = run(task, tasks)
         list(pool.map(lambda done: _fetch(store, work, task.work, done["files"]), every))
     return [done["result"] for done in every]
+
+
+def _hash_if_readable(path: Path) -> dict[str, Any] | None:
+    """Hash of a file; None, and a warning, for one that cannot be read."""
+    try:
+        return hash_file(path)
+    except OSError as error:
+        _log.warning("%s cannot be read: %s", path, error.strerror)
+        return None
 
 
 def _name(*parts: Any) -> str:

@@ -1,5 +1,6 @@
 """Manifests and scored folders by workers without a common folder: those of one process, byte for byte, after kills."""
 
+import errno
 import json
 import os
 import shutil
@@ -34,8 +35,8 @@ from pipeline.evaluation.carried import Carried
 from pipeline.evaluation.scoreboard import LaneInputs, Scoreboard
 from pipeline.evaluation.scoring import ScoringPlan, score_lane
 from pipeline.forms.form import TILE
-from pipeline.store.files import hash_folder
-from pipeline.store.shards import create, open_array, write_rows
+from pipeline.store.files import hash_file, hash_folder
+from pipeline.store.shards import create, open_array, run_tasks, write_rows
 from pipeline.store.versions import Store, Version
 from pipeline.tiles.cutting import Cutter
 from pipeline.tiles.tiles import build_tiles
@@ -54,6 +55,7 @@ pytest.importorskip("obstore", reason="no client of object stores: pip install '
 from pipeline.detectors.folder import scoring_on_workers, sending
 from pipeline.detectors.folder.output import ScoreFolder
 from pipeline.evaluation import scoring_on_workers as measuring
+from pipeline.store import workers
 from pipeline.store.shared import SharedStore
 
 if TYPE_CHECKING:
@@ -129,6 +131,30 @@ def test_workers_give_the_manifest_of_one_process_and_one_is_killed(cluster, url
     images = pd.read_parquet(by_workers.path / "images.parquet")
     assert {path.partition("!/")[0].rpartition("/")[0] for path in images["path"]} >= {"normal", "normal/s0"}
     assert images["gray_values"].str.contains("the series").any()
+
+
+def size(name: str, *, files: Path) -> int:
+    """Bytes of a file that was sent; -1 where it was not."""
+    return (files / name).stat().st_size if (files / name).exists() else -1
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_sent(cluster, url, tmp_path, monkeypatch, caplog):
+    for name in ("good", "broken"):
+        (tmp_path / name).write_text(name)
+
+    def hashed(path: Path) -> dict[str, object]:
+        if path.name == "broken":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return hash_file(path)
+
+    monkeypatch.setattr(workers, "hash_file", hashed)
+    store = SharedStore(tmp_path / "home", url)
+    run = partial(run_tasks, title="sizes", scheduler_address=cluster.scheduler_address)
+    with store.building("oct/tiles", "a" * 16) as work:
+        needs = [{name: tmp_path / name} for name in ("good", "broken")]
+        task = partial(size, files=work / workers.NEEDS)
+        assert workers.spread(store, task, ["good", "broken"], work, run, needs) == [4, -1]
+    assert f"{tmp_path / 'broken'} cannot be read: Input/output error" in caplog.text
 
 
 def test_looks_survive_their_way(idrid):
