@@ -26,7 +26,11 @@ def tables(found: pd.DataFrame, commit: str, claims: Claims = ()) -> str:
     for part, title in ((BENCHMARK, "Benchmark"), (ABLATIONS, "Ablations")):
         runs = found[(found["part"] == part) & (found["metric"] == "auroc")]
         if len(runs):
-            parts.append(f"## {title}, AUROC\n\nMeans over seeds.\n\n{_runs(runs)}\n")
+            parts.append(f"## {title}, AUROC\n\nMeans over seeds.\n")
+            parts += [
+                f"{dataset}, {level} level:\n\n{_runs(own)}\n"
+                for (dataset, level), own in runs.groupby(["dataset", "level"], sort=False)
+            ]
     disturbed = found[found["part"] == ROBUSTNESS]
     if len(disturbed):
         note = "Image AUROC of the detector on a sample of test images (IDRiD: against held-out normals). "
@@ -45,8 +49,11 @@ def _claims(claims: Claims) -> str:
             "why": claim["why"],
         }
         for claim in claims
+        if claim["differences"]
     ]
-    return f"## The paper's claims\n\n{pd.DataFrame(rows).to_markdown(index=False)}\n"
+    untried = f"Not tried: {len(claims) - len(rows)} more.\n" if len(claims) > len(rows) else ""
+    table = f"{pd.DataFrame(rows).to_markdown(index=False)}\n\n" if rows else ""
+    return f"## The paper's claims\n\n{table}{untried}"
 
 
 def _lanes(found: pd.DataFrame) -> list[str]:
@@ -73,10 +80,10 @@ def _lanes(found: pd.DataFrame) -> list[str]:
 
 
 def _runs(found: pd.DataFrame) -> str:
-    """A row for each run and score, a column for each data set and level."""
+    """A row for each run, a column for each score."""
     rows = {
-        f"{method} {score}": {f"{one['dataset']}, {one['level']}": _shown(one) for _, one in cells.iterrows()}
-        for (method, score), cells in found.groupby(["method", "score"], sort=False)
+        method: {one["score"]: _shown(one) for _, one in cells.iterrows()}
+        for method, cells in found.groupby("method", sort=False)
     }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").to_markdown()
 

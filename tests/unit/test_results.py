@@ -158,7 +158,9 @@ def test_parts_that_were_not_made_keep_their_results_and_claims(run, tmp_path):
     assert [(one["form"], one["verdict"]) for one in claims] == [("canonical", "holds"), ("raw", "cannot be told here")]
     page = " ".join((tmp_path / "tables.md").read_text().split())
     assert "| oct, raw form | Table IV | a memory improves it | cannot be told here | p .01 |" in page
-    assert "| memae standardised | 0.750 [0.650, 0.850] |" in page
+    assert (
+        "oct, image level: | | standardised | |:------|:---------------------| | memae | 0.750 [0.650, 0.850] |" in page
+    )
     assert "| noise 0.1 | 0.500 [0.400, 0.600] |" in page
     assert (tmp_path / "robustness" / "oct.png").stat().st_size > 10_000
 
