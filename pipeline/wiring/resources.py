@@ -95,7 +95,7 @@ def observations(
     Where only assets of some data sets are ``selected``, the others are left alone, and no sample is drawn for them.
     """
     found, known = [], (*DATASETS, *raw.own)
-    asked = set(known) if selected is None else {key.path[0] for key in selected}
+    asked = {key.path[0] for key in selected} if selected else set(known)
     for name in known if asked - set(known) else [name for name in known if name in asked]:
         key = dg.AssetKey([name, "download"])
         try:
