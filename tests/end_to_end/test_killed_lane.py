@@ -1,4 +1,4 @@
-"""SIGKILL in tiles, proxies, stage 1 and the evaluation: the lane goes on and ends as an undisturbed run does."""
+"""Ctrl-C in tiles, SIGKILL in proxies, stage 1 and the evaluation: the lane resumes and ends as an undisturbed run."""
 
 import shutil
 import signal
@@ -14,12 +14,13 @@ from pipeline.evaluation.carried import FILE
 
 pytestmark = pytest.mark.slow
 
+PROJECT = Path(__file__).parents[2]
 SELECT = "*oct/stage1"
 STOPPED = "Stopped. The same command resumes."
 STAGES = ("oct/images", "oct/tiles", "oct/proxies", "oct/normals", "oct/stage1")
 
 
-def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
+def test_stopped_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     home = make_home()
     shutil.copytree(undisturbed.root / "sample", home.root / "sample")
     work = home.root / "stores" / "work"
@@ -27,7 +28,7 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     def found(pattern: str) -> int:
         return len(list(work.glob(pattern)))
 
-    home.kill_when(SELECT, lambda: found("oct/tiles/*/parts/*.part") >= 2)
+    one_ctrl_c_gives_one_line(home, lambda: found("oct/tiles/*/parts/*.part") >= 2)
     assert set(home.versions()) == {"oct/images"}
     assert found("oct/tiles/*/parts/*.part") >= 2
 
@@ -55,6 +56,20 @@ def test_killed_three_times_it_ends_as_if_undisturbed(undisturbed, make_home):
     assert finished.data.tags["data_version"] == expected["oct/stage1"]
 
 
+def one_ctrl_c_gives_one_line(home, ready) -> None:
+    """Interrupt a refresh once ``ready`` says so."""
+    line = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", "*oct/tiles"]
+    with (home.root / "output.txt").open("w") as output:
+        process = subprocess.Popen(line, cwd=PROJECT, env=home.environment, stdout=output, stderr=output)
+        while not ready():
+            assert process.poll() is None, home.printed[-3000:]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130
+    assert home.printed.splitlines()[-1] == STOPPED
+    assert "Traceback" not in home.printed
+
+
 def test_a_killed_evaluation_goes_on_with_the_images_that_it_scored(undisturbed, make_home):
     home = make_home()
     shutil.copytree(undisturbed.root, home.root, dirs_exist_ok=True)
@@ -75,20 +90,3 @@ def test_a_killed_evaluation_goes_on_with_the_images_that_it_scored(undisturbed,
     kept = pd.read_parquet(home.store.current("brain_mri/evaluation").path / FILE).set_index("key")["values"]
     assert len(kept) > len(marked) > 0
     assert kept.loc[marked].str.startswith(" ").all()
-
-
-def test_one_ctrl_c_gives_one_line(undisturbed, make_home):
-    home = make_home()
-    shutil.copytree(undisturbed.root / "sample", home.root / "sample")
-    parts = home.root / "stores" / "work" / "oct" / "tiles"
-    line = [sys.executable, "-m", "pipeline.cli", "refresh", "--select", "*oct/tiles"]
-    with (home.root / "output.txt").open("w") as output:
-        where = Path(__file__).parents[2]
-        process = subprocess.Popen(line, cwd=where, env=home.environment, stdout=output, stderr=output)
-        while not list(parts.glob("*/parts/*.part")):
-            assert process.poll() is None, home.printed[-3000:]
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(300) == 130
-    assert home.printed.splitlines()[-1] == STOPPED
-    assert "Traceback" not in home.printed

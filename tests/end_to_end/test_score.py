@@ -43,11 +43,8 @@ def detector(undisturbed):
     return lambda name: read_detector(undisturbed.store.current(f"{name}/detector").path, device="cpu")
 
 
-def run(undisturbed, *words, cwd=PROJECT):
-    line = [sys.executable, "-m", "pipeline.cli", "score", *map(str, words)]
-    return subprocess.run(
-        line, cwd=cwd, env=undisturbed.environment, capture_output=True, text=True, timeout=300, check=False
-    )
+def run(undisturbed, *words):
+    return CliRunner().invoke(app, ["score", *map(str, words)], env=undisturbed.environment)
 
 
 @pytest.mark.parametrize("name", LANES)
@@ -83,7 +80,7 @@ def test_a_folder_with_a_broken_and_a_foreign_file_is_scored_and_says_so(undistu
     cv2.imwrite(str(folder / "noise.png"), noise)
     words = ("--format", "csv", "--format", "json", "--false-alarm-rate", "0.2", "--yes")
     done = run(undisturbed, folder, "--dataset", "oct", "--out", tmp_path / "out", *words)
-    assert done.returncode == 3, done.stderr[-2000:]
+    assert done.exit_code == 3, done.stderr[-2000:]
     assert "broken.png: cannot be decoded" in done.stderr
     assert "made with preset sample" in done.stderr  # these files do not lie in the home's sample
     assert "at a false-alarm rate of 0.2" in done.stdout
@@ -120,8 +117,7 @@ def test_on_a_terminal_a_sample_detector_asks_before_it_scores_other_images(undi
 def test_in_a_script_a_sample_detector_refuses_other_images(undisturbed, tmp_path):
     image = tmp_path / "scan.jpg"
     image.write_bytes(next((undisturbed.root / "sample" / "oct").rglob("test/CNV/*.jp*g")).read_bytes())
-    words = ["score", str(image), "--dataset", "oct", "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, words, env=undisturbed.environment)
+    done = run(undisturbed, image, "--dataset", "oct", "--out", tmp_path / "out")
     assert done.exit_code == 2
     told = " ".join(done.stderr.split())
     assert "made with preset sample" in told
@@ -208,7 +204,7 @@ def test_a_cut_run_goes_on(undisturbed, tmp_path):
 )
 def test_a_wrong_call_gets_one_sentence_and_exit_code_2(undisturbed, tmp_path, monkeypatch, words, sentence):
     monkeypatch.setenv("PROXYANO_HOME", str(undisturbed.root))
-    done = CliRunner().invoke(app, ["score", *words, "--out", str(tmp_path / "out")], env=undisturbed.environment)
+    done = run(undisturbed, *words, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert sentence in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
@@ -254,7 +250,7 @@ def test_the_served_model_answers_what_the_command_says(undisturbed, detector, t
     assert row["decision"] == expected.decision(0.2)
     assert base64.b64decode(row["overlay"]) == expected.overlay(0.2)
     done = run(undisturbed, path, "--dataset", "oct", "--out", tmp_path / "out", "--false-alarm-rate", "0.2")
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.exit_code == 0, done.stderr[-2000:]
     told = pd.read_csv(tmp_path / "out" / "scores.csv").iloc[0]
     assert row["score"] == pytest.approx(told["score"], abs=1e-6)
     assert (row["decision"], row["detector"]) == (told["decision"], told["detector"])
