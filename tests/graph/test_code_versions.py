@@ -1,6 +1,7 @@
 """Code versions: a changed value, row or form makes exactly the stages stale that depend on it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -17,6 +18,7 @@ from pipeline.experiments.lane import STEPS, Lane
 from pipeline.experiments.lanes import oct
 from pipeline.experiments.presets import PRESETS, full
 from pipeline.forms import FORMS
+from pipeline.reports.kit import publish
 
 
 def changed(lane: Lane, other: Lane) -> set[str]:
@@ -111,6 +113,22 @@ def test_a_changed_data_set_row_makes_its_images_stale_and_a_changed_form_its_ti
     form = FORMS["bruch_membrane"]
     monkeypatch.setattr(form, "version", form.version + 1)
     assert stale(lane) == {"tiles", "detector"}
+
+
+def test_an_edit_of_a_template_or_of_a_report_s_module_makes_that_report_stale(tmp_path, monkeypatch):
+    copied = tmp_path / "reports"
+    shutil.copytree(publish.REPORTS, copied)
+    monkeypatch.setattr(publish, "REPORTS", copied)
+    monkeypatch.setattr(publish, "TEMPLATES", copied / "templates")
+    names = ("evaluation", "benchmark", "ablations")
+    before = [publish.source_version(name) for name in names]
+    assert len(set(before)) == 3
+    with (copied / "benchmark" / "tables.py").open("a") as module:
+        module.write("# edited\n")
+    assert [publish.source_version(name) == old for name, old in zip(names, before, strict=True)] == [True, False, True]
+    with (copied / "templates" / "page.css").open("a") as style:
+        style.write("\n")
+    assert not set(before) & {publish.source_version(name) for name in names}
 
 
 def test_code_versions_are_the_same_in_every_process():

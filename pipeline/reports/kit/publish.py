@@ -1,5 +1,6 @@
 """A report as page, Markdown and records: written into the store, then copied to where people bookmark it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,11 +24,26 @@ from pipeline.reports.kit.tables import Table
 from pipeline.reports.kit.words import flat
 from pipeline.store.versions import Store, Version, fingerprint
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+REPORTS = Path(__file__).parents[1]
+TEMPLATES = REPORTS / "templates"
 FILES = ("index.html", "report.md", "report.json")
 CLAIMS = "claims.json"
 WRITTEN = "written"  # name of the report's date in its provenance
 RESEARCH_ONLY = "For research only. Not a medical device, not for clinical use."
+
+
+def source_version(package: str) -> str:
+    """Code version of the report that a package of ``pipeline.reports`` makes: hash of it, the kit and the templates.
+
+    A report is made within seconds, so any edit makes it out of date.
+    """
+    folders = (REPORTS / package, REPORTS / "kit", TEMPLATES)
+    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+    content = hashlib.sha256()
+    for path in (*files, REPORTS / "glossary.md"):
+        content.update(f"{path.relative_to(REPORTS).as_posix()} {path.stat().st_size}\n".encode())
+        content.update(path.read_bytes())
+    return content.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
