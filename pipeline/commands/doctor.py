@@ -16,18 +16,16 @@ from pipeline.commands.terminal import console_of
 from pipeline.store.versions import Store
 from pipeline.wiring.doctor_checks import (
     Finding,
-    bucket,
-    cluster,
     dagster,
     hardware,
     home,
     packages,
     python,
     raw,
-    raw_bucket,
     stores,
     tracking,
 )
+from pipeline.wiring.doctor_remote import bucket, cluster, raw_bucket
 from pipeline.wiring.settings import Settings
 
 COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}

@@ -36,7 +36,9 @@ def summary() -> None:
         console.print(f"[bold red]{escape(warning)}[/]", highlight=False)
     console.print(summary_table(json.loads((report.path / "report.json").read_text()), drawn=bool(warning)))
     console.print(f"Made at {store.marker(report)['created']}.", highlight=False)
-    console.print(f"Page: {settings.home / 'reports' / 'evaluation_report' / 'index.html'}", soft_wrap=True)
+    page = settings.home / "reports" / "evaluation_report" / "index.html"
+    where = page if page.is_file() else report.path / page.name  # a report that another home made is in the store alone
+    console.print(f"Page: {where}", soft_wrap=True)
 
 
 def pages(

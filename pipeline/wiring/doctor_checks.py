@@ -7,11 +7,10 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -19,7 +18,6 @@ import requests
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pipeline.errors import ProxyAnoError
 from pipeline.store.provenance import unreadable
 from pipeline.store.survey import current_assets, survey
 from pipeline.store.versions import Store
@@ -252,58 +250,3 @@ def stores(store: Store) -> Finding:
         found += f"; {len(broken)} damaged: {'; '.join(broken[:3])}"
         return Finding("store", "problem", found, "proxyano refresh")
     return Finding("store", "ok", found if seen.versions else f"{store.root}, no version yet")
-
-
-def bucket(url: str) -> Finding:
-    """Whether objects below the URL can be written, read and written under a condition, by one that is removed."""
-    name, probe = "PROXYANO_STORE", f"doctor/{uuid4().hex}"
-    remedy = "check PROXYANO_STORE, AWS_ENDPOINT_URL, AWS_REGION and the access keys"
-    try:
-        from pipeline.store.remote import Moved, Remote
-
-        remote = Remote(url, patience=_TIMEOUT)
-        tag = remote.write(probe, b"1", after=None)
-        with suppress(Moved):
-            remote.write(probe, b"2", after=None)
-            return Finding(
-                "PROXYANO_STORE", "problem", f"{url} writes over what exists", "use a store with If-None-Match"
-            )
-        found = remote.write(probe, b"3", after=tag) != tag and remote.read(probe)
-        remote.remove([probe])
-    except ModuleNotFoundError as error:
-        return Finding(name, "problem", f"no package {error.name}", "pip install 'proxyano[bucket]'")
-    except ProxyAnoError as error:
-        return Finding(name, "problem", str(error), remedy)
-    if not found or found[0] != b"3":
-        return Finding(name, "problem", f"{url}: expected what was written, got {found}", remedy)
-    return Finding(name, "ok", f"{url} can be read and written")
-
-
-def raw_bucket(url: str, dataset: str) -> Finding:
-    """Whether raw files of a data set lie below the URL."""
-    name, remedy = f"raw {dataset}", "check PROXYANO_RAW, AWS_ENDPOINT_URL, AWS_REGION and the access keys"
-    try:
-        from pipeline.data.bucket import VARIABLE
-        from pipeline.store.remote import Remote
-
-        objects = Remote(url, patience=_TIMEOUT, variable=VARIABLE).objects()
-    except ProxyAnoError as error:
-        return Finding(name, "problem", str(error), remedy)
-    size = sum(size for _, size in objects.values()) / 1e9
-    found = f"{len(objects)} objects, {size:.2f} GB below {url}"
-    return Finding(name, "ok", found) if objects else Finding(name, "problem", found, remedy)
-
-
-def cluster(address: str) -> Finding:
-    """Whether the dask scheduler answers, and its number of workers."""
-    from distributed import Client
-
-    remedy = "start the scheduler and its workers, or unset DASK_SCHEDULER_ADDRESS"
-    try:
-        with Client(address, timeout=_TIMEOUT, set_as_default=False) as client:
-            workers = len(client.scheduler_info(n_workers=-1)["workers"])
-    except (OSError, ValueError) as error:
-        return Finding("dask", "problem", f"{address} does not answer: {error}", remedy)
-    if not workers:
-        return Finding("dask", "problem", f"{address} has no workers", remedy)
-    return Finding("dask", "ok", f"{address}, {workers} workers")

@@ -1,5 +1,6 @@
 """A home that was copied or moved, or that tracks on a server: artifacts are found, the old place stays as it was."""
 
+import re
 import shutil
 import signal
 import socket
@@ -69,6 +70,10 @@ def test_a_copied_and_then_moved_home_uses_its_own_place(undisturbed, tmp_path):
     assert "match" in proxyano(undisturbed, moved, "lineage", "evaluation_report", "--verify")
     assert "Everything is up to date" in proxyano(undisturbed, moved, "refresh")
     assert not place.exists()
+    shutil.rmtree(moved / "reports")  # as in a home that has fetched the report from a bucket
+    (page,) = re.findall(r"^Page: (.+)$", proxyano(undisturbed, moved, "summary"), re.MULTILINE)
+    assert Path(page).is_relative_to(moved / "stores")
+    assert Path(page).is_file()
     client = Tracker(uri=f"sqlite:///{moved / 'mlflow.db'}", page="", artifacts=moved / "mlruns").client
     assert all(uri.startswith((moved / "mlruns").as_uri()) for uri in reports(client))
     version = client.get_model_version_by_alias("proxyano-oct", "champion")

@@ -18,6 +18,7 @@ from pipeline.cli import app
 from pipeline.data.datasets import BRAIN_MRI, OCT
 from pipeline.data.raw import RawFolder
 from pipeline.wiring import doctor_checks as doctor
+from pipeline.wiring import doctor_remote
 
 WIRING = Path(__file__).resolve().parents[2] / "pipeline" / "wiring"
 YAML = (WIRING / "dagster.yaml").read_text()
@@ -198,16 +199,16 @@ def test_a_cluster_is_asked_for_its_workers():
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
-        assert doctor.cluster(cluster.scheduler_address).found.endswith("has no workers")
+        assert doctor_remote.cluster(cluster.scheduler_address).found.endswith("has no workers")
         cluster.scale(1)
         cluster.wait_for_workers(1)
-        found = doctor.cluster(cluster.scheduler_address)
+        found = doctor_remote.cluster(cluster.scheduler_address)
         assert (found.state, found.found) == ("ok", f"{cluster.scheduler_address}, 1 workers")
 
 
 def test_a_cluster_that_does_not_answer_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor, "_TIMEOUT", 0.2)
-    assert doctor.cluster("tcp://127.0.0.1:9").state == "problem"
+    assert doctor_remote.cluster("tcp://127.0.0.1:9").state == "problem"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.object_server import Wire, variables
 from pipeline.data.raw import RawFolder, fingerprint
 from pipeline.errors import ConfigError, DatasetUnusable, TransferFailed
-from pipeline.wiring import doctor_checks
+from pipeline.wiring import doctor_remote
 from pipeline.wiring.resources import resources
 from pipeline.wiring.settings import Settings
 from tests.unit.problem_folders import picture
@@ -115,8 +115,8 @@ def test_a_lane_reads_them_like_a_folder(url, bucket, tmp_path, monkeypatch):
     assert raw.folder("brain_mri").root == tmp_path / "home" / "raw-from-bucket" / "brain_mri"
     with pytest.raises(DatasetUnusable, match=r"expected downloaded files below s3://.*/oct, got no object there"):
         raw.folder("oct")
-    assert doctor_checks.raw_bucket(f"{url}/brain_mri", "brain_mri").state == "ok"
-    assert doctor_checks.raw_bucket(f"{url}/oct", "oct").state == "problem"
+    assert doctor_remote.raw_bucket(f"{url}/brain_mri", "brain_mri").state == "ok"
+    assert doctor_remote.raw_bucket(f"{url}/oct", "oct").state == "problem"
     monkeypatch.setenv("PROXYANO_RAW", "s3://no-such-bucket/raw")
     with pytest.raises(ConfigError, match="PROXYANO_RAW: s3://no-such-bucket/raw/oct cannot be used: The specified"):
         resources(Settings())["raw"].folder("oct")

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, NeverMaterialized, StoreCorrupt, Transf
 from pipeline.store import cache
 from pipeline.store.provenance import Provenance
 from pipeline.store.versions import Store, Version
-from pipeline.wiring import doctor_checks
+from pipeline.wiring import doctor_remote
 
 pytest.importorskip("moto", reason="no S3 server: pip install 'proxyano[dev]'")
 pytest.importorskip("obstore", reason="no client of object stores: pip install 'proxyano[bucket]'")
@@ -177,16 +177,16 @@ def made_alone(store: Store) -> Path:
 
 
 def test_doctor_tells_whether_the_bucket_can_be_written(url, object_server, monkeypatch):
-    assert doctor_checks.bucket(url).state == "ok"
+    assert doctor_remote.bucket(url).state == "ok"
     assert Remote(url).names("doctor") == []
-    missing = doctor_checks.bucket("s3://no-such-bucket/x")
+    missing = doctor_remote.bucket("s3://no-such-bucket/x")
     assert missing.state == "problem"
     assert "s3://no-such-bucket/x cannot be written" in missing.found
     with pytest.raises(ConfigError, match="expected a URL like s3://bucket/prefix, got 'nonsense'"):
         Remote("nonsense")
-    monkeypatch.setattr(doctor_checks, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(doctor_remote, "_TIMEOUT", 0.1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert "has not answered" in doctor_checks.bucket(url).found
+    assert "has not answered" in doctor_remote.bucket(url).found
 
 
 def test_without_the_setting_nothing_more_is_imported(tmp_path):
