@@ -34,6 +34,7 @@ from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig, build_tiles
 
 FORM = FORMS["plain"]
+TRAINED = 128  # px at which the lanes of `quick` train: their proxies have this size
 LAYOUTS = {  # data set → names of normal images, by their number modulo how many there are, and of abnormal ones
     "brain_mri": (("br35h/no/no{}.jpg", "sartaj/Training/no_tumor/{}.jpg"), "sartaj/Testing/glioma_tumor/{}.jpg"),
     "oct": (("OCT2017/train/NORMAL/NORMAL-{}-1.jpeg",), "OCT2017/test/DRUSEN/DRUSEN-{}-1.jpeg"),
@@ -65,7 +66,8 @@ def make(stage: str, name: str, raw: RawFolder, store: Store) -> None:
         config = TilesConfig(form=FORM.name)
         version = build_tiles(store.current(f"{name}/images"), raw, dataset, FORM, config, store, **HOW)
     else:
-        version = build_proxies(store.current(f"{name}/tiles"), ProxyConfig(), store, **HOW)
+        config = ProxyConfig(sizes={canvas: (TRAINED, TRAINED) for canvas in FORM.canvases})
+        version = build_proxies(store.current(f"{name}/tiles"), config, store, **HOW)
     store.point(version)
 
 

@@ -5,8 +5,9 @@
 Below `$PROXYANO_HOME/object_store`, from nothing each time (Linux; as root, workers do not even see the homes):
 
 1. `alone`: the lane in a home without a bucket.
-2. `first`: the same with a bucket and two dask workers with folders of their own. One worker is killed as it computes
-   proxies, the builder as it trains, and the wire to the server is cut for some seconds in the refresh that follows.
+2. `first`: the same with a bucket and two dask workers with folders of their own. A worker is killed as it computes
+   proxies, the builder as it trains; in the refresh that follows the wire to the server is cut for some seconds, and
+   the other worker is killed as it measures test images. A killed worker is started again, as a cluster would.
 3. `second`: a home that has built nothing: `proxyano refresh` makes nothing, `proxyano score` fetches the detector.
 4. `third` and `fourth`: two builders of one lane at the same time, in an empty bucket: each asset is made once.
 
@@ -22,8 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.object_server import BUCKET, Wire, free_port, serving, variables
@@ -80,40 +80,41 @@ class Home:
         return sorted(path.parent.parent.name for path in (self.root / "stores" / "versions").rglob(MARKER))
 
 
-@contextmanager
-def workers(
-    top: Path, hidden: Path, environment: dict[str, str]
-) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+class Workers:
     """A dask scheduler and two workers, each with a folder of its own, which do not see the folder ``hidden``."""
-    address, started = f"tcp://127.0.0.1:{free_port()}", list[subprocess.Popen[bytes]]()
-    dask = [sys.executable, "-m", "dask"]
-    shut = ["unshare", "-m", "sh", "-c", HIDDEN, str(hidden)] if os.geteuid() == 0 else []
 
-    def start(name: str, line: list[str]) -> None:
-        with (top / f"{name}.txt").open("wb") as output:
-            started.append(subprocess.Popen(line, env=environment, cwd=ROOT, stdout=output, stderr=output))
+    def __init__(self, top: Path, hidden: Path, environment: dict[str, str]) -> None:
+        self.top, self.environment, self.started = top, environment, list[subprocess.Popen[bytes]]()
+        self.shut = ["unshare", "-m", "sh", "-c", HIDDEN, str(hidden)] if os.geteuid() == 0 else []
+        port = free_port()
+        self.address = f"tcp://127.0.0.1:{port}"
+        self._dask("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port))
+        self.workers = {number: self._worker(number) for number in (1, 2)}
 
-    try:
-        start(
-            "scheduler",
-            [
-                *dask,
-                "scheduler",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                address.rpartition(":")[2],
-                "--dashboard-address",
-                ":0",
-            ],
-        )
-        for number in (1, 2):
-            place = top / f"worker{number}"
-            options = ["--nthreads", "1", "--no-nanny", "--dashboard-address", ":0", "--local-directory", str(place)]
-            start(place.name, [*shut, *dask, "worker", address, *options])
-        yield address, started[1:]
-    finally:
-        for process in started:
+    def folder(self, number: int) -> Path:
+        """Where a worker keeps its files."""
+        return self.top / f"worker{number}"
+
+    def _worker(self, number: int) -> subprocess.Popen[bytes]:
+        place = self.folder(number)
+        options = ["--nthreads", "1", "--no-nanny", "--local-directory", str(place)]
+        return self._dask(place.name, "worker", self.address, *options, before=self.shut)
+
+    def _dask(self, name: str, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        line = [*before, sys.executable, "-m", "dask", *words, "--dashboard-address", ":0"]
+        with (self.top / f"{name}.txt").open("ab") as output:
+            self.started.append(subprocess.Popen(line, env=self.environment, cwd=ROOT, stdout=output, stderr=output))
+        return self.started[-1]
+
+    def kill(self, number: int) -> None:
+        """SIGKILL a worker, and start another in its place."""
+        self.workers[number].kill()
+        self.workers[number].wait()
+        self.workers[number] = self._worker(number)
+
+    def end(self) -> None:
+        """Kill all of them."""
+        for process in self.started:
             process.kill()
             process.wait()
 
@@ -153,29 +154,47 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
     wire, bucket = Wire(port), f"s3://{BUCKET}/lane"
     shared = variables(wire.port) | {"PROXYANO_STORE": bucket}
     first, done = Home(homes / "first", **shared), threading.Event()
-    with workers(top, homes, first.environment) as (address, processes):
-        first.environment["DASK_SCHEDULER_ADDRESS"] = address
+    dask = Workers(top, homes, first.environment)
+    killed = list[int]()
+
+    def kill_worker() -> None:
+        """The one that has fetched what it needs and was not killed before."""
+        number = next(number for number in (1, 2) if number not in killed and fetched(number))
+        dask.kill(number)
+        killed.append(number)
+
+    def fetched(number: int) -> list[Path]:
+        return list(dask.folder(number).rglob(MARKER))
+
+    def made(stage: str, pattern: str) -> list[Path]:
+        """What a stage has made so far."""
+        return list((first.root / "stores" / "work" / dataset / stage).glob(pattern))
+
+    try:
+        first.environment["DASK_SCHEDULER_ADDRESS"] = dask.address
         started = time.monotonic()
         builder = first.start(*select)
-        fetched = lambda: [n for n in (0, 1) if list((top / f"worker{n + 1}").rglob(MARKER))]  # noqa: E731 - an input
-        one = when(fetched, lambda: processes[fetched()[0]].kill(), done)
-        training = lambda: list((first.root / "stores" / "work" / dataset / "stage1").glob("*/*"))  # noqa: E731
-        two = when(training, lambda: os.killpg(builder.pid, signal.SIGKILL), done)
+        one = when(lambda: fetched(1) or fetched(2), kill_worker, done)
+        two = when(lambda: made("stage1", "*/*"), lambda: os.killpg(builder.pid, signal.SIGKILL), done)
         check("the builder is killed as it trains", builder.wait() == -signal.SIGKILL)
-        check(
-            "a worker is killed as it computes proxies",
-            not one.join() and -signal.SIGKILL in [each.poll() for each in processes],
-        )
         two.join()
+        one.join()
+        check("a worker was killed as it computed proxies", len(killed) == 1)
         before, again = len(first.log.read_text()), first.start(*select)
         while "wave " not in first.log.read_text()[before:] and again.poll() is None:  # it begins
             time.sleep(0.1)
         wire.cut()
         time.sleep(seconds)
         wire.join()
+        three = when(lambda: made("evaluation", "*/parts/*.parquet"), kill_worker, done)
         check(f"the refresh goes on after {seconds:.0f} s without a server", again.wait() == 0)
-        rows.append(("first, with all that, s", f"{time.monotonic() - started:.0f}"))
         done.set()
+        three.join()
+        check("the other worker was killed as it measured test images", len(killed) == 2)
+        rows.append(("first, with all that, s", f"{time.monotonic() - started:.0f}"))
+    finally:
+        done.set()
+        dask.end()
     check("first has the data versions of alone", first.versions(dataset) == wanted)
     told = first.log.read_text().count("does not answer; trying again")
     check(f"it met the outage ({told} attempts)", told)
