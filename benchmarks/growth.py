@@ -66,7 +66,7 @@ def make(stage: str, name: str, raw: RawFolder, store: Store) -> None:
         config = TilesConfig(form=FORM.name)
         version = build_tiles(store.current(f"{name}/images"), raw, dataset, FORM, config, store, **HOW)
     else:
-        config = ProxyConfig(sizes={canvas: (TRAINED, TRAINED) for canvas in FORM.canvases})
+        config = ProxyConfig(sizes=dict.fromkeys(FORM.canvases, (TRAINED, TRAINED)))
         version = build_proxies(store.current(f"{name}/tiles"), config, store, **HOW)
     store.point(version)
 

@@ -17,7 +17,6 @@ from rich.table import Table
 from models.arithmetic import thread_share
 from pipeline.commands.terminal import stop
 from pipeline.errors import ConfigError
-from pipeline.wiring.doctor_checks import dagster, tracking
 from pipeline.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,10 +32,12 @@ def refresh(
 ) -> None:
     """Observe the raw folders and materialize exactly what is outdated."""
     settings = Settings()
+    console.rule(f"ProxyAno · preset {settings.presets} · raw {settings.raw_url or settings.raw_root}")
+    from pipeline.wiring.doctor_checks import dagster, tracking
+
     for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
         if found.state == "problem":
             stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
-    console.rule(f"ProxyAno · preset {settings.presets} · raw {settings.raw_url or settings.raw_root}")
     import dagster as dg  # with the definitions five seconds, which the line above comes before
 
     from pipeline.definitions import defs
