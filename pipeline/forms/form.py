@@ -12,7 +12,6 @@ from typing import Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from pipeline.errors import UnusableImage
 
@@ -58,13 +57,18 @@ class TileTransform:
     def paint(self, tile_map: NDArray[np.floating], shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """A (TILE, TILE) map in the image, (height, width) or a coarser ``shape`` of it; NaN outside the tile."""
         height, width = shape or (self.height, self.width)
-        down, right = self.height / height, self.width / width
-        y, x = (np.arange(height) + 0.5) * down - 0.5, (np.arange(width) + 0.5) * right - 0.5
-        rows, cols = self.to_tile(*np.meshgrid(y, x, indexing="ij"))
-        inside = (rows >= -0.5) & (rows <= TILE - 0.5) & (cols >= -0.5) & (cols <= TILE - 0.5)
+        y, x = _centres(height, self.height), _centres(width, self.width)
         painted = np.full((height, width), np.nan, np.float32)
-        places = [rows[inside], cols[inside]]
-        painted[inside] = ndimage.map_coordinates(np.asarray(tile_map, np.float32), places, order=1, mode="nearest")
+        ends = self.to_image(np.array([[-0.5], [TILE - 0.5]]), (x - self.x0) / self.dx)[0]
+        first, last = np.searchsorted(y, [ends.min(), ends.max()])
+        band = slice(first, last + 1)  # image rows that the tile may reach
+        if y[band].size:
+            rows, cols = self.to_tile(y[band, None], x)
+            inside = (rows >= -0.5) & (rows <= TILE - 0.5) & (cols >= -0.5) & (cols <= TILE - 0.5)
+            places = np.broadcast_to(cols, rows.shape).astype(np.float32), rows.astype(np.float32)
+            plane = np.asarray(tile_map, np.float32)
+            found = cv2.remap(plane, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            np.copyto(painted[band], found, where=inside)
         return painted
 
     def to_json(self) -> str:
@@ -76,6 +80,11 @@ class TileTransform:
         """Read what ``to_json`` wrote."""
         fields = json.loads(text)
         return cls(**{**fields, "curve": tuple(fields["curve"])})
+
+
+def _centres(count: int, length: int) -> Places:
+    """Centres of ``count`` cells of an image side of ``length`` px."""
+    return np.asarray((np.arange(count) + 0.5) * (length / count) - 0.5, np.float64)
 
 
 @dataclass(frozen=True)
