@@ -14,7 +14,8 @@ DOES = "reconstruction"  # level of what methods do to images
 
 def tables(found: pd.DataFrame, commit: str, claims: Claims = ()) -> str:
     """The paper's claims, what the methods do to images, scores, the benchmark, the ablations, disturbed images."""
-    parts = [f"# Tables\n\nMade by `proxyano results` and `proxyano reproduce` at commit {commit}; 95 % intervals.\n"]
+    made = " and ".join(one[:7] for one in commit.split())
+    parts = [f"# Tables\n\nMade by `proxyano results` and `proxyano reproduce` at commit {made}; 95 % intervals.\n"]
     commands = [*found.get("command", ()), *(claim.get("command", "") for claim in claims)]
     if any("PROXYANO_PRESET=sample" in str(command) for command in commands):
         parts.append("> Preset `sample`: tiny networks, by default on drawn images. Nothing here is about real data.\n")
