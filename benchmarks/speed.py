@@ -1,34 +1,39 @@
 """How fast each stage is, beside its limit on the same machine, in one run: a table for docs/results/speed.
 
-    PROXYANO_RAW=… OMP_NUM_THREADS=1 python -m benchmarks.speed [forms] [proxies] [training] [commands]
+    PROXYANO_RAW=… OMP_NUM_THREADS=1 python -m benchmarks.speed [forms] [proxies] [training] [beside]
 
 - ``forms``: reading and cutting a real file, over decoding its JPEG or PNG alone (Pillow).
 - ``proxies``: a proxy on two threads, with reading and writing the store, over scikit-image's SLIC alone on one.
 - ``training``: arithmetic of a training step, over a bfloat16 matrix product, both on one thread.
-- ``commands``: CPU seconds of commands that people wait for, over Python's own start.
+- ``beside``: a training step on two threads beside a process that keeps one core busy, over the step alone.
 
-Best of some runs each; run it on a quiet machine.
+Best of some runs each; run it on a quiet machine, in a shell that `activate` has set up.
 """
 
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 import zarr
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.arithmetic import cpu_name
+from models.methods import build
+from models.source import TensorSource
+from models.trainer import _Run
 from pipeline.data.decode import read_frames
 from pipeline.errors import UnusableImage
 from pipeline.experiments.presets import PRESETS
@@ -45,16 +50,6 @@ Row = tuple[str, str, str, float]
 FILES, REPEATS = 24, 5
 TILES, SHARD, THREADS = 256, 64, 2
 SIZE, BATCH, STEPS = 128, 16, 3
-COMMANDS = (
-    ("--help",),
-    ("--version",),
-    ("summary",),
-    ("doctor",),
-    ("refresh", "--dry-run"),
-    ("dataset", "--help"),
-    ("experiments", "list", "--help"),
-    ("score", "--help"),
-)
 
 
 def best(function: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -148,52 +143,53 @@ def made_tiles(path: Path) -> Version:
 
 def training() -> Iterator[Row]:
     """GFLOP a second of the OCT lane's training steps."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from models.methods import build
-    from models.source import TensorSource
-    from models.trainer import _Run
-
     torch.set_num_threads(1)
     left, right = (torch.randn(2048, 2048, dtype=torch.bfloat16) for _ in range(2))
     product = 2 * 2048**3 / best(lambda: left @ right) / 1e9
-    own = PRESETS["quick"].lanes["oct"].training.canvases["wide"]
-    images = torch.randint(0, 256, (64, 1, SIZE, SIZE), dtype=torch.uint8)
-    source = TensorSource(images=images, proxies=images)
-    for stage, config in own.stages.items():
-        method = build("proxyano", own.model, seed=0)
-        with tempfile.TemporaryDirectory() as folder:
-            run = _Run(method, method.stage(stage), source, source, config, Path(folder), 0, "")
-            with FlopCounterMode(display=False) as counted:
-                run._step()
-            seconds = best(partial(each, lambda _, run=run: run._step(), range(STEPS)), 3) / STEPS
+    for stage in ("stage1", "stage2"):
+        with step(stage) as one, FlopCounterMode(display=False) as counted:
+            one()
+        with step(stage) as one:
+            seconds = seconds_of(one)
         rate = counted.get_total_flops() / seconds / 1e9
         work = f"{stage} at {SIZE} px, batch of {BATCH}: {BATCH / seconds:.0f} images/s"
         yield work, f"{rate:.0f} GFLOP/s", f"product {product:.0f} GFLOP/s", rate / product
 
 
-def commands() -> Iterator[Row]:
-    """CPU seconds of whole commands."""
-    nothing = cpu([sys.executable, "-c", ""])
-    for words in COMMANDS:
-        spent = cpu([sys.executable, "-m", "pipeline.cli", *words])
-        name = f"proxyano {' '.join(words)}"
-        yield name, f"{spent:.2f} s CPU", f"python -c '' {nothing:.2f} s", spent / nothing
+def beside() -> Iterator[Row]:
+    """Seconds of a step of stage 1 while another process computes matrix products on one thread."""
+    torch.set_num_threads(2)
+    products = "import torch; torch.set_num_threads(1); a = torch.randn(512, 512)\nwhile True: a @ a"
+    with step("stage1") as one:
+        alone = seconds_of(one)
+        busy = subprocess.Popen([sys.executable, "-c", products])
+        try:
+            time.sleep(10)  # its imports
+            shared = seconds_of(one)
+        finally:
+            busy.kill()
+            busy.wait()
+    yield "stage1 on two threads beside a busy process", f"{shared:.2f} s", f"alone {alone:.2f} s", shared / alone
 
 
-def cpu(command: list[str]) -> float:
-    """Least user and system seconds of three runs."""
-    found = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(found)
+@contextmanager
+def step(stage: str) -> Iterator[Callable[[], object]]:
+    """One training step of a stage of the OCT lane, to be called again and again."""
+    own = PRESETS["quick"].lanes["oct"].training.canvases["wide"]
+    images = torch.randint(0, 256, (64, 1, SIZE, SIZE), dtype=torch.uint8)
+    source, method = TensorSource(images=images, proxies=images), build("proxyano", own.model, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        run = _Run(method, method.stage(stage), source, source, own.stages[stage], Path(folder), 0, "")
+        run._step()
+        yield run._step
 
 
-PARTS = {"forms": forms, "proxies": proxies, "training": training, "commands": commands}
+def seconds_of(one: Callable[[], object]) -> float:
+    """Least seconds of a step, over some in a row."""
+    return best(partial(each, lambda _: one(), range(STEPS)), 3) / STEPS
+
+
+PARTS = {"forms": forms, "proxies": proxies, "training": training, "beside": beside}
 
 
 def main() -> None:
