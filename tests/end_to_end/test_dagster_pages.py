@@ -1,5 +1,6 @@
 """Dagster's pages as people use them: a lane materialized by a click in a real browser, and its pictures looked at."""
 
+import base64
 import contextlib
 import logging
 import os
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import cv2
+import dagster as dg
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -109,10 +113,22 @@ def test_a_lane_is_made_by_a_click_and_its_pictures_are_seen(home, address, page
     assert ended.inner_text() == "Success", page.locator("body").inner_text()[-3000:]
     assert set(home.versions()) == {f"brain_mri/{stage}" for stage in LANE}
     for stage in LANE:
-        look_at_pictures(page, address, f"brain_mri/{stage}", 3 if stage == "evaluation" else 1)
+        assert has_picture_on_top(home, f"brain_mri/{stage}"), stage
+    for stage, count in {"tiles": 1, "proxies": 1, "stage2": 1, "evaluation": 3}.items():
+        look_at_pictures(page, address, f"brain_mri/{stage}", count)
     page.goto(f"{address}assets/brain_mri/images")
     for text in ("one row an image", "proxyano", "Parquet", "patient or duplicate group", "prepare"):
         expect(page.get_by_text(text).first).to_be_visible()
+
+
+def has_picture_on_top(home, asset: str) -> bool:
+    """Whether the first metadata entry of the asset's newest event is a PNG at least 200 px wide, within Markdown."""
+    with home.instance() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+    first = next(iter(event.asset_materialization.metadata.values()))
+    assert isinstance(first, dg.MarkdownMetadataValue)
+    picture = base64.b64decode(re.search(r"data:image/png;base64,([^)]+)", first.value)[1])
+    return cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape[1] > 200
 
 
 def look_at_pictures(page: Page, address: str, asset: str, count: int) -> None:
