@@ -1,21 +1,27 @@
 """Training on twice the data that fit into the allowed memory: its memory and its speed beside data in memory.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.streaming [--size 128] [--gigabytes 0.1] [--steps 100] [--pairs 3]
+    OMP_NUM_THREADS=1 python -m benchmarks.streaming [--size 128] [--gigabytes 0.1] [--steps 100] [--pairs 3] [--limit]
 
 Draws a store of tiles of 256 px, then trains stage 1 of the OCT lane (preset quick) at ``size`` px, each run in a
 process of its own, in turn streamed and in memory. A run warms up on a few images and one shard; ``peak_mb`` is how
-far its peak of resident memory rises after that, to be held against the allowed memory (no limit is enforced: Linux
-counts address space or thread stacks). Speed and CPU time count the steps after the first batch, so on a busy machine
-compare the CPU time.
+far its peak of resident memory rises after that, to be held against the allowed memory. Speed and CPU time count the
+steps after the first batch, so on a busy machine compare the CPU time.
+
+With ``--limit`` (root, memory cgroups) the kernel enforces it: after its warm-up a streamed run may allocate the
+allowed memory and no more. One more run, in memory, has the same limit: it must be killed.
 """
 
 import argparse
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +38,7 @@ from pipeline.store.versions import Version
 from pipeline.tiles.streaming import TrainingData
 
 SHARD, VALIDATION, WARM = 128, 64, 40
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def draw(folder: Path, count: int) -> None:
@@ -59,8 +66,29 @@ def draw(folder: Path, count: int) -> None:
     index.to_parquet(folder / "index.parquet")
 
 
-def run(kind: str, folder: Path, size: int, gigabytes: float, steps: int) -> dict[str, Any]:
+@contextmanager
+def cgroup() -> Iterator[Path]:
+    """A memory cgroup of its own, of version 1 or 2."""
+    first = CGROUPS / "memory"
+    made = (first if first.is_dir() else CGROUPS) / f"streaming-{os.getpid()}"
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        made.rmdir()
+
+
+def limit(group: Path, memory: int) -> None:
+    """Let a cgroup hold so many bytes more than its processes have allocated so far."""
+    held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    name, used = ("memory.max", held["anon"]) if "anon" in held else ("memory.limit_in_bytes", held["total_rss"])
+    (group / name).write_text(str(int(used) + memory))
+
+
+def run(kind: str, folder: Path, size: int, gigabytes: float, steps: int, group: Path | None) -> dict[str, Any]:
     """Train some steps and measure; in its own process."""
+    if group:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
     import torch
 
     from models.methods import build
@@ -81,6 +109,8 @@ def run(kind: str, folder: Path, size: int, gigabytes: float, steps: int) -> dic
             warm.state.progress.step = step
             warm._step()
         warm.batches.close()
+        if group:
+            limit(group, int(memory))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         sources = data.sources(data.window() if kind == "stream" else 0)
@@ -112,20 +142,34 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=0.1)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--run", nargs=2, metavar=("KIND", "FOLDER"))
+    parser.add_argument("--limit", action="store_true", help="let the kernel enforce the allowed memory")
+    parser.add_argument("--run", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--group", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
-        print(json.dumps(run(given.run[0], Path(given.run[1]), given.size, given.gigabytes, given.steps)))
+        kind, place = given.run
+        print(json.dumps(run(kind, Path(place), given.size, given.gigabytes, given.steps, given.group)))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory())
+        group = held.enter_context(cgroup()) if given.limit else None
         draw(Path(folder), int(2 * given.gigabytes * 1e9 / (4 * given.size**2)) + VALIDATION)
         options = [f"--{name}={getattr(given, name)}" for name in ("size", "gigabytes", "steps")]
+
+        def measured(kind: str, *more: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "benchmarks.streaming", *options, "--run", kind, folder, *more]
+            return subprocess.run(command, stdout=subprocess.PIPE, text=True)
+
+        within = [f"--group={group}"] if group else []
         found: dict[str, list[dict[str, Any]]] = {"stream": [], "memory": []}
         for kind in ["stream", "memory"] * given.pairs:
-            command = [sys.executable, "-m", "benchmarks.streaming", *options, "--run", kind, folder]
-            text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            found[kind].append(json.loads(text.splitlines()[-1]))
+            done = measured(kind, *(within if kind == "stream" else []))
+            if done.returncode:
+                sys.exit(f"the run {kind} ended with {done.returncode}; {-signal.SIGKILL}: out of the allowed memory")
+            found[kind].append(json.loads(done.stdout.splitlines()[-1]))
             print(found[kind][-1], flush=True)
+        if group and (ended := measured("memory", *within).returncode) != -signal.SIGKILL:
+            sys.exit(f"the limit limits nothing: a run in memory ended with {ended}")
     for name in ("images_per_s", "cpu_ms_per_image"):
         ratios = [one[name] / other[name] for one, other in zip(found["stream"], found["memory"], strict=True)]
         print(f"{name}, streamed over in memory: median {median(ratios):.2f}, {[round(ratio, 2) for ratio in ratios]}")
