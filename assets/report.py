@@ -144,7 +144,7 @@ def evaluation_report_asset(datasets: list[str], preset: str, seed: int) -> dg.A
     return report_asset(
         evaluation_report.ASSET,
         gather,
-        code_version=source_version("evaluation"),
+        code_version=source_version(6),
         deps=[dg.AssetKey([name, stage]) for name in datasets for stage in ("evaluation", "detector")],
         description="Every data set beside the paper's numbers, controls and shortcuts: HTML, Markdown, JSON.",
         nothing="No data set has been evaluated yet",
@@ -170,7 +170,7 @@ def benchmark_report_asset(lanes: Sequence[LaneAssets], preset: str) -> dg.Asset
     return report_asset(
         benchmark_report.ASSET,
         gather,
-        code_version=source_version("benchmark"),
+        code_version=source_version(5),
         deps=[lane.key("baseline_evaluations") for lane in lanes],
         description="All methods beside the paper's numbers (Tables I, II), controls and costs: HTML, Markdown, JSON.",
         nothing="No method has been run yet",
@@ -213,7 +213,7 @@ def ablation_report_asset(lanes: Sequence[LaneAssets], shown: Sequence[LaneAsset
     return report_asset(
         ablation_report.ASSET,
         gather,
-        code_version=source_version("ablations"),
+        code_version=source_version(7),
         deps=[lane.key(ABLATIONS) for lane in lanes],
         description="The paper's Tables III to V and Figs. 8, 11, 12 measured again, and each of its claims judged.",
         nothing="No experiment has been run yet",

@@ -33,22 +33,25 @@ def cpu(pid: int) -> float:
     return (int(user) + int(system)) / SECOND
 
 
-def measure(words: list[str], code: Path) -> tuple[float, float]:
+def measure(words: list[str], checkout: Path) -> tuple[float, float]:
     """CPU seconds until the first output, and in all."""
     before, (inside, outside) = resource.getrusage(resource.RUSAGE_CHILDREN), pty.openpty()
     line = [sys.executable, "-m", "pipeline.cli", *words]
     terminal = {"stdin": outside, "stdout": outside, "stderr": outside}
-    process = subprocess.Popen(line, cwd=code, env=os.environ | {"PYTHONPATH": str(code)}, **terminal)
+    process = subprocess.Popen(line, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)}, **terminal)
     os.close(outside)
-    first, printed = 0.0, b"-"
+    first, printed, shown = 0.0, b"-", b""
     while printed:
         try:
             printed = os.read(inside, 65536)
         except OSError:  # how Linux says that the other end is closed
             break
+        shown += printed
         first = first or (cpu(process.pid) if printed.strip() else 0.0)
-    process.wait()
+    code = process.wait()
     os.close(inside)
+    if code != 0 and not (words == ["doctor"] and code == 1):  # problems found
+        raise SystemExit(f"proxyano {' '.join(words)} ended with {code}: {shown.decode()[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return first, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

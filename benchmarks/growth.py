@@ -34,7 +34,7 @@ from pipeline.tiles.proxy_kinds import ProxyConfig
 from pipeline.tiles.tiles import TilesConfig, build_tiles
 
 FORM = FORMS["plain"]
-TRAINED = 128  # px at which the lanes of `quick` train: their proxies have this size
+TRAINED = 128  # rows and columns of most canvases of `quick`, which its proxies have too
 LAYOUTS = {  # data set → names of normal images, by their number modulo how many there are, and of abnormal ones
     "brain_mri": (("br35h/no/no{}.jpg", "sartaj/Training/no_tumor/{}.jpg"), "sartaj/Testing/glioma_tumor/{}.jpg"),
     "oct": (("OCT2017/train/NORMAL/NORMAL-{}-1.jpeg",), "OCT2017/test/DRUSEN/DRUSEN-{}-1.jpeg"),

@@ -154,28 +154,28 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
     wire, bucket = Wire(port), f"s3://{BUCKET}/lane"
     shared = variables(wire.port) | {"PROXYANO_STORE": bucket}
     first, done = Home(homes / "first", **shared), threading.Event()
-    dask = Workers(top, homes, first.environment)
+    dask = Workers(top, homes, dict(first.environment))
     killed = list[int]()
+    training = lambda: list((first.root / "stores" / "work" / dataset / "stage1").glob("*/*"))  # noqa: E731 - an input
 
-    def kill_worker() -> None:
-        """The one that has fetched what it needs and was not killed before."""
-        number = next(number for number in (1, 2) if number not in killed and fetched(number))
-        dask.kill(number)
-        killed.append(number)
+    def holding(asset: str) -> list[int]:
+        """Workers that were not killed before and have fetched a version of an asset."""
+        return [
+            number
+            for number in (1, 2)
+            if number not in killed and any(asset in path.parts for path in dask.folder(number).rglob(MARKER))
+        ]
 
-    def fetched(number: int) -> list[Path]:
-        return list(dask.folder(number).rglob(MARKER))
-
-    def made(stage: str, pattern: str) -> list[Path]:
-        """What a stage has made so far."""
-        return list((first.root / "stores" / "work" / dataset / stage).glob(pattern))
+    def kill_one_of(workers: list[int]) -> None:
+        dask.kill(workers[0])
+        killed.append(workers[0])
 
     try:
         first.environment["DASK_SCHEDULER_ADDRESS"] = dask.address
         started = time.monotonic()
         builder = first.start(*select)
-        one = when(lambda: fetched(1) or fetched(2), kill_worker, done)
-        two = when(lambda: made("stage1", "*/*"), lambda: os.killpg(builder.pid, signal.SIGKILL), done)
+        one = when(lambda: holding("tiles"), lambda: kill_one_of(holding("tiles")), done)  # for its proxies
+        two = when(training, lambda: os.killpg(builder.pid, signal.SIGKILL), done)
         check("the builder is killed as it trains", builder.wait() == -signal.SIGKILL)
         two.join()
         one.join()
@@ -186,7 +186,7 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
         wire.cut()
         time.sleep(seconds)
         wire.join()
-        three = when(lambda: made("evaluation", "*/parts/*.parquet"), kill_worker, done)
+        three = when(lambda: holding("detector"), lambda: kill_one_of(holding("detector")), done)  # to score with
         check(f"the refresh goes on after {seconds:.0f} s without a server", again.wait() == 0)
         done.set()
         three.join()

@@ -1,5 +1,6 @@
 """``proxyano run``, ``summary`` and ``mlflow``: the main lane, its newest table and its runs."""
 
+import filecmp
 import json
 import os
 import signal
@@ -36,9 +37,10 @@ def summary() -> None:
         console.print(f"[bold red]{escape(warning)}[/]", highlight=False)
     console.print(summary_table(json.loads((report.path / "report.json").read_text()), drawn=bool(warning)))
     console.print(f"Made at {store.marker(report)['created']}.", highlight=False)
-    page = settings.home / "reports" / "evaluation_report" / "index.html"
-    where = page if page.is_file() else report.path / page.name  # a report that another home made is in the store alone
-    console.print(f"Page: {where}", soft_wrap=True)
+    kept = report.path / "index.html"
+    page = settings.home / "reports" / "evaluation_report" / kept.name  # where people bookmark this home's newest
+    same = page.is_file() and filecmp.cmp(page, kept, shallow=False)
+    console.print(f"Page: {page if same else kept}", soft_wrap=True)
 
 
 def pages(

@@ -33,12 +33,13 @@ def refresh(
     """Observe the raw folders and materialize exactly what is outdated."""
     settings = Settings()
     console.rule(f"ProxyAno · preset {settings.presets} · raw {settings.raw_url or settings.raw_root}")
+    # The imports below take up to five seconds, so they come after the first line on the screen.
     from pipeline.wiring.doctor_checks import dagster, tracking
 
     for found in (dagster(Path(os.environ["DAGSTER_HOME"])), tracking(settings.tracking_uri)):
         if found.state == "problem":
             stop(f"{found.name}: {found.found}; {found.remedy}", code=1)
-    import dagster as dg  # with the definitions five seconds, which the line above comes before
+    import dagster as dg
 
     from pipeline.definitions import defs
     from pipeline.wiring.refresh import Refresh

@@ -6,16 +6,25 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.robustness import SUBSETS
+from pipeline.reports.kit.words import listed
 from pipeline.reports.run_results import ABLATIONS, BENCHMARK, LANES, ROBUSTNESS
 
 Claims = Sequence[Mapping[str, Any]]
 DOES = "reconstruction"  # level of what methods do to images
 
 
+def _commits(commits: str) -> str:
+    """Commits, separated by spaces, in short; one of a changed checkout says so."""
+    parted = [one.partition("+") for one in commits.split()]
+    short = [*dict.fromkeys(f"{commit[:7]}{plus}{changes}" for commit, plus, changes in parted)]
+    return f"commit{'s' if len(short) > 1 else ''} {listed(short)}"
+
+
 def tables(found: pd.DataFrame, commit: str, claims: Claims = ()) -> str:
     """The paper's claims, what the methods do to images, scores, the benchmark, the ablations, disturbed images."""
-    made = " and ".join(one[:7] for one in commit.split())
-    parts = [f"# Tables\n\nMade by `proxyano results` and `proxyano reproduce` at commit {made}; 95 % intervals.\n"]
+    parts = [
+        f"# Tables\n\nMade by `proxyano results` and `proxyano reproduce` at {_commits(commit)}; 95 % intervals.\n"
+    ]
     commands = [*found.get("command", ()), *(claim.get("command", "") for claim in claims)]
     if any("PROXYANO_PRESET=sample" in str(command) for command in commands):
         parts.append("> Preset `sample`: tiny networks, by default on drawn images. Nothing here is about real data.\n")

@@ -113,7 +113,7 @@ def test_a_lane_is_made_by_a_click_and_its_pictures_are_seen(home, address, page
     assert ended.inner_text() == "Success", page.locator("body").inner_text()[-3000:]
     assert set(home.versions()) == {f"brain_mri/{stage}" for stage in LANE}
     for stage in LANE:
-        assert has_picture_on_top(home, f"brain_mri/{stage}"), stage
+        assert width_of_first_picture(home, f"brain_mri/{stage}") > 200, stage
     for stage, count in {"tiles": 1, "proxies": 1, "stage2": 1, "evaluation": 3}.items():
         look_at_pictures(page, address, f"brain_mri/{stage}", count)
     page.goto(f"{address}assets/brain_mri/images")
@@ -121,14 +121,14 @@ def test_a_lane_is_made_by_a_click_and_its_pictures_are_seen(home, address, page
         expect(page.get_by_text(text).first).to_be_visible()
 
 
-def has_picture_on_top(home, asset: str) -> bool:
-    """Whether the first metadata entry of the asset's newest event is a PNG at least 200 px wide, within Markdown."""
+def width_of_first_picture(home, asset: str) -> int:
+    """Width of the PNG that is the first metadata entry of the asset's newest event, px."""
     with home.instance() as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
     first = next(iter(event.asset_materialization.metadata.values()))
-    assert isinstance(first, dg.MarkdownMetadataValue)
-    picture = base64.b64decode(re.search(r"data:image/png;base64,([^)]+)", first.value)[1])
-    return cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape[1] > 200
+    found = re.search(r"data:image/png;base64,([^)]+)", str(first.value))
+    assert found, f"{asset}: expected a picture first, got {first}"
+    return cv2.imdecode(np.frombuffer(base64.b64decode(found[1]), np.uint8), cv2.IMREAD_COLOR).shape[1]
 
 
 def look_at_pictures(page: Page, address: str, asset: str, count: int) -> None:

@@ -39,6 +39,12 @@ def proxyano(home, root: Path, *words: str, **more: str) -> str:
     return done.stdout
 
 
+def page_of_summary(home, root: Path) -> Path:
+    """The page that ``proxyano summary`` names."""
+    (page,) = re.findall(r"^Page: (.+)$", proxyano(home, root, "summary"), re.MULTILINE)
+    return Path(page)
+
+
 def change(root: Path) -> None:
     """Change the pixels of one test image, so that an evaluation and the report are made and logged."""
     path = sorted((root / "sample" / "brain_mri").rglob("glioma_tumor/*.jpg"))[0]
@@ -70,10 +76,12 @@ def test_a_copied_and_then_moved_home_uses_its_own_place(undisturbed, tmp_path):
     assert "match" in proxyano(undisturbed, moved, "lineage", "evaluation_report", "--verify")
     assert "Everything is up to date" in proxyano(undisturbed, moved, "refresh")
     assert not place.exists()
-    shutil.rmtree(moved / "reports")  # as in a home that has fetched the report from a bucket
-    (page,) = re.findall(r"^Page: (.+)$", proxyano(undisturbed, moved, "summary"), re.MULTILINE)
-    assert Path(page).is_relative_to(moved / "stores")
-    assert Path(page).is_file()
+    bookmarked = moved / "reports" / "evaluation_report" / "index.html"
+    assert page_of_summary(undisturbed, moved) == bookmarked
+    bookmarked.write_text("of an earlier report")  # as in a home that has fetched a newer one from a bucket
+    page = page_of_summary(undisturbed, moved)
+    assert page.is_relative_to(moved / "stores")
+    assert page.is_file()
     client = Tracker(uri=f"sqlite:///{moved / 'mlflow.db'}", page="", artifacts=moved / "mlruns").client
     assert all(uri.startswith((moved / "mlruns").as_uri()) for uri in reports(client))
     version = client.get_model_version_by_alias("proxyano-oct", "champion")

@@ -44,7 +44,9 @@ def detector(undisturbed):
 
 
 def run(undisturbed, *words):
-    return CliRunner().invoke(app, ["score", *map(str, words)], env=undisturbed.environment)
+    own = undisturbed.environment
+    env = {name: own.get(name) for name in {*os.environ, *own}}  # None removes the caller's
+    return CliRunner().invoke(app, ["score", *map(str, words)], env=env)
 
 
 @pytest.mark.parametrize("name", LANES)

@@ -115,20 +115,24 @@ def test_a_changed_data_set_row_makes_its_images_stale_and_a_changed_form_its_ti
     assert stale(lane) == {"tiles", "detector"}
 
 
-def test_an_edit_of_a_template_or_of_a_report_s_module_makes_that_report_stale(tmp_path, monkeypatch):
+def test_an_edit_of_a_module_a_template_or_the_glossary_makes_the_reports_stale(tmp_path, monkeypatch, settings):
+    def versions() -> list[str]:
+        graph = build(settings()).resolve_asset_graph()
+        names = ("evaluation_report", "benchmark_report", "ablation_report")
+        return [str(graph.get(dg.AssetKey(name)).code_version) for name in names]
+
+    monkeypatch.setenv("PROXYANO_PRESET", "sample")
+    found = [versions()]
+    assert [one.partition("-")[0] for one in found[0]] == ["6", "5", "7"]
     copied = tmp_path / "reports"
     shutil.copytree(publish.REPORTS, copied)
     monkeypatch.setattr(publish, "REPORTS", copied)
-    monkeypatch.setattr(publish, "TEMPLATES", copied / "templates")
-    names = ("evaluation", "benchmark", "ablations")
-    before = [publish.source_version(name) for name in names]
-    assert len(set(before)) == 3
-    with (copied / "benchmark" / "tables.py").open("a") as module:
-        module.write("# edited\n")
-    assert [publish.source_version(name) == old for name, old in zip(names, before, strict=True)] == [True, False, True]
-    with (copied / "templates" / "page.css").open("a") as style:
-        style.write("\n")
-    assert not set(before) & {publish.source_version(name) for name in names}
+    assert versions() == found[0]
+    for name in ("ablations/experiments.py", "templates/page.css", "glossary.md"):
+        with (copied / name).open("a") as file:
+            file.write("\n")
+        found.append(versions())
+    assert all(len(set(made)) == len(found) for made in zip(*found, strict=True))
 
 
 def test_code_versions_are_the_same_in_every_process():

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from pipeline.forms.form import NO_DATA, TILE, TileTransform
 from pipeline.forms.oct import BruchMembraneForm
@@ -40,3 +41,9 @@ def test_tiles_hold_together(width, height, level, tilt, bend, white, seed):
         margin = 2  # px: half a cell, and the half share that makes a cell valid
         outside = (ys < white - margin) | (ys > height - 1 + margin) | (xs < -margin) | (xs > width - 1 + margin)
         assert empty[::15, ::15][outside].all()
+        places = np.meshgrid(np.arange(0.0, height, 37), np.arange(0.0, width, 41), indexing="ij")
+        rows, cols = transform.to_tile(*places)
+        inside = (abs(rows - (TILE - 1) / 2) <= TILE / 2) & (abs(cols - (TILE - 1) / 2) <= TILE / 2)
+        expected = ndimage.map_coordinates(tile.pixels[0].astype(np.float32), [rows, cols], order=1, mode="nearest")
+        painted = transform.paint(tile.pixels[0].astype(np.float32))[::37, ::41]
+        np.testing.assert_allclose(painted, np.where(inside, expected, np.nan), atol=1e-3)

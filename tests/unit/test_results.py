@@ -69,7 +69,8 @@ def test_pretrained_members_stand_beside_the_others_and_replace_none(run):
     both = merged(with_members, own)
     assert [one["pretrained"] for one in both] == [False, False, True]
     assert merged(own, both) == [both[2], *own]
-    page = tables(pd.DataFrame(both), "abc")
+    page = tables(pd.DataFrame(both), "abcdef01 abcdef01+changes abcdef012")
+    assert "at commits abcdef0 and abcdef0+changes; " in page
     assert "committee latent, pretrained" in page
 
 

@@ -32,18 +32,17 @@ WRITTEN = "written"  # name of the report's date in its provenance
 RESEARCH_ONLY = "For research only. Not a medical device, not for clinical use."
 
 
-def source_version(package: str) -> str:
-    """Code version of the report that a package of ``pipeline.reports`` makes: hash of it, the kit and the templates.
+def source_version(version: int) -> str:
+    """Code version of a report: ``version`` and the hash of all modules and templates of ``pipeline.reports``.
 
-    A report is made within seconds, so any edit makes it out of date.
+    A report is made within seconds, so any edit there makes it out of date. ``version`` is to be raised when other code
+    that it uses changes.
     """
-    folders = (REPORTS / package, REPORTS / "kit", TEMPLATES)
-    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     content = hashlib.sha256()
-    for path in (*files, REPORTS / "glossary.md"):
+    for path in sorted(path for path in REPORTS.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         content.update(f"{path.relative_to(REPORTS).as_posix()} {path.stat().st_size}\n".encode())
         content.update(path.read_bytes())
-    return content.hexdigest()[:16]
+    return f"{version}-{content.hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, kw_only=True)
