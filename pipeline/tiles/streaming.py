@@ -4,6 +4,7 @@ Two windows are held at most: the one in use and the next one, which a thread re
 gives the batches of data in memory (`models.source.Order`).
 """
 
+import logging
 import math
 import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,11 +26,14 @@ from pipeline.store.shards import open_array, shard_rows, shards_of
 from pipeline.store.versions import Version
 from pipeline.tiles.loading import load_tiles, read_index, read_neutral, shrink
 
+_log = logging.getLogger(__name__)
+
 SHARE = 0.5
 """Of the memory of the machine or its control group, for training data; the rest is the network's."""
 AT_ONCE = 64
 """Rows of a shard that are read at once: fewer take longer, more take memory."""
 _COPIES = 7  # of what is read at once: compressed, decoded, joined, shrunk, and what the allocator keeps; measured
+_SPARE = 0.1  # of the memory for training data: what the reader takes at times, pages of the kernel
 _VALIDATION = 0.25  # most of the memory for training data that validation images take when these are read at once
 
 
@@ -135,7 +139,12 @@ class TrainingData:
             return 0
         rows = min(AT_ONCE, shard_rows(train.arrays[0]))
         reading = _COPIES * rows * sum(math.prod(array.shape[1:]) for array in train.arrays)
-        left = self.memory - reading - min(held, _VALIDATION * self.memory)
+        taken = reading + min(held, _VALIDATION * self.memory)
+        left = (1 - _SPARE) * self.memory - taken
+        two = 2 * row * int(np.diff(train.edges).max())  # a window is at least a shard
+        if left < two:
+            least, got = (taken + two) / (1 - _SPARE) / 1e9, self.memory / 1e9
+            _log.warning("training will exceed its memory: expected at least %.2g GB, got %.2g", least, got)
         return max(1, int(left / 2 / row))
 
     def sources(self, window: int) -> tuple[Source, Source]:

@@ -107,11 +107,12 @@ def test_a_stage_streams_what_exceeds_its_memory_and_keeps_its_window(tiles: Ver
     assert memory.data_version != straight.data_version
 
 
-def test_the_window_follows_the_memory(tiles: Version) -> None:
+def test_the_window_follows_the_memory(tiles: Version, caplog: pytest.LogCaptureFixture) -> None:
     row, count = data(tiles).streams(0)[0].bytes_per_row, len(stream(tiles, 0))
     windows = [data(tiles, memory).window() for memory in (1, 50_000, 60_000, 1e6)]
     assert windows == [*sorted(windows[:3]), 0]
     assert windows[0] == 1
+    assert "training will exceed its memory: expected at least" in caplog.messages[0]
     assert 2 * windows[2] * row <= 60_000
     assert row == 4 * SIZE[0] * SIZE[1]
     assert windows[2] < count
