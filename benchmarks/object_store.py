@@ -156,7 +156,7 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
     first, done = Home(homes / "first", **shared), threading.Event()
     dask = Workers(top, homes, dict(first.environment))
     killed = list[int]()
-    training = lambda: list((first.root / "stores" / "work" / dataset / "stage1").glob("*/*"))  # noqa: E731 - an input
+    training = lambda: f"{dataset}/stage1 " in first.log.read_text(errors="replace")  # noqa: E731 - its progress bar
 
     def holding(asset: str) -> list[int]:
         """Workers that were not killed before and have fetched a version of an asset."""
@@ -177,8 +177,8 @@ def measure(top: Path, dataset: str, seconds: float, port: int) -> tuple[list[tu
         one = when(lambda: holding("tiles"), lambda: kill_one_of(holding("tiles")), done)  # for its proxies
         two = when(training, lambda: os.killpg(builder.pid, signal.SIGKILL), done)
         check("the builder is killed as it trains", builder.wait() == -signal.SIGKILL)
-        two.join()
-        one.join()
+        for each in (one, two):
+            each.join(60)
         check("a worker was killed as it computed proxies", len(killed) == 1)
         before, again = len(first.log.read_text()), first.start(*select)
         while "wave " not in first.log.read_text()[before:] and again.poll() is None:  # it begins
