@@ -27,16 +27,16 @@ def run() -> None:
 
 def summary() -> None:
     """Print the newest report's summary table."""
-    from pipeline.reports.evaluation.tables import summary_table
-
     settings = Settings()
     store = settings.store
     report = store.current("evaluation_report")
+    console.print(f"Report made at {store.marker(report)['created']}", highlight=False)
     warning = str(report.meta.get("banner", ""))
     if warning:
         console.print(f"[bold red]{escape(warning)}[/]", highlight=False)
+    from pipeline.reports.evaluation.tables import summary_table  # takes half a second, after the first lines
+
     console.print(summary_table(json.loads((report.path / "report.json").read_text()), drawn=bool(warning)))
-    console.print(f"Made at {store.marker(report)['created']}.", highlight=False)
     kept = report.path / "index.html"
     page = settings.home / "reports" / "evaluation_report" / kept.name  # where people bookmark this home's newest
     same = page.is_file() and filecmp.cmp(page, kept, shallow=False)

@@ -201,12 +201,18 @@ def test_commands_name_an_empty_pointer_in_one_line(store: Store, said, words: l
     assert ".json is damaged: expected a record of current, got 0 bytes" in lines[0]
 
 
+def without_heading(lines: list[str]) -> list[str]:
+    """What a command says after ``refresh``'s first line, which names preset and raw data."""
+    return lines[1:] if lines[0].startswith("─ ProxyAno · preset ") else lines
+
+
 @pytest.mark.parametrize("words", [["lineage", "a" * 32], ["clean"], ["refresh"]])
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\0" * 2000])
 def test_commands_name_a_damaged_database_in_one_line(store: Store, said, tmp_path: Path, words, content) -> None:
     (tmp_path / "mlflow.db").write_bytes(content)
     code, lines = said(*words)
     assert code == 1
+    lines = without_heading(lines)
     assert len(lines) == 1, lines
     assert "mlflow.db" in lines[0] or "proxyano doctor" in lines[0]
 
@@ -217,6 +223,7 @@ def test_refresh_names_a_damaged_instance_in_one_line(said, tmp_path: Path) -> N
         (tmp_path / "dagster" / file).write_bytes(b"no database" * 100)
     code, lines = said("refresh")
     assert code == 1
+    lines = without_heading(lines)
     assert len(lines) == 1, lines
     assert "dagster does not open: file is not a database; dagster instance migrate" in lines[0]
 

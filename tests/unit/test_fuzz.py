@@ -29,13 +29,13 @@ def _misbehaves(name, data, folder):
         while time.process_time() < end:
             pass
     if data == b"memory":
-        return str(np.ones(2**27, np.uint8).any())
+        return str(np.ones(2**28, np.uint8).any())
     return "read"
 
 
 def test_exceptions_hangs_memory_and_deaths_are_counted(monkeypatch):
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
-    monkeypatch.setattr(fuzz, "MEMORY", 2**27)
+    monkeypatch.setattr(fuzz, "SECONDS", 3)
+    monkeypatch.setattr(fuzz, "MEMORY", 2**28)
     monkeypatch.setattr(fuzz, "damaged", lambda target, number: ("a", [b"error", b"hang", b"memory", b"good"][number]))
     found = fuzz.tried(Target("made", dict, _misbehaves), 0, 4)
     assert "TypeError: past the border" in found.past[0]
