@@ -116,7 +116,9 @@ def test_the_report_of_the_sample_says_that_its_images_are_drawn(undisturbed):
     assert "| paper |" not in text.partition("## Brain MRI")[0], "the summary"
     line = [sys.executable, "-m", "pipeline.cli", "summary"]
     said = subprocess.run(line, cwd=PROJECT, env=undisturbed.environment, capture_output=True, text=True, check=True)
-    assert said.stdout.startswith(warning)
+    made, drawn, *_ = said.stdout.splitlines()
+    assert made.startswith("Report made at 20")
+    assert drawn.startswith(warning), "above the table"
     assert "preset sample" in said.stdout
     assert "paper" not in said.stdout
 
