@@ -7,8 +7,8 @@ process of its own, in turn streamed and in memory. A run warms up on a few imag
 far its peak of resident memory rises after that, to be held against the allowed memory. Speed and CPU time count the
 steps after the first batch, so on a busy machine compare the CPU time.
 
-With ``--limit`` (root, memory cgroups) the kernel enforces it: after its warm-up a streamed run may allocate the
-allowed memory and no more. One more run, in memory, has the same limit: it must be killed.
+With ``--limit`` (root, memory cgroups) the kernel enforces it: a streamed run may hold the allowed memory beside what
+its warm-up held at its peak, and no more. One more run, in memory, has the same limit: it must be killed.
 """
 
 import argparse
@@ -79,10 +79,11 @@ def cgroup() -> Iterator[Path]:
 
 
 def limit(group: Path, memory: int) -> None:
-    """Let a cgroup hold so many bytes more than its processes have allocated so far."""
-    held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    name, used = ("memory.max", held["anon"]) if "anon" in held else ("memory.limit_in_bytes", held["total_rss"])
-    (group / name).write_text(str(int(used) + memory))
+    """Let a cgroup, which holds this process alone, have so many bytes more than this process had at its peak."""
+    said = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak, files = (int(said[name].split()[0]) * 1024 for name in ("VmHWM", "RssFile"))
+    name = next(name for name in ("memory.max", "memory.limit_in_bytes") if (group / name).exists())
+    (group / name).write_text(str(peak - files + memory))
 
 
 def run(kind: str, folder: Path, size: int, gigabytes: float, steps: int, group: Path | None) -> dict[str, Any]:

@@ -41,9 +41,16 @@ class StreamSource:
     """The tiles of one split and canvas, read shard by shard; a block is a shard's rows among them."""
 
     def __init__(
-        self, tiles: Version, proxies: Version, split: str, canvas: str, size: tuple[int, int], window: int
+        self,
+        tiles: Version,
+        proxies: Version,
+        split: str,
+        canvas: str,
+        size: tuple[int, int],
+        window: int,
+        reader: ThreadPoolExecutor,
     ) -> None:
-        self.size, self.window, self.tiles = size, window, tiles
+        self.size, self.window, self.tiles, self._reader = size, window, tiles, reader
         index = read_index(tiles)
         index = index[(index["split"] == split) & (index["canvas"] == canvas)]
         if index.empty or index["label"].any():
@@ -56,7 +63,6 @@ class StreamSource:
         held = [(shard, low) for shard, (low, high) in zip(shards_of(self.arrays[0]), edges, strict=True) if low < high]
         self._shards = [shard for shard, _ in held]
         self.edges = (*(low for _, low in held), len(self._rows))
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shards")
         self._read: dict[int, Future[TensorSource]] = {}  # blocks that are held, or will be
 
     def __len__(self) -> int:
@@ -80,6 +86,10 @@ class StreamSource:
     def prepare(self, order: Order, step: int) -> None:
         """Begin to read the blocks that the steps from `step` on take; let go of all others."""
         self._hold(order.blocks(step))
+
+    def keep(self) -> None:
+        """Begin to read everything, and hold it until `close`."""
+        self._hold(list(range(len(self._shards))))
 
     def close(self) -> None:
         """Let go of everything that was read."""
@@ -148,16 +158,18 @@ class TrainingData:
         return max(1, int(left / 2 / row))
 
     def sources(self, window: int) -> tuple[Source, Source]:
-        """Training and validation tiles, read now or, as far as the window says and memory demands, when needed."""
+        """Training and validation tiles: all in memory (window 0), or as much as the memory holds."""
         train, validation = self.streams(window)
         if not window:
             return self._read("train"), self._read("val")
-        small = len(validation) * validation.bytes_per_row <= _VALIDATION * self.memory
-        return train, self._read("val") if small else validation
+        if len(validation) * validation.bytes_per_row <= _VALIDATION * self.memory:
+            validation.keep()
+        return train, validation
 
     def streams(self, window: int) -> tuple[StreamSource, StreamSource]:
         """Training and validation tiles, read when needed."""
-        given = self.canvas, self.size, window
+        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shards")  # one: each takes memory of its own
+        given = self.canvas, self.size, window, reader
         return tuple(StreamSource(self.tiles, self.proxies, split, *given) for split in ("train", "val"))  # type: ignore[return-value]
 
     def _read(self, split: str) -> TensorSource:

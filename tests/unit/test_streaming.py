@@ -69,6 +69,16 @@ def test_streamed_images_are_those_in_memory(tiles: Version) -> None:
     assert torch.equal(torch.cat([streamed.batch(rows).image for rows in whole.split(6)]), held.batch(whole).image)
 
 
+def test_a_small_validation_split_is_read_once_and_kept(tiles: Version) -> None:
+    (train, validation), (_, whole) = data(tiles, 1e6).sources(WINDOW), data(tiles).sources(0)
+    read, rows = dict(validation._read), torch.arange(len(whole))
+    assert len(read) == len(validation.edges) - 1
+    assert not train._read
+    assert torch.equal(torch.cat([validation.batch(part).image for part in rows.split(3)]), whole.batch(rows).image)
+    assert validation._read == read
+    assert not data(tiles, 100.0).sources(WINDOW)[1]._read, "as large as this it is streamed"
+
+
 def run(tiles: Version, folder: Path, window: int, *, stop_at: int = 0) -> str:
     def log(step: int, figures: dict[str, float]) -> None:
         if step == stop_at:
