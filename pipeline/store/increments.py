@@ -29,6 +29,7 @@ from pipeline.store.shards import (
     rows_at,
     run_tasks,
     same_layout,
+    shard_file,
     write_rows,
 )
 from pipeline.store.versions import Store, fingerprint
@@ -78,7 +79,7 @@ class Block:
     start: int
     previous: tuple[int, ...]  # row numbers in the previous version, or NEW
     digests: tuple[RowDigests, ...]  # known digests; empty for new rows
-    copied: bool  # the rows are one whole shard of the previous version, stored in the same layout
+    copied: Mapping[str, str]  # array's file of this shard → that of the equal shard of the previous version, or empty
 
 
 def previous_record(store: Store, asset: str, *parts: object) -> Record:
@@ -135,15 +136,17 @@ def build_arrays(
 
 def _blocks(previous: Sequence[int], record: Record, content: Path, names: Sequence[str], shard: int) -> list[Block]:
     """One block per shard of the new version."""
-    source = record.folder
-    alike = source is not None and all(same_layout(open_array(source, n), open_array(content, n)) for n in names)
+    arrays = [(open_array(content, n), open_array(record.folder, n)) for n in names] if record.folder else []
+    alike = all(same_layout(new, old) for new, old in arrays)
     ends = dict(row_blocks(len(record.digests), shard))
     blocks = []
     for start, stop in row_blocks(len(previous), shard):
         rows = tuple(previous[start:stop])
         whole = ends.get(rows[0]) == rows[0] + len(rows) and rows == tuple(range(rows[0], rows[0] + len(rows)))
         digests = tuple([] if row == NEW else record.digests[row] for row in rows)
-        blocks.append(Block(start=start, previous=rows, digests=digests, copied=alike and whole))
+        pairs = arrays if alike and whole else []
+        copied = {shard_file(new, start): shard_file(old, rows[0]) for new, old in pairs}
+        blocks.append(Block(start=start, previous=rows, digests=digests, copied=copied))
     return blocks
 
 
@@ -159,8 +162,8 @@ def _fill(
             return digests
     if source is not None and block.copied:
         digests = list(block.digests)
-        for name in names:
-            copy_shard(name, source, block.previous[0], content, block.start)
+        for new, old in block.copied.items():
+            copy_shard(source / old, content / new)
     else:
         arrays = _rows(block, source, names, make)
         digests = row_digests(*arrays)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import dask
 import numpy as np
 import zarr
+from dask import threaded
 from numpy.typing import NDArray
 from tqdm import tqdm
 from tqdm.dask import TqdmCallback
@@ -99,9 +100,8 @@ def content_version(digests: Sequence[str], *facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def copy_shard(name: str, source: Path, first: int, target: Path, start: int) -> None:
-    """Copy the shard from row ``first`` on to where that of row ``start`` belongs; groups of the ``same_layout``."""
-    old, new = _shard_file(source, name, first), _shard_file(target, name, start)
+def copy_shard(old: Path, new: Path) -> None:
+    """Copy the file of a shard; of arrays of the ``same_layout``."""
     new.unlink(missing_ok=True)
     if old.is_file():  # zarr writes no file for a shard of zeros
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -124,10 +124,10 @@ def rows_at(array: zarr.Array[Any], rows: NDArray[np.integer]) -> NDArray[np.uin
     return out
 
 
-def _shard_file(folder: Path, name: str, row: int) -> Path:
-    """File of the shard that holds ``row``; shards are cut along the rows only."""
-    array = open_array(folder, name)
-    return folder / name / array.metadata.encode_chunk_key((row // shard_rows(array), *(0,) * (array.ndim - 1)))
+def shard_file(array: zarr.Array[Any], row: int) -> str:
+    """File, in the folder of its group, of the shard that holds ``row``; shards are cut along the rows only."""
+    key = array.metadata.encode_chunk_key((row // shard_rows(array), *(0,) * (array.ndim - 1)))
+    return f"{array.path}/{key}"
 
 
 def run_tasks(
@@ -150,7 +150,8 @@ def run_tasks(
             for name, item in zip(names, items, strict=True)
         ]
         with TqdmCallback(desc=title):
-            return list(dask.compute(*tasks, scheduler="threads", num_workers=workers, optimize_graph=False))
+            # dask would import `distributed` to look up the name "threads": half a second
+            return list(dask.compute(*tasks, scheduler=threaded.get, num_workers=workers, optimize_graph=False))
     from distributed import Client, as_completed  # costs a second to import, and most runs use threads
 
     with Client(scheduler_address, set_as_default=False) as client, tqdm(total=len(items), desc=title) as bar:

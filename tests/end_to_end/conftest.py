@@ -41,6 +41,7 @@ class Home:
         kept |= {"PROXYANO_HOME": str(self.root), "DAGSTER_HOME": str(self.root / "dagster")}
         kept |= {"DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": "pipeline.definitions"}
         kept |= {"DAGSTER_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        kept |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # a server starts ten processes for it
         return kept | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
     def start(self, select: str, **variables: str) -> subprocess.Popen[str]:
