@@ -1,7 +1,7 @@
 """Pixel-level metrics in bounded memory: one histogram per image and subset instead of the pixels.
 
 Legend: H, W pixels, L lesion types, B bins, R resamples. Subsets are ``all`` (any lesion) and each lesion type; the
-negatives of every subset are the scored pixels without any lesion. An image takes (3 + 2 L) · 4 B bytes.
+negatives of every subset are the scored pixels without any lesion. An image takes 16 bytes an entry that is not zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,28 +38,40 @@ def region_area(overlap: Floats, fp: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """Histograms of one image over B bins, most anomalous first, for each of S subsets."""
+    """Histograms of one image over B bins, most anomalous first: the entries that are not zero.
 
-    negative: NDArray[np.uint32]  # (B,) pixels without any lesion
-    positive: NDArray[np.uint32]  # (S, B) pixels of the subset's lesions
-    overlap: NDArray[np.float32]  # (S, B) the same, each as a share of its region
+    Row 0 counts pixels without any lesion, rows 1 to S the pixels of each subset's lesions, and rows S + 1 to 2 S the
+    same, each as a share of its region.
+    """
+
+    at: NDArray[np.int64]  # (n,) ascending: row · B + bin
+    counts: NDArray[np.float64]  # (n,)
     regions: NDArray[np.int64]  # (S,)
+    bins: int
+
+    @classmethod
+    def of(cls, table: Floats, regions: NDArray[np.int64]) -> "ImageCounts":
+        """The counts of a table (1 + 2 S, B)."""
+        at = np.flatnonzero(table)
+        return cls(at, table.ravel()[at], regions, table.shape[1])
+
+    def row(self, number: int) -> Floats:
+        """One histogram (B,)."""
+        first = number * self.bins
+        inside = slice(*np.searchsorted(self.at, [first, first + self.bins]))
+        row = np.zeros(self.bins)
+        row[self.at[inside] - first] = self.counts[inside]
+        return row
 
     def packed(self) -> dict[str, NDArray[np.generic]]:
-        """The histograms without their zeros."""
-        table = np.vstack([self.negative[None], self.positive, self.overlap]).astype(np.float64)
-        at = np.flatnonzero(table)
-        return {"at": at, "counts": table.ravel()[at], "regions": self.regions, "bins": np.array(table.shape[1])}
+        """The fields as arrays."""
+        return {"at": self.at, "counts": self.counts, "regions": self.regions, "bins": np.array(self.bins)}
 
     @classmethod
     def unpacked(cls, packed: Mapping[str, NDArray[np.generic]]) -> "ImageCounts":
         """Inverse of ``packed``."""
-        subsets, bins = len(packed["regions"]), int(packed["bins"])
-        table = np.zeros((1 + 2 * subsets) * bins)
-        table[packed["at"]] = packed["counts"]
-        rows = table.reshape(-1, bins)
-        counts = rows[: 1 + subsets].astype(np.uint32)
-        return cls(counts[0], counts[1:], rows[1 + subsets :].astype(np.float32), packed["regions"].astype(np.int64))
+        at, regions = (packed[name].astype(np.int64, copy=False) for name in ("at", "regions"))
+        return cls(at, packed["counts"].astype(np.float64, copy=False), regions, int(packed["bins"]))
 
 
 class PixelCurve:
@@ -107,31 +119,32 @@ class PixelCurve:
         rising = np.floor((np.clip(place, -1, 1) + 1) / 2 * self.bins).astype(np.int64)
         bins = self.bins - 1 - np.minimum(rising, self.bins - 1)  # 0 = the most anomalous
         union = masks.any(axis=0)
-        negative = np.bincount(bins[inside & ~union], minlength=self.bins).astype(np.uint32)
-        positive, overlap, counted = list[NDArray[np.uint32]](), list[NDArray[np.float32]](), list[int]()
+        negative = np.bincount(bins[inside & ~union], minlength=self.bins)
+        positive, overlap, counted = list[Floats](), list[Floats](), list[int]()
         for mask in (union & inside, *(masks & inside)):
             regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
             labels, places = regions[mask], bins[mask]
             share = 1.0 / np.maximum(np.bincount(labels, minlength=count + 1), 1)
-            positive.append(np.bincount(places, minlength=self.bins).astype(np.uint32))
+            positive.append(np.bincount(places, minlength=self.bins).astype(float))
             overlap.append(np.bincount(places, share[labels], minlength=self.bins).astype(np.float32))
             counted.append(int(count))
-        return ImageCounts(negative, np.stack(positive), np.stack(overlap), np.array(counted))
+        return ImageCounts.of(np.vstack([negative, *positive, *overlap]).astype(float), np.array(counted))
 
     def _arrays(self, subset: str) -> tuple[Floats, Floats, Floats, Floats]:
         """Positives, negatives, overlaps (images, used bins) and regions (images,)."""
         if not self.groups:
             raise ValueError("PixelCurve holds no image yet: call add() first")
         at = self.subsets.index(subset)
-        kept = [(counts.positive[at], counts.negative, counts.overlap[at]) for counts in self._images]
-        stacked = [np.stack(part) for part in zip(*kept, strict=True)]
+        rows = (1 + at, 0, 1 + len(self.subsets) + at)
+        stacked = [np.stack([counts.row(row) for counts in self._images]) for row in rows]
         used = (stacked[0].sum(0) + stacked[1].sum(0)) > 0
-        positive, negative, overlap = (array[:, used].astype(float) for array in stacked)
+        positive, negative, overlap = (array[:, used] for array in stacked)
         return positive, negative, overlap, np.array([counts.regions[at] for counts in self._images], float)
 
-    def _values(self, subset: str, weights: Floats) -> dict[str, Floats]:
+    @staticmethod
+    def _values(arrays: tuple[Floats, Floats, Floats, Floats], weights: Floats) -> dict[str, Floats]:
         """Every metric for every row of image weights (R, images)."""
-        positive, negative, overlap, regions = self._arrays(subset)
+        positive, negative, overlap, regions = arrays
         tp, fp = np.cumsum(weights @ positive, axis=1), np.cumsum(weights @ negative, axis=1)
         found = np.cumsum(weights @ overlap, axis=1) / np.maximum(weights @ regions, 1e-12)[:, None]
         defined = (tp[:, -1] > 0) & (fp[:, -1] > 0)
@@ -148,7 +161,8 @@ class PixelCurve:
 
     def values(self, subset: str = "all") -> dict[str, float]:
         """The metrics of ``PIXEL_METRICS`` over all images; NaN if the subset has no pixel."""
-        return {name: float(value[0]) for name, value in self._values(subset, np.ones((1, len(self.groups)))).items()}
+        once = self._values(self._arrays(subset), np.ones((1, len(self.groups))))
+        return {name: float(value[0]) for name, value in once.items()}
 
     def intervals(
         self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator
@@ -160,8 +174,8 @@ class PixelCurve:
 
     def resampled(self, subset: str = "all", *, n: int = 1000, rng: np.random.Generator) -> dict[str, Floats]:
         """Every metric (n,) of the resamples: equal generator states and groups give every score the same draws."""
-        weights = bootstrap_weights(self.groups, n, rng)
-        chunks = [self._values(subset, weights[start : start + ROWS]) for start in range(0, n, ROWS)]
+        weights, arrays = bootstrap_weights(self.groups, n, rng), self._arrays(subset)
+        chunks = [self._values(arrays, weights[start : start + ROWS]) for start in range(0, n, ROWS)]
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in PIXEL_METRICS}
 
     def curves(self, subset: str = "all", points: int = 200) -> Mapping[str, list[float]]:
