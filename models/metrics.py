@@ -58,15 +58,29 @@ def cumulative(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> tu
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     ordered = np.asarray(weights, float)[:, order]
     truth = labels[order]
-    return np.cumsum(ordered * truth, axis=1)[:, ends], np.cumsum(ordered * ~truth, axis=1)[:, ends]
+    counts = np.cumsum(ordered * truth, axis=1), np.cumsum(ordered * ~truth, axis=1)
+    return counts if len(ends) == len(order) else (counts[0][:, ends], counts[1][:, ends])
+
+
+def _auroc(labels: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
+    """``roc_area`` of ``cumulative``, from the abnormal images above each normal one: a third of the time."""
+    ill, normal = np.flatnonzero(labels), np.flatnonzero(~labels)
+    falling = ill[np.argsort(-scores[ill])]
+    above, level = (np.searchsorted(-scores[falling], -scores[normal], side=side) for side in ("left", "right"))
+    weights = np.asarray(weights, float)
+    found = np.zeros((len(weights), len(ill) + 1))
+    np.cumsum(weights[:, falling], axis=1, out=found[:, 1:])
+    pairs = found[:, above] if np.array_equal(above, level) else (found[:, above] + found[:, level]) / 2
+    drawn = weights[:, normal]
+    return _ratio((drawn * pairs).sum(-1), found[:, -1] * drawn.sum(-1))
 
 
 def _ranked(area: Callable[[Floats, Floats], Floats]) -> Metric:
     return lambda labels, scores, weights: area(*cumulative(labels, scores, weights))
 
 
-_AREAS = {"auroc": roc_area, "ap": precision_area, "acc_oracle": best_accuracy, "f1_oracle": best_f1}
-METRICS: dict[str, Metric] = {name: _ranked(area) for name, area in _AREAS.items()}
+_AREAS = {"ap": precision_area, "acc_oracle": best_accuracy, "f1_oracle": best_f1}
+METRICS: dict[str, Metric] = {"auroc": _auroc} | {name: _ranked(area) for name, area in _AREAS.items()}
 """Metrics that need no threshold; the two oracles use the best threshold on the images they are measured on."""
 
 

@@ -73,15 +73,16 @@ class PlannedCopies:
         """Index of the copies' tiles, one copy after the other; ``source`` numbers the tiles of the normals."""
         index = read_index(self.tiles)
         index = index[(index["split"] == self.config.split) & (index["canvas"] == self.canvas)]
-        index = index.assign(source=range(len(index)))
-        normals = index.groupby("image_id", sort=False)
-        named = ((str(image_id), own, turn) for image_id, own in normals for turn in range(len(CLASSES)))
-        copies = []
-        for number, (image_id, own, turn) in enumerate(named):
-            contrast, kind = list(CLASSES)[turn], self._kind(number)
-            changes = {"image_id": f"{image_id}+{contrast}", "split": SPLIT, "klass": f"{contrast} {kind}"}
-            copies.append(own.assign(label=1, **changes))
-        return pd.concat(copies, ignore_index=True)
+        images, names = pd.factorize(index["image_id"])
+        held = np.split(np.argsort(images, kind="stable"), np.cumsum(np.bincount(images))[:-1])  # rows of each image
+        turns = list(CLASSES)
+        rows = [(own, name, turn) for own, name in zip(held, names, strict=True) for turn in turns]
+        copy = np.repeat(range(len(rows)), [len(own) for own, _, _ in rows])
+        source = np.concatenate([own for own, _, _ in rows])
+        copies = index.iloc[source].assign(source=source, split=SPLIT, label=1)
+        copies["image_id"] = [f"{rows[number][1]}+{rows[number][2]}" for number in copy]
+        copies["klass"] = [f"{rows[number][2]} {self._kind(number)}" for number in copy]
+        return copies.reset_index(drop=True)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -172,11 +173,13 @@ def pasted_records(table: pd.DataFrame, hits: Sequence[LesionHit], split: str, c
     klasses = copies["klass"].astype(str)
     subsets = {name: copies[klasses.str.startswith(name)] for name in CLASSES}
     subsets |= {name: copies[klasses == name] for name in sorted(set(klasses)) if name.startswith("medium")}
-    names, records = dict.fromkeys(hit.name for hit in hits), list[Record]()
-
+    by_name, records = dict[ScoreName, list[LesionHit]](), list[Record]()
+    for hit in hits:
+        by_name.setdefault(hit.name, []).append(hit)
     for subset, part in subsets.items():
-        for name in names:
-            shown = [hit for hit in hits if hit.name == name and hit.image_id in part.index]
+        inside = frozenset(part.index)
+        for name, found in by_name.items():
+            shown = [hit for hit in found if hit.image_id in inside]
             if not shown:
                 continue
             weights = seeded_weights(part.loc[[hit.image_id for hit in shown], "group"].to_numpy(), context.resamples)

@@ -74,7 +74,8 @@ def test_a_canvas_result_survives_with_all_its_histograms():
     )
     back = CanvasResult.unpacked(Result.unpacked(*result.packed().packed()))
     assert (back.values, back.hits, back.seconds) == (result.values, result.hits, 2.5)
-    assert isinstance(found := back.counts["m:x"], ImageCounts)
+    found = back.counts["m:x"]
+    assert isinstance(found, ImageCounts)
     assert found.bins == counts.bins
     for name in ("at", "counts", "regions"):
         assert_array_equal(getattr(found, name), getattr(counts, name))

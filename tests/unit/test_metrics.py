@@ -58,6 +58,8 @@ def test_a_resample_is_the_metric_of_the_repeated_images(rows, seed):
     for name, expected in (("auroc", roc_auc_score), ("ap", average_precision_score)):
         got = metrics.METRICS[name](labels, scores, weights.astype(float))[0]
         assert got == pytest.approx(expected(labels[repeated], scores[repeated]))
+    curve = metrics.roc_area(*metrics.cumulative(labels, scores, weights.astype(float)))
+    assert metrics.METRICS["auroc"](labels, scores, weights.astype(float)) == curve, "to the last bit"
 
 
 def test_label_free_threshold_gives_about_its_false_alarm_rate():
