@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from models.arithmetic import release_memory
 from models.scoring import Array, ScoreConfig, parts
 from pipeline.detectors.images import CanvasImages, stitched
 from pipeline.detectors.neighbour import NormalResiduals
@@ -102,10 +104,19 @@ class ControlDetector(CanvasDetector):
         return PixelMaps(images, self.parts_of(images, found), found)
 
 
-def joined(maps: Iterator[PixelMaps]) -> PixelMaps:
-    """Images and parts of several blocks as one."""
-    held = list(maps)
-    images = [one.images for one in held]
-    table = pd.concat([one.images for one in images], ignore_index=True)
-    pixels, validity = (np.concatenate([getattr(one, name) for one in images]) for name in ("pixels", "validity"))
-    return PixelMaps(CanvasImages(table, pixels, None, validity), np.concatenate([one.parts for one in held]))
+def joined(maps: Iterator[PixelMaps], count: int) -> PixelMaps:
+    """Images and parts of several blocks, ``count`` images in all, as one; ``ValueError`` for another number."""
+    tables, arrays, done = list[pd.DataFrame](), list[NDArray[Any]](), 0
+    for one in maps:
+        values: tuple[NDArray[Any], ...] = (one.images.pixels, one.images.validity, one.parts)
+        arrays = arrays or [np.empty((count, *value.shape[1:]), value.dtype) for value in values]
+        for whole, value in zip(arrays, values, strict=True):
+            whole[done : done + len(value)] = value
+        tables.append(one.images.images)
+        done += len(one.parts)
+        del one, values, value  # before the next block is made
+        release_memory()
+    if done != count or not done:
+        raise ValueError(f"expected maps of {count} images, at least one, got {done}")
+    pixels, validity, held = arrays
+    return PixelMaps(CanvasImages(pd.concat(tables, ignore_index=True), pixels, None, validity), held)

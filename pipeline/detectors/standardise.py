@@ -20,7 +20,7 @@ from pipeline.detectors.images import BLOCK, CanvasImages, enlarge
 from pipeline.detectors.neighbour import ranking, with_mirrors
 from pipeline.errors import DatasetUnusable
 from pipeline.store.versions import Version
-from pipeline.tiles.loading import TileSet, tile_blocks
+from pipeline.tiles.loading import TileSet, read_index, tile_blocks
 
 HEAT_RANGE = (0.0, 8.0)
 """Standardised scores (sd of normals) of the coldest and the hottest colour, the same for every image."""
@@ -160,8 +160,10 @@ class CanvasScorer:
         cls, detector: CanvasDetector, tiles: Version, proxies: Version | None = None, *, keep: bool = False
     ) -> tuple["CanvasScorer", list[Array]]:
         """Standardise by the validation normals of a tiles version; also gives their maps. ``keep`` as in fitting."""
+        index = read_index(tiles)
+        count = index["image_id"][(index["split"] == "val") & (index["canvas"] == detector.canvas)].nunique()
         blocks = tile_blocks(tiles, proxies, canvas=detector.canvas, splits=("val",), count=BLOCK)
-        found = joined(detector.maps(block) for block in blocks)
+        found = joined(map(detector.maps, blocks), count)
         standardiser, maps = Standardiser.fit(found, detector.score, keep=keep)
         return cls(detector, standardiser, tuple(map(str, found.images.images["image_id"]))), maps
 

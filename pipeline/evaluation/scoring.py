@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from models.arithmetic import release_memory
 from models.methods import METHODS
 from models.scoring import Array
 from pipeline.detectors.contract import CanvasDetector, PixelMaps
@@ -196,6 +197,7 @@ class CanvasScoring:
                 if entry.name.kind == METHOD and maps.residual is not None:
                     residual = np.abs(maps.residual)[maps.images.scored]
                     residuals.setdefault(entry.name.column, []).append(residual)
+            release_memory()
         for entry in self.entries.all:
             for image_id, score in {} if entry.scorer is None else entry.scorer.normal_scores().items():
                 found.setdefault(image_id, CanvasResult()).values[entry.name.column] = score
@@ -229,6 +231,7 @@ class CanvasScoring:
 
     def _block(self, block: TileSet, entries: list[Entry]) -> Iterator[tuple[str, Result]]:
         """Results of the images of a block; entries are scored side by side, and their results joined in order."""
+        release_memory()  # that the block before took
         scales = self.carried.get(f"{self.recipe}/{FITTED}/scales")
         assert scales is not None, "validation normals come first"
         if self.scoreboard.inputs.dataset.lesions:

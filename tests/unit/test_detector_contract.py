@@ -48,7 +48,9 @@ def test_maps_do_not_depend_on_batch_order_or_neighbours(name, fitted, drawn):
     alone = [detector.maps(drawn.shown(n)).parts[0] for n in reversed(TEST)]
     assert_array_equal(together, np.stack(alone[::-1]))
     pairs = (drawn.shown(*TEST[:2]), drawn.shown(*TEST[2:]))
-    assert_array_equal(joined(map(detector.maps, pairs)).parts, together)
+    assert_array_equal(joined(map(detector.maps, pairs), len(TEST)).parts, together)
+    with pytest.raises(ValueError, match=f"expected maps of {len(TEST)} images, at least one, got 2"):
+        joined(map(detector.maps, pairs[:1]), len(TEST))
     turned = drawn.shown(*TEST)
     turned = type(turned)(*(values[::-1] for values in (turned.pixels, turned.proxies, turned.validity, turned.index)))
     assert_array_equal(detector.maps(turned).parts[::-1], together)
