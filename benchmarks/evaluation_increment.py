@@ -72,7 +72,7 @@ def main() -> int:
         if settings.raw is None:
             raw = home / "sample"
         else:
-            shutil.copytree(settings.raw / "oct", raw / "oct")
+            shutil.copytree(settings.raw_root / "oct", raw / "oct")
             environment["PROXYANO_RAW"] = str(raw)
         store = Store(home / "stores")
         evaluated(environment, store, anew=True)

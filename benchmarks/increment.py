@@ -90,7 +90,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000, help="number of scans (default 1000)")
     count = parser.parse_args().images
-    source = Settings().raw
+    settings = Settings()
+    source = None if settings.raw is None else settings.raw_root
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "raw"
         if source is None:
