@@ -16,11 +16,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numcodecs import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from pyarrow.parquet import ParquetWriter
 
 from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
-from pipeline.store.files import write_file
+from pipeline.store.files import new_file
 from pipeline.store.increments import Record
 from pipeline.store.versions import Store, Version, fingerprint
 from pipeline.tiles.loading import read_index
@@ -31,6 +33,8 @@ PLACED = ["canvas_row", "canvas_col", "offset_row", "offset_col", "split", "grou
 """Columns of the index that decide a score, beside the content of the tiles."""
 SAVE_EVERY = 20.0
 """Seconds between two saves: what a kill costs at most, beside the image at hand."""
+COLUMNS = pa.schema({"key": pa.string(), "values": pa.string(), "data": pa.binary()})
+WRITTEN = 1 << 24
 _log = logging.getLogger(__name__)
 
 Make = Callable[[list[str]], Iterable[tuple[str, "Result"]]]
@@ -131,10 +135,21 @@ class Carried:
 
 
 def write_results(path: Path, results: Mapping[str, tuple[str, bytes]]) -> None:
-    """Write packed results by key as a table."""
-    rows = [(key, *packed) for key, packed in results.items()]
-    table = pd.DataFrame(rows, columns=["key", "values", "data"])
-    write_file(path, table.to_parquet(index=False))
+    """Write packed results by key as a table, about ``WRITTEN`` bytes at a time."""
+    with new_file(path) as file, ParquetWriter(file, COLUMNS) as writer:
+        rows, size = list[tuple[str, str, bytes]](), 0
+        for key, (values, data) in results.items():
+            rows.append((key, values, data))
+            size += len(values) + len(data)
+            if size >= WRITTEN:
+                writer.write_table(_table(rows))
+                rows, size = [], 0
+        writer.write_table(_table(rows))
+
+
+def _table(rows: list[tuple[str, str, bytes]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table(dict(zip(COLUMNS.names, columns, strict=True)), schema=COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from models.arithmetic import release_memory
 from models.scoring import ScoreConfig
 from pipeline.detectors.controls.registry import PRETRAINED, Control
 from pipeline.detectors.frozen.freeze import DetectorPlan
@@ -128,6 +129,7 @@ def _evaluate(
     keep = config.pasted is not None and config.pasted.split == "val"
     scoring = ScoringPlan(detector=plan, controls=config.controls, nulls=config.nulls, keep=keep)
     scorers = score_lane(scoring, scoreboard, carried, recipe, elsewhere)
+    release_memory()  # of the detectors
     table, curves = with_shortcuts(scoreboard, carried), scoreboard.curves
     speed = round(len(scoreboard.table) / max(scoreboard.seconds, 1e-9), 2)
     columns = [name.column for name in member_names(inputs, plan).values()]

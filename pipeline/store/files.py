@@ -3,8 +3,10 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 FileHashes = dict[str, dict[str, Any]]  # relative POSIX path → ``{"bytes", "sha256"}``
 
@@ -38,8 +40,9 @@ def file_names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file atomically: temporary sibling, fsync, replace. Readers see the old content or the new.
+@contextmanager
+def new_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write, atomically: temporary sibling, fsync, replace. Readers see the old content or the new.
 
     Not ``durable``: without fsync, which takes milliseconds; a power cut may lose the file.
     """
@@ -47,7 +50,7 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -57,3 +60,9 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
     if durable:
         sync(path.parent)
+
+
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file at once, as ``new_file`` does."""
+    with new_file(path, durable=durable) as file:
+        file.write(content)

@@ -16,9 +16,9 @@ from pipeline.store.shards import open_array, shards_of
 from pipeline.store.versions import Version
 
 HALF = 0.5 - 1e-4  # half of an area, less the rounding error of area sums
-BLOCK_TILES = 24
+BLOCK_TILES = 16
 """Tiles of a block, at most: bounds the memory of what scores large canvases."""
-AT_ONCE = 512
+AT_ONCE = 128
 """Tiles that are read from the store at once."""
 IMAGE_COLUMNS = ["image_id", "split", "label", "klass", "group", "offset_row", "offset_col"]
 

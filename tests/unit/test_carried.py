@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from pyarrow import parquet
 
 from models.pixel_curve import ImageCounts, PixelCurve
 from pipeline.evaluation.carried import FILE, Carried, ImageDigests, Result
@@ -134,3 +135,22 @@ def test_the_digest_of_a_changed_image_changes_and_those_of_the_others_stay(stor
     after = digests(stores, **change).of("test", "holdout", "val", canvas="w")
     assert before["a"] != after["a"]
     assert (before["b"], before["c"]) == (after["b"], after["c"])
+
+
+def test_results_of_any_size_are_written_and_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.evaluation.carried.WRITTEN", 100)
+    before = Carried(tmp_path / "work")
+    given = {f"{n:03d}": Result(n, {"a": np.full(n, n)}) for n in range(30)}
+    for key, result in given.items():
+        before.put(key, result)
+    before.write(tmp_path)
+    assert parquet.ParquetFile(tmp_path / FILE).num_row_groups > 5
+    after = Carried(tmp_path / "other", tmp_path)
+    for key, result in given.items():
+        found = after.get(key)
+        assert found is not None
+        assert found.values == result.values
+        assert_array_equal(found.arrays["a"], result.arrays["a"])
+    (tmp_path / "empty").mkdir()
+    Carried(tmp_path / "work").write(tmp_path / "empty")
+    assert Carried(tmp_path / "other", tmp_path / "empty").get("000") is None
