@@ -102,8 +102,8 @@ def _weight(
 ) -> tuple[tuple[slice, slice], Array]:
     """The box around a lesion and its weight there; outside the box it is 0."""
     reach = int(np.ceil(2 * axes.max())) + 2
-    down, along = (slice(max(at - reach, 0), at + reach + 1) for at in centre)
-    rows, cols = np.mgrid[: shape[0], : shape[1]][:, down, along].astype(np.float32)
+    down, along = (slice(max(at - reach, 0), min(at + reach + 1, side)) for at, side in zip(centre, shape, strict=True))
+    rows, cols = np.mgrid[down, along].astype(np.float32)
     turn = rng.uniform(0, np.pi)
     dy, dx = rows - centre[0], cols - centre[1]
     u = (dy * np.cos(turn) + dx * np.sin(turn)) / axes[0]
