@@ -88,16 +88,26 @@ class NormalSums:
     def __sub__(self, other: "NormalSums") -> "NormalSums":
         return NormalSums(self.total - other.total, self.square - other.square, self.count - other.count)
 
+    def taken_from(self, other: "NormalSums") -> "NormalSums":
+        """``other`` less these sums, in their memory: they are no longer valid."""
+        np.subtract(other.total, self.total, out=self.total)
+        np.subtract(other.square, self.square, out=self.square)
+        np.subtract(other.count, self.count, out=self.count)
+        return self
+
     @classmethod
     def of(cls, sums: "Iterable[NormalSums]") -> "NormalSums":
         """The sum of at least one; memory for two is enough."""
-        rest = iter(sums)
-        first = next(rest)
-        found = cls(first.total.copy(), first.square.copy(), first.count.copy())
-        for one in rest:
-            np.add(found.total, one.total, out=found.total)
-            np.add(found.square, one.square, out=found.square)
-            np.add(found.count, one.count, out=found.count)
+        found: NormalSums | None = None
+        for one in sums:
+            if found is None:
+                found = cls(one.total.copy(), one.square.copy(), one.count.copy())
+            else:
+                np.add(found.total, one.total, out=found.total)
+                np.add(found.square, one.square, out=found.square)
+                np.add(found.count, one.count, out=found.count)
+            del one  # before the next one is made
+        assert found is not None, "sums of at least one normal"
         return found
 
     def scaled(self, factor: float) -> "NormalSums":
@@ -110,24 +120,24 @@ class NormalSums:
 
     def smoothed(self, sigma: float) -> "NormalSums":
         """The sums smoothed by a Gaussian over pixels."""
-        if sigma == 0:
-            return self
-        total, square = (np.stack([_wide(plane, sigma) for plane in planes]) for planes in (self.total, self.square))
-        return NormalSums(total, square, _wide(self.count, sigma))
+        total, square = (np.stack([_smoothed(one, sigma) for one in planes]) for planes in (self.total, self.square))
+        return NormalSums(total, square, _smoothed(self.count, sigma))
 
     def statistics(self, config: ScoreConfig) -> NormalStatistics:
         """Mean and sd; pixels that too few normals show take the values of the nearest pixel with enough."""
         enough = self.count > max(0.5, config.rare * self.count.max())
         if not enough.any():
             raise ValueError("statistics of normals need at least one normal image with scored pixels, got none")
-        steady = self.smoothed(config.smooth)
-        safe = np.maximum(steady.count, 1e-6)
-        mean = steady.total / safe
-        sd = np.sqrt(np.maximum(steady.square / safe - mean**2, 0))
+        nearest: Any = ...
         if not enough.all():
-            rows, cols = ndimage.distance_transform_edt(~enough, return_distances=False, return_indices=True)
-            mean, sd = mean[:, rows, cols], sd[:, rows, cols]
-        return NormalStatistics(np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(sd, np.float32))
+            nearest = tuple(ndimage.distance_transform_edt(~enough, return_distances=False, return_indices=True))
+        safe = np.maximum(_smoothed(self.count, config.smooth), 1e-6)
+        found = NormalStatistics(np.empty(self.total.shape, np.float32), np.empty(self.total.shape, np.float32))
+        for part, planes in enumerate(zip(self.total, self.square, strict=True)):  # one after the other: less memory
+            mean, square = (_smoothed(plane, config.smooth) / safe for plane in planes)
+            found.mean[part] = mean[nearest]
+            found.sd[part] = np.sqrt(np.maximum(square - mean**2, 0))[nearest]
+        return found
 
 
 def parts(residual: Array, scored: Mask, config: ScoreConfig) -> Array:
@@ -156,8 +166,10 @@ def gaussian(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
     return np.asarray(cv2.GaussianBlur(plane, (side, side), sigma, borderType=cv2.BORDER_REFLECT))
 
 
-def _wide(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+def _smoothed(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Gaussian of a plane (H, W); a wide one is computed on a coarser grid, with an error below 1e-3."""
+    if sigma == 0:
+        return plane
     factor = int(sigma // COARSE)
     if factor < 2:
         return gaussian(plane, sigma)
@@ -181,9 +193,12 @@ def shifted(values: Array, offset: Offset) -> Array:
 def sums(smoothed: Array, scored: Mask, offset: Offset, config: ScoreConfig) -> NormalSums:
     """Sums of one normal image: its parts (P, H, W) moved to the reference position, and mirrored if configured."""
     back = (-offset[0], -offset[1])
-    value = shifted(smoothed, back).astype(np.float64)
     weight = shifted(scored.astype(np.float32), back).astype(np.float64)
-    one = NormalSums(value * weight, np.square(value) * weight, weight)
+    one = NormalSums(np.empty(smoothed.shape), np.empty(smoothed.shape), weight)
+    for plane, total, square in zip(smoothed, one.total, one.square, strict=True):
+        value = shifted(plane, back).astype(np.float64)
+        np.multiply(value, weight, out=total)
+        np.multiply(np.square(value), weight, out=square)
     return one + one.flipped() if config.mirrored else one
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from models.arithmetic import set_environment
@@ -14,6 +15,8 @@ set_environment()
 import torch  # noqa: E402 - after the variables that it reads
 
 PROJECT = Path(__file__).resolve().parents[1]
+settings.register_profile("any machine", deadline=None)  # a busy one may take any time
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ class Standardiser:
     config: ScoreConfig
     _: KW_ONLY
     normals: PixelMaps | None = field(default=None, metadata={"saved": False}, repr=False)  # after fitting alone
+    total: NormalSums | None = field(default=None, metadata={"saved": False}, repr=False)  # of ``normals``
 
     @classmethod
     def fit(cls, found: PixelMaps, config: ScoreConfig, *, keep: bool = False) -> tuple["Standardiser", list[Array]]:
@@ -96,11 +97,12 @@ class Standardiser:
         if config.similar:
             offsets = np.stack([images.offset(row) for row in range(len(parts))])
             similar = SimilarNormals(images.gray, images.scored, parts, offsets, config)
-        normal = _sums(found, range(len(parts)), config).statistics(config)
-        fitted = cls(normal, similar, images.groups, np.zeros(0, np.float32), config, normals=found)
+        total, unscored = _sums(found, range(len(parts)), config), np.zeros(0, np.float32)
+        normal = total.statistics(config)
+        fitted = cls(normal, similar, images.groups, unscored, config, normals=found, total=total)
         maps = fitted.maps(found)
-        raw = fitted.scores(found.images, maps)
-        return cls(normal, similar, images.groups, raw, config, normals=found if keep else None), maps
+        fitted = replace(fitted, raw=fitted.scores(images, maps))
+        return fitted if keep else replace(fitted, normals=None, total=None), maps
 
     def maps(self, found: PixelMaps) -> list[Array]:
         """Standardised maps (H, W) of images; higher = more anomalous, 0 where nothing is scored."""
@@ -120,18 +122,13 @@ class Standardiser:
         """Raw image scores in units of the sd of validation normals."""
         return scoring.z_score(raw, self.raw)
 
-    @cached_property
-    def _total(self) -> NormalSums:
-        assert self.normals is not None
-        return _sums(self.normals, range(len(self.normals.parts)), self.config)
-
     def _statistics(self, images: CanvasImages, row: int) -> NormalStatistics:
         kin = np.flatnonzero(self.groups == images.groups[row])
         if self.similar:
             return self.similar.statistics(images.gray[row], images.scored[row], kin.tolist())
-        if self.normals is None or not len(kin):
+        if self.normals is None or self.total is None or not len(kin):
             return self.normal
-        return (self._total - _sums(self.normals, kin, self.config)).statistics(self.config)
+        return _sums(self.normals, kin, self.config).taken_from(self.total).statistics(self.config)
 
 
 def _sums(found: PixelMaps, rows: Iterable[int], config: ScoreConfig) -> NormalSums:

@@ -127,7 +127,7 @@ class NetworkRows:
             found = self.network.maps(block)
             image, known = seen_image(found), rebuilds(found)
             for row, image_id in enumerate(found.images.images["image_id"]):
-                lesions = truth.lesions[truth.rows[image_id]].any(axis=0)
+                lesions = np.asarray(truth.lesions(image_id).any(axis=0))
                 mask = covered(lesions, image[row].shape) & found.images.scored[row]
                 seen = known and bool(mask.any())
                 sums = pixel_sums(found.reconstruction[row], image[row], mask).tolist() if seen else []

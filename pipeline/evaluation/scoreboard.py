@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.pixel_curve import ImageCounts, PixelCurve
 from models.scoring import Array, Mask, z_score
@@ -55,11 +56,23 @@ class LaneInputs(Trained):
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the lesions of the test images are, on one canvas."""
+    """Where the lesions of the test images are, on one canvas; held as bits along W."""
 
-    lesions: Mask  # (n, L, H, W), one mask per lesion type
-    scored: Mask  # (n, H, W)
+    lesion_bits: NDArray[np.uint8]  # (n, L, H, W / 8), one mask per lesion type
+    scored_bits: NDArray[np.uint8]  # (n, H, W / 8)
+    width: int  # W, px
     rows: Mapping[str, int]  # image id → row
+
+    def lesions(self, image_id: str) -> Mask:
+        """One mask (L, H, W) per lesion type."""
+        return self._masks(self.lesion_bits[self.rows[image_id]])
+
+    def scored(self, image_id: str) -> Mask:
+        """Where scores count, (H, W)."""
+        return self._masks(self.scored_bits[self.rows[image_id]])
+
+    def _masks(self, bits: NDArray[np.uint8]) -> Mask:
+        return np.unpackbits(bits, axis=-1, count=self.width).view(np.bool_)
 
 
 @dataclass
@@ -153,9 +166,9 @@ class Scoreboard:
             if hit is not None:
                 result.hits[name.column] = (hit.peak_found, hit.pixel_auroc)
         elif lesions and image_id in (truth := self.truth(canvas)).rows:
-            at = truth.rows[image_id]
-            shown = enlarge(np.asarray(values), truth.scored[at].shape)
-            counted = PixelCurve(lesions, scale=scale).count(shown, truth.lesions[at], truth.scored[at])
+            scored = truth.scored(image_id)
+            shown = enlarge(np.asarray(values), scored.shape)
+            counted = PixelCurve(lesions, scale=scale).count(shown, truth.lesions(image_id), scored)
             result.counts[name.column] = counted
 
     def truth(self, canvas: str) -> Truth:
@@ -166,10 +179,11 @@ class Scoreboard:
             images, stitched = canvases(lesions.astype(bool), held.index, canvas)
             scored = canvases(held.validity, held.index, canvas)[1] == SCORED
             rows = {image_id: row for row, image_id in enumerate(images["image_id"])}
-            self._truth[canvas] = Truth(stitched.astype(bool), scored, rows)
+            lesion_bits, scored_bits = (np.packbits(masks.astype(bool), axis=-1) for masks in (stitched, scored))
+            self._truth[canvas] = Truth(lesion_bits, scored_bits, scored.shape[-1], rows)
         return self._truth[canvas]
 
     def lesion_mask(self, canvas: str, image_id: str) -> Mask | None:
         """Pixels (H, W) of any lesion of a test image; None for other images and for data without masks."""
         truth = self.truth(canvas) if self.inputs.dataset.lesions else None
-        return truth.lesions[truth.rows[image_id]].any(axis=0) if truth and image_id in truth.rows else None
+        return np.asarray(truth.lesions(image_id).any(axis=0)) if truth and image_id in truth.rows else None

@@ -10,7 +10,7 @@ from pipeline.forms.fundus import GRID, cut_grid
 SIDE = GRID * TILE
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     lead=st.lists(st.integers(1, 3), max_size=2),
     dtype=st.sampled_from([np.uint8, np.float32, np.bool_]),
@@ -25,7 +25,7 @@ def test_the_tiles_side_by_side_are_the_canvas(lead: list[int], dtype: type, see
     np.testing.assert_array_equal(np.block([list(tiles[GRID * row :][:GRID]) for row in range(GRID)]), canvas)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(row=st.integers(0, SIDE - 1), col=st.integers(0, SIDE - 1))
 def test_a_canvas_pixel_lies_in_the_tile_of_its_slot(row: int, col: int) -> None:
     canvas = np.zeros((SIDE, SIDE), np.uint8)

@@ -59,7 +59,7 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, Version, di
     canvas=st.sampled_from([None, "field", "whole"]),
     size=st.sampled_from([(TILE, TILE), (64, 64), (40, 64), (1, 1), (32, 128)]),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_stay_aligned_and_values_are_weighted_means(
     lane: tuple[Version, Version, dict[str, NDArray[np.uint8]]],
     splits: set[str],
@@ -107,7 +107,7 @@ def overlaps(size: int) -> NDArray[np.float64]:
 
 
 @given(values=st.integers(0, 255), size=st.tuples(st.integers(1, TILE), st.integers(1, TILE)), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_flat_tile_stays_flat_whatever_lies_under_no_data(values: int, size: tuple[int, int], seed: int) -> None:
     generator = np.random.default_rng(seed)
     validity = generator.integers(0, 3, (1, TILE, TILE), dtype=np.uint8)
@@ -125,7 +125,7 @@ def test_a_flat_tile_stays_flat_whatever_lies_under_no_data(values: int, size: t
     side=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_stitching_is_the_inverse_of_cutting(
     images: int, grid: tuple[int, int], inner: tuple[int, ...], side: tuple[int, int], seed: int
 ) -> None:

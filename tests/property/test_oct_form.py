@@ -18,7 +18,7 @@ def b_scan(width: int, height: int, level: float, tilt: float, bend: float, seed
     return np.clip(gray + np.random.default_rng(seed).normal(0, 8, gray.shape), 0, 235).astype(np.uint8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     width=st.integers(300, 900),
     height=st.integers(400, 600),

@@ -61,7 +61,7 @@ def apart(rows: pd.DataFrame, placed: pd.DataFrame) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(patients, st.integers(0, 4), st.integers(0, 99), st.sampled_from(sorted(RULES)), st.booleans())
 def test_no_group_stands_on_two_sides(groups: list[int], tested: int, seed: int, rule: str, named: bool) -> None:
     rows = table(groups, abnormal=3, official_test=tested, named=named)
@@ -80,7 +80,7 @@ def test_no_group_stands_on_two_sides(groups: list[int], tested: int, seed: int,
     assert placed.equals(again)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 80)), min_size=12, max_size=60), st.integers(0, 99))
 def test_no_patient_and_no_volume_of_a_header_stands_on_two_sides(told: list[tuple[int, int]], seed: int) -> None:
     rows = table([0] * len(told), abnormal=3, official_test=0, named=False)
@@ -100,7 +100,7 @@ def allocate(sizes: list[int], **options) -> list[int]:
     return [SPLITS.index(split) for split in _allocated(pd.Series(sizes), shares, **options).values()]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 9), min_size=4, max_size=80))
 def test_allocation_is_contiguous_whole_and_near_the_shares(sizes: list[int]) -> None:
     places = allocate(sizes)

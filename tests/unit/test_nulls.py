@@ -30,7 +30,7 @@ def canvas(images, groups):
 
 
 def flat(values, groups, side=8):
-    """Images of one gray level each."""
+    """Images of one gray level each: those of normals on the levels of tiles, steps of 1/255."""
     return canvas(np.stack([np.full((side, side), value, np.float32) for value in values]), groups)
 
 
@@ -44,19 +44,19 @@ def difference(normals, query, count):
 
 
 def test_the_mean_is_that_of_the_nearest_normals():
-    normals = flat([0.1, 0.2, 0.3, 0.9], "abcd")
-    assert_allclose(residual(normals, 0.25, "x", 2), 0, atol=1e-6)
-    assert_allclose(residual(normals, 0.25, "x", 4), 0.25 - 0.375, atol=1e-6)
-    assert_allclose(residual(normals, 0.25, "x", 12), 0.25 - 0.375, atol=1e-6, err_msg="there are only four")
+    normals = flat([0.2, 0.4, 0.6, 1.0], "abcd")
+    assert_allclose(residual(normals, 0.5, "x", 2), 0, atol=1e-6)
+    assert_allclose(residual(normals, 0.5, "x", 4), 0.5 - 0.55, atol=1e-6)
+    assert_allclose(residual(normals, 0.5, "x", 12), 0.5 - 0.55, atol=1e-6, err_msg="there are only four")
 
 
 def test_an_images_own_group_has_no_say():
-    normals = flat([0.1, 0.2, 0.3], "aab")
-    assert_allclose(residual(normals, 0.1, "a", 1), 0.1 - 0.3, atol=1e-6)
+    normals = flat([0.2, 0.4, 0.6], "aab")
+    assert_allclose(residual(normals, 0.2, "a", 1), 0.2 - 0.6, atol=1e-6)
     with pytest.raises(ConfigError, match="of another group than 'a'"):
-        residual(flat([0.1, 0.2], "aa"), 0.1, "a", 1)
+        residual(flat([0.2, 0.4], "aa"), 0.2, "a", 1)
     with pytest.raises(ConfigError, match="expected normals of"):
-        residual(normals, 0.1, "x", 1, side=4)
+        residual(normals, 0.2, "x", 1, side=4)
 
 
 def test_likeness_is_judged_inside_the_scored_area_and_pixels_nobody_shows_differ_by_nothing():
@@ -72,7 +72,7 @@ def test_likeness_is_judged_inside_the_scored_area_and_pixels_nobody_shows_diffe
 
 def test_large_canvases_are_compared_at_a_smaller_size():
     side = 2 * RANKED_AT
-    assert_allclose(residual(flat([0.1, 0.5], "ab", side), 0.45, "x", 1, side), -0.05, atol=1e-6)
+    assert_allclose(residual(flat([0.2, 0.6], "ab", side), 0.55, "x", 1, side), -0.05, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "window"), [((64, 64), 15), ((256, 256), 61), ((32, 128), 15), ((4, 4), 3)])

@@ -61,33 +61,39 @@ class PatchNeighbour(_Bank):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilarMean(_Bank):
+class SimilarMean(ControlDetector):
     """The mean of the nearest training normals: a reconstruction that needs no network.
 
     Nearest by squared distance inside the scored area, normals of an image's own group left out. The difference is 0
     where none of the nearest was imaged. Option: ``count``.
     """
 
-    groups: NDArray[np.int64]  # (n,) of the training normals
+    codes: NDArray[np.uint8]  # (n, H, W) gray levels of training normals: a quarter of their values' memory
+    seen: Mask
+    groups: NDArray[np.int64]  # (n,)
 
-    rebuilds = True
+    needs_normals = copies_normals = rebuilds = True
 
     @classmethod
     def fitted(cls, train: CanvasImages | None, **common: Any) -> Self:
         """Keep the training normals and their groups."""
         assert train is not None, "similar mean needs training normals"
-        return super().fitted(train, groups=train.groups, **common)
+        codes = np.stack([np.rint(gray * 255).astype(np.uint8) for gray in train.gray])
+        return cls(codes=codes, seen=train.seen, groups=train.groups, **common)
+
+    def _gray(self, row: int) -> Array:
+        return np.asarray(self.codes[row] / np.float32(255))
 
     @cached_property
     def _bank(self) -> Array:
-        factor = max(1.0, max(self.gray.shape[1:]) / RANKED_AT)
-        height, width = (max(1, round(side / factor)) for side in self.gray.shape[1:])
-        return area_means(self.gray, (height, width))
+        factor = max(1.0, max(self.codes.shape[1:]) / RANKED_AT)
+        height, width = (max(1, round(side / factor)) for side in self.codes.shape[1:])
+        return np.concatenate([area_means(self._gray(row)[None], (height, width)) for row in range(len(self.codes))])
 
     def difference(self, images: CanvasImages) -> Array:
         """``ConfigError`` if every normal is of an image's group or the sizes differ."""
-        if self.gray.shape[1:] != images.gray.shape[1:]:
-            raise ConfigError(f"similar mean: expected normals of {images.gray.shape[1:]} px, got {self.gray.shape}")
+        if self.codes.shape[1:] != images.gray.shape[1:]:
+            raise ConfigError(f"similar mean: expected normals of {images.gray.shape[1:]} px, got {self.codes.shape}")
         shape, residual = self._bank.shape[1:], np.empty(images.gray.shape, np.float32)
         query, asked = area_means(images.gray, shape), covered(images.scored, shape)
         for row, group in enumerate(images.groups):
@@ -103,6 +109,6 @@ class SimilarMean(_Bank):
         """Mean (H, W) over the normals that show a pixel; ``otherwise`` where none does."""
         total, seen = np.zeros(otherwise.shape, np.float32), np.zeros(otherwise.shape, np.float32)
         for row in rows:
-            total += np.where(self.seen[row], self.gray[row], 0)
+            total += np.where(self.seen[row], self._gray(row), 0)
             seen += self.seen[row]
         return np.where(seen > 0, total / np.maximum(seen, 1), otherwise).astype(np.float32)
