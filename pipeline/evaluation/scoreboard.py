@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.arithmetic import release_memory
 from models.pixel_curve import ImageCounts, PixelCurve
 from models.scoring import Array, Mask, z_score
 from pipeline.data.datasets import Dataset
@@ -56,11 +57,10 @@ class LaneInputs(Trained):
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the lesions of the test images are, on one canvas; held as bits along W."""
+    """Where the lesions of the test images are, on one canvas; held as bits along W, of which tiles have 256."""
 
     lesion_bits: NDArray[np.uint8]  # (n, L, H, W / 8), one mask per lesion type
     scored_bits: NDArray[np.uint8]  # (n, H, W / 8)
-    width: int  # W, px
     rows: Mapping[str, int]  # image id → row
 
     def lesions(self, image_id: str) -> Mask:
@@ -72,7 +72,7 @@ class Truth:
         return self._masks(self.scored_bits[self.rows[image_id]])
 
     def _masks(self, bits: NDArray[np.uint8]) -> Mask:
-        return np.unpackbits(bits, axis=-1, count=self.width).view(np.bool_)
+        return np.unpackbits(bits, axis=-1).view(np.bool_)
 
 
 @dataclass
@@ -175,12 +175,14 @@ class Scoreboard:
         """Lesion masks of the test images; read once per canvas."""
         if canvas not in self._truth:
             held = load_tiles(self.inputs.tiles, None, splits=["test"], canvas=canvas)
-            lesions = read_rows(self.inputs.tiles, "lesions", held.index["tile"].to_numpy())
-            images, stitched = canvases(lesions.astype(bool), held.index, canvas)
-            scored = canvases(held.validity, held.index, canvas)[1] == SCORED
+            scored = np.packbits(held.validity == SCORED, axis=-1)
+            lesions = np.packbits(read_rows(self.inputs.tiles, "lesions", held.index["tile"].to_numpy()), axis=-1)
+            images, lesion_bits = canvases(lesions, held.index, canvas)
+            _, scored_bits = canvases(scored, held.index, canvas)
             rows = {image_id: row for row, image_id in enumerate(images["image_id"])}
-            lesion_bits, scored_bits = (np.packbits(masks.astype(bool), axis=-1) for masks in (stitched, scored))
-            self._truth[canvas] = Truth(lesion_bits, scored_bits, scored.shape[-1], rows)
+            self._truth[canvas] = Truth(lesion_bits.astype(np.uint8), scored_bits.astype(np.uint8), rows)
+            del held
+            release_memory()
         return self._truth[canvas]
 
     def lesion_mask(self, canvas: str, image_id: str) -> Mask | None:
