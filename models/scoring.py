@@ -98,16 +98,13 @@ class NormalSums:
     @classmethod
     def of(cls, sums: "Iterable[NormalSums]") -> "NormalSums":
         """The sum of at least one; memory for two is enough."""
-        found: NormalSums | None = None
-        for one in sums:
-            if found is None:
-                found = cls(one.total.copy(), one.square.copy(), one.count.copy())
-            else:
-                np.add(found.total, one.total, out=found.total)
-                np.add(found.square, one.square, out=found.square)
-                np.add(found.count, one.count, out=found.count)
-            del one  # before the next one is made
-        assert found is not None, "sums of at least one normal"
+        rest = iter(sums)
+        first = next(rest)
+        found = cls(first.total.copy(), first.square.copy(), first.count.copy())
+        for one in rest:
+            np.add(found.total, one.total, out=found.total)
+            np.add(found.square, one.square, out=found.square)
+            np.add(found.count, one.count, out=found.count)
         return found
 
     def scaled(self, factor: float) -> "NormalSums":
@@ -190,24 +187,38 @@ def shifted(values: Array, offset: Offset) -> Array:
     return values.take(r, axis=-2).take(c, axis=-1)  # much faster than both at once
 
 
-def sums(smoothed: Array, scored: Mask, offset: Offset, config: ScoreConfig) -> NormalSums:
-    """Sums of one normal image: its parts (P, H, W) moved to the reference position, and mirrored if configured."""
-    back = (-offset[0], -offset[1])
-    weight = shifted(scored.astype(np.float32), back).astype(np.float64)
-    one = NormalSums(np.empty(smoothed.shape), np.empty(smoothed.shape), weight)
-    for plane, total, square in zip(smoothed, one.total, one.square, strict=True):
-        value = shifted(plane, back).astype(np.float64)
-        np.multiply(value, weight, out=total)
-        np.multiply(np.square(value), weight, out=square)
-    return one + one.flipped() if config.mirrored else one
+def sums(
+    smoothed: Iterable[Array], scored: Iterable[Mask], offsets: Iterable[Offset], config: ScoreConfig
+) -> NormalSums:
+    """Sums of at least one normal image: parts (P, H, W), masks (H, W) and offsets, image by image.
+
+    Parts are moved to the reference position, and their mirror images added if configured.
+    """
+    found: NormalSums | None = None
+    for parts_, mask, offset in zip(smoothed, scored, offsets, strict=True):
+        back = (-offset[0], -offset[1])
+        weight = shifted(mask.astype(np.float32), back).astype(np.float64)
+        if found is None:
+            found = NormalSums(np.zeros(parts_.shape), np.zeros(parts_.shape), np.zeros(mask.shape))
+        for plane, total, square in zip(parts_, found.total, found.square, strict=True):  # memory for planes alone
+            value = shifted(plane, back).astype(np.float64)
+            total += _with_mirror(value * weight, config)
+            square += _with_mirror(np.square(value) * weight, config)
+        found.count[:] += _with_mirror(weight, config)
+    if found is None:
+        raise ValueError("statistics of normals need at least one normal image, got none")
+    return found
+
+
+def _with_mirror(plane: NDArray[np.float64], config: ScoreConfig) -> NDArray[np.float64]:
+    return plane + plane[:, ::-1] if config.mirrored else plane
 
 
 def fit_statistics(
     smoothed: Iterable[Array], scored: Iterable[Mask], offsets: Iterable[NDArray[np.float64]], config: ScoreConfig
 ) -> NormalStatistics:
     """Statistics of held-out normals: parts (P, H, W), masks (H, W) and offsets (2,) in canvas px, image by image."""
-    images = zip(smoothed, scored, offsets, strict=True)
-    return NormalSums.of(sums(image, mask, (o[0], o[1]), config) for image, mask, o in images).statistics(config)
+    return sums(smoothed, scored, ((at[0], at[1]) for at in offsets), config).statistics(config)
 
 
 def standardise_one(
@@ -219,10 +230,11 @@ def standardise_one(
     of the image's worst ``SEVERE`` share is added to each pixel: it boosts findings in images that show many.
     """
     # summed in float64: in float32 the mean of a plane depends on its memory layout from the fourth digit on
-    mean_sd = statistics.sd.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-    spread = np.maximum(shifted(statistics.sd, offset) + (config.floor * mean_sd).astype(np.float32), LEAST_SD)
-    z = (smoothed - shifted(statistics.mean, offset)) / spread
-    largest: Array = z.max(axis=0).astype(np.float32)
+    floors = (config.floor * statistics.sd.mean(axis=(1, 2), dtype=np.float64)).astype(np.float32)
+    largest: Array = np.full(scored.shape, -np.inf, np.float32)
+    for part, mean, sd, floor in zip(smoothed, statistics.mean, statistics.sd, floors, strict=True):
+        spread = np.maximum(shifted(sd, offset) + floor, LEAST_SD)
+        np.maximum(largest, (part - shifted(mean, offset)) / spread, out=largest)
     if config.map_sigma > 0:
         largest = gaussian(largest, config.map_sigma)
     if config.severity > 0 and scored.any():

@@ -4,7 +4,7 @@ A validation image is standardised by the *other* normals (its group is left out
 not come from images that the statistics have already seen. Legend as in ``models.scoring``.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -63,7 +63,7 @@ class SimilarNormals:
         """Sums of each image of the bank."""
         single = replace(self.config, mirrored=False)
         rows = zip(self.smoothed, self.scored, self.offsets, strict=True)
-        found = [scoring.sums(parts, mask, (float(at[0]), float(at[1])), single) for parts, mask, at in rows]
+        found = [scoring.sums([parts], [mask], [(float(at[0]), float(at[1]))], single) for parts, mask, at in rows]
         return found + ([one.flipped() for one in found] if self.config.mirrored else [])
 
     @cached_property
@@ -128,12 +128,13 @@ class Standardiser:
             return self.similar.statistics(images.gray[row], images.scored[row], kin.tolist())
         if self.normals is None or self.total is None or not len(kin):
             return self.normal
-        return _sums(self.normals, kin, self.config).taken_from(self.total).statistics(self.config)
+        return _sums(self.normals, kin.tolist(), self.config).taken_from(self.total).statistics(self.config)
 
 
-def _sums(found: PixelMaps, rows: Iterable[int], config: ScoreConfig) -> NormalSums:
+def _sums(found: PixelMaps, rows: Sequence[int], config: ScoreConfig) -> NormalSums:
     images = found.images
-    return NormalSums.of(scoring.sums(found.parts[row], images.scored[row], images.offset(row), config) for row in rows)
+    parts, scored, offsets = found.parts.__getitem__, images.scored.__getitem__, images.offset
+    return scoring.sums(map(parts, rows), map(scored, rows), map(offsets, rows), config)
 
 
 class Scored(NamedTuple):
