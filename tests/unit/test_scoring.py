@@ -94,18 +94,21 @@ def test_mirrored_statistics_count_every_normal_twice(residual, scored):
 
 def test_an_image_can_be_taken_away_from_the_sums(residual, scored):
     config = replace(PLAIN, mirrored=True, signed=True)
-    each = [sums(parts(residual, scored, config)[i], scored[i], (i - 2.0, 1.0), config) for i in range(5)]
-    total = each[0] + each[1] + each[2] + each[3] + each[4]
-    without = total - each[2]
-    expected = each[0] + each[1] + each[3] + each[4]
-    for name in ("total", "square", "count"):
-        assert_allclose(getattr(without, name), getattr(expected, name), atol=1e-12)
+    found = parts(residual, scored, config)
+
+    def summed(*rows: int) -> NormalSums:
+        return sums(found[list(rows)], scored[list(rows)], [(row - 2.0, 1.0) for row in rows], config)
+
+    expected = summed(0, 1, 3, 4)
+    for without in (summed(*range(5)) - summed(2), summed(2).taken_from(summed(*range(5)))):
+        for name in ("total", "square", "count"):
+            assert_allclose(getattr(without, name), getattr(expected, name), atol=1e-12)
 
 
 def test_sums_bring_an_offset_image_to_the_reference_place():
     values = np.zeros((1, *SIZE), np.float32)
     values[0, 5, 6] = 3
-    found = sums(values, np.ones(SIZE, bool), (2.0, -1.0), PLAIN)
+    found = sums([values], [np.ones(SIZE, bool)], [(2.0, -1.0)], PLAIN)
     assert np.argwhere(found.total[0]).tolist() == [[3, 7]]
     assert found.square[0, 3, 7] == 9
 
