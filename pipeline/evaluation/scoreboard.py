@@ -57,7 +57,7 @@ class LaneInputs(Trained):
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the lesions of the test images are, on one canvas; held as bits along W, of which tiles have 256."""
+    """Where the lesions of the test images are, on one canvas; held as bits along W, a multiple of 256."""
 
     lesion_bits: NDArray[np.uint8]  # (n, L, H, W / 8), one mask per lesion type
     scored_bits: NDArray[np.uint8]  # (n, H, W / 8)
