@@ -21,7 +21,7 @@ from tests.unit.two_ranks import VARIANTS, losses
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
-"""Largest relative difference of a loss, or absolute one of losses below 1, after few steps; measured: up to 4e-4."""
+"""Largest relative difference of a loss, or absolute one of losses below 1, after few steps; measured: up to 6e-5."""
 STEPS = 40
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 OPTIONS = "--standalone --nproc-per-node=2 --no-python"  # no --max-restarts: torch 2.13 then reads stale addresses
