@@ -83,6 +83,6 @@ def _paper_line(value: float) -> dict[str, Any]:
     colour = COLOURS["paper"]
     line = {"type": "line", "x0": value, "x1": value, "yref": "paper", "y0": 0, "y1": 1}
     line["line"] = {"dash": "dash", "width": 1.5, "color": colour}
-    text = {"x": value, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    text = {"x": value, "xanchor": "right", "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
     text |= {"text": f"ProxyAno in the paper {number(value)}", "font": {"size": 11, "color": colour}}
     return {"shapes": [line], "annotations": [text]}

@@ -57,7 +57,7 @@ def number(value: float | None) -> str:
     """Three decimals without the leading zero; a dash for None."""
     if value is None:
         return "–"
-    text = f"{value:.{DIGITS}f}"
+    text = f"{value:z.{DIGITS}f}"
     return text[1:] if text.startswith("0.") else text.replace("-0.", "-.", 1)
 
 

@@ -4,10 +4,19 @@ const report = (() => {
   const root = document.documentElement;
   const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-  const inside = { ticklabelposition: "inside top", tickfont: { size: 10 } }; // names above their points, on narrow screens
+  // Narrow screens show the names of rows above their points. As tick labels inside the plot they would hide the other
+  // axis's labels.
+  const named = (layout) => ({
+    ...layout,
+    yaxis: { ...layout.yaxis, showticklabels: false },
+    annotations: [...(layout.annotations ?? []), ...layout.yaxis.categoryarray.map((text) => ({
+      text, x: 0, xref: "paper", xanchor: "left", y: text, yanchor: "bottom", showarrow: false, font: { size: 10 },
+    }))],
+  });
 
   // The plot area keeps its height; the legend below gets the rows it needs.
-  const themed = ({ plotHeight = 290, ...layout }, data, width) => {
+  const themed = ({ plotHeight = 290, ...given }, data, width) => {
+    const layout = given.yaxis?.categoryarray && width < 560 ? named(given) : given;
     const axis = { gridcolor: css("--grid"), zerolinecolor: css("--grid"), linecolor: css("--line") };
     const shown = data.filter((trace) => trace.showlegend !== false);
     const longest = Math.max(0, ...shown.map((trace) => trace.name.length));
@@ -22,7 +31,7 @@ const report = (() => {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: { ...axis, ...layout.xaxis, title: { standoff: 8, ...layout.xaxis.title } },
-      yaxis: { ...axis, automargin: true, ...layout.yaxis, ...(layout.yaxis?.categoryarray && width < 560 ? inside : {}) },
+      yaxis: { ...axis, automargin: true, ...layout.yaxis },
       hoverlabel: { namelength: -1 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--line"), activecolor: css("--soft") },
       legend: {

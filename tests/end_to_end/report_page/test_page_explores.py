@@ -245,6 +245,16 @@ def test_the_axis_of_auroc_ends_at_one(show, drawn):
     assert 0 <= low < 0.6
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_shows_names_and_axis_of_the_intervals(show, drawn, scheme):
+    page = show(390, 844, color_scheme=scheme)
+    drawn(page, "#oct-forest .canvas")
+    plot = page.locator("#oct-forest .canvas")
+    assert plot.locator(".xtick").count() >= 3
+    name = plot.locator(".annotation-text", has_text="PCA, standardised")
+    assert name.evaluate("(one) => getComputedStyle(one).fill") == page.evaluate("getComputedStyle(document.body).color")
+
+
 def test_tables_sort_by_number_and_keep_their_intervals(show):
     page = show()
     table = page.locator("#oct table.sortable").first
