@@ -25,6 +25,7 @@ from pipeline.evaluation.reconstruction import LEVEL
 from pipeline.evaluation.records import RecordContext, find
 from pipeline.evaluation.robustness import measure_robustness
 from pipeline.evaluation.saved import load_evaluation
+from pipeline.evaluation.score_name import PRIMARY
 from pipeline.evaluation.scoreboard import LaneInputs
 from pipeline.experiments.lane import step_version
 from pipeline.reports.kit.words import flat
@@ -138,6 +139,7 @@ def describe_evaluation(task: Task, version: Version) -> dict[str, Any]:
     records = pd.DataFrame(lane.records)
     key = records[(records["subset"] == "all") & records["metric"].isin(SHOWN) & (records["score"] != "value")]
     own = [r for r in lane.records if r["method"] == method and r["subset"] == "all" and r["value"] is not None]
+    own.sort(key=lambda r: (r["metric"] not in SHOWN, r["score"] != PRIMARY))  # what the lane is judged by comes first
     described: dict[str, Any] = {f"{r['level']}_{r['metric']}_{r['score']}": float(r["value"]) for r in own}
     for r in find(lane.records, level=LEVEL, method=method):  # such as reconstruction_r2_wide_validation_normals
         described[f"{r['metric']}_{r['score']}_{r['subset']}".replace(" ", "_")] = float(r["value"])

@@ -50,7 +50,6 @@ def materialize(
             run_id = run.result(version, numbers, artifact)
         record = provenance(origin, inputs, run_id, run.raw)
         store.record_provenance(version, record)
-        context.instance.add_run_tags(context.run.run_id, {f"mlflow/{origin.dataset}.{origin.stage}": run_id})
         described |= register(version, run_id)
         outcomes = list(checks(version))
     except BaseException as error:
@@ -58,12 +57,13 @@ def materialize(
         if isinstance(error, StoreCorrupt | TransferFailed):
             raise one_sentence(str(error)) from None
         raise
+    shown = {key: _rounded(value) for key, value in described.items()}
     metadata = {  # pictures come first
-        **dict(sorted(described.items(), key=lambda entry: not str(getattr(entry[1], "value", "")).startswith("!["))),
+        **dict(sorted(shown.items(), key=lambda entry: not str(getattr(entry[1], "value", "")).startswith("!["))),
         "data_version": version.data_version,
         "path": dg.MetadataValue.path(version.path),
-        "minutes": float(noted["minutes"]),
-        "peak_gib": float(noted["peak_gib"]),
+        "minutes": _rounded(float(noted["minutes"])),
+        "peak_gib": _rounded(float(noted["peak_gib"])),
         "inputs": dg.MetadataValue.json(record.inputs),
         "code_version": record.code_version,
         "git_commit": record.git_commit,
@@ -72,6 +72,11 @@ def materialize(
     }
     data_version = dg.DataVersion(version.data_version)
     return dg.MaterializeResult(value=version, data_version=data_version, metadata=metadata, check_results=outcomes)
+
+
+def _rounded(value: Any) -> Any:
+    """A figure as pages show it; MLflow keeps all digits."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def provenance(origin: Origin, inputs: Collection[Version], run_id: str, raw: RawInput | None = None) -> Provenance:

@@ -152,7 +152,9 @@ def _create(client: MlflowClient, name: str, detector: Version, tags: dict[str, 
         save(path, detector)
         client.log_artifacts(run_id, str(path), place)
     source = f"{client.get_run(run_id).info.artifact_uri}/{place}"
-    return client.create_model_version(name, source=source, run_id=run_id, tags=tags)
+    described = json.loads((detector.path / DESCRIPTION).read_text())
+    about = f"{described['title']}, preset {described['facts']['preset']}. For research only."
+    return client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=about)
 
 
 def save(path: Path, detector: Version) -> None:

@@ -16,7 +16,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NOTE,  # of experiments, too
+    MLFLOW_SOURCE_NAME,
+)
 
 from models.arithmetic import machine
 from pipeline.store.provenance import RawInput
@@ -93,6 +98,8 @@ class StageRun:
 
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Tag by which MLflow's pages open runs, metrics and charts, and not the traces of agents."""
+LANES = "A run is a lane with its results; its stages are nested below it. Runs of the preset `sample` are of drawings."
+REPORTS = "Every run keeps its report page: Artifacts, report/index.html."
 
 
 class Tracker:
@@ -228,11 +235,12 @@ class Tracker:
         found = self.client.get_experiment_by_name(dataset)
         if found is not None:
             return str(found.experiment_id)
+        tags = MODEL_TRAINING | {MLFLOW_RUN_NOTE: REPORTS if dataset == "reports" else LANES}
         if self.uri.startswith(("http://", "https://")):  # a server keeps artifacts where it was told to
-            return str(self.client.create_experiment(dataset, tags=MODEL_TRAINING))
+            return str(self.client.create_experiment(dataset, tags=tags))
         self.artifacts.mkdir(parents=True, exist_ok=True)
         place = (self.artifacts / dataset).absolute().as_uri()
-        return str(self.client.create_experiment(dataset, artifact_location=place, tags=MODEL_TRAINING))
+        return str(self.client.create_experiment(dataset, artifact_location=place, tags=tags))
 
 
 def open_tracker(settings: Settings) -> Tracker:

@@ -204,6 +204,11 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
     run = undisturbed.mlflow.get_run(metadata["mlflow_run_id"])
     assert metadata["mlflow_run"].endswith(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     assert run.data.tags["data_version"] == version.data_version
+    figures = {key: value for key, value in metadata.items() if isinstance(value, float)}
+    assert all(value == float(f"{value:.4g}") for value in figures.values()), "as pages show them"
+    if asset.endswith("/evaluation"):
+        level = "pixel" if asset.startswith("idrid") else "image"
+        assert f"{level}_auroc_standardised" in list(figures)[:2], "what the lane is judged by comes first"
     pictures = [value for value in metadata.values() if isinstance(value, str) and "data:image/png;base64," in value]
     assert pictures or asset == "idrid/members"  # a lane without other methods
     if asset == "evaluation_report":
@@ -239,6 +244,8 @@ def test_mlflow_has_one_parent_a_lane_and_a_nested_run_a_stage(undisturbed, inst
     assert {run.info.status for run in runs} == {"FINISHED"}
     (parent,) = [run for run in runs if "lane" in run.data.tags]
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "`sample` are of drawings" in experiment.tags["mlflow.note.content"]
+    assert "(drawn), preset sample" in client.get_model_version(f"proxyano-{name}", "1").description
     nested = {run.data.tags["stage"]: run for run in runs if "stage" in run.data.tags}
     assert len(runs) == 1 + len(STAGES)
     assert set(nested) == set(STAGES)
@@ -246,7 +253,9 @@ def test_mlflow_has_one_parent_a_lane_and_a_nested_run_a_stage(undisturbed, inst
         tags = run.data.tags
         assert tags["mlflow.parentRunId"] == parent.info.run_id
         assert tags["dagster.asset_key"] == f"{name}/{stage}"
-        assert instance.get_run_by_id(tags["dagster.run_id"]).tags[f"mlflow/{name}.{stage}"] == run.info.run_id
+        made = materialization(instance, f"{name}/{stage}")
+        assert made.metadata["mlflow_run_id"].value == run.info.run_id
+        assert instance.get_latest_materialization_event(made.asset_key).run_id == tags["dagster.run_id"]
         assert run.data.params["preset"] == "sample"
         inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
         assert inputs == {f"{name}/{other}": versions[f"{name}/{other}"] for other in ABOVE.get(stage, ())}
