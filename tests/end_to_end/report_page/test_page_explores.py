@@ -252,7 +252,9 @@ def test_a_narrow_screen_shows_names_and_axis_of_the_intervals(show, drawn, sche
     plot = page.locator("#oct-forest .canvas")
     assert plot.locator(".xtick").count() >= 3
     name = plot.locator(".annotation-text", has_text="PCA, standardised")
-    assert name.evaluate("(one) => getComputedStyle(one).fill") == page.evaluate("getComputedStyle(document.body).color")
+    assert name.evaluate("(one) => getComputedStyle(one).fill") == page.evaluate(
+        "getComputedStyle(document.body).color"
+    )
 
 
 def test_tables_sort_by_number_and_keep_their_intervals(show):

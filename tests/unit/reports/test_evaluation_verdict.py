@@ -80,6 +80,6 @@ def test_the_terminal_table_names_the_control_that_is_ahead(oct_lane, idrid_lane
 
 
 def test_numbers_and_names_are_written_for_people():
-    assert [number(v) for v in (0.9853, 1.0, None, -0.25, 0.0, -0.0004)] == [".985", "1.000", "–", "-.250", ".000", ".000"]
+    assert [number(v) for v in (0.9853, 1.0, None, -0.25, -0.0004)] == [".985", "1.000", "–", "-.250", ".000"]
     assert title("control_mean_intensity") == "mean intensity"
     assert title("proxyano") == "ProxyAno"
