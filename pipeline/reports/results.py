@@ -21,7 +21,7 @@ from pipeline.reports.evaluation.report import evaluation_report
 from pipeline.reports.kit.publish import WRITTEN, write_report
 from pipeline.reports.reconstruction_sheets import sheets
 from pipeline.reports.results_tables import tables
-from pipeline.reports.run_results import LANES, ROBUSTNESS
+from pipeline.reports.run_results import LANES, ROBUSTNESS, STAGES
 from pipeline.reports.severity_curves import draw_curves
 from pipeline.store.versions import Store, Version
 
@@ -129,23 +129,30 @@ def results(runs: Sequence[Run], more: Sequence[Result] = ()) -> list[Result]:
 
 
 def merged(own: Sequence[Result], earlier: Sequence[Result]) -> list[Result]:
-    """Earlier results of other data sets or parts, or of the same with or without pretrained members, then the own.
+    """Earlier results of other evaluations (with and without pretrained members are two), then the own.
 
+    The benchmark and the ablations are an evaluation for each run: those that were not made again keep their results.
     An earlier result of the same commit and splits, but of other seeds, is averaged with the own one.
     """
-    of = itemgetter("dataset", "pretrained", "part")
-    evaluated = set(map(of, own))
-    kept = [result for result in earlier if of(result) not in evaluated]
+    evaluated = set(map(_evaluation, own))
+    kept = [result for result in earlier if _evaluation(result) not in evaluated]
     same = {_figure(result): result for result in earlier}
     return kept + [_pooled(result, same.get(_figure(result))) for result in own]
 
 
 def merged_claims(own: Sequence[Result], earlier: Sequence[Result]) -> list[Result]:
-    """Earlier claims that are not among the own, then the own; one without any comparison replaces none."""
+    """Earlier claims that are not among the own, then the own; one with fewer comparisons replaces none."""
     of = itemgetter("dataset", "form", "where", "text")
     known = {of(claim): claim for claim in earlier}
-    now = {of(claim): claim for claim in own if claim["differences"] or of(claim) not in known}
+    rests_on = {key: len(claim["differences"]) for key, claim in known.items()}
+    now = {of(claim): claim for claim in own if len(claim["differences"]) >= max(1, rests_on.get(of(claim), 0))}
+    now |= {of(claim): claim for claim in own if of(claim) not in known}
     return [*(claim for key, claim in known.items() if key not in now), *now.values()]
+
+
+def _evaluation(result: Result) -> tuple[str, ...]:
+    run = result["method"] if result["part"] in STAGES else ""
+    return result["dataset"], result["part"], str(result["pretrained"]), run
 
 
 def _figure(result: Result) -> tuple[Any, ...]:

@@ -166,7 +166,16 @@ def test_parts_that_were_not_made_keep_their_results_and_claims(run, tmp_path):
     assert (tmp_path / "robustness" / "oct.png").stat().st_size > 10_000
 
 
-def test_a_claim_without_a_comparison_replaces_none():
+def test_runs_of_a_part_that_were_not_made_again_keep_their_results(tmp_path):
+    publish_results([], tmp_path, [of_part("ablations", 0.6, "si"), of_part("ablations", 0.7, "si_mem")])
+    publish_results([], tmp_path, [of_part("ablations", 0.75, "si_mem"), of_part("ablations", 0.8, "memory_16")])
+    found = {one["method"]: one["value"] for one in read_results(tmp_path / "results.json")}
+    assert found == {"si": 0.6, "si_mem": 0.75, "memory_16": 0.8}
+
+
+def test_a_claim_with_fewer_comparisons_replaces_none():
+    both = claim(differences=({"value": 0.1}, {"value": 0.2}))
+    assert merged_claims([claim(verdict="cannot be told here")], [both]) == [both]
     assert merged_claims([claim(verdict="cannot be told here", differences=())], [claim()]) == [claim()]
     assert merged_claims([claim(verdict="does not hold")], [claim()]) == [claim(verdict="does not hold")]
     assert merged_claims([claim(differences=())], []) == [claim(differences=())]
