@@ -87,8 +87,7 @@ def report_asset(
 
         def linked(version: Version, run_id: str) -> dict[str, Any]:
             """The page in MLflow, for browsers open no file from a page of a server."""
-            run = tracker.open().url(origin.dataset, run_id)
-            return {"page": dg.MetadataValue.url(f"{run}/artifacts/report/index.html")}
+            return {"page": dg.MetadataValue.url(tracker.open().url(origin.dataset, run_id, "report/index.html"))}
 
         origin = Origin(
             dataset="reports",

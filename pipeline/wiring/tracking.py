@@ -98,6 +98,8 @@ class StageRun:
 
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Tag by which MLflow's pages open runs, metrics and charts, and not the traces of agents."""
+TRAINING_PAGES = "workflowType=machine_learning"
+"""Query by which a page opens among those for model training."""
 LANES = "A run is a lane with its results; its stages are nested below it. Runs of the preset `sample` are of drawings."
 REPORTS = "Every run keeps its report page: Artifacts, report/index.html."
 
@@ -137,9 +139,10 @@ class Tracker:
         if run.run_id is not None:
             self.client.set_terminated(run.run_id, "FINISHED")
 
-    def url(self, dataset: str, run_id: str) -> str:
-        """Link to a run in the MLflow pages."""
-        return f"{self.page}/#/experiments/{self._experiment(dataset)}/runs/{run_id}"
+    def url(self, dataset: str, run_id: str, artifact: str = "") -> str:
+        """Link to a run, or to one of its artifacts, in the MLflow pages for model training."""
+        place = f"{run_id}/artifacts/{artifact}" if artifact else run_id
+        return f"{self.page}/#/experiments/{self._experiment(dataset)}/runs/{place}?{TRAINING_PAGES}"
 
     def find(self, dataset: str, version: Version) -> str | None:
         """The newest run that made this version."""
@@ -206,7 +209,7 @@ class Tracker:
         found = {}
         for one in self.client.search_experiments():
             view = f"&viewStateShareKey={VIEW}" if SHARED + VIEW in one.tags else ""
-            found[str(one.name)] = f"/#/experiments/{one.experiment_id}/runs?workflowType=machine_learning{view}"
+            found[str(one.name)] = f"/#/experiments/{one.experiment_id}/runs?{TRAINING_PAGES}{view}"
         return found
 
     def _parent(self, origin: Origin) -> str:

@@ -202,7 +202,9 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
     assert metadata["minutes"] >= 0
     assert metadata["peak_gib"] > 0
     run = undisturbed.mlflow.get_run(metadata["mlflow_run_id"])
-    assert metadata["mlflow_run"].endswith(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    page, _, query = metadata["mlflow_run"].partition("?")
+    assert page.endswith(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    assert query == "workflowType=machine_learning"
     assert run.data.tags["data_version"] == version.data_version
     figures = {key: value for key, value in metadata.items() if isinstance(value, float)}
     assert all(value == float(f"{value:.4g}") for value in figures.values()), "as pages show them"
@@ -212,7 +214,7 @@ def test_materializations_carry_what_people_look_at(undisturbed, instance, asset
     pictures = [value for value in metadata.values() if isinstance(value, str) and "data:image/png;base64," in value]
     assert pictures or asset == "idrid/members"  # a lane without other methods
     if asset == "evaluation_report":
-        assert metadata["page"] == f"{metadata['mlflow_run']}/artifacts/report/index.html"
+        assert metadata["page"] == f"{page}/artifacts/report/index.html?{query}"
         files = undisturbed.mlflow.list_artifacts(run.info.run_id, "report")
         assert "report/index.html" in [file.path for file in files]
     if asset.rpartition("/")[2] in TABLES:

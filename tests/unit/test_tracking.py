@@ -232,7 +232,8 @@ def test_many_parameters_artifacts_and_the_link(tracker, tmp_path):
     assert len(found.data.params) == 230
     assert [item.path for item in tracker.client.list_artifacts(run_id, "evaluation")] == ["evaluation/roc.txt"]
     assert (tmp_path / "mlruns" / "oct").is_dir()
-    assert tracker.url("oct", run_id) == f"http://pages:5000/#/experiments/{found.info.experiment_id}/runs/{run_id}"
+    page = f"http://pages:5000/#/experiments/{found.info.experiment_id}/runs/{run_id}"
+    assert tracker.url("oct", run_id) == f"{page}?workflowType=machine_learning"
 
 
 def test_the_commit_is_that_of_the_checkout():
