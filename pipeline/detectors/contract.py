@@ -104,11 +104,15 @@ class ControlDetector(CanvasDetector):
         return PixelMaps(images, self.parts_of(images, found), found)
 
 
-def joined(maps: Iterator[PixelMaps], count: int) -> PixelMaps:
-    """Images and parts of several blocks, ``count`` images in all, as one; ``ValueError`` for another number."""
+def joined(maps: Iterator[PixelMaps], count: int, *, pixels: bool = True) -> PixelMaps:
+    """Images, with or without their pixels, and parts of several blocks, ``count`` images in all, as one.
+
+    ``ValueError`` for another number.
+    """
     tables, arrays, done = list[pd.DataFrame](), list[NDArray[Any]](), 0
     for one in maps:
-        values: tuple[NDArray[Any], ...] = (one.images.pixels, one.images.validity, one.parts)
+        channels = one.images.pixels.shape[1] if pixels else 0
+        values: tuple[NDArray[Any], ...] = (one.images.pixels[:, :channels], one.images.validity, one.parts)
         arrays = arrays or [np.empty((count, *value.shape[1:]), value.dtype) for value in values]
         for whole, value in zip(arrays, values, strict=True):
             whole[done : done + len(value)] = value
@@ -118,5 +122,5 @@ def joined(maps: Iterator[PixelMaps], count: int) -> PixelMaps:
         release_memory()
     if done != count or not done:
         raise ValueError(f"expected maps of {count} images, at least one, got {done}")
-    pixels, validity, held = arrays
-    return PixelMaps(CanvasImages(pd.concat(tables, ignore_index=True), pixels, None, validity), held)
+    shown, validity, held = arrays
+    return PixelMaps(CanvasImages(pd.concat(tables, ignore_index=True), shown, None, validity), held)

@@ -161,7 +161,7 @@ class CanvasScorer:
         index = read_index(tiles)
         count = index["image_id"][(index["split"] == "val") & (index["canvas"] == detector.canvas)].nunique()
         blocks = tile_blocks(tiles, proxies, canvas=detector.canvas, splits=("val",), count=BLOCK)
-        found = joined(map(detector.maps, blocks), count)
+        found = joined(map(detector.maps, blocks), count, pixels=detector.score.similar > 0)
         standardiser, maps = Standardiser.fit(found, detector.score, keep=keep)
         return cls(detector, standardiser, tuple(map(str, found.images.images["image_id"]))), maps
 

@@ -49,6 +49,9 @@ def test_maps_do_not_depend_on_batch_order_or_neighbours(name, fitted, drawn):
     assert_array_equal(together, np.stack(alone[::-1]))
     pairs = (drawn.shown(*TEST[:2]), drawn.shown(*TEST[2:]))
     assert_array_equal(joined(map(detector.maps, pairs), len(TEST)).parts, together)
+    unseen = joined(map(detector.maps, pairs), len(TEST), pixels=False)
+    assert_array_equal(unseen.parts, together)
+    assert unseen.images.pixels.size == 0
     with pytest.raises(ValueError, match=f"expected maps of {len(TEST)} images, at least one, got 2"):
         joined(map(detector.maps, pairs[:1]), len(TEST))
     turned = drawn.shown(*TEST)
