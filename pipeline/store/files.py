@@ -3,22 +3,27 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-FileHashes = dict[str, dict[str, Any]]  # relative POSIX path → ``{"bytes", "sha256"}``
+FileHash = dict[str, Any]  # bytes and sha256
+FileHashes = dict[str, FileHash]  # by relative POSIX path
 
 
-def hash_folder(folder: Path) -> FileHashes:
-    """Hash every file below a folder, and sync files and folders to disk."""
+def hash_folder(folder: Path, known: Mapping[str, FileHash] | None = None) -> FileHashes:
+    """Hash every file below a folder, and sync files and folders to disk.
+
+    ``known`` are hashes of copied files by their name here: those are not read again.
+    """
     for path in [folder, *(path for path in folder.rglob("*") if path.exists())]:
         sync(path)
-    return {name: hash_file(folder / name) for name in file_names(folder)}
+    known = known or {}
+    return {name: known.get(name) or hash_file(folder / name) for name in file_names(folder)}
 
 
-def hash_file(path: Path) -> dict[str, Any]:
+def hash_file(path: Path) -> FileHash:
     """Size (bytes) and SHA-256 of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
-from pipeline.store.files import write_file
+from pipeline.store.files import FileHashes, write_file
 from pipeline.store.shards import (
     RowDigests,
     copy_shard,
@@ -32,6 +32,7 @@ from pipeline.store.shards import (
     shard_file,
     write_rows,
 )
+from pipeline.store.verify import read_marker
 from pipeline.store.versions import Store, fingerprint
 
 FILE = "carry.json"
@@ -109,12 +110,13 @@ def build_arrays(
     title: str,
     workers: int | None,
     scheduler_address: str | None = None,
-) -> list[RowDigests]:
-    """Write a zarr group with uint8 arrays of ``shapes`` (N, …) to ``work``/content; digests of its rows.
+) -> tuple[list[RowDigests], FileHashes]:
+    """Write a zarr group with uint8 arrays of ``shapes`` (N, …) to ``work``/content.
 
-    ``previous`` gives for each of the N rows its number in the version of ``record``, or ``NEW``. Each task writes one
-    shard of ``shard`` rows (zstd ``level``). Shards finished before a kill are kept. Raises ``StoreCorrupt`` if a
-    copied row differs from its record.
+    Gives the digests of its rows, and the hashes of copied files as the previous version has them: a copy that differs
+    is then found as damaged. ``previous`` gives for each of the N rows its number in the version of ``record``, or
+    ``NEW``. Each task writes one shard of ``shard`` rows (zstd ``level``). Shards finished before a kill are kept.
+    Raises ``StoreCorrupt`` if a copied row differs from its record.
     """
     content, names = work / "content", list(shapes)
     if not (work / "laid-out").is_file():
@@ -128,10 +130,18 @@ def build_arrays(
     if scheduler_address is not None and store.shared:
         from pipeline.store.workers import spread  # imports the client of object stores
 
-        digests = spread(store, fill, blocks, work, run)
+        digests, known = spread(store, fill, blocks, work, run), FileHashes()
     else:
-        digests = run(fill, blocks)
-    return [row for block in digests for row in block]
+        digests, known = run(fill, blocks), _copied(blocks, record.folder)
+    return [row for block in digests for row in block], known
+
+
+def _copied(blocks: Sequence[Block], source: Path | None) -> FileHashes:
+    """Hashes of the copied files by their new names, from the marker of the previous version."""
+    if source is None:
+        return {}
+    files = read_marker(source)["files"]
+    return {new: files[old] for block in blocks for new, old in block.copied.items() if old in files}
 
 
 def _blocks(previous: Sequence[int], record: Record, content: Path, names: Sequence[str], shard: int) -> list[Block]:
@@ -153,25 +163,24 @@ def _blocks(previous: Sequence[int], record: Record, content: Path, names: Seque
 def _fill(
     block: Block, *, source: Path | None, content: Path, records: Path, names: Sequence[str], make: Make
 ) -> list[RowDigests]:
-    """Write one shard of every array and record it; digests of its rows."""
+    """Write one shard of every array and record it, or copy it; digests of its rows."""
+    if source is not None and block.copied:
+        for new, old in block.copied.items():
+            copy_shard(source / old, content / new)
+        return list(block.digests)
     finished = records / f"{block.start:09d}.json"
     if finished.is_file():  # in an interrupted run
         done, rows = json.loads(finished.read_text()), slice(block.start, block.start + len(block.previous))
         there = [np.asarray(open_array(content, name)[rows], np.uint8) for name in done["arrays"]]
         if (digests := row_digests(*there)) == done["digests"]:
             return digests
-    if source is not None and block.copied:
-        digests = list(block.digests)
-        for new, old in block.copied.items():
-            copy_shard(source / old, content / new)
-    else:
-        arrays = _rows(block, source, names, make)
-        digests = row_digests(*arrays)
-        pairs = zip(block.previous, digests, block.digests, strict=True)
-        if wrong := [row for row, found, known in pairs if known not in ([], found)]:
-            raise StoreCorrupt(f"{source}: rows {wrong[:3]} differ from {FILE}; delete the folder and build again")
-        for name, array in zip(names, arrays, strict=True):
-            write_rows(open_array(content, name, "r+"), block.start, array)
+    arrays = _rows(block, source, names, make)
+    digests = row_digests(*arrays)
+    pairs = zip(block.previous, digests, block.digests, strict=True)
+    if wrong := [row for row, found, known in pairs if known not in ([], found)]:
+        raise StoreCorrupt(f"{source}: rows {wrong[:3]} differ from {FILE}; delete the folder and build again")
+    for name, array in zip(names, arrays, strict=True):
+        write_rows(open_array(content, name, "r+"), block.start, array)
     write_file(finished, json.dumps({"arrays": list(names), "digests": digests}).encode())
     return digests
 

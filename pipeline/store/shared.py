@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import StoreCorrupt
 from pipeline.store import cache, verify
-from pipeline.store.files import file_names, sync, write_file
+from pipeline.store.files import FileHash, file_names, sync, write_file
 from pipeline.store.leases import LEASE, Lease, LeaseLost, home_name, take
 from pipeline.store.locks import Warn, locked
 from pipeline.store.provenance import RECORDS, Provenance, read_record
@@ -72,10 +72,17 @@ class SharedStore(Store):
             self._upload_record(self._json("built", asset, key))
         return version
 
-    def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
+    def publish(
+        self,
+        asset: str,
+        work: Path,
+        data_version: str,
+        meta: Mapping[str, Any],
+        known: Mapping[str, FileHash] | None = None,
+    ) -> Version:
         """As in ``Store``; the version is stored in the bucket, too."""
         builds = self._path("work", asset)
-        version = super().publish(asset, work, data_version, meta)
+        version = super().publish(asset, work, data_version, meta, known)
         self.push(version)
         if work.is_relative_to(builds):
             key = work.relative_to(builds).parts[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import REMEDY, StoreCorrupt
-from pipeline.store.files import FileHashes, file_names, hash_file
+from pipeline.store.files import FileHash, FileHashes, file_names, hash_file
 
 MARKER = "COMPLETE.json"
 _FIELDS = {"asset", "data_version", "meta", "files", "created"}
@@ -22,7 +22,6 @@ _SETTLED = 2 * 10**9  # ns: a file changed more recently could change again with
 _CHUNKS = re.compile(r"(^|/)c(/\d+)+$")  # name of a file that holds chunks of an array
 
 Marker = dict[str, Any]  # ``_FIELDS``
-FileHash = dict[str, Any]  # bytes and sha256
 Differences = dict[str, tuple[FileHash | None, FileHash | None]]  # name → expected and got; None: no such file
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from pipeline.errors import REMEDY, NeverMaterialized, StoreCorrupt
 from pipeline.store import locks, verify
-from pipeline.store.files import hash_folder, sync, write_file
+from pipeline.store.files import FileHash, hash_folder, sync, write_file
 from pipeline.store.provenance import Provenance, read_record, write_record
 from pipeline.store.verify import MARKER
 
@@ -80,8 +80,18 @@ class Store:
             sound = self._sound(asset, record.data_version)
         return self.get(asset, record.data_version) if sound else None
 
-    def publish(self, asset: str, work: Path, data_version: str, meta: Mapping[str, Any]) -> Version:
-        """Turn a work folder, or one inside it, into a version unless it exists, and remove the rest of it."""
+    def publish(
+        self,
+        asset: str,
+        work: Path,
+        data_version: str,
+        meta: Mapping[str, Any],
+        known: Mapping[str, FileHash] | None = None,
+    ) -> Version:
+        """Turn a work folder, or one inside it, into a version unless it exists, and remove the rest of it.
+
+        ``known`` are hashes of files that were copied from another version.
+        """
         target = self.folder(asset, data_version)
         builds = self._path("work", asset)
         build = builds / work.relative_to(builds).parts[0] if work.is_relative_to(builds) else None
@@ -91,7 +101,7 @@ class Store:
             else:
                 for leftover in [*work.rglob(".*.tmp"), *work.rglob("*.partial")]:  # of killed writes, ours and zarr's
                     leftover.unlink()
-                if not (files := hash_folder(work)):
+                if not (files := hash_folder(work, known)):
                     raise ValueError(f"{asset}: nothing to publish, {work} holds no file")
                 about = {"asset": asset, "data_version": data_version, "meta": dict(meta), "files": files}
                 marker = verify.sealed({**about, "created": _now()})  # first, as ``meta`` may be no JSON

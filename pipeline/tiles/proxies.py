@@ -52,7 +52,7 @@ def build_proxies(
         previous = [record.first_row(tile) for tile in keys] or [NEW] * source.shape[0]
         title = f"{asset}: {previous.count(NEW)} of {len(previous)} tiles"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
-        digests = build_arrays(
+        digests, copied = build_arrays(
             store,
             work,
             {"pixels": shape},
@@ -70,7 +70,7 @@ def build_proxies(
             sources = {tile: (row, 1) for row, tile in enumerate(keys)}
             Record(recipe=record.recipe, sources=sources, digests=digests).write(work / "content")
         data_version = content_version([row[-1] for row in digests], about, list(shape))
-        return store.publish(asset, work / "content", data_version, {"tiles": len(digests), **about})
+        return store.publish(asset, work / "content", data_version, {"tiles": len(digests), **about}, copied)
 
 
 def make_proxies(rows: NDArray[np.integer], *, tiles: Path, config: ProxyConfig) -> dict[str, NDArray[np.uint8]]:

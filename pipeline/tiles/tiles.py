@@ -74,12 +74,13 @@ def build_tiles(
         table = pd.read_parquet(images.path / "images.parquet")
         manifest = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         record = previous_record(store, asset, form.name, form.version, form.neutral, lesions, code_version)
-        unknown = [image for image in manifest if source_key(image) not in record.sources]
+        keys = [source_key(image) for image in manifest]
+        unknown = [image for image, key in zip(manifest, keys, strict=True) if key not in record.sources]
         title = f"{asset}: cut {len(unknown)} of {len(manifest)} images"
         _log.info("%s; the others are copied from %s", title, record.folder or "no previous version")
         cutter = Cutter(raw=raw, form=form, lesions=lesions, parts=work / "parts")
         cuts = cutter.cut(unknown, store, title=title, workers=workers, scheduler_address=scheduler_address)
-        index, previous, refused, sources = _rows(manifest, record, cuts)
+        index, previous, refused, sources = _rows(manifest, keys, record, cuts)
         if not index:
             reasons = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in refused[:3])
             raise DatasetUnusable(f"{asset}: the form {form.name} accepted none of {len(manifest)} images ({reasons})")
@@ -87,7 +88,7 @@ def build_tiles(
         facts |= {"canvases": {name: list(grid) for name, grid in form.canvases.items()}, "channels": form.channels}
         leads = {"pixels": (form.channels,), "validity": ()} | ({"lesions": (len(lesions),)} if lesions else {})
         place = np.cumsum(np.equal(previous, NEW)) - 1  # of a new row among all new rows
-        digests = build_arrays(
+        digests, copied = build_arrays(
             store,
             work,
             {name: (len(index), *lead, TILE, TILE) for name, lead in leads.items()},
@@ -109,15 +110,16 @@ def build_tiles(
         data_version = content_version([row[-1] for row in digests], facts, index, refused)
         counts = {"tiles": len(digests), "images": len({row["image_id"] for row in index})}
         meta = {**counts, "quarantined": len(refused), "form": form.name, "form_version": form.version}
-        return store.publish(asset, work / "content", data_version, meta)
+        return store.publish(asset, work / "content", data_version, meta, copied)
 
 
-def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> tuple[Table, list[int], Table, Sources]:
+def _rows(
+    manifest: list[dict[str, Any]], keys: list[str], record: Record, cuts: Cuts
+) -> tuple[Table, list[int], Table, Sources]:
     """Rows of all images in manifest and slot order, their numbers in the previous version (or ``NEW``), the path and
-    reason of refused images, and what the record of the new version says of each source."""
+    reason of refused images, and what the record of the new version says of each source, named by ``keys``."""
     index, previous, refused, sources = Table(), list[int](), Table(), Sources()
-    for image, (result, first) in zip(manifest, _results(manifest, record, cuts), strict=True):
-        source = source_key(image)
+    for image, source, (result, first) in zip(manifest, keys, _results(keys, record, cuts), strict=True):
         if result.reason:
             refused.append({"path": image["path"], "reason": result.reason})
             if result.lasting:
@@ -132,14 +134,14 @@ def _rows(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> tuple[T
     return index, previous, refused, sources
 
 
-def _results(manifest: list[dict[str, Any]], record: Record, cuts: Cuts) -> Iterator[tuple[CutResult, int]]:
+def _results(keys: list[str], record: Record, cuts: Cuts) -> Iterator[tuple[CutResult, int]]:
     """What each image gave, in this build or in the previous version, and its first row there (or ``NEW``)."""
     places: list[Any] = []
     if record.folder is not None:
         places = pd.read_parquet(record.folder / "index.parquet", columns=list(PLACE)).to_dict("records")
     fresh = iter(cuts.results)
-    for image in manifest:
-        match record.sources.get(source_key(image)):
+    for key in keys:
+        match record.sources.get(key):
             case None:
                 yield next(fresh), NEW
             case str(reason):

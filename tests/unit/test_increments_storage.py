@@ -15,7 +15,7 @@ import zarr
 from pipeline.data.raw import RawFolder
 from pipeline.errors import StoreCorrupt
 from pipeline.store.increments import FILE, Record
-from pipeline.store.shards import create, open_array, rows_at, write_rows
+from pipeline.store.shards import copy_shard, create, open_array, rows_at, write_rows
 from pipeline.store.versions import Store
 from pipeline.tiles import cutting as cutting_module
 from pipeline.tiles.tiles import TilesConfig, build_tiles
@@ -54,6 +54,25 @@ def test_a_damaged_version_is_not_carried_on(lane: Lane, asset: str, caplog: pyt
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert "rebuilding all rows" in warning
     assert shard.relative_to(version.path).as_posix() in warning
+
+
+def test_a_copy_that_went_wrong_is_found_as_damaged(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash of a copied file is that of the file it was copied from."""
+    copied = []
+
+    def badly(old: Path, new: Path) -> None:
+        copy_shard(old, new)
+        if new.is_file() and not copied:
+            new.write_bytes(new.read_bytes()[:-1] + b"!")
+            copied.append(new.name)
+
+    monkeypatch.setattr("pipeline.store.increments.copy_shard", badly)
+    store = Store(lane.root / "store")
+    lane.draw("80", 98)
+    tiles = lane.tiles(store)
+    assert copied
+    with pytest.raises(StoreCorrupt, match="is damaged"):
+        store.verify(tiles)
 
 
 def test_rows_that_are_not_what_the_record_says_stop_the_build(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
