@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline.errors import StoreCorrupt, TransferFailed
+from pipeline.errors import ProxyAnoError
 from pipeline.store.provenance import Provenance, RawInput
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.origin import Origin
@@ -54,7 +54,7 @@ def materialize(
         outcomes = list(checks(version))
     except BaseException as error:
         store.release()
-        if isinstance(error, StoreCorrupt | TransferFailed):
+        if isinstance(error, ProxyAnoError):
             raise one_sentence(str(error)) from None
         raise
     shown = {key: _rounded(value) for key, value in described.items()}

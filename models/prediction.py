@@ -39,6 +39,11 @@ def found_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+def usable_devices() -> list[str]:
+    """Names of the kinds of device on this machine, ``auto`` first."""
+    return list(dict.fromkeys(("auto", "cpu", found_device().type)))
+
+
 def validation_losses(
     method: Method, stage: str, validation: Source, batch_size: int, fabric: "Fabric"
 ) -> dict[str, float]:

@@ -27,9 +27,12 @@ def fit_detector(
 
     file, folder = Settings().datasets / f"{name}.yaml", Path(normal).resolve()
     if file.is_file():
-        known = yaml.safe_load(file.read_text())["normal"]
-        if [str(folder)] != ([known] if isinstance(known, str) else known):
-            raise ConfigError(f"{name} has the normal images {known} ({file}), got {folder}: choose another name")
+        known = yaml.safe_load(file.read_text())
+        for kind, asked in (("normal", folder), ("abnormal", Path(abnormal).resolve() if abnormal else None)):
+            folders = known.get(kind, [])
+            folders = list(folders.values()) if isinstance(folders, dict) else folders
+            if asked is not None and [str(asked)] != ([folders] if isinstance(folders, str) else folders):
+                raise ConfigError(f"{name} has the {kind} images {folders} ({file}), got {asked}: choose another name")
     else:
         _run("dataset", "add", name, "--normal", str(folder), *(["--abnormal", str(abnormal)] if abnormal else []))
     _run("refresh", "--select", f"*{name}/detector")

@@ -120,7 +120,9 @@ def list_() -> None:
             errors.append(str(error))
             continue
         done = "evaluation" in _stages(settings, file.stem)
-        table.add_row(file.stem, about.title or file.stem, f"by {about.split.by}", about.form, "yes" if done else "no")
+        table.add_row(
+            file.stem, escape(about.title or file.stem), f"by {about.split.by}", about.form, "yes" if done else "no"
+        )
     console.print(table)
     for text in errors:
         console.print(f"[red]{escape(text)}[/]", soft_wrap=True, highlight=False)

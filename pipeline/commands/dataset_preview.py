@@ -51,6 +51,9 @@ def print_counts(console: Console, own: Own, raw: RawFolder) -> None:
         abnormal, masked = len(candidates) - counts["normal"], sum(bool(item.masks) for item in candidates)
         fit = f"{unmatched} of {len(given)} masks fit no image"
         console.print(f"{masked} of {abnormal} abnormal images have a mask; {fit}")
+        if not masked:
+            names = "a mask is named like its image, with --mask-suffix behind the name"
+            console.print(f"[yellow]No mask fits an image: {names}.[/]")
     refused = [(item.path, item.refused) for item in candidates if item.refused]
     print_unusable(console, [*raw.broken.items(), *raw.odd.items(), *refused])
     if passed := ", ".join(f"{count} {kind}" for kind, count in passed_over(raw, candidates).items()):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipeline.commands.terminal import console_of, stop
+from pipeline.commands.terminal import console_of, counted, stop
 from pipeline.data.checks import Finding, raw_files
 from pipeline.data.checks import verify as verify_chain
 from pipeline.errors import ProxyAnoError
@@ -111,5 +111,6 @@ def _tell(console: Console, found: Chain, findings: list[Finding]) -> None:
     for finding in findings:
         line(f"[red]{escape(finding.what)}[/]\n  where     {escape(finding.where)}")
         line(f"  expected  {escape(finding.expected)}\n  got       [red]{escape(finding.got)}[/]")
-    bad = f"[red]{len(findings)} findings[/] in {len(found.nodes)} versions and their raw files"
-    line(bad if findings else f"[green]all {len(found.nodes)} versions and {raw_files(found)} raw files match[/]")
+    versions = counted(len(found.nodes), "version")
+    bad = f"[red]{counted(len(findings), 'finding')}[/] in {versions} and their raw files"
+    line(bad if findings else f"[green]all {versions} and {raw_files(found)} raw files match[/]")

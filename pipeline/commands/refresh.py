@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.arithmetic import thread_share
-from pipeline.commands.terminal import stop
+from pipeline.commands.terminal import counted, stop
 from pipeline.errors import ConfigError
 from pipeline.wiring.settings import Settings
 
@@ -33,6 +33,9 @@ def refresh(
     """Observe the raw folders and materialize exactly what is outdated."""
     settings = Settings()
     console.rule(f"ProxyAno · preset {settings.presets} · raw {settings.raw_url or settings.raw_root}")
+    if settings.raw and not settings.raw_url and not settings.raw_root.is_dir():
+        got = "a file" if settings.raw_root.exists() else "nothing"
+        stop(f"PROXYANO_RAW: expected a folder with brain_mri/, oct/ or idrid/, got {got} at {settings.raw_root}")
     # The imports below take up to five seconds, so they come after the first line on the screen.
     from pipeline.wiring.doctor_checks import dagster, tracking
 
@@ -70,7 +73,7 @@ def _preview(look: "Refresh") -> None:
     """What a refresh would make first, and what may follow."""
     due, selected = look.due(), look.selected()
     if not due:
-        console.print(f"Everything is up to date ({len(selected)} assets): nothing to do.")
+        console.print(f"Everything is up to date ({counted(len(selected), 'asset')}): nothing to do.")
         return
     table = Table("asset", "status", "why", title="Outdated")
     for key in selected:
@@ -89,7 +92,7 @@ def _summarise(look: "Refresh", outcome: "Outcome") -> None:
         console.print(f"removed: {reason}", highlight=False, soft_wrap=True)
     if not outcome.ran and not outcome.blocked:
         count, seconds = len(outcome.selected), outcome.seconds
-        console.print(f"Everything is up to date ({count} assets): nothing to do. {seconds:.1f} s")
+        console.print(f"Everything is up to date ({counted(count, 'asset')}): nothing to do. {seconds:.1f} s")
         return
     table = Table("asset", "outcome", "why", "minutes", title="Refreshed")
     saved = 0.0
@@ -109,10 +112,10 @@ def _summarise(look: "Refresh", outcome: "Outcome") -> None:
             saved += minutes
             table.add_row(name, "[green]skipped[/]", "up to date", f"({minutes:.2f})")
     console.print(table)
-    counted = {"made": len(outcome.ran) - len(outcome.failed), "skipped": len(outcome.skipped)}
-    counted |= {"failed": len(outcome.failed), "not made": len(outcome.blocked)}
-    counts = ", ".join(f"{count} {word}" for word, count in counted.items())
-    taken = f"in {outcome.waves} waves and {outcome.seconds / 60:.1f} minutes"
+    numbers_of = {"made": len(outcome.ran) - len(outcome.failed), "skipped": len(outcome.skipped)}
+    numbers_of |= {"failed": len(outcome.failed), "not made": len(outcome.blocked)}
+    counts = ", ".join(f"{count} {word}" for word, count in numbers_of.items())
+    taken = f"in {counted(outcome.waves, 'wave')} and {outcome.seconds / 60:.1f} minutes"
     console.print(f"{counts}, {taken}" + (f"; the skipped ones had taken {saved:.1f} minutes." if saved else "."))
     if outcome.failed:
         console.print("[red]Errors are printed above; finished assets stay. Rerun the same command to resume.[/]")

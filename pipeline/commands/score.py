@@ -32,7 +32,7 @@ def score(
     dataset: Annotated[str, typer.Option(help="Data set of the detector: brain_mri, oct, idrid or your own")] = "",
     detector: Annotated[Path | None, typer.Option(help="A detector's folder instead of the current one")] = None,
     method: Annotated[str, typer.Option(help="Score by one member (proxyano, pca …) instead of the committee")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for tables and overlays")] = Path("scores"),
+    out: Annotated[Path, typer.Option(help="Folder for tables and overlays of this run")] = Path("scores"),
     rate: Annotated[
         float | None,
         typer.Option(
@@ -74,6 +74,8 @@ def score(
         if not files:
             raise ConfigError(f"no image file in {', '.join(map(str, paths))}; name files or another folder")
         _refuse_sample(chosen, paths, yes=yes)
+        if detector is None:
+            _tell_unmeasured(chosen)
         folder = ScoreFolder(out, chosen, rate, files, overlays=overlays)
     except (ProxyAnoError, FileNotFoundError) as error:
         stop(error)
@@ -129,9 +131,21 @@ def _refuse_sample(detector: "Detector", paths: list[Path], *, yes: bool) -> Non
         typer.confirm("Score them anyway?", abort=True, err=True)
 
 
+def _tell_unmeasured(detector: "Detector") -> None:
+    """Say so where the evaluation, and so the report, is of another detector."""
+    store, asset = Settings().store, f"{detector.dataset}/evaluation"
+    evaluated = store.pointed(asset)
+    known = None if evaluated is None else store.provenance(asset, evaluated)
+    measured = "" if known is None else known.inputs.get(f"{detector.dataset}/detector", "")
+    if measured and measured != detector.data_version:
+        told = f"the evaluation is of detector {measured[:12]}, not of this one ({detector.data_version[:12]})"
+        typer.echo(f"note: {told}; run: proxyano refresh --select '*{asset}'", err=True)
+
+
 def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Path]) -> None:
     """Counts by decision, the most abnormal images, and where the tables are."""
     from pipeline.data.walk import shown
+    from pipeline.detectors.frozen.calibration import percent
 
     console, volumes = Console(), folder.volumes
     title = f"{folder.detector.dataset}, {folder.detector.name}, at a false-alarm rate of {folder.rate:.3g}{why}"
@@ -144,12 +158,13 @@ def _tell(folder: "ScoreFolder", counts: dict[str, int], why: str, made: list[Pa
         table.add_row(decision, str(counts.get(decision, "")), *([str(volumes.get(decision, ""))] if volumes else []))
     console.print(table)
     scored = folder.images.dropna(subset="score")
-    scored = scored.assign(score=scored["score"].astype(float)).nlargest(MOST_ABNORMAL, "score")
+    scored = scored.assign(score=scored["score"].astype(float), inside=scored["in_domain"].astype(bool))
+    scored = scored.sort_values(["inside", "score"], ascending=False, kind="stable").head(MOST_ABNORMAL)
     if len(scored):
         most = Table("score", "normals as high", "decision", Column("image", overflow="fold"), title="Most abnormal")
         for row in scored.to_dict("records"):
             name = shown(str(row["path"])) + (f" #{row['frame']}" if int(row["frame"]) else "")
-            rarity = f"1 in {round(1 / float(row['false_alarm_rate']))}" if row["in_domain"] else "–"
+            rarity = percent(float(row["false_alarm_rate"])) if row["in_domain"] else "–"
             most.add_row(f"{row['score']:.2f}", rarity, str(row["decision"]), escape(name))
         console.print(most)
     if folder.overlays and len(scored):

@@ -47,6 +47,11 @@ def console_of(width: int = 200) -> Console:
     return console if console.is_terminal else Console(width=width)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 wave``, ``2 waves``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def stop(message: object, code: int = 2) -> NoReturn:
     """Print an error on stderr and exit; control characters of names in it are escaped."""
     from pipeline.data.walk import shown  # takes a second, with the readers

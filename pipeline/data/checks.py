@@ -112,7 +112,7 @@ def verify(
 ) -> list[Finding]:
     """Re-hash the files of all versions and the raw files, now in the folder ``moved`` if given; the mismatches.
 
-    A raw folder that is gone is looked for in ``home``: the sample and the links of own data move with their home.
+    Raw files that ``home`` has are looked at there: the sample and the links of own data move with their home.
     """
     versions = [node.version for node in found if node.version is not None]
     size = sum(file["bytes"] for version in versions for file in store.marker(version)["files"].values())
@@ -122,8 +122,8 @@ def verify(
     for node, mismatches in checked:
         if node.raw is not None and not mismatches:  # a damaged manifest tells nothing about its raw files
             folder = Path(node.raw.root) if moved is None else moved / node.raw.dataset
-            if moved is None and home is not None and not folder.is_dir():
-                folder = home.joinpath(*folder.parts[-2:])
+            if moved is None and home is not None and (own := home.joinpath(*folder.parts[-2:])).is_dir():
+                folder = own
             findings += _check_raw(node, node.raw, folder, cache, progress)
     return findings
 

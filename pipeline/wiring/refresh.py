@@ -197,6 +197,9 @@ class Refresh:
             announce(outcome.waves, wave, len(following))
             self._materialize(wave, outcome, name)
             self.store.release()  # the lock of the wave's last asset
+        for key in outcome.skipped:  # their dependencies could not be made, so they may be outdated
+            if causes := sorted(self.above(key) & set(outcome.failed)):
+                outcome.blocked[key] = causes[0]
         outcome.seconds = time.monotonic() - started
         return outcome
 

@@ -119,6 +119,8 @@ def test_from_a_folder_to_the_report_and_back(home, folder, tmp_path):
     assert fitted.data_version == home.store.current("clinic/detector").data_version
     with pytest.raises(ConfigError, match="choose another name"):
         fit_detector("clinic", normal=folder / "ill")
+    with pytest.raises(ConfigError, match="has the abnormal images"):
+        fit_detector("clinic", normal=folder / "normal", abnormal=folder / "normal")
     assert ran(refresh(home, "evaluation_report")) == {"evaluation_report"}
     report = home.root / "reports" / "evaluation_report"
     text = (report / "report.md").read_text()

@@ -200,7 +200,8 @@ def test_a_cut_run_goes_on(undisturbed, tmp_path):
         ((".",), "expected --dataset NAME or --detector FOLDER"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "0.0001"), "ask for a higher rate"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "0"), "ask for a higher rate"),
-        ((".", "--dataset", "oct", "--false-alarm-rate", "1"), "expected 0."),
+        ((".", "--dataset", "oct", "--false-alarm-rate", "1"), "ask for a lower rate"),
+        ((".", "--dataset", "oct", "--device", "nonsense"), "device: expected one of auto, cpu"),
         ((".", "--dataset", "oct", "--false-alarm-rate", "1.5"), "Invalid value"),
     ],
 )

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detectors.frozen.calibration import Calibration, in_words
+from pipeline.detectors.frozen.calibration import Calibration, in_words, percent
 from pipeline.detectors.frozen.detector import ScoredImage
 from pipeline.errors import ConfigError
 from pipeline.forms import FORMS
@@ -16,7 +16,8 @@ def test_a_rate_counts_the_image_itself_and_is_never_zero():
     assert calibration.rate(99.0) == 1 / 40
     assert calibration.rate(3.8) == 2 / 40  # as high as the highest normal
     assert calibration.rate(-1.0) == 1.0
-    assert in_words(calibration.rate(99.0)) == "1 normal image in 40 scores this high"
+    assert in_words(calibration.rate(99.0)) == "2.5 % of normal images score this high"
+    assert [percent(rate) for rate in (4 / 7, 1 / 3, 0.00123, 1.0)] == ["57 %", "33 %", "0.12 %", "100 %"]
 
 
 @given(st.lists(st.floats(-5, 5), min_size=20, max_size=80), st.floats(0.06, 0.9), st.floats(-6, 6))
@@ -55,7 +56,7 @@ def test_the_default_rate_is_raised_to_what_the_normals_can_tell():
 def test_a_rate_outside_0_and_1_is_refused_everywhere(rate):
     found = scored_image(9.0, 39)
     for look in (found.decision, found.regions, found.overlay, found.peaks.threshold, found.peaks.usable_rate):
-        with pytest.raises(ConfigError, match=rf"expected 0\.0250 .* to 1, .* got {rate:g}"):
+        with pytest.raises(ConfigError, match=rf"expected 0\.0250 .* or more, below 1, .* got {rate:g}"):
             look(rate)
 
 

@@ -52,6 +52,14 @@ def test_every_command_is_found_and_listed_with_its_own_help():
         assert " ".join(command.help.split()) == " ".join(_help(place).split()), words
 
 
+def test_raw_files_at_a_place_that_is_not_there_get_one_line(tmp_path, monkeypatch):
+    for name, value in (home(tmp_path) | {"PROXYANO_RAW": str(tmp_path / "nope")}).items():
+        monkeypatch.setenv(name, value)
+    said = CliRunner().invoke(app, ["refresh", "--dry-run"])
+    assert said.exit_code == 2
+    assert f"PROXYANO_RAW: expected a folder with brain_mri/, oct/ or idrid/, got nothing at {tmp_path}" in said.output
+
+
 def test_a_misspelt_command_and_the_version():
     said = CliRunner().invoke(app, ["summry"])
     assert (said.exit_code, "Did you mean 'summary'?" in said.output) == (2, True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,16 @@ def test_a_folder_that_is_gone_and_a_version_that_is_gone(store, downloads):
     missing, _ = findings(store)
     assert missing.what == f"oct/tiles {TILES}"
     assert MARKER in missing.got
+
+
+def test_the_raw_files_of_a_copied_home_are_its_own(store, downloads, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(downloads, copy.joinpath(*downloads.parts[-2:]))
+    changed = next(path for path in sorted(copy.rglob("*")) if path.suffix == ".csv")
+    flip(changed)
+    assert findings(store) == []
+    (found,) = verify(chain(store, [("evaluation_report", REPORT)]), store, home=copy, progress=False)
+    assert found.where == str(changed.parent)
 
 
 def test_a_broken_marker_and_one_of_another_version(store):

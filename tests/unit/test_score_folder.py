@@ -189,6 +189,27 @@ def test_a_run_with_another_detector_is_not_resumed(tmp_path, file):
             write(tmp_path, [a], rate, detector)
 
 
+def test_a_folder_holds_the_results_of_one_run(tmp_path, file):
+    a, b = file("a.png"), file("b.png")
+    first = ScoreFolder(tmp_path / "out", Named(), RATE, [a, b], overlays=True)
+    for one in (a, b):
+        first.add(scored(one))
+    first.finish(["csv", "json", "parquet"])
+    own = tmp_path / "out" / "overlays" / "of-mine.png"
+    own.write_bytes(b"png")
+    again = ScoreFolder(tmp_path / "out", Named(name="pca"), RATE, [b], overlays=True)
+    again.add(scored(b))
+    again.finish(["csv"])
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == ["regions.csv", "scores.csv"]
+    (drawn,) = read_table(tmp_path / "out" / "scores.csv")["overlay"]
+    assert set((tmp_path / "out" / "overlays").iterdir()) == {tmp_path / "out" / drawn, own}
+
+
+def test_a_file_in_place_of_the_folder_gets_one_sentence(tmp_path, file):
+    with pytest.raises(ConfigError, match=r"--out .*a\.png: expected a folder, or a place for a new one, got a file"):
+        write(file("a.png"), [])
+
+
 def test_nothing_scored_gives_empty_tables(tmp_path):
     write(tmp_path, []).finish(["csv", "json", "parquet"])
     assert read_table(tmp_path / "scores.csv").empty

@@ -70,7 +70,9 @@ def test_a_volume_has_a_row_a_slice_and_bytes_are_taken_as_well():
     assert volume["decision"] == ("no rate" if volume["in_domain"] else "out of domain")
     assert volume["score"] == pytest.approx(slices.astype(float).mean(), abs=1e-6)
     assert volume["worst_slices"].split(", ")[0] == f"0#{slices.astype(float).idxmax()}"
-    assert found["reason"].tolist() == ["", "", "", "the detector was calibrated on images, not on volumes", ""]
+    uncalibrated = "the detector was calibrated on images, not on volumes"
+    reason = uncalibrated if volume["in_domain"] else "most of its slices are out of domain"
+    assert found["reason"].tolist() == ["", "", "", reason, ""]
 
 
 def test_the_answer_has_the_rows_of_volumes_that_scores_csv_has(tmp_path, model):

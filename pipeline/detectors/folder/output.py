@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 
 from pipeline.data.members import File
 from pipeline.data.walk import shown
-from pipeline.detectors.folder.rows import COLUMNS, FrameRows, Rows
+from pipeline.detectors.folder.rows import COLUMNS, OVERLAY, FrameRows, Rows
 from pipeline.detectors.folder.stream import BATCH_BYTES, ScoredFrame, file_sha256
 from pipeline.detectors.folder.volume_rows import volume_rows
 from pipeline.detectors.frozen.detector import Detector
@@ -39,7 +40,11 @@ class ScoreFolder:
 
     def __init__(self, folder: Path, detector: Detector, rate: float, files: Sequence[File], *, overlays: bool) -> None:
         self.folder, self.detector, self.rate, self.overlays = folder, detector, rate, overlays
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            got = "a file" if folder.is_file() else error.strerror
+            raise ConfigError(f"--out {folder}: expected a folder, or a place for a new one, got {got}") from error
         self._partial = {name: folder / f"{name}.partial.csv" for name in COLUMNS}
         tables = {name: _read_partial(path, COLUMNS[name]) for name, path in self._partial.items()}
         done = self._done(tables["scores"])
@@ -100,9 +105,11 @@ class ScoreFolder:
         """Write the tables in every format under their final names; their paths, and the number of each decision.
 
         Rows of volumes follow those of their slices; their decisions are counted in ``volumes``. ``images`` keeps the
-        rows of images.
+        rows of images. Tables and overlays of an earlier run in this folder are removed.
         """
         made, counts = [], dict[str, int]()
+        for name, kind in product(COLUMNS, FORMATS):
+            (self.folder / f"{name}.{kind}").unlink(missing_ok=True)
         for name, partial in self._partial.items():
             table = read_table(partial)
             if name == "scores":
@@ -115,6 +122,10 @@ class ScoreFolder:
                 made.append(self.folder / f"{name}.{kind}")
                 write_file(made[-1], _encoded(table, kind))
             partial.unlink()
+        drawn = set(self.images["overlay"].dropna())
+        for path in (self.folder / "overlays").glob("*.png"):
+            if OVERLAY.search(path.name) and f"overlays/{path.name}" not in drawn:
+                path.unlink()
         return made, counts
 
 

@@ -40,6 +40,7 @@ COLUMNS = {
     "regions": ["path", "frame", "rank", *(field.name for field in fields(Region))],
 }
 """Table → its columns; those of volumes are left out where there are none."""
+OVERLAY = re.compile(r"-[0-9a-f]{8}-\d+\.png$")  # end of an overlay's name
 LONGEST = 180  # bytes of an overlay's stem; file systems take 255 for a whole name, temporary parts included
 
 

@@ -32,5 +32,5 @@ def volume_rows(slices: pd.DataFrame, detector: Detector, rate: float) -> pd.Dat
         found["false_alarm_rate"] = found["score"].map(calibration.rate).round(6)
         found["false_alarm_rate_high"] = found["score"].map(calibration.highest_rate).round(6)
         found["decision"] = np.where(found["false_alarm_rate"] <= found["rate"], "abnormal", "normal")
-    found.loc[~found["in_domain"], "decision"] = "out of domain"
+    found.loc[~found["in_domain"], ["decision", "reason"]] = ["out of domain", "most of its slices are out of domain"]
     return found.assign(score=found["score"].round(7)).reset_index()

@@ -60,9 +60,10 @@ class Calibration:
         if rate is None:
             return max(DEFAULT_RATE, self.least)
         if not self.least <= rate < 1:
+            asked = "lower" if rate >= 1 else "higher"
             raise ConfigError(
-                f"false-alarm rate: expected {self.least:.4f} (1 in {len(self.normal) + 1}) to 1, as this detector was "
-                f"calibrated on {len(self.normal)} normal images, got {rate:g}; ask for a higher rate"
+                f"false-alarm rate: expected {self.least:.4f} (1 in {len(self.normal) + 1}) or more, below 1, as this "
+                f"detector was calibrated on {len(self.normal)} normal images, got {rate:g}; ask for a {asked} rate"
             )
         return rate
 
@@ -76,9 +77,13 @@ class Calibration:
 
 
 def in_words(rate: float) -> str:
-    """``1 normal image in 40 scores this high``, or that most do if the rate is about 1."""
-    count = round(1 / rate)
-    return f"1 normal image in {count} scores this high" if count > 1 else "most normal images score this high"
+    """``2.5 % of normal images score this high``."""
+    return f"{percent(rate)} of normal images score this high"
+
+
+def percent(rate: float) -> str:
+    """A rate with two digits: ``2.5 %``, ``57 %``."""
+    return f"{float(f'{100 * rate:.2g}'):g} %"
 
 
 GRID = 16  # blocks along each side

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from models.checkpoint import load_method, read_tensors, write_tensors
+from models.prediction import usable_devices
 from models.scoring import ScoreConfig
 from pipeline.detectors.contract import CanvasDetector, ControlDetector
 from pipeline.detectors.controls.registry import CONTROLS
@@ -25,7 +26,7 @@ from pipeline.detectors.frozen.calibration import Calibration, Domain
 from pipeline.detectors.frozen.detector import Detector
 from pipeline.detectors.network import NetworkDetector
 from pipeline.detectors.standardise import CanvasScorer, Member, Standardiser
-from pipeline.errors import REMEDY, StoreCorrupt
+from pipeline.errors import REMEDY, ConfigError, StoreCorrupt
 from pipeline.store.files import hash_file, write_file
 from pipeline.store.verify import MARKER, read_marker
 from pipeline.store.versions import fingerprint
@@ -131,7 +132,12 @@ def _text(described: Mapping[str, Any]) -> str:
 
 
 def read_detector(folder: Path, *, device: str = "auto") -> Detector:
-    """The detector in a folder; ``StoreCorrupt`` names the file that is not as it was written."""
+    """The detector in a folder; ``StoreCorrupt`` names the file that is not as it was written.
+
+    ``ConfigError`` for a device that this machine does not have.
+    """
+    if device.partition(":")[0] not in (usable := usable_devices()):
+        raise ConfigError(f"device: expected one of {', '.join(usable)} on this machine, got {device!r}")
     described = _described(folder / DESCRIPTION)
     if (folder / MARKER).is_file():  # not in every copy
         read_marker(folder)
