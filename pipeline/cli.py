@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.deferred import Deferred, Group, Places
+from pipeline.errors import ConfigError
 from pipeline.wiring.settings import Settings
 
 COMMANDS: Places = {
@@ -74,6 +75,8 @@ def environment(
     if context.invoked_subcommand in NEEDS_NO_INSTANCE:
         return
     settings = Settings()
+    if settings.home.exists() and not settings.home.is_dir():
+        raise ConfigError(f"PROXYANO_HOME: expected a folder, or a place for a new one, got a file at {settings.home}")
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():

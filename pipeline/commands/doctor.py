@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from pipeline.commands.terminal import console_of
+from pipeline.errors import ConfigError
 from pipeline.store.versions import Store
 from pipeline.wiring.doctor_checks import (
     Finding,
@@ -64,11 +65,26 @@ def _lines(found: Finding) -> Table:
     return table
 
 
+def own_data(file: Path) -> Finding:
+    """Whether the description of a data set of the user's own can be read, and its folders are there."""
+    from pipeline.data.user_datasets.dataset import read_own  # takes a second
+
+    name = f"own {file.stem}"
+    try:
+        missing = [str(root.folder) for root in read_own(file).roots if not root.folder.is_dir()]
+    except ConfigError as error:
+        return Finding(name, "problem", str(error), f"correct {file}, or: proxyano dataset remove {file.stem}")
+    if missing:
+        return Finding(name, "problem", f"no folder at {', '.join(missing)}", f"correct {file}")
+    return Finding(name, "ok", f"described in {file}")
+
+
 def examine() -> Iterator[Finding]:
     """All findings, in the order in which a run would meet them."""
     yield python()
     yield packages()
     from pipeline.data.datasets import DATASETS  # these take seconds
+    from pipeline.data.user_datasets.dataset import own_files
     from pipeline.experiments.presets import PRESETS
 
     try:
@@ -92,6 +108,7 @@ def examine() -> Iterator[Finding]:
             yield raw_bucket(f"{settings.raw_url}/{name}", name)
         else:
             yield raw(dataset, settings.raw_root / name, archives, sample=settings.raw is None)
+    yield from map(own_data, own_files(settings.datasets))
     yield stores(Store(settings.stores))
     if settings.remote:
         yield bucket(settings.remote)

@@ -6,6 +6,7 @@ import sys
 from typing import Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
@@ -18,7 +19,7 @@ _OF_THE_DISK = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EIO)
 
 
 class Commands(TyperGroup):
-    """Commands whose foreseen errors end with one sentence and exit code 1, and Ctrl-C with one line."""
+    """Commands whose foreseen errors end with one sentence and exit code 1 (settings: 2), and Ctrl-C with one line."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -32,6 +33,8 @@ class Commands(TyperGroup):
             if error.errno not in _OF_THE_DISK:
                 raise
             stop(f"{error.filename or 'a file'}: {error.strerror}; see: proxyano doctor", 1)
+        except ValidationError as error:  # of a variable of the settings
+            stop("\n".join(f"{each['loc'][0]}: {each['msg']}, got {each['input']!r}" for each in error.errors()))
         except (KeyboardInterrupt, *_if_imported("dagster._core.errors", "DagsterExecutionInterruptedError")):  # type: ignore[misc]
             stop(STOPPED, INTERRUPTED)
 

@@ -60,6 +60,28 @@ def test_raw_files_at_a_place_that_is_not_there_get_one_line(tmp_path, monkeypat
     assert f"PROXYANO_RAW: expected a folder with brain_mri/, oct/ or idrid/, got nothing at {tmp_path}" in said.output
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "told"),
+    [
+        ("PROXYANO_SEED", "abc", 2, "PROXYANO_SEED: Input should be a valid integer"),
+        (
+            "PROXYANO_HOME",
+            __file__,
+            1,
+            f"PROXYANO_HOME: expected a folder, or a place for a new one, got a file at {__file__}",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_used_get_one_line(tmp_path, monkeypatch, variable, value, code, told):
+    for name, set_to in (home(tmp_path) | {variable: value}).items():
+        monkeypatch.setenv(name, set_to)
+    for words in (["summary"], ["dataset", "list"], ["refresh", "--dry-run"]):
+        said = CliRunner().invoke(app, words)
+        assert said.exit_code == code
+        (line,) = said.output.splitlines()
+        assert line.startswith(told)
+
+
 def test_a_misspelt_command_and_the_version():
     said = CliRunner().invoke(app, ["summry"])
     assert (said.exit_code, "Did you mean 'summary'?" in said.output) == (2, True)

@@ -249,6 +249,17 @@ def test_problems_are_told_to_scripts(examined, tmp_path):
     assert all(row["remedy"] for row in found["findings"] if row["state"] != "ok")
 
 
+def test_own_data_sets_are_looked_at(examined, tmp_path):
+    folder = tmp_path / "home" / "datasets"
+    folder.mkdir(parents=True)
+    (tmp_path / "normal").mkdir()
+    for name, text in {"good": f"normal: {tmp_path}/normal", "gone": "normal: /nope", "torn": "normal: ["}.items():
+        (folder / f"{name}.yaml").write_text(text)
+    _, said = examined("--json")
+    states = {row["name"]: row["state"] for row in json.loads(said)["findings"]}
+    assert [states[f"own {name}"] for name in ("good", "gone", "torn")] == ["ok", "problem", "problem"]
+
+
 def test_a_variable_that_cannot_be_read_is_a_finding(examined):
     code, said = examined(PROXYANO_SEED="-1")
     assert code == 1
