@@ -69,9 +69,11 @@ def statuses(
 
 
 def _text(cause: StaleCause, key: dg.AssetKey) -> str:
-    """Dagster's description of a cause, with the dependency it is about."""
+    """Dagster's description of a cause, with the dependency that it is about."""
     other = cause.dependency_asset_key
-    return cause.reason if other in (None, key) else f"{cause.reason}: {other.to_user_string()}"
+    if other is None or other == key or other.to_user_string() in cause.reason:
+        return cause.reason
+    return f"{cause.reason}: {other.to_user_string()}"
 
 
 def tell_errors(result: dg.ExecuteInProcessResult) -> None:
