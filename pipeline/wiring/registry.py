@@ -25,6 +25,7 @@ from pipeline.errors import NeverMaterialized, StoreCorrupt
 from pipeline.evaluation.saved import load_evaluation
 from pipeline.evaluation.score_name import COMMITTEE, ScoreName
 from pipeline.reports.kit.runs import Run, paired
+from pipeline.reports.kit.words import shown_title
 from pipeline.store.versions import Store, Version
 from pipeline.wiring.tracking import Tracker
 
@@ -117,7 +118,7 @@ def register(tracker: Tracker, store: Store, detector: Version, evaluation: Vers
     tags = {DETECTOR: detector.data_version, EVALUATION: evaluation.data_version}
     versions = {int(each.version): each for each in client.search_model_versions(f"name = '{name}'")}
     known = next((each for each in versions.values() if tags.items() <= each.tags.items()), None)
-    number = int((known or _create(client, name, detector, tags, run_id)).version)
+    number = int((known or _create(client, name, detector, evaluation, tags, run_id)).version)
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))  # versions count from 1
     if champion == number:
         found = Comparison(True, "it is the champion already")
@@ -145,15 +146,18 @@ def _facts(detector: Version) -> Mapping[str, Any]:
     return dict(json.loads((detector.path / DESCRIPTION).read_text())["facts"])
 
 
-def _create(client: MlflowClient, name: str, detector: Version, tags: dict[str, str], run_id: str) -> ModelVersion:
+def _create(
+    client: MlflowClient, name: str, detector: Version, evaluation: Version, tags: dict[str, str], run_id: str
+) -> ModelVersion:
     place = f"model-{detector.data_version}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / place
         save(path, detector)
         client.log_artifacts(run_id, str(path), place)
     source = f"{client.get_run(run_id).info.artifact_uri}/{place}"
-    described = json.loads((detector.path / DESCRIPTION).read_text())
-    about = f"{described['title']}, preset {described['facts']['preset']}. For research only."
+    lane = load_evaluation(evaluation.path)
+    title = shown_title(lane.about("title"), drawn=bool(lane.about("drawn")))
+    about = f"{title}, preset {lane.about('preset')}. For research only."
     return client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=about)
 
 
