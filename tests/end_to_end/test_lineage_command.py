@@ -117,7 +117,7 @@ def test_one_flipped_byte_is_found_and_its_file_named(copied, proxyano, flipped,
     assert code == 1
     assert f"where     {path}\n" in printed
     assert printed.count("  where  ") == 1
-    assert "1 findings" in printed
+    assert "1 finding in" in printed
 
 
 def test_a_copy_that_nobody_touched_matches_where_it_lies_now(copied, proxyano):
