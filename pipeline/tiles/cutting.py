@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipeline.store.files import write_file
 from pipeline.store.shards import TOGETHER, run_tasks
 from pipeline.store.versions import Store, fingerprint
 
+_PARSING = Lock()  # numpy parses headers as Python; in some releases (3.11) parsers in two threads break each other
 BATCH = 8  # images cut by one task: the work lost if it is killed; does not affect the result
 Batch = Sequence[dict[str, Any]]  # rows of a manifest
 PLACE = ("slot", "canvas", "canvas_row", "canvas_col", "transform", "offset_row", "offset_col", "scored_fraction")
@@ -222,5 +224,6 @@ def _masks(image: dict[str, Any]) -> dict[str, str]:
 
 
 def _unpack(part: Path) -> dict[str, NDArray[np.uint8]]:
-    with np.load(io.BytesIO(Zstd().decode(part.read_bytes())), allow_pickle=False) as archive:
+    plain = io.BytesIO(Zstd().decode(part.read_bytes()))
+    with _PARSING, np.load(plain, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
